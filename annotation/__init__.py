@@ -1,0 +1,1 @@
+"""From responses to preference pairs: score with a reward model, pick chosen and rejected."""

@@ -1,0 +1,184 @@
+"""The one place where a chat template is applied. Token ids come out, never text.
+
+Text that a template rendered already holds a BOS; tokenising it with special tokens adds a
+second one, the most common fault of published pipelines (recipe, section 6). Here text is
+tokenised without special tokens, and what comes out is counted.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypedDict
+
+from contracts.errors import OnPolicyError, UserError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+class Message(TypedDict):
+    """One turn of a conversation."""
+
+    role: str
+    content: str
+
+
+class RowError(OnPolicyError):
+    """A row that cannot be formatted; `reason` is the key it is counted under."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A conversation that ends in a response: `prompt + response + trailer` is the template's
+    own rendering, token for token. Each is a list of token ids."""
+
+    prompt: list[int]
+    """Up to and including the assistant's header; one BOS where the tokenizer has one."""
+    response: list[int]
+    """The answer and its end of turn."""
+    trailer: list[int]
+    """What the template puts behind the end of turn (a newline, or nothing)."""
+
+
+_PROBE = "onpolicy-probe"
+
+
+class ChatFormat:
+    """A tokenizer and its chat template, checked once and applied everywhere."""
+
+    def __init__(
+        self,
+        tokenizer: "PreTrainedTokenizerBase",
+        bos: Literal["template", "prepend"] = "template",
+    ) -> None:
+        """
+        Raises:
+            UserError: no template, no end of turn, or not exactly one BOS where the tokenizer
+                has one.
+        """
+        self.tokenizer = tokenizer
+        self.name = tokenizer.name_or_path or type(tokenizer).__name__
+        if not tokenizer.chat_template:
+            raise UserError(
+                f"{self.name}: the tokenizer has no chat template; use an instruction-tuned "
+                "model, or put a chat_template.jinja beside its tokenizer"
+            )
+        # Text that spells a control token would be read as one, by every tokenizer.
+        added = tokenizer.added_tokens_decoder.values()
+        self._special = [token.content for token in added if token.special]
+        self.bos_id = self._tokenizers_bos()
+        self._prepend = bos == "prepend"
+        self._check_bos()
+        self.end_of_turn_id = self._find_end_of_turn()
+
+    def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
+        """Token ids of a conversation that the assistant is to answer.
+
+        Raises:
+            RowError: the template refuses the messages, or their text holds special tokens.
+        """
+        return self._encode(messages, generate=True)
+
+    def response_tokens(self, messages: Sequence[Message], response: str) -> Tokens:
+        """Token ids of a conversation and the assistant's answer to it.
+
+        Raises:
+            RowError: as `prompt_ids`; or the rendering does not begin with the prompt's own,
+                or holds nothing of the answer.
+        """
+        prompt = self.prompt_ids(messages)
+        answer: Message = {"role": "assistant", "content": response}
+        whole = self._encode([*messages, answer], generate=False)
+        if whole[: len(prompt)] != prompt:
+            raise RowError("prompt_not_a_prefix", f"{self.name}: prompt and response merge")
+        rest = whole[len(prompt) :]
+        if self.end_of_turn_id not in rest:
+            raise RowError("no_end_of_turn", f"{self.name}: the response has no end of turn")
+        end = len(rest) - rest[::-1].index(self.end_of_turn_id)
+        if rest.index(self.end_of_turn_id) != end - 1:
+            raise RowError("special_token_in_text", f"{self.name}: a turn ends in mid-response")
+        if end == 1:
+            raise RowError("empty_response", f"{self.name}: the response has no token")
+        return Tokens(prompt, rest[:end], rest[end:])
+
+    def conversation_ids(self, messages: Sequence[Message]) -> list[int]:
+        """Token ids of a whole conversation, nothing left for the assistant to say."""
+        return self._encode(messages, generate=False)
+
+    def header_ids(self) -> list[int]:
+        """Ids from the end of the user's turn to the end of the assistant's header.
+
+        For Llama-3 these are the five ids that ArmoRM's gate looks for (recipe, section 3).
+        """
+        return self._ids(self._probe(generate=True).rpartition(_PROBE)[2])
+
+    def _encode(self, messages: Sequence[Message], generate: bool) -> list[int]:
+        for message in messages:
+            if found := next((t for t in self._special if t in message["content"]), None):
+                raise RowError("special_token_in_text", f"{self.name}: {found} inside the text")
+        ids = self._ids(self._render(messages, generate))
+        if self._prepend and self.bos_id is not None:
+            ids = [self.bos_id, *ids]
+        if self.bos_id is not None and (ids[0] != self.bos_id or ids.count(self.bos_id) != 1):
+            raise RowError("not_one_bos", f"{self.name}: {ids.count(self.bos_id)} BOS tokens")
+        return ids
+
+    def _render(self, messages: Sequence[Message], generate: bool) -> str:
+        from jinja2 import TemplateError
+
+        try:
+            text = self.tokenizer.apply_chat_template(
+                list(messages), tokenize=False, add_generation_prompt=generate
+            )
+        except TemplateError as error:
+            raise RowError("template_refused", f"{self.name}: {error}") from None
+        return str(text)
+
+    def _ids(self, text: str) -> list[int]:
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def _tokenizers_bos(self) -> int | None:
+        """The BOS id, where the tokenizer has one and begins text with it.
+
+        Qwen's tokenizers name no BOS; some others name one but never use it.
+        """
+        bos = self.tokenizer.bos_token_id
+        if bos is None:
+            return None
+        emits = bos in self._ids(self._probe(generate=False))
+        adds = self.tokenizer(_PROBE)["input_ids"][:1] == [bos]
+        return bos if emits or adds else None
+
+    def _probe(self, generate: bool) -> str:
+        return self._render([{"role": "user", "content": _PROBE}], generate)
+
+    def _check_bos(self) -> None:
+        if self.bos_id is None:
+            return
+        count = self._ids(self._probe(generate=True)).count(self.bos_id) + self._prepend
+        if count == 0:
+            raise UserError(
+                f"{self.name}: the chat template gives no BOS, though the tokenizer has one; "
+                "set `bos: prepend` under the model to add it once"
+            )
+        if count > 1:
+            raise UserError(
+                f"{self.name}: the chat template gives {count} BOS tokens instead of one; "
+                + ("set `bos: template`" if self._prepend else "remove one from the template")
+            )
+
+    def _find_end_of_turn(self) -> int:
+        answer: list[Message] = [
+            {"role": "user", "content": "x"},
+            {"role": "assistant", "content": _PROBE},
+        ]
+        after = self._ids(self._render(answer, generate=False).rpartition(_PROBE)[2])
+        if not after or after[0] not in self.tokenizer.added_tokens_decoder:
+            raise UserError(
+                f"{self.name}: the chat template ends an answer without an end-of-turn token; "
+                "a policy trained on it could not stop"
+            )
+        return after[0]

@@ -1,0 +1,21 @@
+"""The errors a user meets. Each message names the file, row or key and the way out."""
+
+
+class OnPolicyError(Exception):
+    """A failure of the run (exit code 1): nothing finished is lost, the same command goes on."""
+
+    exit_code = 1
+
+
+class UserError(OnPolicyError):
+    """A mistake in what the user gave: a config key, a file, a model (exit code 2)."""
+
+    exit_code = 2
+
+
+class ConfigDrift(UserError):
+    """A folder was made by another config or from other inputs; nothing in it was touched."""
+
+
+class FolderBusy(UserError):
+    """Another process is writing to the folder."""

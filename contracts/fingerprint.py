@@ -1,0 +1,75 @@
+"""Fingerprints of what a stage reads and makes: equal content, equal fingerprint."""
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from contracts.errors import UserError
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w.-]+)?")
+_DATA_FILES = (".json", ".jsonl", ".parquet", ".csv", ".txt")
+_CHUNK = 1 << 20
+_SAMPLED_BLOCKS = 64
+_WHOLE_BELOW = 1 << 28
+
+
+def of_json(value: Any) -> str:
+    """Fingerprint of a JSON value, whatever the order of its keys.
+
+    Raises:
+        TypeError: the value holds something that is no JSON.
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def of_file(path: Path) -> str:
+    """SHA-256 of a file's bytes; above 256 MiB, of its size, both ends and 62 blocks between.
+
+    Reading 18 GB of weights anew at each start would cost more than some stages do.
+    """
+    digest = hashlib.sha256()
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        if size < _WHOLE_BELOW:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+        else:
+            digest.update(str(size).encode())
+            for block in range(_SAMPLED_BLOCKS):
+                file.seek(block * (size - _CHUNK) // (_SAMPLED_BLOCKS - 1))
+                digest.update(file.read(_CHUNK))
+    return digest.hexdigest()[:32]
+
+
+def of_files(folder: Path) -> dict[str, str]:
+    """Fingerprint of each output file in a folder; bookkeeping and hidden files left out."""
+    return {
+        str(path.relative_to(folder)): of_file(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+        and path.name not in ("step.json", "manifest.json", "README.md")
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    }
+
+
+def of_input(reference: str) -> str:
+    """Fingerprint of a stage's input: a stage's folder, a model's folder, a file or a hub id.
+
+    Raises:
+        UserError: nothing is there, or a stage's folder is not finished.
+    """
+    path = Path(reference)
+    if (path / "manifest.json").is_file():
+        return json.loads((path / "manifest.json").read_text())["fingerprint"]
+    if (path / "step.json").is_file():
+        raise UserError(f"{path}: this stage has not finished; run it first")
+    if path.is_file():
+        return of_file(path)
+    if path.is_dir():
+        return of_json(of_files(path))
+    if _HUB_ID.fullmatch(reference) and not reference.endswith(_DATA_FILES):
+        return f"hub:{reference}"
+    raise UserError(f"{reference}: no such file or folder, and not a hub id such as owner/name")

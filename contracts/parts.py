@@ -1,0 +1,109 @@
+"""Atomic parquet parts: a part that exists is whole."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from contracts.errors import OnPolicyError, UserError
+
+
+def part_path(folder: Path, index: int) -> Path:
+    """Where part `index` of a table lies."""
+    return folder / f"part-{index:05d}.parquet"
+
+
+def part_paths(folder: Path) -> list[Path]:
+    """The finished parts of a table, in order."""
+    return sorted(folder.glob("part-*.parquet"))
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a file so that it is either absent, old or whole: temporary name, fsync, rename."""
+    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def write_part(folder: Path, index: int, table: pa.Table, schema: pa.Schema) -> Path:
+    """Write one part under its schema, whole or not at all.
+
+    Raises:
+        OnPolicyError: a column is missing, of another type, or null where it may not be.
+    """
+    path = part_path(folder, index)
+    table = conform(table, schema, str(path))
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    write_atomic(path, sink.getvalue())
+    return path
+
+
+def conform(table: pa.Table, schema: pa.Schema, origin: str) -> pa.Table:
+    """`table` with exactly the schema's columns, types and metadata; nulls only where allowed."""
+    missing = [name for name in schema.names if name not in table.column_names]
+    if missing:
+        raise OnPolicyError(f"{origin}: column {missing[0]!r} is missing")
+    try:
+        table = table.select(schema.names).cast(schema)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, ValueError) as error:
+        raise OnPolicyError(f"{origin}: does not fit its schema: {error}") from None
+    for field in schema:
+        if not field.nullable and table[field.name].null_count:
+            raise OnPolicyError(f"{origin}: column {field.name!r} holds nulls")
+    return table
+
+
+def read_part(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """One part.
+
+    Raises:
+        UserError: the file is no readable parquet (it was damaged after it was written).
+    """
+    try:
+        return pq.ParquetFile(path).read(columns=columns)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (pa.ArrowException, OSError, KeyError) as error:
+        first_line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(
+            f"{path}: cannot be read ({first_line}). Delete this stage's folder and run the "
+            "same command again: only this stage and those after it are made anew"
+        ) from None
+
+
+def iter_parts(folder: Path, columns: list[str] | None = None) -> Iterator[pa.Table]:
+    """The parts of a finished table, one at a time."""
+    for path in part_paths(folder):
+        yield read_part(path, columns)
+
+
+def read_table(folder: Path, columns: list[str] | None = None) -> pa.Table:
+    """A whole table in memory.
+
+    Raises:
+        UserError: the folder holds no part, or one cannot be read.
+    """
+    parts = list(iter_parts(folder, columns))
+    if not parts:
+        raise UserError(f"{folder}: holds no part-*.parquet")
+    return pa.concat_tables(parts)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename in the folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

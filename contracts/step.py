@@ -1,0 +1,171 @@
+"""A step: one stage, one config, its inputs, one folder; done once, resumed where it stopped.
+
+`step.json` claims the folder, `manifest.json` comes last and means done.
+"""
+
+import json
+import logging
+import os
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from contracts import fingerprint
+from contracts.config import Config, check, identity
+from contracts.errors import ConfigDrift, FolderBusy, UserError
+from contracts.manifest import Manifest, Result, read_manifest, write_manifest
+from contracts.parts import write_atomic
+
+log = logging.getLogger(__name__)
+
+# A stage whose parent was killed needs a moment to notice and let go of its folder.
+_LOCK_WAIT_SECONDS = 10.0
+
+Inputs = Mapping[str, str]
+Run = Callable[[Any, Inputs, Path], Result]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A kind of step: `run(config, inputs, out)` fills the folder `out`.
+
+    Raise `version` when the same config and inputs would now give other output.
+    """
+
+    name: str
+    version: int
+    config: type[Config]
+    run: Run
+
+    @property
+    def module(self) -> str:
+        """The module that runs this stage as a process: `python -m MODULE STEP.json`."""
+        return self.run.__module__
+
+
+def claim(stage: Stage, config: Config, inputs: Inputs, out: Path) -> Manifest | None:
+    """Claim `out` for this step; its manifest if it is done already.
+
+    Raises:
+        ConfigDrift: the folder belongs to another config or other inputs; names each key.
+        UserError: an input is missing or not finished.
+    """
+    step = {
+        "stage": stage.name,
+        "version": stage.version,
+        "identity": {
+            "config": identity(config),
+            "inputs": {name: fingerprint.of_input(value) for name, value in inputs.items()},
+        },
+        "config": config.model_dump(mode="json"),
+        "inputs": dict(inputs),
+    }
+    path = out / "step.json"
+    if path.exists():
+        _refuse_drift(out, _read_step(path), step)
+    out.mkdir(parents=True, exist_ok=True)
+    if not path.exists() or _read_step(path) != step:
+        write_atomic(path, json.dumps(step, indent=1, sort_keys=True).encode())
+    return read_manifest(out)
+
+
+def run_once(stage: Stage, config: Config, inputs: Inputs, out: Path) -> Manifest:
+    """Run a step unless its manifest says that it is done; go on where it stopped.
+
+    Raises:
+        ConfigDrift: the folder belongs to another config or other inputs.
+        FolderBusy: another process is writing to the folder.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    with folder_lock(out):
+        if manifest := claim(stage, config, inputs, out):
+            return manifest
+        for leftover in out.glob(".tmp-*"):
+            leftover.unlink()
+        started = Manifest.clock()
+        result = stage.run(config, inputs, out)
+        return write_manifest(out, stage.name, result, started)
+
+
+def run_step_file(stage: Stage, path: Path) -> Manifest:
+    """Run the step that a `step.json` describes, in the folder that the file lies in."""
+    step = _read_step(path)
+    if step["stage"] != stage.name:
+        raise UserError(f"{path}: is a step of {step['stage']}, not of {stage.name}")
+    config = check(stage.config, step["config"], origin=str(path))
+    return run_once(stage, config, step["inputs"], path.parent)
+
+
+@contextmanager
+def folder_lock(folder: Path) -> Iterator[None]:
+    """Hold `folder` as its only writer; the lock dies with the process that holds it.
+
+    Raises:
+        FolderBusy: another live process holds it.
+    """
+    lock = filelock.FileLock(folder / ".lock", timeout=_LOCK_WAIT_SECONDS)
+    holder = folder / ".lock-holder"
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        raise FolderBusy(
+            f"{folder}: {_text(holder) or 'another process'} is writing here; "
+            "wait for it or stop it, then run the same command again"
+        ) from None
+    try:
+        if left_behind := _text(holder):
+            log.warning("%s: taking over from %s, which ended too soon", folder, left_behind)
+        holder.write_text(f"process {os.getpid()} on {socket.gethostname()}")
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return ""
+
+
+def _read_step(path: Path) -> dict[str, Any]:
+    try:
+        step = json.loads(path.read_text())
+        return step if step["identity"] and step["inputs"] is not None else {}
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such step file") from None
+    except (json.JSONDecodeError, KeyError, TypeError):
+        raise UserError(f"{path}: is no step file; delete its folder and run again") from None
+
+
+def _refuse_drift(out: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
+    changes = [
+        f"{key}: was {was!r}, now {now!r}"
+        for key, was, now in _differences(
+            {"version": old["version"], **old["identity"]},
+            {"version": new["version"], **new["identity"]},
+        )
+    ]
+    if old["stage"] != new["stage"]:
+        changes.insert(0, f"stage: was {old['stage']!r}, now {new['stage']!r}")
+    if changes:
+        raise ConfigDrift(
+            f"{out}: was made by another config; nothing was changed.\n  "
+            + "\n  ".join(changes)
+            + f"\nChoose another `name` for the new run, or delete {out} to make it anew."
+        )
+
+
+def _differences(old: Any, new: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in sorted(old.keys() | new.keys()):
+            dotted = f"{key}.{name}" if key else name
+            yield from _differences(old.get(name), new.get(name), dotted)
+    elif old != new:
+        yield key.removeprefix("config."), old, new

@@ -1,0 +1,109 @@
+"""The tables that pass between stages: long, one row one fact, joined by id.
+
+Each schema carries its version and a description of every column in its metadata, so a
+parquet file explains itself. A column that may be null says so; no other one is.
+"""
+
+import pyarrow as pa
+
+VERSION = "1"
+
+MESSAGES = pa.list_(
+    pa.field(
+        "message",
+        pa.struct(
+            [
+                pa.field("role", pa.string(), nullable=False),
+                pa.field("content", pa.string(), nullable=False),
+            ]
+        ),
+        nullable=False,
+    )
+)
+TOKEN_IDS = pa.list_(pa.field("id", pa.int32(), nullable=False))
+FLOATS = pa.list_(pa.field("value", pa.float32(), nullable=False))
+
+
+def _column(name: str, kind: pa.DataType, doc: str, nullable: bool = False) -> pa.Field:
+    return pa.field(name, kind, nullable=nullable, metadata={"doc": doc})
+
+
+def _table(name: str, *columns: pa.Field) -> pa.Schema:
+    return pa.schema(columns, metadata={"table": name, "version": VERSION})
+
+
+PROMPTS = _table(
+    "PROMPTS",
+    _column("prompt_id", pa.string(), "hash of the canonical messages; unique"),
+    _column("messages", MESSAGES, "the conversation that the policy answers"),
+    _column("source", pa.string(), "dataset or file that the prompt came from"),
+    _column("split", pa.string(), "train, test (held out by prompt id) or benchmark"),
+)
+
+RESPONSES = _table(
+    "RESPONSES",
+    _column("prompt_id", pa.string(), "the prompt answered"),
+    _column("response_id", pa.string(), "prompt_id, then the sample's index"),
+    _column("sample", pa.int32(), "index of the sample, 0 to n-1"),
+    _column("seed", pa.int64(), "the request's own seed"),
+    _column("text", pa.string(), "the answer without special tokens"),
+    _column("token_ids", TOKEN_IDS, "the very tokens sampled, end of turn included"),
+    _column("finish_reason", pa.string(), "stop, or length where max_tokens cut it"),
+    _column("n_tokens", pa.int32(), "number of tokens sampled"),
+    _column("logprob", pa.float32(), "sum of the sampled tokens' log-probs", nullable=True),
+    _column("policy", pa.string(), "fingerprint of the policy that was sampled"),
+)
+
+SCORES = _table(
+    "SCORES",
+    _column("response_id", pa.string(), "the response scored"),
+    _column("prompt_id", pa.string(), "its prompt"),
+    _column("annotator", pa.string(), "name of the reward model"),
+    _column("score", pa.float64(), "the reward; null where error says why", nullable=True),
+    _column("objectives", FLOATS, "the reward model's raw objectives, in order", nullable=True),
+    _column("error", pa.string(), "why there is no score; never a stand-in", nullable=True),
+)
+
+PAIRS = _table(
+    "PAIRS",
+    _column("prompt_id", pa.string(), "the prompt both responses answer"),
+    _column("prompt", MESSAGES, "the conversation up to the response"),
+    _column("chosen", MESSAGES, "the assistant's preferred response"),
+    _column("rejected", MESSAGES, "the assistant's dispreferred response"),
+    _column("chosen_id", pa.string(), "response_id of the chosen response"),
+    _column("rejected_id", pa.string(), "response_id of the rejected response"),
+    _column("chosen_score", pa.float64(), "reward of the chosen response"),
+    _column("rejected_score", pa.float64(), "reward of the rejected response; lower"),
+    _column("margin", pa.float64(), "chosen_score - rejected_score; above zero"),
+    _column("split", pa.string(), "the prompt's split"),
+)
+
+TOKENS = _table(
+    "TOKENS",
+    _column("prompt_id", pa.string(), "the pair's prompt"),
+    _column("prompt_ids", TOKEN_IDS, "prompt with one BOS where the tokenizer has one"),
+    _column("chosen_ids", TOKEN_IDS, "chosen response; never a BOS"),
+    _column("rejected_ids", TOKEN_IDS, "rejected response; never a BOS"),
+    _column("chosen_loss_start", pa.int32(), "first index of chosen_ids inside the loss"),
+    _column("rejected_loss_start", pa.int32(), "first index of rejected_ids inside the loss"),
+)
+
+COMPARISON = _table(
+    "COMPARISON",
+    _column("prompt_id", pa.string(), "a held-out prompt"),
+    _column("annotator", pa.string(), "name of the reward model"),
+    _column("before", pa.float64(), "mean reward of the compared policy's answers"),
+    _column("after", pa.float64(), "mean reward of the new policy's answers"),
+)
+
+METRICS = _table(
+    "METRICS",
+    _column("step", pa.int64(), "optimizer step"),
+    _column("name", pa.string(), "metric, e.g. rewards/margins"),
+    _column("value", pa.float64(), "its value at that step"),
+)
+
+ALL = {
+    table.metadata[b"table"].decode(): table
+    for table in (PROMPTS, RESPONSES, SCORES, PAIRS, TOKENS, COMPARISON, METRICS)
+}

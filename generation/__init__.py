@@ -1,0 +1,1 @@
+"""From prompts to responses: load, deduplicate, select, and sample the current policy."""

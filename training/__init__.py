@@ -1,0 +1,1 @@
+"""From pairs to a policy: tokens, losses, packing and the trainer."""
