@@ -92,8 +92,9 @@ COMPARISON = _table(
     "COMPARISON",
     _column("prompt_id", pa.string(), "a held-out prompt"),
     _column("annotator", pa.string(), "name of the reward model"),
-    _column("before", pa.float64(), "mean reward of the compared policy's answers"),
-    _column("after", pa.float64(), "mean reward of the new policy's answers"),
+    _column("start", pa.float64(), "mean reward of the starting policy's answers"),
+    _column("before", pa.float64(), "mean reward of the round's own starting policy's answers"),
+    _column("after", pa.float64(), "mean reward of the round's trained policy's answers"),
 )
 
 METRICS = _table(

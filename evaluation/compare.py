@@ -1,0 +1,125 @@
+"""What a round gained: rewards of the answers before and after it, and benchmark outputs.
+
+Inputs: `prompts`, and per policy `start`, `before` and `after` its responses and scores
+(`start_responses`, `start_scores`, ...). Output: COMPARISON and `model_outputs.json`.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from contracts.errors import OnPolicyError
+from contracts.manifest import Result
+from contracts.parts import read_table, write_atomic, write_part
+from contracts.process import main
+from contracts.step import Inputs, Stage
+from contracts.tables import COMPARISON
+from evaluation.bootstrap import paired_gain
+from evaluation.config import CompareConfig
+
+_POLICIES = ("start", "before", "after")
+
+
+def run(config: CompareConfig, inputs: Inputs, out: Path) -> Result:
+    """Compare the policies and write the new one's benchmark outputs.
+
+    Raises:
+        OnPolicyError: not one held-out prompt was scored for every policy.
+    """
+    prompts = read_table(Path(inputs["prompts"]))
+    held_out = prompts.filter(pc.field("split") == "test").select(["prompt_id"])
+    rewards = {
+        policy: mean_rewards(read_table(Path(inputs[f"{policy}_scores"]))) for policy in _POLICIES
+    }
+    table = pair_up(held_out, rewards)
+    if not table.num_rows:
+        raise OnPolicyError(f"{inputs['after_scores']}: no held-out prompt has a score to compare")
+    write_part(out, 0, table, COMPARISON)
+    responses = read_table(Path(inputs["after_responses"]), ["prompt_id", "sample", "text"])
+    outputs = benchmark_outputs(prompts, responses, config.generator)
+    write_atomic(
+        out / "model_outputs.json", json.dumps(outputs, ensure_ascii=False, indent=1).encode()
+    )
+    annotators = pc.unique(table["annotator"]).to_pylist()
+    compared = pc.count_distinct(table["prompt_id"]).as_py()
+    return Result(
+        rows=table.num_rows,
+        dropped={"unscored": held_out.num_rows - compared},
+        facts={
+            "gains": {name: summarize(table, name, config) for name in annotators},
+            "benchmark_outputs": len(outputs),
+        },
+    )
+
+
+def mean_rewards(scores: pa.Table) -> pa.Table:
+    """Mean score per (prompt_id, annotator); a prompt with an unscored answer is left out.
+
+    A mean over the answers that happened to be scored would compare unlike samples.
+    """
+    grouped = scores.group_by(["prompt_id", "annotator"]).aggregate(
+        [("score", "mean"), ("error", "count")]
+    )
+    return grouped.filter(pc.field("error_count") == 0).select(
+        ["prompt_id", "annotator", "score_mean"]
+    )
+
+
+def pair_up(held_out: pa.Table, rewards: Mapping[str, pa.Table]) -> pa.Table:
+    """One row per held-out prompt and annotator with all policies' rewards, sorted."""
+    table = held_out
+    for policy in _POLICIES:
+        keys = ["prompt_id"] if policy == _POLICIES[0] else ["prompt_id", "annotator"]
+        renamed = rewards[policy].rename_columns(["prompt_id", "annotator", policy])
+        table = table.join(renamed, keys=keys, join_type="inner")
+    return table.sort_by([("annotator", "ascending"), ("prompt_id", "ascending")])
+
+
+def summarize(table: pa.Table, annotator: str, config: CompareConfig) -> dict[str, Any]:
+    """Mean rewards, and the gains over the start and over the round before, with intervals."""
+    rows = table.filter(pc.field("annotator") == annotator)
+    columns: dict[str, np.ndarray] = {name: rows[name].to_numpy() for name in _POLICIES}
+
+    def gain(old: str) -> dict[str, float]:
+        return asdict(
+            paired_gain(
+                columns[old], columns["after"], config.resamples, config.confidence, config.seed
+            )
+        )
+
+    return {
+        **{name: float(values.mean()) for name, values in columns.items()},
+        "over_start": gain("start"),
+        "over_before": gain("before"),
+    }
+
+
+def benchmark_outputs(
+    prompts: pa.Table, responses: pa.Table, generator: str
+) -> list[dict[str, str]]:
+    """The first answer to each benchmark prompt, in AlpacaEval's output format, in file order."""
+    first = responses.filter(pc.field("sample") == 0)
+    text_of = dict(zip(first["prompt_id"].to_pylist(), first["text"].to_pylist(), strict=True))
+    benchmark = prompts.filter(pc.field("split") == "benchmark")
+    return [
+        {
+            "dataset": row["source"],
+            "instruction": row["messages"][-1]["content"],
+            "output": text_of[row["prompt_id"]],
+            "generator": generator,
+        }
+        for row in benchmark.to_pylist()
+        if row["prompt_id"] in text_of
+    ]
+
+
+STAGE = Stage(name="evaluation.compare", version=1, config=CompareConfig, run=run)
+
+if __name__ == "__main__":
+    main(STAGE)

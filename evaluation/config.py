@@ -1,0 +1,36 @@
+"""How a round's policy is evaluated."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from annotation.config import Annotator
+from contracts.config import Config
+from generation.config import SampleConfig
+
+
+class CompareConfig(Config):
+    """Held-out rewards of two policies, paired by prompt."""
+
+    resamples: Annotated[int, Field(ge=100)] = 10_000
+    """Bootstrap resamples of the held-out prompts."""
+    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    """Coverage of the interval."""
+    seed: int = 0
+    """Seed of the resampling."""
+    generator: str = "policy"
+    """Model name written into the benchmark outputs."""
+
+
+class EvaluationConfig(Config):
+    """The evaluation that closes each round."""
+
+    sampling: SampleConfig
+    """How the held-out and benchmark prompts are answered."""
+    annotators: list[Annotator] = []
+    """Further annotators for evaluation only, e.g. the true reward where it is known."""
+    prompt_file: Path | None = None
+    """AlpacaEval-style prompts answered in the AlpacaEval output format."""
+    comparison: CompareConfig = CompareConfig()
+    """How old and new policy are compared."""
