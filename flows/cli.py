@@ -1,0 +1,105 @@
+"""The `onpolicy` command. It parses first and imports the heavy parts when they are needed."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="On-policy preference data and alignment: sample, score, pair, train, evaluate, repeat.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+ConfigPath = Annotated[Path, typer.Argument(help="A YAML config, e.g. configs/demo.yaml.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="Dotted overrides, e.g. training.learning_rate=5e-7.")
+]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
+
+
+@app.command()
+def run(config: ConfigPath, overrides: Overrides = None, debug: Debug = False) -> None:
+    """Run every stage of every round that is not done yet; run it again to go on."""
+    _debug(debug)
+    from flows.commands import run_config
+
+    run_config(config, overrides or [])
+
+
+@app.command()
+def schedule(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    *,
+    cron: Annotated[str, typer.Option(help="When, e.g. '0 2 * * *'.")],
+    next_round: Annotated[
+        bool, typer.Option(help="Add a round each time that the run is finished.")
+    ] = False,
+    debug: Debug = False,
+) -> None:
+    """Serve the flow as a Prefect deployment that runs on a schedule."""
+    _debug(debug)
+    from flows.commands import serve_config
+
+    serve_config(config, overrides or [], cron, next_round)
+
+
+@app.command()
+def inspect(
+    path: Annotated[Path, typer.Argument(help="A table's folder, a part, or a run's folder.")],
+    rows: Annotated[int, typer.Option(min=0, help="Sample rows to show.")] = 3,
+) -> None:
+    """Show rows, schema and a readable sample of any table."""
+    from flows.inspection import show
+
+    show(path, rows)
+
+
+@app.command()
+def report(run_folder: Annotated[Path, typer.Argument(help="A run's folder.")]) -> None:
+    """Write a run's report.html anew from what is finished."""
+    from flows.report import write_report
+
+    typer.echo(write_report(run_folder))
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of a run's config, for editors."""
+    import json
+
+    from flows.config import RunConfig
+
+    typer.echo(json.dumps(RunConfig.model_json_schema(), indent=1))
+
+
+def main() -> None:
+    """Entry point: exit code 0 done, 2 the user's mistake, 1 a failure."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        _fail("interrupted; run the same command again to go on", 130)
+    except Exception as error:
+        if os.environ.get("ONPOLICY_DEBUG") == "1":
+            raise
+        from contracts.process import describe
+
+        _fail(describe(error), getattr(error, "exit_code", 1))
+
+
+def _debug(on: bool) -> None:
+    if on:
+        os.environ["ONPOLICY_DEBUG"] = "1"
+
+
+def _fail(message: str, code: int) -> None:
+    typer.echo(f"onpolicy: {message}", err=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""What `onpolicy run` and `onpolicy schedule` do once the config is read."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from contracts.config import load_config
+from contracts.errors import UserError
+from flows import prefect_settings
+from flows.config import RunConfig
+from flows.console import console
+from flows.run_folder import is_finished
+
+
+def run_config(path: Path, overrides: Sequence[str]) -> None:
+    """Run what a config describes, and say where the report lies."""
+    config = load_config(RunConfig, path, overrides)
+    report = config.folder / "report.html"
+    if is_finished(config):
+        console.print(f"{config.name}: every stage is done, nothing to run. Report: {report}")
+        return
+    prefect_settings.apply()
+    from flows.on_policy import on_policy
+
+    console.print(f"{config.name}: {config.rounds} round(s) from {config.policy.path}")
+    on_policy(config.model_dump(mode="json"))
+    console.print(f"Report: {report}")
+
+
+def serve_config(path: Path, overrides: Sequence[str], cron: str, next_round: bool) -> None:
+    """Serve the flow on a schedule until it is stopped.
+
+    Raises:
+        UserError: the cron expression is not valid.
+    """
+    config = load_config(RunConfig, path, overrides)
+    prefect_settings.apply()
+    from prefect.client.schemas.schedules import CronSchedule
+    from prefect.flows import EntrypointType  # type: ignore[attr-defined]
+
+    from flows.on_policy import on_policy
+
+    try:
+        CronSchedule(cron=cron)
+    except ValueError:
+        raise UserError(f"--cron {cron!r}: not a cron expression; e.g. '0 2 * * *'") from None
+    console.print(f"Serving {config.name} at {cron!r}; stop with Ctrl-C.")
+    on_policy.serve(
+        name=config.name,
+        cron=cron,
+        parameters={"config": config.model_dump(mode="json"), "next_round": next_round},
+        entrypoint_type=EntrypointType.MODULE_PATH,
+    )

@@ -1,0 +1,69 @@
+"""A run's whole config: one section a stage, and what ties them together."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from annotation.config import PairsConfig, ScoreConfig
+from contracts.config import Config, Resources
+from contracts.model import ModelConfig
+from evaluation.config import EvaluationConfig
+from generation.config import PromptsConfig, SampleConfig
+from training.config import FormatConfig, TrainConfig
+
+
+class FlowResources(Resources):
+    """How the flow runs its stages."""
+
+    retries: Annotated[int, Field(ge=0)] = 0
+    """Times that a failed stage is started again; it goes on where it stopped."""
+    retry_delay: Annotated[float, Field(ge=0)] = 30.0
+    """Seconds before a retry."""
+
+
+class RunConfig(Config):
+    """An on-policy run: rounds of sample, score, pair, train, evaluate."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+    """Name of the run and of its folder."""
+    runs_dir: Path = Path("runs")
+    """Folder that holds the runs."""
+    rounds: Annotated[int, Field(ge=1, le=100)] = 1
+    """Rounds in all. A finished run goes on when it is raised."""
+    seed: Annotated[int, Field(ge=0)] = 42
+    """Seed that every stage's own seed is derived from (recipe: 42)."""
+    policy: ModelConfig
+    """The model that the first round starts from."""
+    prompts: PromptsConfig
+    """Where the prompts come from."""
+    prompts_per_round: Annotated[int, Field(ge=1)] | None = None
+    """Fresh prompts a round; none means that every round uses them all."""
+    sampling: SampleConfig
+    """How the current policy is sampled."""
+    annotation: ScoreConfig
+    """The reward model."""
+    pairs: PairsConfig = PairsConfig()
+    """How chosen and rejected are picked."""
+    format: FormatConfig = FormatConfig()
+    """How pairs become tokens."""
+    training: TrainConfig
+    """How the policy is trained on them."""
+    evaluation: EvaluationConfig
+    """How the round is judged."""
+    resources: FlowResources = FlowResources()
+    """How the flow runs."""
+
+    @model_validator(mode="after")
+    def _one_seed(self) -> "RunConfig":
+        for section, config in (("sampling", self.sampling), ("prompts", self.prompts),
+                                ("evaluation.sampling", self.evaluation.sampling),
+                                ("pairs", self.pairs), ("training", self.training)):  # fmt: skip
+            if "seed" in config.model_fields_set:
+                raise ValueError(f"{section}.seed: set the run's own `seed`; the others follow it")
+        return self
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return self.runs_dir / self.name

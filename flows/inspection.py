@@ -1,0 +1,95 @@
+"""`onpolicy inspect`: rows, schema and a readable sample of any table of a run."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from contracts.errors import UserError
+from contracts.manifest import read_manifest
+from contracts.parts import part_paths, read_part
+
+_LONGEST_TEXT = 600
+_LONGEST_LIST = 12
+
+
+def show(path: Path, rows: int) -> None:
+    """Print what is known of a table, a part or a whole run.
+
+    Raises:
+        UserError: there is nothing to read at `path`.
+    """
+    console = Console(soft_wrap=True, highlight=False)
+    if path.is_dir() and not _parts(path):
+        _show_folders(console, path)
+    else:
+        _show_table(console, path, rows)
+
+
+def _parts(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    return part_paths(path) or sorted(path.glob("*.parquet"))
+
+
+def _show_folders(console: Console, path: Path) -> None:
+    """A run, or a folder of stages: one line a stage."""
+    manifests = sorted(path.rglob("manifest.json"), key=lambda found: found.stat().st_mtime)
+    if not manifests:
+        raise UserError(f"{path}: neither a table nor a run (no parquet, no manifest below it)")
+    table = Table("folder", "stage", "rows", "dropped", "seconds")
+    for found in manifests:
+        manifest = read_manifest(found.parent)
+        if manifest:
+            dropped = ", ".join(f"{n:,} {why}" for why, n in manifest.dropped.items())
+            where = str(found.parent.relative_to(path))
+            table.add_row(where, manifest.stage, f"{manifest.rows:,}", dropped,
+                          f"{manifest.seconds:.1f}")  # fmt: skip
+    console.print(table)
+
+
+def _show_table(console: Console, path: Path, rows: int) -> None:
+    parts = _parts(path)
+    if not parts:
+        raise UserError(f"{path}: no such file or folder")
+    first = read_part(parts[0])
+    total = sum(pq.ParquetFile(part).metadata.num_rows for part in parts)
+    metadata = first.schema.metadata or {}
+    name = metadata.get(b"table", b"table").decode()
+    console.print(f"[bold]{name}[/]: {total:,} rows in {len(parts)} part(s), {path}")
+    columns = Table("column", "type", "what it is")
+    for field in first.schema:
+        doc = (field.metadata or {}).get(b"doc", b"").decode()
+        kind = f"{field.type}{'?' if field.nullable else ''}"
+        columns.add_row(field.name, escape(_short_type(field.type, kind)), escape(doc))
+    console.print(columns)
+    for index, row in enumerate(first.slice(0, rows).to_pylist()):
+        console.print(f"[bold]row {index}[/]")
+        for key, value in row.items():
+            console.print(f"  [cyan]{key}[/]: {escape(_readable(value))}")
+
+
+def _short_type(kind: pa.DataType, text: str) -> str:
+    if pa.types.is_list(kind) and pa.types.is_struct(kind.value_type):
+        return "messages"
+    return text if len(text) < 40 else text[:37] + "..."
+
+
+def _readable(value: Any) -> str:
+    """Conversations as turns, long lists and texts cut with a mark."""
+    if isinstance(value, list) and value and isinstance(value[0], dict) and "role" in value[0]:
+        return "".join(f"\n    <{turn['role']}> {_cut(turn['content'])}" for turn in value)
+    if isinstance(value, list) and len(value) > _LONGEST_LIST:
+        shown = ", ".join(str(item) for item in value[:_LONGEST_LIST])
+        return f"[{shown}, ... {len(value):,} in all]"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return _cut(str(value))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + f" ... ({len(text):,} characters)"

@@ -1,0 +1,116 @@
+"""One step as a process of its own, so that its memory is freed when it ends."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from contracts.errors import OnPolicyError, UserError
+from contracts.manifest import Manifest
+from contracts.process import parse_error
+from contracts.progress import Reading, parse_progress
+from contracts.step import claim
+from flows.plan import PlannedStep
+
+_STOP_SECONDS = 15.0
+_CHECKOUT = Path(__file__).parents[1]
+
+OnLine = Callable[[str], None]
+OnProgress = Callable[[Reading], None]
+
+
+def run_step(step: PlannedStep, on_line: OnLine, on_progress: OnProgress) -> Manifest:
+    """Run a step in a subprocess unless it is done; its log lines and progress come as they do.
+
+    Raises:
+        ConfigDrift: the step's folder was made by another config or from other inputs.
+        UserError: the stage ended with exit code 2, with its own message.
+        OnPolicyError: it ended with any other code, or was killed.
+    """
+    if manifest := claim(step.stage, step.config, step.inputs, step.out):
+        return manifest
+    process = _start(step)
+    try:
+        error, last = _follow(process, on_line, on_progress)
+        code = process.wait()
+    except BaseException:
+        _stop(process)
+        raise
+    if code:
+        _raise_failure(step, code, error or last)
+    if manifest := step.done:
+        return manifest
+    raise OnPolicyError(f"{step.out}: {step.stage.name} ended without a manifest")
+
+
+def _start(step: PlannedStep) -> subprocess.Popen[str]:
+    # The stage watches its standard input: when this process dies, even by kill -9, the pipe
+    # closes and the stage ends with all its children (contracts.process).
+    return subprocess.Popen(
+        [sys.executable, "-m", step.stage.name, str(step.out / "step.json")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        bufsize=1,
+        start_new_session=True,
+        env={**os.environ, "ONPOLICY_PARENT": "stdin", "PYTHONUNBUFFERED": "1", **_quiet()},
+    )
+
+
+def _quiet() -> dict[str, str]:
+    """No stage phones home, and modules are found whatever folder the flow runs from."""
+    path = os.environ.get("PYTHONPATH")
+    return {
+        "DO_NOT_TRACK": "1",
+        "VLLM_NO_USAGE_STATS": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "PYTHONPATH": f"{_CHECKOUT}{os.pathsep}{path}" if path else str(_CHECKOUT),
+    }
+
+
+def _follow(
+    process: "subprocess.Popen[str]", on_line: OnLine, on_progress: OnProgress
+) -> tuple[str | None, str]:
+    """Pass the output on; the stage's own error message if it gave one, and its last line."""
+    error, last = None, ""
+    if process.stdout is None:
+        raise OnPolicyError("the stage's output is not captured")
+    for line in process.stdout:
+        line = line.rstrip()
+        if reading := parse_progress(line):
+            on_progress(reading)
+        elif message := parse_error(line):
+            error = message
+        elif line:
+            last = line
+            on_line(line)
+    return error, last
+
+
+def _raise_failure(step: PlannedStep, code: int, message: str) -> None:
+    if code == UserError.exit_code:
+        raise UserError(message)
+    if code < 0:
+        name = signal.Signals(-code).name
+        hint = "; it may have run out of memory" if -code == signal.SIGKILL else ""
+        message = f"was killed by {name}{hint}"
+    raise OnPolicyError(
+        f"{step.title} failed: {message}\n"
+        "Finished work is kept: run the same command again to go on from there."
+    )
+
+
+def _stop(process: "subprocess.Popen[str]") -> None:
+    """Ask the stage and its children to end, then make them."""
+    for number in (signal.SIGINT, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, number)
+            process.wait(_STOP_SECONDS)
+        except ProcessLookupError:
+            break
+        except subprocess.TimeoutExpired:
+            continue

@@ -1,0 +1,82 @@
+"""The flow: rounds of sample, score, pair, train, evaluate, a Prefect task per stage.
+
+Prefect orders, retries and shows. What is done is decided by manifests alone (contracts.step),
+so its caching is off: its default key holds the run id and never hits across runs.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+
+from contracts.config import check
+from contracts.errors import UserError
+from contracts.progress import Reading
+from contracts.step import folder_lock
+from flows import artifacts
+from flows.config import RunConfig
+from flows.console import print_done, step_line
+from flows.launch import run_step
+from flows.plan import COMPARE, PAIR, PlannedStep, plan
+from flows.report import write_report
+from flows.run_folder import claim_run
+
+@flow(name="on-policy", flow_run_name="{config[name]}", persist_result=False)
+def on_policy(config: dict[str, Any], next_round: bool = False) -> str:
+    """Run every stage of every round that is not done yet; the report's path.
+
+    Args:
+        config: a run's config (`flows.config.RunConfig`) as plain JSON values.
+        next_round: add a round to the run if all of its rounds are done, e.g. on a schedule.
+    """
+    settings = check(RunConfig, config, origin="config")
+    settings.folder.mkdir(parents=True, exist_ok=True)
+    with folder_lock(settings.folder):
+        settings = claim_run(settings, next_round)
+        for step in plan(settings):
+            _as_task(step, settings)(step)
+            if step.label == COMPARE:
+                report_task(settings.folder, step.round)
+    return str(settings.folder / "report.html")
+
+
+def _as_task(step: PlannedStep, config: RunConfig) -> Any:
+    """The task under the step's own name, so that the UI reads as the pipeline."""
+    return run_stage.with_options(
+        name=step.label,
+        task_run_name=step.title,
+        retries=config.resources.retries,
+        retry_delay_seconds=config.resources.retry_delay,
+        retry_condition_fn=_is_failure,
+    )
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def run_stage(step: PlannedStep) -> None:
+    """Run one step in a subprocess, with its log lines and its progress in the Prefect run."""
+    logger = get_run_logger()
+    skipped = step.done is not None
+    with step_line(step.title) as bar, artifacts.progress_of(step) as publish:
+
+        def on_progress(reading: Reading) -> None:
+            bar.update(reading)
+            publish(reading)
+
+        manifest = run_step(step, logger.info, on_progress)
+    logger.info("%d rows; dropped: %s", manifest.rows, manifest.dropped or "none")
+    print_done(step.title, manifest, skipped)
+    if step.label == PAIR and not skipped:
+        artifacts.publish_pairs(step)
+
+
+@task(name="write report", task_run_name="round {number}: write report", cache_policy=NO_CACHE)
+def report_task(folder: Path, number: int) -> None:
+    """Write `report.html` and publish the round's plots."""
+    write_report(folder)
+    artifacts.publish_round(folder, number)
+
+
+def _is_failure(_task: Any, _run: Any, state: Any) -> bool:
+    """A wrong config stays wrong: only failures are tried again."""
+    return not isinstance(state.result(raise_on_failure=False), UserError)

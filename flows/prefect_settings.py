@@ -1,0 +1,23 @@
+"""Prefect's settings for this project, set before Prefect is imported: nothing phones home."""
+
+import os
+
+_ALWAYS = {
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+    # The terminal shows our own lines; Prefect's go to its API, hence to its UI.
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+}
+_DEFAULTS = {
+    # Where no PREFECT_API_URL is set, a server is started for the time of the run.
+    "PREFECT_SERVER_EPHEMERAL_ENABLED": "true",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
+}
+
+
+def apply() -> None:
+    """Put the settings into the environment; what the user set there is kept, but for tracking."""
+    os.environ.update(_ALWAYS)
+    for name, value in _DEFAULTS.items():
+        os.environ.setdefault(name, value)

@@ -1,0 +1,67 @@
+"""A run's folder: whose it is, and whether everything in it is done."""
+
+from typing import Any
+
+import yaml
+
+from contracts.config import check, identity
+from contracts.parts import write_atomic
+from contracts.step import claim, refuse_drift
+from flows.config import RunConfig
+from flows.plan import plan
+
+# May differ between two runs of one folder: a finished run goes on when `rounds` is raised.
+_FREE = {"rounds", "runs_dir"}
+
+
+def is_finished(config: RunConfig) -> bool:
+    """Whether every step of the run is done and its report is written.
+
+    Raises:
+        ConfigDrift: the folder, or a step's, was made by another config or from other inputs.
+    """
+    if not (config.folder / "config.yaml").exists():
+        return False
+    refuse_other_run(config)
+    steps = plan(config)
+    if not all(step.done for step in steps) or not (config.folder / "report.html").exists():
+        return False
+    return all(claim(step.stage, step.config, step.inputs, step.out) for step in steps)
+
+
+def claim_run(config: RunConfig, next_round: bool = False) -> RunConfig:
+    """Write the run's `config.yaml`; the config, with a round more if that is asked for.
+
+    Raises:
+        ConfigDrift: the folder was made by another config; names each key that differs.
+    """
+    path = config.folder / "config.yaml"
+    if path.exists():
+        made_by = refuse_other_run(config)
+        if next_round:
+            config = config.model_copy(update={"rounds": _rounds_after(config, made_by.rounds)})
+    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    write_atomic(path, text.encode())
+    return config
+
+
+def refuse_other_run(config: RunConfig) -> RunConfig:
+    """The config that the folder was made by.
+
+    Raises:
+        ConfigDrift: it differs from `config`; names each key.
+    """
+    path = config.folder / "config.yaml"
+    made_by = check(RunConfig, yaml.safe_load(path.read_text()), origin=str(path))
+    refuse_drift(config.folder, _fixed(made_by), _fixed(config))
+    return made_by
+
+
+def _fixed(config: RunConfig) -> dict[str, Any]:
+    return {key: value for key, value in identity(config).items() if key not in _FREE}
+
+
+def _rounds_after(config: RunConfig, rounds: int) -> int:
+    rounds = max(config.rounds, rounds)
+    finished = all(step.done for step in plan(config.model_copy(update={"rounds": rounds})))
+    return rounds + 1 if finished else rounds

@@ -1,0 +1,71 @@
+"""Real parts for the flow tests: the demo's models, a Prefect server, a browser."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def demo_models() -> Path:
+    """The demo's tiny policy and reward model, built once and cached like `make demo` does."""
+    subprocess.run([sys.executable, "-m", "demo.build"], cwd=CHECKOUT, check=True)
+    return CHECKOUT / ".cache" / "demo"
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """A real `prefect server start` on loopback; the environment that makes the flow use it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {
+        "PREFECT_HOME": str(tmp_path_factory.mktemp("prefect")),
+        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+    }
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1"]
+    with (tmp_path_factory.getbasetemp() / "server.log").open("w") as log:
+        server = subprocess.Popen(
+            [*command, "--port", str(port)], env={**os.environ, **environment},
+            stdout=log, stderr=log,
+        )  # fmt: skip
+        try:
+            _wait_for(f"{environment['PREFECT_API_URL']}/health", server)
+            yield environment
+        finally:
+            server.terminate()
+            server.wait(30)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """A real headless browser."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    if not path:
+        pytest.skip("no chromium on this machine")
+    return path
+
+
+def _wait_for(url: str, server: subprocess.Popen, seconds: float = 90.0) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if server.poll() is not None:
+            pytest.fail(f"the Prefect server ended with code {server.returncode}")
+        try:
+            with urllib.request.urlopen(url, timeout=2) as answer:
+                if answer.status == 200:
+                    return
+        except OSError:
+            time.sleep(0.3)
+    pytest.fail(f"{url} did not answer in {seconds} s")
