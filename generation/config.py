@@ -1,0 +1,136 @@
+"""The configs of the generation stages."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from contracts.config import Config, Resources
+
+Split = Literal["train", "test", "benchmark"]
+
+
+class PromptsConfig(Config):
+    """Where the prompts come from, and which are held out."""
+
+    path: str
+    """Hub id (owner/name), or a .jsonl, .json (a list of records) or .parquet file."""
+    hub_split: str = "train"
+    """Split of a hub dataset, e.g. train_prefs."""
+    revision: str | None = None
+    """Revision of a hub dataset; pin a commit for runs that must be repeatable."""
+    column: str = "prompt"
+    """Column of the prompts: text, or a message list whose closing answers are cut off."""
+    limit: int | None = Field(None, ge=1)
+    """Take the first so many different prompts."""
+    test_size: int = Field(0, ge=0)
+    """Prompts held out: those with the lowest hash of seed and prompt id. Adding prompts
+    changes the choice only where a new prompt's hash is among the lowest."""
+    seed: int = 42
+    """Seed of the held-out choice."""
+    evaluation_file: str | None = None
+    """File of benchmark prompts (column instruction, prompt or turns), e.g. AlpacaEval's."""
+
+    @property
+    def reference(self) -> str:
+        """The prompts as a stage's input: a path, or owner/name@revision."""
+        is_hub = self.revision and not Path(self.path).exists()
+        return f"{self.path}@{self.revision}" if is_hub else self.path
+
+
+class SelectConfig(Config):
+    """Which prompts a round takes."""
+
+    splits: list[Split] = Field(["train"], min_length=1)
+    """Splits to take prompts from."""
+    start: int = Field(0, ge=0)
+    """First place of the slice, in a seeded order that depends on the prompts' ids alone."""
+    count: int | None = Field(None, ge=1)
+    """Length of the slice; null takes all that is left."""
+    seed: int = 42
+    """Seed of that order; the same in every round, so that slices do not overlap."""
+
+
+class VllmResources(Resources):
+    """How vLLM uses the machine."""
+
+    gpu_memory_utilization: float = Field(0.9, gt=0, le=1)
+    """Share of a GPU's memory for weights and KV cache."""
+    tensor_parallel: int = Field(1, ge=1)
+    """GPUs that share one copy of the model."""
+    max_num_seqs: int | None = Field(None, ge=1)
+    """Samples decoded at once; null is 128 on the CPU and 256 on a GPU."""
+    max_num_batched_tokens: int | None = Field(None, ge=1)
+    """Tokens in one engine step; null leaves it to vLLM, or is the context on the CPU."""
+    cpu_kv_gib: float | None = Field(None, gt=0)
+    """GiB of KV cache on the CPU; null is what `max_num_seqs` samples need, at most 4."""
+    enforce_eager: bool | None = None
+    """No graphs and no compiling; null is true on the CPU only (they cost its start dear)."""
+
+
+class VllmEngine(Config):
+    """vLLM, on GPUs or the CPU."""
+
+    kind: Literal["vllm"] = "vllm"
+    resources: VllmResources = VllmResources()
+
+
+class TransformersEngine(Config):
+    """Plain transformers, where vLLM cannot be installed."""
+
+    kind: Literal["transformers"] = "transformers"
+    batch_size: int = Field(16, ge=1)
+    """Samples decoded together. It is in the step's identity: padding moves the last bits."""
+
+
+Engine = Annotated[VllmEngine | TransformersEngine, Field(discriminator="kind")]
+
+
+class SampleConfig(Config):
+    """How responses are sampled. The defaults are the recipe's (section 1)."""
+
+    n: int = Field(5, ge=1)
+    """Samples per prompt."""
+    temperature: float = Field(0.8, ge=0)
+    """Softmax temperature; 0 is greedy."""
+    top_p: float = Field(0.95, gt=0, le=1)
+    """Keep the likeliest tokens up to this probability."""
+    top_k: int = Field(0, ge=0)
+    """Keep so many likeliest tokens; 0 keeps all."""
+    min_p: float = Field(0.0, ge=0, le=1)
+    """Drop tokens less likely than this share of the likeliest one's probability."""
+    max_tokens: int = Field(4096, ge=1)
+    """Most tokens in an answer, its end of turn included."""
+    stop: list[Annotated[str, Field(min_length=1)]] = Field([])
+    """Strings that end an answer; they are cut off its text."""
+    seed: int = Field(42, ge=0)
+    """Each sample's own seed is a hash of this, the prompt's id and the sample's index."""
+    seeds: list[Annotated[int, Field(ge=0, lt=2**63)]] | None = Field(None, min_length=1)
+    """Seeds used as they are, one sample each (the recipe: 13, 21, 42, 79, 100); replaces n."""
+    logprobs: bool = False
+    """Store the log-probability of each answer under the policy (temperature 1)."""
+    prompts_per_part: int = Field(64, ge=1)
+    """Prompts in one part file, with all their samples."""
+    max_model_len: int | None = Field(None, ge=2)
+    """Longest prompt + answer in tokens; null is the model's own limit."""
+    bos: Literal["template", "prepend"] = "template"
+    """Who gives the BOS token, as in the model's config."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Precision of the weights; auto is the model's own on a GPU and float32 on the CPU."""
+    engine: Engine = VllmEngine()
+    """What runs the model."""
+
+    @property
+    def samples(self) -> int:
+        """Samples per prompt, whichever way they are asked for."""
+        return len(self.seeds) if self.seeds else self.n
+
+    @model_validator(mode="after")
+    def _samples_differ(self) -> "SampleConfig":
+        if self.temperature == 0 and self.samples > 1:
+            raise ValueError("temperature 0 makes every sample the same: set n: 1")
+        if self.seeds and len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("seeds holds a seed twice, which makes the same sample twice")
+        if self.max_model_len and self.max_tokens >= self.max_model_len:
+            raise ValueError("max_tokens leaves no room for a prompt: it must be < max_model_len")
+        return self

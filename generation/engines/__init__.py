@@ -1,0 +1,54 @@
+"""The engines that run a policy, behind one small protocol."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from generation.config import SampleConfig, VllmEngine
+from generation.requests import Request, Sample
+
+
+@dataclass(frozen=True)
+class Job:
+    """What an engine must know before it starts."""
+
+    policy: str
+    """Model folder, or hub id with an optional @revision."""
+    config: SampleConfig
+    stop_ids: list[int]
+    """Tokens that end an answer."""
+    longest_prompt: int
+    """In tokens, of all the requests to come."""
+    context: int
+    """Most tokens of prompt and answer together."""
+
+
+class Engine(Protocol):
+    """Takes requests while it works on others, and gives samples back as they finish."""
+
+    batch: int
+    """Requests that are sampled as one: `add` always gets such a batch whole (the last one
+    of a part may be shorter), so that a resumed run repeats the same arithmetic."""
+    capacity: int
+    """Requests to keep in flight."""
+
+    def add(self, requests: Sequence[Request]) -> None:
+        """Take a batch of requests."""
+
+    def step(self) -> list[Sample]:
+        """Do some work; the samples that it finished, maybe none."""
+
+
+def start(job: Job) -> Engine:
+    """The engine of the job's config, its model loaded.
+
+    Raises:
+        UserError: the engine is not installed, or the model cannot be loaded.
+    """
+    if isinstance(job.config.engine, VllmEngine):
+        from generation.engines.vllm import Vllm
+
+        return Vllm(job, job.config.engine.resources)
+    from generation.engines.transformers import Transformers
+
+    return Transformers(job, job.config.engine)

@@ -1,0 +1,162 @@
+"""Plain transformers as an engine, where vLLM cannot be installed."""
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    MinPLogitsWarper,
+    StoppingCriteriaList,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+
+from contracts.errors import UserError
+from contracts.model import load_tokenizer, split_reference
+from generation.config import SampleConfig, TransformersEngine
+from generation.engines import Job
+from generation.engines.stopping import StopStrings
+from generation.requests import Request, Sample
+
+
+class Transformers:
+    """A model in transformers, one fixed batch a step.
+
+    A batch is left-padded, so a sample's last bits depend on its batch; batches are the same
+    in a resumed run, and so are the samples.
+    """
+
+    def __init__(self, job: Job, engine: TransformersEngine) -> None:
+        """
+        Raises:
+            UserError: the model cannot be loaded.
+        """
+        self.batch = engine.batch_size
+        self.capacity = engine.batch_size
+        self._config = job.config
+        self._stop_ids = job.stop_ids
+        self._tokenizer = load_tokenizer(job.policy) if job.config.stop else None
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._model = _load(job.policy, job.config.dtype, self._device)
+        # `generate` fills what a config leaves open from the model's own folder.
+        self._model.generation_config = GenerationConfig()
+        self._waiting: deque[Sequence[Request]] = deque()
+
+    def add(self, requests: Sequence[Request]) -> None:
+        """Queue a batch."""
+        self._waiting.append(requests)
+
+    @torch.inference_mode()
+    def step(self) -> list[Sample]:
+        """Sample the oldest batch to its end."""
+        requests = self._waiting.popleft()
+        ids, mask = _left_pad([request.prompt for request in requests], self._device)
+        choose = Choose(self._config, [request.seed for request in requests], self._device)
+        stops = StopStrings(self._tokenizer, self._config.stop, ids.shape[1])
+        settings = GenerationConfig(
+            max_new_tokens=self._config.max_tokens,
+            do_sample=False,
+            eos_token_id=self._stop_ids,
+            pad_token_id=self._stop_ids[0],
+        )
+        whole = self._model.generate(
+            input_ids=ids,
+            attention_mask=mask,
+            generation_config=settings,
+            logits_processor=LogitsProcessorList([choose]),
+            stopping_criteria=StoppingCriteriaList([stops] if self._config.stop else []),
+        )
+        answers = whole[:, ids.shape[1] :].tolist()
+        return [
+            self._sample(request, answers[row], stops.length(row), choose.logprobs(row))
+            for row, request in enumerate(requests)
+        ]
+
+    def _sample(
+        self, request: Request, answer: list[int], stopped: int | None, logprobs: list[float]
+    ) -> Sample:
+        ends = [place + 1 for place, token in enumerate(answer) if token in self._stop_ids]
+        length = min([*ends[:1], *([stopped] if stopped else []), len(answer)])
+        reason = "stop" if ends or stopped else "length"
+        logprob = sum(logprobs[:length]) if self._config.logprobs else None
+        return Sample(request.response_id, answer[:length], reason, logprob)
+
+
+class Choose(LogitsProcessor):
+    """Makes greedy decoding draw from the filtered distribution, each row by its own seed.
+
+    Gumbel noise on the logits turns their argmax into a draw; temperature, min-p, top-k and
+    top-p are applied before, in vLLM's order.
+    """
+
+    def __init__(self, config: SampleConfig, seeds: Sequence[int], device: torch.device) -> None:
+        self._generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
+        self._greedy = config.temperature == 0
+        self._keep_logprobs = config.logprobs
+        self._logprobs: list[torch.Tensor] = []
+        filters: list[LogitsProcessor] = []
+        if not self._greedy:
+            filters.append(TemperatureLogitsWarper(config.temperature))
+        if config.min_p > 0:
+            filters.append(MinPLogitsWarper(config.min_p))
+        if config.top_k > 0:
+            filters.append(TopKLogitsWarper(config.top_k))
+        if config.top_p < 1:
+            filters.append(TopPLogitsWarper(config.top_p))
+        self._filters = LogitsProcessorList([] if self._greedy else filters)
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """`scores` [batch, vocabulary] with the drawn token's as the highest."""
+        noisy = self._filters(input_ids, scores)
+        if not self._greedy:
+            noise = torch.empty_like(noisy)
+            for row, generator in zip(noise, self._generators, strict=True):
+                row.exponential_(generator=generator)
+            noisy = noisy - noise.log()
+        if self._keep_logprobs:
+            chosen = noisy.argmax(-1, keepdim=True)
+            self._logprobs.append(scores.log_softmax(-1).gather(-1, chosen)[:, 0])
+        return noisy
+
+    def logprobs(self, row: int) -> list[float]:
+        """Log-probs of the tokens drawn for a row, before temperature and filters."""
+        return [float(step[row]) for step in self._logprobs]
+
+
+def _load(policy: str, dtype: str, device: torch.device) -> Any:
+    path, revision = split_reference(policy)
+    if dtype == "auto" and device.type == "cpu":
+        dtype = "float32"
+    try:
+        config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
+        # Only eager attention is known to apply Gemma-2's soft-cap on every device.
+        capped = getattr(config.get_text_config(), "attn_logit_softcapping", None)
+        model = AutoModelForCausalLM.from_pretrained(
+            path,
+            config=config,
+            revision=revision,
+            dtype=dtype,
+            trust_remote_code=False,
+            use_safetensors=True,
+            attn_implementation="eager" if capped else None,
+        )
+    except (OSError, ValueError) as error:
+        raise UserError(f"{policy}: cannot be loaded: {str(error).splitlines()[0]}") from None
+    return model.to(device).eval()
+
+
+def _left_pad(
+    prompts: Sequence[list[int]], device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids and mask [batch, longest]; what pads is masked, so its id does not matter."""
+    longest = max(map(len, prompts))
+    ids = [[0] * (longest - len(prompt)) + prompt for prompt in prompts]
+    mask = [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts]
+    return torch.tensor(ids, device=device), torch.tensor(mask, device=device)

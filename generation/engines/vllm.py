@@ -1,0 +1,171 @@
+"""vLLM as an engine: requests stream in, finished samples stream out."""
+
+import gc
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from contracts.errors import UserError
+from contracts.model import split_reference
+from generation.config import SampleConfig, VllmResources
+from generation.engines import Job
+from generation.requests import Request, Sample
+
+_GIB = 1 << 30
+_MOST_KV_UNASKED = 4 * _GIB
+_CPU_BLOCK = 32
+
+
+class Vllm:
+    """A model in vLLM. Each sample depends on its prompt's ids and its own seed alone.
+
+    On the CPU that was seen to hold to the bit; on a GPU, kernels whose sums depend on the
+    batch can move the last bits, and with them a token.
+    """
+
+    batch = 1
+
+    def __init__(self, job: Job, resources: VllmResources) -> None:
+        """
+        Raises:
+            UserError: vLLM is not installed, or refuses the model.
+        """
+        on_cpu = not torch.cuda.is_available()
+        _quiet_environment(on_cpu)
+        seqs = resources.max_num_seqs or (128 if on_cpu else 256)
+        arguments = _arguments(job, resources, seqs)
+        if on_cpu:
+            arguments |= _cpu_arguments(job, resources, seqs)
+        with _no_garbage_collection():
+            try:
+                from vllm import EngineArgs, LLMEngine, SamplingParams
+                from vllm.sampling_params import RequestOutputKind
+            except ModuleNotFoundError as error:
+                raise UserError(
+                    f"vLLM cannot be imported ({error}): install requirements/cpu.txt or "
+                    "gpu.txt, or set engine.kind: transformers"
+                ) from None
+            # What was imported lives to the end: freezing it halves the engine's start,
+            # which collects garbage five times.
+            gc.freeze()
+            try:
+                self._engine = LLMEngine.from_engine_args(EngineArgs(**arguments))
+            except ValueError as error:
+                raise UserError(f"{job.policy}: vLLM refuses it: {error}") from None
+        self.capacity = 2 * seqs
+        self._parameters = SamplingParams
+        self._shared = _sampling(job) | {"output_kind": RequestOutputKind.FINAL_ONLY}
+
+    def add(self, requests: Sequence[Request]) -> None:
+        """Queue requests."""
+        for request in requests:
+            parameters = self._parameters(seed=request.seed, **self._shared)
+            prompt = {"prompt_token_ids": request.prompt}
+            self._engine.add_request(request.response_id, prompt, parameters)
+
+    def step(self) -> list[Sample]:
+        """One token for every running sample."""
+        return [_sample(output) for output in self._engine.step() if output.finished]
+
+
+def _arguments(job: Job, resources: VllmResources, seqs: int) -> dict[str, Any]:
+    path, revision = split_reference(job.policy)
+    arguments = {
+        "model": path,
+        "revision": revision,
+        "tokenizer_revision": revision,
+        "dtype": job.config.dtype,
+        "max_model_len": job.context,
+        "max_num_seqs": seqs,
+        "max_num_batched_tokens": resources.max_num_batched_tokens,
+        "tensor_parallel_size": resources.tensor_parallel,
+        "gpu_memory_utilization": resources.gpu_memory_utilization,
+        "enforce_eager": bool(resources.enforce_eager),
+        "enable_prefix_caching": True,
+        "load_format": "safetensors",
+        "trust_remote_code": False,
+        # Stop ids and sampling settings come from us alone, never from the model's folder.
+        "generation_config": "vllm",
+        # We decode; only stop strings make vLLM look at text.
+        "skip_tokenizer_init": not job.config.stop,
+        "disable_log_stats": True,
+    }
+    return arguments
+
+
+def _cpu_arguments(job: Job, resources: VllmResources, seqs: int) -> dict[str, Any]:
+    batched = resources.max_num_batched_tokens or 8192
+    kv = resources.cpu_kv_gib
+    return {
+        "dtype": "float32" if job.config.dtype == "auto" else job.config.dtype,
+        "enforce_eager": resources.enforce_eager in (None, True),
+        "distributed_executor_backend": "uni",
+        # Blocks of 128 tokens, the default, never let short prompts share their prefix.
+        "block_size": _CPU_BLOCK,
+        # A seeded request whose prompt is prefilled in pieces kills the CPU engine
+        # ("CPU Generator does not use offset"), so no prompt is.
+        "enable_chunked_prefill": False,
+        "max_num_batched_tokens": max(batched, job.context),
+        "kv_cache_memory_bytes": int(kv * _GIB) if kv else _kv_bytes(job, seqs),
+    }
+
+
+def _kv_bytes(job: Job, seqs: int) -> int:
+    """KV cache that lets `seqs` samples run to their end. Zeroing a GiB costs 2 s."""
+    from transformers import AutoConfig
+
+    path, revision = split_reference(job.policy)
+    model = AutoConfig.from_pretrained(path, revision=revision).get_text_config()
+    heads = getattr(model, "num_key_value_heads", None) or model.num_attention_heads
+    width = getattr(model, "head_dim", None) or model.hidden_size // model.num_attention_heads
+    a_token = 2 * model.num_hidden_layers * heads * width * 4
+    tokens = seqs * (job.longest_prompt + job.config.max_tokens + _CPU_BLOCK)
+    one_context = a_token * (job.context + _CPU_BLOCK)
+    return max(min(2 * tokens * a_token, _MOST_KV_UNASKED), 2 * one_context)
+
+
+def _sampling(job: Job) -> dict[str, Any]:
+    config: SampleConfig = job.config
+    return {
+        "temperature": config.temperature,
+        "top_p": config.top_p,
+        "top_k": config.top_k,
+        "min_p": config.min_p,
+        "max_tokens": config.max_tokens,
+        "stop": list(config.stop) or None,
+        "stop_token_ids": job.stop_ids,
+        "ignore_eos": True,
+        "logprobs": 0 if config.logprobs else None,
+        "detokenize": bool(config.stop),
+    }
+
+
+def _sample(output: Any) -> Sample:
+    answer = output.outputs[0]
+    reason = "length" if answer.finish_reason == "length" else "stop"
+    logprob = None if answer.logprobs is None else answer.cumulative_logprob
+    return Sample(output.request_id, list(answer.token_ids), reason, logprob)
+
+
+def _quiet_environment(on_cpu: bool) -> None:
+    """Settings that vLLM reads from the environment as it is imported; a user's own win."""
+    settings = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
+    if on_cpu:
+        # One process: the engine's own would import everything again. Its warnings speak
+        # of Triton, NUMA and preloaded allocators.
+        settings |= {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_LOGGING_LEVEL": "ERROR"}
+    for name, value in settings.items():
+        os.environ.setdefault(name, value)
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Importing vLLM makes millions of objects that live on; collecting costs seconds."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()

@@ -1,0 +1,106 @@
+"""Reading one column of a JSONL, JSON or parquet file, or of a hub dataset."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from contracts.errors import OnPolicyError, UserError
+from contracts.model import split_reference
+
+Row = tuple[str, Any]
+"""Where a value stands (`file:line`), and the value."""
+
+
+def read_column(reference: str, columns: Sequence[str], hub_split: str = "train") -> Iterator[Row]:
+    """The values of the first of `columns` that the file or hub dataset holds.
+
+    Raises:
+        UserError: nothing there, an unknown kind of file, a malformed row, no such column.
+    """
+    path = Path(reference)
+    if not path.exists():
+        return _from_hub(reference, columns, hub_split)
+    readers = {".jsonl": _from_jsonl, ".json": _from_json, ".parquet": _from_parquet}
+    if path.suffix not in readers:
+        raise UserError(f"{path}: prompts are read from .jsonl, .json or .parquet")
+    return readers[path.suffix](path, columns)
+
+
+def _from_jsonl(path: Path, columns: Sequence[str]) -> Iterator[Row]:
+    with path.open("rb") as lines:
+        records = (
+            (f"{path}:{number}", _parse(f"{path}:{number}", line))
+            for number, line in enumerate(lines, start=1)
+            if line.strip()
+        )
+        yield from _pick(records, columns)
+
+
+def _from_json(path: Path, columns: Sequence[str]) -> Iterator[Row]:
+    records = _parse(str(path), path.read_bytes())
+    if not isinstance(records, list):
+        raise UserError(f"{path}: holds no list of records; JSON lines belong in a .jsonl file")
+    yield from _pick(((f"{path}[{i}]", record) for i, record in enumerate(records)), columns)
+
+
+def _from_parquet(path: Path, columns: Sequence[str]) -> Iterator[Row]:
+    try:
+        file = pq.ParquetFile(path)
+        column = _choose(str(path), file.schema_arrow.names, columns)
+        row = 0
+        for batch in file.iter_batches(columns=[column]):
+            for value in batch.column(0).to_pylist():
+                yield f"{path}[{row}]", value
+                row += 1
+    except pa.ArrowException as error:
+        raise UserError(f"{path}: is no readable parquet file: {error}") from None
+
+
+def _from_hub(reference: str, columns: Sequence[str], split: str) -> Iterator[Row]:
+    from datasets import load_dataset
+    from datasets.exceptions import DatasetsError
+
+    name, revision = split_reference(reference)
+    try:
+        dataset = load_dataset(name, split=split, revision=revision)
+    except (DatasetsError, ValueError, FileNotFoundError) as error:
+        reason = (str(error).splitlines() or [""])[0]
+        raise UserError(f"{reference} (split {split}): cannot be loaded: {reason}") from None
+    except ConnectionError as error:
+        raise OnPolicyError(f"{reference}: the hub cannot be reached: {error}") from None
+    column = _choose(reference, dataset.column_names, columns)
+    for row, value in enumerate(dataset[column]):
+        yield f"{reference}[{row}]", value
+
+
+def _pick(records: Iterable[Row], columns: Sequence[str]) -> Iterator[Row]:
+    column = None
+    for origin, record in records:
+        if not isinstance(record, dict):
+            raise UserError(f"{origin}: is no record with named fields")
+        if column is None or column not in record:
+            column = _choose(origin, list(record), columns)
+        yield origin, record[column]
+
+
+def _choose(origin: str, present: Sequence[str], wanted: Sequence[str]) -> str:
+    if found := next((name for name in wanted if name in present), None):
+        return found
+    raise UserError(
+        f"{origin}: no column {' or '.join(map(repr, wanted))}; it holds "
+        + (", ".join(map(repr, present)) or "none")
+    )
+
+
+def _parse(origin: str, text: bytes) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        where = f"column {error.colno}" if error.lineno == 1 else f"line {error.lineno}"
+        raise UserError(f"{origin}: not valid JSON: {error.msg} ({where})") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{origin}: not UTF-8 text") from None

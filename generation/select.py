@@ -1,0 +1,50 @@
+"""Stage: the prompts of one round, a slice that no other round takes."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from contracts.errors import UserError
+from contracts.manifest import Result
+from contracts.parts import read_table, write_part
+from contracts.process import main
+from contracts.step import Inputs, Stage
+from contracts.tables import PROMPTS
+from generation.config import SelectConfig
+from generation.prompts import rank
+
+
+def select(prompts: pa.Table, config: SelectConfig) -> pa.Table:
+    """The rows of a slice, in the table's order.
+
+    Places are given out by a seeded hash of the prompt's id: slices of the same seed and
+    splits never overlap, whatever their number, and the order is the same in every round.
+
+    Raises:
+        UserError: no prompt stands at these places.
+    """
+    pool = prompts.filter(pc.is_in(prompts["split"], pa.array(config.splits)))
+    identifiers = pool["prompt_id"].to_pylist()
+    ranked = sorted(range(len(identifiers)), key=lambda row: rank(config.seed, identifiers[row]))
+    end = None if config.count is None else config.start + config.count
+    rows = sorted(ranked[config.start : end])
+    if not rows:
+        raise UserError(
+            f"there are {len(identifiers)} prompts in {'/'.join(config.splits)}, none from place "
+            f"{config.start} on: take fewer prompts a round, fewer rounds, or more prompts"
+        )
+    return pool.take(pa.array(rows))
+
+
+def run(config: SelectConfig, inputs: Inputs, out: Path) -> Result:
+    """Write the slice as PROMPTS."""
+    chosen = select(read_table(Path(inputs["prompts"])), config)
+    write_part(out, 0, chosen, PROMPTS)
+    return Result(chosen.num_rows)
+
+
+STAGE = Stage(name="generation.select", version=1, config=SelectConfig, run=run)
+
+if __name__ == "__main__":
+    main(STAGE)
