@@ -1,0 +1,150 @@
+"""ArmoRM, natively: the published tensor names load with `from_pretrained`, no remote code runs.
+
+A Llama backbone, a linear layer that reads raw objectives from the last token, and a gate
+that weighs them by what the prompt asks for (recipe, section 3; https://arxiv.org/abs/2406.12845).
+Shapes: B rows, T tokens, D hidden size, K objectives.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from transformers import LlamaConfig, LlamaModel, LlamaPreTrainedModel
+
+from annotation import shared_prompt
+from contracts.errors import UserError
+from contracts.model import split_reference
+
+if TYPE_CHECKING:
+    from annotation.shared_prompt import Packed
+
+# As RLHFlow/ArmoRM-Llama3-8B-v0.1 publishes them, in the order of its objectives.
+OBJECTIVES = (
+    "helpsteer-helpfulness", "helpsteer-correctness", "helpsteer-coherence",
+    "helpsteer-complexity", "helpsteer-verbosity", "ultrafeedback-overall_score",
+    "ultrafeedback-instruction_following", "ultrafeedback-truthfulness",
+    "ultrafeedback-honesty", "ultrafeedback-helpfulness", "beavertails-is_safe",
+    "prometheus-score", "argilla-overall_quality", "argilla-judge_lm", "code-complexity",
+    "code-style", "code-explanation", "code-instruction-following", "code-readability",
+)  # fmt: skip
+
+
+def objective_names(count: int) -> tuple[str, ...]:
+    """The names of a model's objectives: the published ones, or numbers for another count."""
+    return OBJECTIVES if count == len(OBJECTIVES) else tuple(map(str, range(count)))
+
+
+@dataclass(frozen=True)
+class Rewards:
+    """What ArmoRM says of a batch of responses, all float32."""
+
+    scores: Tensor
+    """[B], the gated sum."""
+    objectives: Tensor
+    """[B, K], raw, before the transform."""
+    gates: Tensor
+    """[B, K], the weight of each transformed objective."""
+
+
+class Gating(nn.Module):
+    """softmax(MLP(hidden) / temperature) * logit_scale."""
+
+    def __init__(self, config: LlamaConfig, objectives: int) -> None:
+        super().__init__()
+        width = getattr(config, "gating_hidden_dim", 1024)
+        hidden_layers = getattr(config, "gating_n_hidden", 3)
+        sizes = [config.hidden_size, *[width] * hidden_layers, objectives]
+        self.temperature = float(getattr(config, "gating_temperature", 10))
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
+        self.logit_scale = nn.Parameter(torch.ones(1))
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """[B, D] -> [B, K]."""
+        *inner, last = self.layers
+        for layer in inner:
+            hidden = torch.relu(layer(hidden))
+        return torch.softmax(last(hidden) / self.temperature, dim=-1) * self.logit_scale
+
+
+class ArmoRM(LlamaPreTrainedModel):
+    """The reward model. Its heads stay in float32 whatever the backbone's dtype."""
+
+    _keep_in_fp32_modules_strict = ("regression_layer", "gating", "reward_transform_matrix")
+
+    def __init__(self, config: LlamaConfig) -> None:
+        super().__init__(config)
+        objectives = getattr(config, "num_objectives", len(OBJECTIVES))
+        self.model = LlamaModel(config)
+        self.regression_layer = nn.Linear(config.hidden_size, objectives, bias=False)
+        self.gating = Gating(config, objectives)
+        self.reward_transform_matrix = nn.Parameter(torch.eye(objectives))
+        self.post_init()
+
+    def forward(self, input_ids: Tensor, last: Tensor, gate_at: Tensor) -> Rewards:
+        """Score conversations in right-padded rows.
+
+        Pads come after all that is read, and attention is causal, so they need no mask.
+
+        Args:
+            input_ids: [B, T].
+            last: [B], index of each row's last token.
+            gate_at: [B], index where the last assistant header's pattern starts.
+        """
+        hidden = self.model(input_ids=input_ids, use_cache=False).last_hidden_state
+        rows = torch.arange(len(input_ids), device=hidden.device)
+        return self._rewards(hidden[rows, last], self._gates(hidden[rows, gate_at]))
+
+    def forward_shared(self, batch: "Packed") -> Rewards:
+        """Score responses packed behind their prompts, each prompt computed once."""
+        output = self.model(
+            input_ids=batch.input_ids[None],
+            position_ids=batch.positions[None],
+            segments=batch.segments,
+            use_cache=False,
+        )
+        hidden = output.last_hidden_state[0]
+        gates = self._gates(hidden[batch.gate_at])[batch.prompt_of]
+        return self._rewards(hidden[batch.last], gates)
+
+    def _gates(self, hidden: Tensor) -> Tensor:
+        return self.gating(hidden.float())
+
+    def _rewards(self, hidden: Tensor, gates: Tensor) -> Rewards:
+        objectives = self.regression_layer(hidden.float())
+        return Rewards(
+            (gates * (objectives @ self.reward_transform_matrix)).sum(-1), objectives, gates
+        )
+
+
+def load_armorm(reference: str, device: torch.device, dtype: torch.dtype) -> ArmoRM:
+    """The model for scoring.
+
+    Raises:
+        UserError: no safetensors, another architecture, or tensors of the heads missing.
+    """
+    shared_prompt.register()
+    path, revision = split_reference(reference)
+    try:
+        model, loading = ArmoRM.from_pretrained(
+            path,
+            revision=revision,
+            dtype=dtype,
+            use_safetensors=True,
+            attn_implementation=shared_prompt.ATTENTION,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = (str(error).strip().splitlines() or [""])[0]
+        raise UserError(f"{reference}: cannot be loaded as ArmoRM: {reason}") from None
+    missing = sorted(loading["missing_keys"])
+    if heads := [name for name in missing if not name.startswith("model.")]:
+        raise UserError(
+            f"{reference}: its reward heads are missing ({', '.join(heads)}); with random heads "
+            "every score would mean nothing (a plain sequence classifier gives about -2.0). Use "
+            "RLHFlow/ArmoRM-Llama3-8B-v0.1 or `kind: classifier`"
+        )
+    if missing:
+        raise UserError(f"{reference}: its weights are incomplete, {missing[0]} is missing")
+    return model.to(device).eval()

@@ -1,0 +1,82 @@
+"""Scoring with any hub sequence classifier that has one label."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from annotation import batches
+from annotation.batches import Group
+from annotation.config import ClassifierConfig, ScoreResources
+from annotation.reward_models import ModelScorer, placement
+from annotation.scorer import Score, checked
+from contracts.chat import ChatFormat, Tokens
+from contracts.errors import UserError
+from contracts.model import load_tokenizer, split_reference
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class ClassifierScorer(ModelScorer):
+    """A sequence classifier's only logit."""
+
+    def _read(self, tokens: Tokens) -> tuple[list[int], int]:
+        return tokens.response + tokens.trailer, 0
+
+    def _batches(self, groups: list[Group]) -> Iterator[tuple[int, Score]]:
+        return batches.in_batches(
+            batches.alone(groups), self.budget, batches.padded_tokens, self._forward
+        )
+
+    def _forward(self, batch: Sequence[Group]) -> list[Score]:
+        ids = self._padded(batch)
+        lengths = torch.tensor([group.tokens for group in batch], device=ids.device)
+        mask = torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]
+        logits = self.model(input_ids=ids, attention_mask=mask.long()).logits
+        return [checked(value) for value in logits[:, 0].float().tolist()]
+
+
+def open_classifier(
+    config: ClassifierConfig, reference: str, resources: ScoreResources
+) -> ClassifierScorer:
+    """A sequence classifier on its device.
+
+    Raises:
+        UserError: the model or its tokenizer cannot be used, or its head would be random.
+    """
+    chat = ChatFormat(load_tokenizer(reference), config.bos)
+    device, dtype = placement(config, resources)
+    model = _load_classifier(reference, dtype).to(device).eval()
+    scorer = ClassifierScorer(config, model, chat, resources.batch_tokens)
+    # transformers finds the last token by it; text cannot spell it, ChatFormat sees to that.
+    model.config.get_text_config().pad_token_id = scorer.pad_id
+    return scorer
+
+
+def _load_classifier(reference: str, dtype: torch.dtype) -> "PreTrainedModel":
+    from transformers import AutoModelForSequenceClassification
+
+    path, revision = split_reference(reference)
+    try:
+        model, loading = AutoModelForSequenceClassification.from_pretrained(
+            path,
+            revision=revision,
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = (str(error).strip().splitlines() or [""])[0]
+        raise UserError(f"{reference}: cannot be loaded as a classifier: {reason}") from None
+    if missing := sorted(loading["missing_keys"]):
+        raise UserError(
+            f"{reference}: {missing[0]} is missing, so its scores would be random; name a model "
+            "that was trained as a reward model, or `kind: armorm` for ArmoRM"
+        )
+    if model.config.num_labels != 1:
+        raise UserError(
+            f"{reference}: has {model.config.num_labels} labels; a reward model has one"
+        )
+    return model

@@ -1,0 +1,105 @@
+"""How responses are scored, and how pairs are chosen from the scores."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from contracts.config import Config, Resources
+from contracts.model import ModelConfig
+
+
+class ScoreResources(Resources):
+    """How scoring runs."""
+
+    device: str = "auto"
+    """`auto` (a CUDA device where there is one), `cpu`, `cuda` or `cuda:1`."""
+    batch_tokens: Annotated[int, Field(ge=1)] = 16_384
+    """Tokens a batch may hold, padding included; halved where they do not fit the memory."""
+    layout: Literal["shared", "padded"] = "shared"
+    """ArmoRM batches: the prompt once for all its responses, or right-padded conversations."""
+
+
+class _Named(Config):
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$")]
+    """The annotator's name in the tables."""
+
+
+class RewardModel(ModelConfig, _Named):
+    """What the annotators with a model share."""
+
+    max_length: Annotated[int, Field(ge=8)] = 4096
+    """Longest conversation in tokens (ArmoRM's own limit: recipe, section 3)."""
+    too_long: Literal["error", "truncate"] = "error"
+    """A longer conversation has no score, or is scored on its first `max_length` tokens."""
+    pad_token: str | None = None
+    """Padding token where model and tokenizer name none; never the end-of-turn token."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """The backbone's dtype; `auto` is bfloat16 on CUDA and float32 on the CPU."""
+
+
+class ArmoRMConfig(RewardModel):
+    """A reward model of ArmoRM's kind: raw objectives and a gate that weighs them."""
+
+    kind: Literal["armorm"] = "armorm"
+    weights: dict[str, float] | None = None
+    """Weights of your own over the raw objectives, by name, in place of the gate's."""
+
+
+class ClassifierConfig(RewardModel):
+    """Any sequence classifier with one label, e.g. Skywork's or FsfairX's reward models."""
+
+    kind: Literal["classifier"] = "classifier"
+
+
+class FunctionConfig(_Named):
+    """A Python function `(messages, response text) -> float`, for rewards that can be computed."""
+
+    kind: Literal["function"] = "function"
+    function: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
+    """Where it is: `module:callable`. The module is imported, so name only code you trust."""
+    version: int = 1
+    """Raise it when the function changes: scores made before are then not taken for its own."""
+
+    @property
+    def reference(self) -> None:
+        """A function has no model."""
+        return None
+
+
+Annotator = Annotated[ArmoRMConfig | ClassifierConfig | FunctionConfig, Field(discriminator="kind")]
+"""One source of scores."""
+
+
+class ScoreConfig(Config):
+    """Scoring every response with every annotator."""
+
+    annotators: Annotated[list[Annotator], Field(min_length=1)]
+    """Who scores; each response gets one row from each."""
+    resources: ScoreResources = ScoreResources()
+    """Where and in what batches; no part of the result's identity."""
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        names = [annotator.name for annotator in self.annotators]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"two annotators are named {twice[0]!r}; give each its own name")
+        return self
+
+
+class PairsConfig(Config):
+    """Which two responses of a prompt become the chosen and the rejected one."""
+
+    annotator: str | None = None
+    """Whose scores decide; the only annotator where none is named."""
+    strategy: Literal["max_min", "max_random", "max_second"] = "max_min"
+    """The best response against the worst (the recipe), a random lower one, or the next lower."""
+    min_margin: Annotated[float, Field(ge=0)] = 0.0
+    """Pairs with a smaller difference of scores are dropped; ties always are."""
+    truncated: Literal["keep", "drop", "never_chosen"] = "never_chosen"
+    """What becomes of responses that were cut at the token limit; the recipe keeps them."""
+    max_length_ratio: Annotated[float, Field(ge=1)] | None = None
+    """Largest ratio of the longer response's tokens to the shorter one's."""
+    length_penalty: float = 0.0
+    """Taken off a score for each token of the response, before anything is compared."""
+    seed: int = 0
+    """Seed of `max_random`; what is drawn for a prompt depends on nothing but it and the prompt."""

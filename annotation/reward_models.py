@@ -1,0 +1,134 @@
+"""What annotators with a model share: their own template's token ids, errors, batches."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from annotation.batches import Group
+from annotation.config import RewardModel, ScoreResources
+from annotation.scorer import Conversation, Score
+from contracts.chat import ChatFormat, RowError, Tokens
+from contracts.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class ModelScorer(ABC):
+    """Tokenises conversations, keeps the errors, and scores the rest in batches."""
+
+    def __init__(
+        self, config: RewardModel, model: "PreTrainedModel", chat: ChatFormat, budget: int
+    ) -> None:
+        self.config = config
+        self.model = model
+        self.chat = chat
+        self.budget = budget
+        self.pad_id = pad_id_of(config, model, chat)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """As `Scorer.facts`."""
+        return {"dtype": str(self.model.dtype), "device": self.model.device.type}
+
+    def score(self, conversations: Sequence[Conversation]) -> list[Score]:
+        """As `Scorer.score`."""
+        groups, scores = self._tokenise(conversations)
+        with torch.inference_mode():
+            for row, score in self._batches(groups):
+                scores[row] = score
+        return scores
+
+    @abstractmethod
+    def _batches(self, groups: list[Group]) -> Iterator[tuple[int, Score]]:
+        """Pairs of row and score."""
+
+    @abstractmethod
+    def _read(self, tokens: Tokens) -> tuple[list[int], int]:
+        """The response's ids that the model reads, and where in the prompt its gate is read."""
+
+    def _tokenise(self, conversations: Sequence[Conversation]) -> tuple[list[Group], list[Score]]:
+        groups: list[Group] = []
+        scores: list[Score] = []
+        for conversation in conversations:
+            group: Group | None = None
+            for text in conversation.responses:
+                row = len(scores)
+                scores.append(Score())
+                try:
+                    prompt, response, gate_at = self._ids(conversation, text)
+                except RowError as error:
+                    scores[row] = Score(error=f"{error.reason}: {error}")
+                    continue
+                group = group or Group(prompt, [], [], gate_at)
+                group.responses.append(response)
+                group.rows.append(row)
+            if group:
+                groups.append(group)
+        return groups, scores
+
+    def _ids(self, conversation: Conversation, text: str) -> tuple[list[int], list[int], int]:
+        """Prompt, response and gate position, within the length limit."""
+        tokens = self.chat.response_tokens(conversation.messages, text)
+        response, gate_at = self._read(tokens)
+        length, limit = len(tokens.prompt) + len(response), self.config.max_length
+        if length > limit:
+            if self.config.too_long == "error" or len(tokens.prompt) >= limit:
+                raise RowError("too_long", f"{length} tokens, max_length is {limit}")
+            response = response[: limit - len(tokens.prompt)]
+        return tokens.prompt, response, gate_at
+
+    def _padded(self, batch: Sequence[Group]) -> Tensor:
+        """[B, T] rows of one conversation each, padded on the right."""
+        rows = [[*group.prompt, *group.responses[0]] for group in batch]
+        width = max(map(len, rows))
+        ids = [row + [self.pad_id] * (width - len(row)) for row in rows]
+        return torch.tensor(ids, device=self.model.device)
+
+
+def placement(config: RewardModel, resources: ScoreResources) -> tuple[torch.device, torch.dtype]:
+    """Device and backbone dtype.
+
+    Raises:
+        UserError: a CUDA device is asked for where there is none.
+    """
+    name = resources.device
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError(f"resources.device is {name!r}, but torch sees no CUDA device here")
+    dtype = config.dtype
+    if dtype == "auto":
+        dtype = "bfloat16" if name.startswith("cuda") else "float32"
+    return torch.device(name), getattr(torch, dtype)
+
+
+def pad_id_of(config: RewardModel, model: "PreTrainedModel", chat: ChatFormat) -> int:
+    """The padding token's id.
+
+    Raises:
+        UserError: there is none, it is unknown, or it is the end of turn, where it would pass
+            for the end of every response.
+    """
+    vocabulary = chat.tokenizer.get_vocab()
+    way_out = "name one with the annotator's `pad_token`, e.g. a reserved special token"
+    if config.pad_token is not None:
+        pad = vocabulary.get(config.pad_token)
+        if pad is None:
+            raise UserError(f"{chat.name}: has no token {config.pad_token!r}; {way_out}")
+    else:
+        pad = model.config.get_text_config().pad_token_id
+        pad = chat.tokenizer.pad_token_id if pad is None else pad
+    if pad is None:
+        raise UserError(f"{chat.name}: has no padding token; {way_out}")
+    if pad == chat.end_of_turn_id:
+        raise UserError(
+            f"{chat.name}: its padding token is its end-of-turn token "
+            f"{chat.tokenizer.convert_ids_to_tokens(pad)!r}; {way_out}"
+        )
+    if not 0 <= pad < model.get_input_embeddings().num_embeddings:
+        raise UserError(f"{chat.name}: padding id {pad} is outside the model's vocabulary")
+    return pad

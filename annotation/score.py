@@ -1,0 +1,151 @@
+"""Stage: score every response with every annotator.
+
+One part of scores for each part of responses, in the responses' order, annotators one after
+another; so a part that exists is done, and what it holds depends on no other part.
+"""
+
+import importlib
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from annotation.config import Annotator, FunctionConfig, ScoreConfig, ScoreResources
+from annotation.prompts import Prompts
+from annotation.scorer import Conversation, FunctionScorer, Score, Scorer
+from contracts.errors import OnPolicyError, UserError
+from contracts.manifest import Result, read_manifest
+from contracts.parts import iter_parts, part_path, part_paths, read_part, write_part
+from contracts.process import main
+from contracts.progress import Progress
+from contracts.step import Inputs, Stage
+from contracts.tables import SCORES
+
+log = logging.getLogger(__name__)
+
+
+def run(config: ScoreConfig, inputs: Inputs, out: Path) -> Result:
+    """Score the parts that are not scored yet.
+
+    Raises:
+        UserError: an annotator cannot be used, or responses and prompts do not belong together.
+        OnPolicyError: an annotator gave no score at all.
+    """
+    responses = Path(inputs["responses"])
+    sources = list(enumerate(part_paths(responses)))
+    open_parts = [(i, path) for i, path in sources if not part_path(out, i).exists()]
+    rows = [pq.read_metadata(path).num_rows for _, path in sources]
+    resumed = sum(rows) - sum(rows[i] for i, _ in open_parts)
+    scorers = {a.name: open_scorer(a, inputs, config.resources) for a in config.annotators}
+    prompts = Prompts(Path(inputs["prompts"]))
+    progress = Progress(sum(rows), "responses", resumed)
+    for index, path in open_parts:
+        table = read_part(path, ["prompt_id", "response_id", "text"])
+        write_part(out, index, score_part(table, prompts, scorers), SCORES)
+        progress.advance(table.num_rows)
+    return Result(rows=sum(rows) * len(scorers), facts=_facts(out, responses, scorers))
+
+
+def open_scorer(annotator: Annotator, inputs: Inputs, resources: ScoreResources) -> Scorer:
+    """The annotator, its model loaded.
+
+    Raises:
+        UserError: it cannot be used; says why.
+    """
+    if isinstance(annotator, FunctionConfig):
+        return FunctionScorer(_import(annotator))
+    reference = inputs.get(f"model:{annotator.name}", annotator.reference)
+    if annotator.kind == "armorm":
+        from annotation.armorm_scorer import open_armorm
+
+        return open_armorm(annotator, reference, resources)
+    from annotation.classifier import open_classifier
+
+    return open_classifier(annotator, reference, resources)
+
+
+def score_part(responses: pa.Table, prompts: Prompts, scorers: dict[str, Scorer]) -> pa.Table:
+    """SCORES rows for a part of responses (prompt_id, response_id, text)."""
+    conversations, order = _conversations(responses, prompts)
+    blocks = []
+    for name, scorer in scorers.items():
+        scores = scorer.score(conversations)
+        in_order = [scores[i] for i in np.argsort(order, kind="stable")]
+        blocks.append(_block(responses, name, in_order))
+    return pa.concat_tables(blocks)
+
+
+def _conversations(responses: pa.Table, prompts: Prompts) -> tuple[list[Conversation], np.ndarray]:
+    """Conversations in the order in which prompts first appear, and their responses' rows."""
+    ids = responses["prompt_id"].combine_chunks().dictionary_encode()
+    messages = prompts.take(ids.dictionary)["messages"].to_pylist()
+    codes = ids.indices.to_numpy()
+    order = np.argsort(codes, kind="stable")
+    texts = responses["text"].take(pa.array(order)).to_pylist()
+    bounds = np.searchsorted(codes[order], np.arange(len(messages) + 1))
+    return [
+        Conversation(messages[i], texts[bounds[i] : bounds[i + 1]]) for i in range(len(messages))
+    ], order
+
+
+def _block(responses: pa.Table, name: str, scores: Sequence[Score]) -> pa.Table:
+    columns = {
+        "response_id": responses["response_id"],
+        "prompt_id": responses["prompt_id"],
+        "annotator": pa.array([name] * len(scores), pa.string()),
+        "score": pa.array([s.score for s in scores], pa.float64()),
+        "objectives": pa.array([s.objectives for s in scores], SCORES.field("objectives").type),
+        "error": pa.array([s.error for s in scores], pa.string()),
+    }
+    return pa.table([columns[field] for field in SCORES.names], schema=SCORES)
+
+
+def _facts(out: Path, responses: Path, scorers: dict[str, Scorer]) -> dict[str, Any]:
+    manifest = read_manifest(responses)
+    facts: dict[str, Any] = {"policy": (manifest.facts if manifest else {}).get("policy")}
+    tables = list(iter_parts(out, ["annotator", "score", "error"]))
+    facts["annotators"] = {
+        name: {**_summary(name, tables), **scorer.facts} for name, scorer in scorers.items()
+    }
+    return facts
+
+
+def _summary(name: str, parts: Sequence[pa.Table]) -> dict[str, Any]:
+    """Count, mean and standard deviation of an annotator's scores, and its errors by reason."""
+    own = [part.filter(pc.equal(part["annotator"], name)) for part in parts]
+    scores = np.concatenate([t["score"].drop_null().to_numpy() for t in own] or [np.empty(0)])
+    errors = Counter(e.partition(":")[0] for t in own for e in t["error"].drop_null().to_pylist())
+    if not len(scores) and errors:
+        first = next(e for t in own for e in t["error"].drop_null().to_pylist())
+        raise OnPolicyError(
+            f"annotator {name!r} scored none of {errors.total()} responses; the first error: "
+            f"{first}. Delete this stage's folder after the cause is gone"
+        )
+    return {
+        "count": len(scores),
+        "mean": float(scores.mean()) if len(scores) else None,
+        "std": float(scores.std()) if len(scores) else None,
+        "errors": dict(sorted(errors.items())),
+    }
+
+
+def _import(annotator: FunctionConfig) -> Any:
+    module, _, name = annotator.function.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise UserError(
+            f"annotator {annotator.name!r}: {annotator.function} cannot be imported: {error}"
+        ) from None
+
+
+STAGE = Stage(name="annotation.score", version=1, config=ScoreConfig, run=run)
+
+if __name__ == "__main__":
+    main(STAGE)

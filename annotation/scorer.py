@@ -1,0 +1,59 @@
+"""What every annotator is to the stage: conversations in, one score or one error a response out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from contracts.chat import Message
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """A prompt and the responses to it."""
+
+    messages: list[Message]
+    responses: list[str]
+
+
+@dataclass(frozen=True)
+class Score:
+    """A response's score, or why there is none."""
+
+    score: float | None = None
+    objectives: list[float] | None = None
+    error: str | None = None
+    """Begins with the reason that errors are counted under, before a colon."""
+
+
+class Scorer(Protocol):
+    """One annotator, ready to score."""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the manifest records of it: dtype, device, names of its objectives."""
+
+    def score(self, conversations: Sequence[Conversation]) -> list[Score]:
+        """A score or an error for each response of each conversation, in order."""
+
+
+@dataclass(frozen=True)
+class FunctionScorer:
+    """Rewards that a Python function computes."""
+
+    function: Any
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def score(self, conversations: Sequence[Conversation]) -> list[Score]:
+        """As `Scorer.score`; an exception of the function itself ends the stage."""
+        return [
+            checked(float(self.function(conversation.messages, text)))
+            for conversation in conversations
+            for text in conversation.responses
+        ]
+
+
+def checked(score: float, objectives: list[float] | None = None) -> Score:
+    """A score that is a number, else the error that says so."""
+    if score - score != 0.0:
+        return Score(error=f"not_finite: the annotator gave {score}")
+    return Score(score, objectives)
