@@ -1,22 +1,26 @@
 """The base of every stage's config: frozen, typed, and strict about unknown keys."""
 
-import difflib
-import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from contracts.config_errors import configs_in, explain
 from contracts.errors import UserError
+from contracts.strict_yaml import NotYaml, parse_yaml
 
 
 class Config(BaseModel):
     """A frozen config. The string under a field is its documentation."""
 
+    # NaN is refused: it equals nothing, not even the value that a step was claimed with.
     model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=()
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        protected_namespaces=(),
+        allow_inf_nan=False,
     )
 
 
@@ -37,8 +41,8 @@ def identity(config: Config) -> dict[str, Any]:
         if isinstance(value, Config):
             return {
                 name: plain(getattr(value, name))
-                for name in type(value).model_fields
-                if not isinstance(getattr(value, name), Resources)
+                for name, field in type(value).model_fields.items()
+                if not any(issubclass(kind, Resources) for kind in configs_in(field.annotation))
             }
         if isinstance(value, (list, tuple)):
             return [plain(item) for item in value]
@@ -51,21 +55,6 @@ def identity(config: Config) -> dict[str, Any]:
     return plain(config)
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """YAML whose mappings may not repeat a key: plain PyYAML silently keeps the last one."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key!r} is given twice", key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file.
 
@@ -73,17 +62,13 @@ def read_yaml(path: Path) -> dict[str, Any]:
         UserError: the file is missing, is not YAML, repeats a key, or holds no mapping.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        data = parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such config file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from None
-    try:
-        # SafeLoader's subclass: it builds plain values only, never objects.
-        data = yaml.load(text, Loader=_StrictLoader)  # noqa: S506
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise UserError(f"{path}:{line}: not valid YAML: {error.problem}") from None
+    except NotYaml as error:
+        raise UserError(f"{path}:{error.line}: not valid YAML: {error}") from None
     if not isinstance(data, dict):
         raise UserError(f"{path}: holds no keys; a config is a mapping such as `name: my-run`")
     return data
@@ -102,15 +87,15 @@ def apply_overrides(data: dict[str, Any], overrides: Sequence[str]) -> dict[str,
             raise UserError(f"override {override!r}: write it as key=value, e.g. rounds=2")
         target = data = dict(data)
         for key in keys[:-1]:
-            child = target.get(key) or {}
-            if not isinstance(child, dict):
+            child = target.get(key)
+            if not isinstance(child, dict | None):
                 raise UserError(f"override {override!r}: {key!r} is a value, it has no keys inside")
-            target[key] = dict(child)
+            target[key] = dict(child or {})
             target = target[key]
         try:
-            target[keys[-1]] = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise UserError(f"override {override!r}: the value is not valid YAML") from None
+            target[keys[-1]] = parse_yaml(text)
+        except NotYaml as error:
+            raise UserError(f"override {override!r}: not valid YAML: {error}") from None
     return data
 
 
@@ -128,42 +113,4 @@ def check(model: type[C], data: dict[str, Any], origin: str) -> C:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        known = list(_dotted_fields(model))
-        lines = [_explain(item, known) for item in error.errors(include_url=False)]
-        raise UserError(f"{origin}: " + "\n  ".join(lines)) from None
-
-
-def _explain(item: Any, known: list[str]) -> str:
-    key = ".".join(str(part) for part in item["loc"])
-    if item["type"] == "extra_forbidden":
-        near = _nearest(key, known)
-        return f"unknown key {key!r}" + (f" (did you mean {near!r}?)" if near else "")
-    if item["type"] == "missing":
-        return f"key {key!r} is missing"
-    message = item["msg"].removeprefix("Value error, ")
-    shown = "" if isinstance(item["input"], dict) else f", not {item['input']!r}"
-    return f"key {key!r}: {message}{shown}" if key else message
-
-
-def _nearest(key: str, known: list[str]) -> str | None:
-    """The known dotted key closest to `key`: whole path first, then its last word anywhere."""
-    whole = difflib.get_close_matches(key, known, n=1, cutoff=0.8)
-    if whole:
-        return whole[0]
-    last_words = {dotted.rpartition(".")[2]: dotted for dotted in reversed(known)}
-    last = difflib.get_close_matches(key.rpartition(".")[2], last_words, n=1, cutoff=0.6)
-    return last_words[last[0]] if last else None
-
-
-def _dotted_fields(model: type[Config], prefix: str = "") -> Iterator[str]:
-    for name, field in model.model_fields.items():
-        yield prefix + name
-        for child in _configs_in(field.annotation):
-            yield from _dotted_fields(child, f"{prefix}{name}.")
-
-
-def _configs_in(annotation: Any) -> Iterator[type[Config]]:
-    if isinstance(annotation, type) and issubclass(annotation, Config):
-        yield annotation
-    for argument in typing.get_args(annotation):
-        yield from _configs_in(argument)
+        raise UserError(f"{origin}: " + "\n  ".join(explain(error, model))) from None

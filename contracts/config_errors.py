@@ -1,0 +1,98 @@
+"""What is wrong with a config, in the words of its file: the key, the value, the way out."""
+
+import difflib
+import typing
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+Model = type[BaseModel]
+
+
+def explain(error: ValidationError, model: Model) -> list[str]:
+    """One line for each bad key."""
+    return [_explain(item, model) for item in error.errors(include_url=False)]
+
+
+def configs_in(annotation: Any) -> Iterator[Model]:
+    """The configs that a field's value may be or hold, e.g. each variant of a tagged union."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in typing.get_args(annotation):
+        yield from configs_in(argument)
+
+
+def _explain(item: Any, model: Model) -> str:
+    path, owners = _locate(model, item["loc"])
+    key, context = ".".join(path), item.get("ctx", {})
+    # pydantic gives the discriminator in quotes.
+    tag = ".".join([*path, str(context.get("discriminator", "")).strip("'")])
+    match item["type"]:
+        case "extra_forbidden":
+            return f"unknown key {key!r} ({_way_out(path, owners, model)})"
+        case "missing":
+            return f"key {key!r} is missing"
+        case "union_tag_not_found":
+            return f"key {tag!r} is missing"
+        case "union_tag_invalid":
+            return (
+                f"key {tag!r}: should be one of {context['expected_tags']}, not {context['tag']!r}"
+            )
+    message = item["msg"].removeprefix("Value error, ")
+    shown = "" if isinstance(item["input"], dict) else f", not {item['input']!r}"
+    return f"key {key!r}: {message}{shown}" if key else message
+
+
+def _locate(model: Model, location: Sequence[int | str]) -> tuple[list[str], list[Model]]:
+    """A key's path as the file has it, and the configs whose keys it lies among.
+
+    pydantic puts the tag of a union's variant into the location; no file has it there.
+    """
+    path: list[str] = []
+    owners, inside = [model], [model]
+    for part in location:
+        variants = [variant for variant in inside if part in _tags(variant)]
+        if len(inside) > 1 and variants:
+            owners = inside = variants
+            continue
+        path.append(str(part))
+        if isinstance(part, str):
+            owners = inside
+            fields = [owner.model_fields[part] for owner in owners if part in owner.model_fields]
+            inside = [config for field in fields for config in configs_in(field.annotation)]
+    return path, owners
+
+
+def _tags(variant: Model) -> list[Any]:
+    """What a union's variant may be called in a location."""
+    literals = [
+        value
+        for field in variant.model_fields.values()
+        if typing.get_origin(field.annotation) is typing.Literal
+        for value in typing.get_args(field.annotation)
+    ]
+    return [variant.__name__, *literals]
+
+
+def _way_out(path: list[str], owners: list[Model], model: Model) -> str:
+    """The key that was meant: among those beside it, or of that name elsewhere."""
+    *parents, last = path
+    beside = list(dict.fromkeys(name for owner in owners for name in owner.model_fields))
+    if near := difflib.get_close_matches(last, beside, n=1, cutoff=0.6):
+        return f"did you mean {'.'.join([*parents, near[0]])!r}?"
+    known = list(_dotted_fields(model))
+    elsewhere = {dotted.rpartition(".")[2]: dotted for dotted in reversed(known)}
+    # A key of another variant of this union is not sought in other sections.
+    is_variants = ".".join(part for part in path if not part.isdigit()) in known
+    near = [] if is_variants else difflib.get_close_matches(last, elsewhere, n=1, cutoff=0.8)
+    if near:
+        return f"did you mean {elsewhere[near[0]]!r}?"
+    return "known here: " + ", ".join(beside)
+
+
+def _dotted_fields(model: Model, prefix: str = "") -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        yield prefix + name
+        for child in configs_in(field.annotation):
+            yield from _dotted_fields(child, f"{prefix}{name}.")
