@@ -39,7 +39,7 @@ def run(config: PairsConfig, inputs: Inputs, out: Path) -> Result:
     """
     responses, scores = Path(inputs["responses"]), Path(inputs["scores"])
     prompts = Prompts(Path(inputs["prompts"]), ("messages", "split"))
-    sources = _sources(responses, scores)
+    sources = sources_of(responses, scores)
     progress = Progress(sum(pq.read_metadata(path).num_rows for path, _ in sources), "responses")
     annotator = config.annotator or _only_annotator(sources)
     tally = Tally()
@@ -172,8 +172,12 @@ def _answers(texts: pa.ChunkedArray) -> pa.Array:
     return pa.ListArray.from_arrays(offsets, messages, type=MESSAGES)
 
 
-def _sources(responses: Path, scores: Path) -> list[tuple[Path, Path]]:
-    """Each part of responses with the part of its scores."""
+def sources_of(responses: Path, scores: Path) -> list[tuple[Path, Path]]:
+    """Each part of responses with the part of its scores.
+
+    Raises:
+        UserError: the two tables have other parts.
+    """
     ours, theirs = part_paths(responses), part_paths(scores)
     if [path.name for path in ours] != [path.name for path in theirs]:
         raise UserError(

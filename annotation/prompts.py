@@ -13,7 +13,11 @@ _PARTS_KEPT = 4
 
 
 class Prompts:
-    """The prompts of a folder. At most a few of its parts are in memory."""
+    """The prompts of a folder. At most a few of its parts are in memory.
+
+    Raises:
+        UserError: the folder holds no part.
+    """
 
     def __init__(self, folder: Path, columns: tuple[str, ...] = ("messages",)) -> None:
         self._columns = ["prompt_id", *columns]
@@ -21,6 +25,8 @@ class Prompts:
         self._kept: OrderedDict[int, pa.Table] = OrderedDict()
         self._next = 0
         self._folder = folder
+        if not self._paths:
+            raise UserError(f"{folder}: holds no part-*.parquet")
 
     def take(self, ids: pa.Array) -> pa.Table:
         """The prompts with these ids, in this order.
@@ -41,7 +47,7 @@ class Prompts:
                 f"{self._folder}: has no prompt {absent}, which responses name; score and pair "
                 "responses with the prompts that they were sampled for"
             )
-        prompts = pa.concat_tables(tables).combine_chunks()
+        prompts = pa.concat_tables(tables or [self._read_next()]).combine_chunks()
         found = pc.index_in(ids, prompts["prompt_id"].combine_chunks())
         return prompts.take(found)
 
