@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from contracts.errors import OnPolicyError, UserError
@@ -29,8 +30,9 @@ def write_atomic(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError:
+    except OSError as error:
         temporary.unlink(missing_ok=True)
+        error.filename = str(path)  # a failed write (disk full) does not say which file
         raise
     _sync_folder(path.parent)
 
@@ -44,7 +46,7 @@ def write_part(folder: Path, index: int, table: pa.Table, schema: pa.Schema) -> 
     path = part_path(folder, index)
     table = conform(table, schema, str(path))
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
+    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
     write_atomic(path, sink.getvalue())
     return path
 
@@ -59,19 +61,37 @@ def conform(table: pa.Table, schema: pa.Schema, origin: str) -> pa.Table:
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, ValueError) as error:
         raise OnPolicyError(f"{origin}: does not fit its schema: {error}") from None
     for field in schema:
-        if not field.nullable and table[field.name].null_count:
-            raise OnPolicyError(f"{origin}: column {field.name!r} holds nulls")
+        if place := _null_in(table[field.name], field):
+            raise OnPolicyError(f"{origin}: column {place!r} holds nulls")
     return table
+
+
+def _null_in(column: pa.ChunkedArray, field: pa.Field) -> str | None:
+    """Where a null stands that may not; a cast looks no deeper than the column itself."""
+    if not field.nullable and column.null_count:
+        return str(field.name)
+    children: list[tuple[pa.ChunkedArray, pa.Field]] = []
+    if pa.types.is_list(field.type):
+        children = [(pc.list_flatten(column), field.type.value_field)]
+    elif pa.types.is_struct(field.type):
+        children = [(pc.struct_field(column, child.name), child) for child in field.type.fields]
+    places = (_null_in(values, child) for values, child in children)
+    return next((f"{field.name}.{place}" for place in places if place), None)
 
 
 def read_part(path: Path, columns: list[str] | None = None) -> pa.Table:
     """One part.
 
     Raises:
-        UserError: the file is no readable parquet (it was damaged after it was written).
+        UserError: the file is no readable parquet (it was damaged after it was written), or
+            lacks a column.
     """
     try:
-        return pq.ParquetFile(path).read(columns=columns)
+        file = pq.ParquetFile(path, page_checksum_verification=True)
+        missing = set(columns or ()) - set(file.schema_arrow.names)
+        if missing:
+            raise KeyError(f"no column {min(missing)}")
+        return file.read(columns=columns)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (pa.ArrowException, OSError, KeyError) as error:

@@ -8,9 +8,10 @@ import pyarrow as pa
 
 VERSION = "1"
 
+# A list's items are named as parquet names them, so that a schema survives a round trip.
 MESSAGES = pa.list_(
     pa.field(
-        "message",
+        "element",
         pa.struct(
             [
                 pa.field("role", pa.string(), nullable=False),
@@ -20,8 +21,8 @@ MESSAGES = pa.list_(
         nullable=False,
     )
 )
-TOKEN_IDS = pa.list_(pa.field("id", pa.int32(), nullable=False))
-FLOATS = pa.list_(pa.field("value", pa.float32(), nullable=False))
+TOKEN_IDS = pa.list_(pa.field("element", pa.int32(), nullable=False))
+FLOATS = pa.list_(pa.field("element", pa.float32(), nullable=False))
 
 
 def _column(name: str, kind: pa.DataType, doc: str, nullable: bool = False) -> pa.Field:
