@@ -8,7 +8,7 @@ from typing import Any
 
 from contracts.errors import UserError
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w.-]+)?")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
 _DATA_FILES = (".json", ".jsonl", ".parquet", ".csv", ".txt")
 _CHUNK = 1 << 20
 _SAMPLED_BLOCKS = 64
@@ -62,8 +62,10 @@ def of_input(reference: str) -> str:
         UserError: nothing is there, or a stage's folder is not finished.
     """
     path = Path(reference)
+    if not reference.strip():
+        raise UserError("an input is empty; give a file, a folder or a hub id")
     if (path / "manifest.json").is_file():
-        return json.loads((path / "manifest.json").read_text())["fingerprint"]
+        return _of_stage(path / "manifest.json")
     if (path / "step.json").is_file():
         raise UserError(f"{path}: this stage has not finished; run it first")
     if path.is_file():
@@ -73,3 +75,10 @@ def of_input(reference: str) -> str:
     if _HUB_ID.fullmatch(reference) and not reference.endswith(_DATA_FILES):
         return f"hub:{reference}"
     raise UserError(f"{reference}: no such file or folder, and not a hub id such as owner/name")
+
+
+def _of_stage(manifest: Path) -> str:
+    try:
+        return str(json.loads(manifest.read_text())["fingerprint"])
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{manifest}: is damaged; delete its folder and run again") from None

@@ -60,7 +60,7 @@ def read_manifest(folder: Path) -> Manifest | None:
         return Manifest(**json.loads(path.read_text()))
     except FileNotFoundError:
         return None
-    except (json.JSONDecodeError, TypeError):
+    except (ValueError, TypeError):
         raise UserError(f"{path}: is damaged; delete {folder} and run again") from None
 
 
