@@ -56,7 +56,12 @@ def fail(message: str, code: int) -> int:
 
 def parse_error(line: str) -> str | None:
     """The message in a line that `fail` printed, or None."""
-    return json.loads(line[len(_ERROR_MARK) :]) if line.startswith(_ERROR_MARK) else None
+    if not line.startswith(_ERROR_MARK):
+        return None
+    try:
+        return str(json.loads(line[len(_ERROR_MARK) :]))
+    except ValueError:  # torn: the stage was killed as it wrote the line
+        return None
 
 
 def describe(error: BaseException) -> str:

@@ -56,4 +56,9 @@ class Progress:
 
 def parse_progress(line: str) -> Reading | None:
     """The reading in a line of a stage's output, or None where the line is plain log."""
-    return Reading(**json.loads(line[len(_MARK) :])) if line.startswith(_MARK) else None
+    if not line.startswith(_MARK):
+        return None
+    try:
+        return Reading(**json.loads(line[len(_MARK) :]))
+    except (ValueError, TypeError):  # torn: the stage was killed as it wrote the line
+        return None
