@@ -1,0 +1,134 @@
+"""How pairs become tokens, and how a policy is trained on them."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from contracts.config import Config, Resources
+
+
+class FormatConfig(Config):
+    """From pairs to token ids, with every sequence inside `max_length`."""
+
+    format: Literal["standard", "recipe"] = "standard"
+    """`standard`: the assistant's header belongs to the prompt, the loss covers the answer and
+    its end of turn. `recipe`: as published (recipe, section 2): header, newline and an appended
+    end of sequence are inside the mean too."""
+    max_length: Annotated[int, Field(ge=8)] = 2048
+    """Longest prompt plus response, in tokens (recipe: 2048)."""
+    max_prompt_length: Annotated[int, Field(ge=4)] = 1800
+    """Longest prompt, in tokens (recipe: 1800)."""
+    truncation: Literal["drop", "right", "recipe"] = "drop"
+    """What happens to a longer pair. `drop` leaves it out; `right` cuts the responses' ends;
+    `recipe` cuts the prompt's start, then both responses to the difference of the two limits."""
+    response_ids: Literal["retokenized", "sampled"] = "retokenized"
+    """Train on the response's text as the template renders it, or on the very ids sampled."""
+    bos: Literal["template", "prepend"] = "template"
+    """Who gives the BOS token: the chat template, or us where the template has none."""
+    off_policy: bool = False
+    """Accept pairs that another policy sampled, as the published data sets are."""
+
+    @model_validator(mode="after")
+    def _room_for_a_response(self) -> Self:
+        if self.max_prompt_length >= self.max_length:
+            raise ValueError("max_prompt_length must leave room for a response below max_length")
+        if self.format == "recipe" and self.response_ids == "sampled":
+            raise ValueError("response_ids `sampled` needs format `standard`: the recipe's rows "
+                             "hold tokens that no policy samples")  # fmt: skip
+        return self
+
+
+class SimPOConfig(Config):
+    """SimPO (arXiv 2405.14734): no reference, length-normalised log-probs, a target margin."""
+
+    kind: Literal["simpo"] = "simpo"
+    beta: Annotated[float, Field(gt=0)] = 10.0
+    """Scale of the reward (recipe, Gemma: 10)."""
+    gamma_beta_ratio: Annotated[float, Field(ge=0)] = 0.5
+    """Target margin over beta, in nats a token; the margin is their product (Gemma: 0.5)."""
+    variant: Literal["sigmoid", "hinge"] = "sigmoid"
+    """Shape of the loss over the margin."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
+    """Share of pairs taken to be labelled the wrong way round; for `sigmoid`."""
+    sft_weight: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of the chosen response's mean negative log-prob; above 0 keeps reasoning, costs
+    chat quality (recipe, section 2)."""
+
+    @model_validator(mode="after")
+    def _smoothing_has_a_meaning(self) -> Self:
+        if self.variant == "hinge" and self.label_smoothing:
+            raise ValueError("label_smoothing belongs to variant `sigmoid`")
+        return self
+
+
+# A tagged union as soon as there is a second method: Annotated[A | B, Field(discriminator="kind")].
+LossConfig = SimPOConfig
+
+
+class TrainResources(Resources):
+    """Where training runs; another choice changes the weights by rounding alone."""
+
+    strategy: Literal["zero3", "zero2", "none"] = "zero3"
+    """DeepSpeed ZeRO stage 3 or 2, or no DeepSpeed."""
+    processes: Annotated[int, Field(ge=1)] = 1
+    """Processes, one a GPU."""
+    micro_batch_tokens: Annotated[int, Field(ge=1)] = 8192
+    """Tokens a process holds in one forward pass, padding included. A longer pair goes alone."""
+    layout: Literal["shared", "separate"] = "shared"
+    """Each pair as one row that holds its prompt once, or as two padded sequences."""
+    attention: Literal["auto", "eager", "sdpa"] = "auto"
+    """`auto`: `eager` where the model soft-caps its attention scores (Gemma-2), else `sdpa`."""
+    logits_mib: Annotated[int, Field(ge=1)] = 256
+    """Mebibytes of float32 logits that exist at once."""
+    gradient_checkpointing: bool | None = None
+    """Recompute activations in the backward pass; none means on a GPU only."""
+    offload: Literal["none", "optimizer", "parameters"] = "none"
+    """What ZeRO keeps in the host's memory; `parameters` (ZeRO-3) holds the optimizer too."""
+    threads: Annotated[int, Field(ge=0)] = 0
+    """CPU threads a process; 0 shares out the cores."""
+    checkpoint_every: Annotated[int, Field(ge=0)] = 100
+    """Optimizer steps between resumable checkpoints; 0 makes none."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.offload == "parameters" and self.strategy != "zero3":
+            raise ValueError("offload `parameters` needs strategy `zero3`")
+        if self.offload != "none" and self.strategy == "none":
+            raise ValueError("offload needs strategy `zero2` or `zero3`")
+        return self
+
+
+class TrainConfig(Config):
+    """Preference optimisation of a policy; defaults are the recipe's for Gemma (section 2)."""
+
+    loss: LossConfig = SimPOConfig()
+    """The method and its knobs."""
+    learning_rate: Annotated[float, Field(gt=0)] = 8e-7
+    """Peak learning rate; 1e-5 collapses into repetition (recipe, section 2)."""
+    global_batch: Annotated[int, Field(ge=1)] = 128
+    """Pairs an optimizer step, whatever the processes and micro-batches. An epoch's last batch
+    may hold fewer; its loss is the mean over those."""
+    epochs: Annotated[int, Field(ge=1)] = 1
+    """Passes over the pairs, each in its own order."""
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """Learning rate after the warm-up."""
+    warmup_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of the steps over which the learning rate rises from 0."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """AdamW's decay, on matrices only."""
+    adam_betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (
+        0.9,
+        0.999,
+    )
+    """AdamW's averaging of gradients and of their squares."""
+    adam_epsilon: Annotated[float, Field(gt=0)] = 1e-8
+    """AdamW's term against division by zero."""
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    """Gradients are scaled down to this norm."""
+    seed: Annotated[int, Field(ge=0)] = 42
+    """Seed of the order of the pairs."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Dtype of forward and backward, and of the saved weights; AdamW works on float32 masters.
+    `auto`: bfloat16 on CUDA, float32 on the CPU."""
+    resources: TrainResources = TrainResources()
+    """Where and in what batches; no part of the result's identity."""

@@ -1,0 +1,104 @@
+"""Starting a training run's processes through accelerate, and following what they say."""
+
+import os
+import subprocess
+import sys
+from collections import deque
+from pathlib import Path
+
+from contracts.errors import OnPolicyError
+from contracts.process import parse_error
+from training.config import TrainResources
+
+_CHECKOUT = Path(__file__).parents[1]
+_STOP_SECONDS = 10.0
+_KEPT_LINES = 12
+
+
+def command(resources: TrainResources, job: Path) -> list[str]:
+    """The command line that runs the job's workers."""
+    worker = ["-m", "training.worker", str(job)]
+    if resources.strategy == "none" and resources.processes == 1:
+        return [sys.executable, *worker]
+    how = (
+        ["--multi_gpu"]
+        if resources.strategy == "none"
+        else ["--use_deepspeed", "--zero_stage", resources.strategy[-1]]
+    )
+    return [
+        sys.executable, "-m", "accelerate.commands.launch", *how,
+        "--num_processes", str(resources.processes), "--num_machines", "1",
+        "--main_process_port", "0",  # any free one
+        "--mixed_precision", "no", "--dynamo_backend", "no",
+        *worker,
+    ]  # fmt: skip
+
+
+def run_workers(resources: TrainResources, job: Path) -> None:
+    """Run the job's workers to their end; their log and progress come out as they come in.
+
+    Raises:
+        OnPolicyError: they failed; with their own message, or their last lines.
+    """
+    # Workers watch this pipe: they end when this process does, even by kill -9. Accelerate
+    # starts each in a session of its own, where no signal to our group would reach them.
+    process = subprocess.Popen(
+        command(resources, job),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        bufsize=1,
+        env=_environment(resources),
+    )
+    try:
+        message = _follow(process)
+        code = process.wait()
+    finally:
+        _stop(process)
+    if code:
+        raise OnPolicyError(message or f"the training processes ended with code {code}")
+
+
+def _environment(resources: TrainResources) -> dict[str, str]:
+    path = os.environ.get("PYTHONPATH")
+    threads = resources.threads or max(1, len(os.sched_getaffinity(0)) // resources.processes)
+    return {
+        **os.environ,
+        "ONPOLICY_PARENT": "stdin",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONPATH": f"{_CHECKOUT}{os.pathsep}{path}" if path else str(_CHECKOUT),
+        "OMP_NUM_THREADS": str(threads),
+        "TOKENIZERS_PARALLELISM": "false",
+        "DO_NOT_TRACK": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+    }
+
+
+def _follow(process: "subprocess.Popen[str]") -> str:
+    """Pass the output on; why the workers failed, if they did."""
+    error = ""
+    last: deque[str] = deque(maxlen=_KEPT_LINES)
+    for line in process.stdout or ():
+        line = line.rstrip()
+        if message := parse_error(line):
+            error = error or message
+        elif line and not error:
+            # After a worker's own message comes only the launcher's account of its end.
+            last.append(line)
+            print(line, flush=True)
+    return error or "training ended early; its last lines:\n" + "\n".join(last)
+
+
+def _stop(process: "subprocess.Popen[str]") -> None:
+    """End the launcher if it runs; closing the pipe ends the workers."""
+    if process.stdin:
+        process.stdin.close()
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

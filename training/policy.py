@@ -1,0 +1,120 @@
+"""Loading the policy to train, and writing it so that engines load it as it is."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from contracts.errors import OnPolicyError, UserError
+from contracts.model import load_tokenizer, split_reference
+from training.config import TrainResources
+from training.packing import Pair
+
+log = logging.getLogger(__name__)
+
+# Their forward is embedding, layers, norm, head and an optional soft-cap, which PairScorer
+# takes apart; a family that also scales its logits would be trained wrongly without an error.
+FAMILIES = ("gemma", "gemma2", "llama", "mistral", "qwen2", "qwen3")
+
+
+def load_policy(reference: str, resources: TrainResources, dtype: torch.dtype) -> Any:
+    """The policy, ready to train: dropout off, activations recomputed where wanted.
+
+    Raises:
+        UserError: there is no such model, or its family is not one that is known here.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    path, revision = split_reference(reference)
+    try:
+        config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
+        _refuse_unknown(reference, config)
+        policy = AutoModelForCausalLM.from_pretrained(
+            path, revision=revision, config=config, dtype=dtype, use_safetensors=True,
+            trust_remote_code=False, attn_implementation=attention(resources, config),
+        )  # fmt: skip
+    except (OSError, ValueError) as error:
+        reason = (str(error).strip().splitlines() or [""])[0]
+        raise UserError(f"{reference}: the policy cannot be loaded: {reason}") from None
+    if policy.lm_head.bias is not None:
+        raise UserError(f"{reference}: an output head with a bias is not supported")
+    _switch_dropout_off(policy)
+    if _recomputes(resources):
+        policy.gradient_checkpointing_enable({"use_reentrant": False})
+    return policy.train()
+
+
+def attention(resources: TrainResources, config: Any) -> str:
+    """The attention implementation. SDPA has no soft-cap: under it Gemma-2's is left out."""
+    if resources.attention != "auto":
+        if resources.attention == "sdpa" and _caps_attention(config):
+            raise UserError("resources.attention: this model soft-caps its attention scores, "
+                            "which sdpa cannot; use eager")  # fmt: skip
+        return resources.attention
+    return "eager" if _caps_attention(config) else "sdpa"
+
+
+def refuse_too_long(pairs: Sequence[Pair], config: Any) -> None:
+    """Refuse pairs that do not fit the model's context.
+
+    Raises:
+        UserError: names the longest pair.
+    """
+    longest = max(pairs, key=_positions)
+    if _positions(longest) > config.max_position_embeddings:
+        raise UserError(
+            f"pair {longest.pair_id}: {_positions(longest)} tokens do not fit the model's "
+            f"context of {config.max_position_embeddings}; set format.max_length to at most that"
+        )
+
+
+def write_policy(
+    policy: Any, weights: dict[str, torch.Tensor], reference: str, dtype: torch.dtype, out: Path
+) -> None:
+    """Write weights (safetensors), configs, tokenizer and chat template into `out`.
+
+    Args:
+        weights: names as in `policy`; a tied head may be among them and is left out.
+    """
+    if policy.config.tie_word_embeddings:
+        weights = {name: value for name, value in weights.items() if name != "lm_head.weight"}
+    missing = {name for name, _ in policy.named_parameters()} - weights.keys()
+    if missing:
+        raise OnPolicyError(f"{out}: no weights for {min(missing)}")
+    if policy.dtype != dtype:
+        policy.to(dtype)  # the float32 masters of a run without ZeRO
+    state = {name: value.to("cpu", dtype) for name, value in weights.items()}
+    policy.config.use_cache = True
+    policy.save_pretrained(out, state_dict=state, max_shard_size="5GB")
+    load_tokenizer(reference).save_pretrained(out)
+
+
+def _refuse_unknown(reference: str, config: Any) -> None:
+    if config.model_type not in FAMILIES:
+        raise UserError(
+            f"{reference}: model type {config.model_type!r} is not supported; "
+            f"it is one of {', '.join(FAMILIES)}"
+        )
+
+
+def _switch_dropout_off(policy: Any) -> None:
+    for module in policy.modules():
+        if hasattr(module, "attention_dropout"):
+            module.attention_dropout = 0.0
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+
+
+def _caps_attention(config: Any) -> bool:
+    return getattr(config, "attn_logit_softcapping", None) is not None
+
+
+def _recomputes(resources: TrainResources) -> bool:
+    wanted = resources.gradient_checkpointing
+    return torch.cuda.is_available() if wanted is None else wanted
+
+
+def _positions(pair: Pair) -> int:
+    return len(pair.prompt) + max(len(pair.chosen), len(pair.rejected))
