@@ -137,28 +137,26 @@ def _text(path: Path) -> str:
 def _read_step(path: Path) -> dict[str, Any]:
     try:
         step = json.loads(path.read_text())
-        return step if step["identity"] and step["inputs"] is not None else {}
+        return {key: step[key] for key in ("stage", "version", "identity", "config", "inputs")}
     except FileNotFoundError:
         raise UserError(f"{path}: no such step file") from None
-    except (json.JSONDecodeError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         raise UserError(f"{path}: is no step file; delete its folder and run again") from None
 
 
 def _refuse_drift(out: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
-    changes = [
-        f"{key}: was {was!r}, now {now!r}"
-        for key, was, now in _differences(
-            {"version": old["version"], **old["identity"]},
-            {"version": new["version"], **new["identity"]},
-        )
-    ]
-    if old["stage"] != new["stage"]:
-        changes.insert(0, f"stage: was {old['stage']!r}, now {new['stage']!r}")
+    compared = ("stage", "version", "identity")
+    refuse_drift(out, *({key: step[key] for key in compared} for step in (old, new)))
+
+
+def refuse_drift(folder: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
+    """Raise `ConfigDrift`, naming each key whose value in `new` is not the one in `old`."""
+    changes = [f"{key}: was {was!r}, now {now!r}" for key, was, now in _differences(old, new)]
     if changes:
         raise ConfigDrift(
-            f"{out}: was made by another config; nothing was changed.\n  "
+            f"{folder}: was made by another config; nothing was changed.\n  "
             + "\n  ".join(changes)
-            + f"\nChoose another `name` for the new run, or delete {out} to make it anew."
+            + f"\nChoose another `name` for the new run, or delete {folder} to make it anew."
         )
 
 
@@ -168,4 +166,4 @@ def _differences(old: Any, new: Any, key: str = "") -> Iterator[tuple[str, Any, 
             dotted = f"{key}.{name}" if key else name
             yield from _differences(old.get(name), new.get(name), dotted)
     elif old != new:
-        yield key.removeprefix("config."), old, new
+        yield key.removeprefix("identity.").removeprefix("config."), old, new

@@ -1,0 +1,264 @@
+"""A step: done once, resumed where it stopped, one writer, refused when something changed."""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from contracts import step as step_module
+from contracts.config import Config, Resources
+from contracts.errors import ConfigDrift, FolderBusy, OnPolicyError, UserError
+from contracts.manifest import Manifest, Result, read_manifest
+from contracts.parts import part_path, part_paths, read_part, read_table, write_part
+from contracts.step import Inputs, Stage, claim, folder_lock, run_once, run_step_file
+from contracts.tables import METRICS
+
+CHECKOUT = Path(__file__).parents[2]
+
+
+class Cores(Resources):
+    count: int = 1
+
+
+class Inner(Config):
+    depth: int = 1
+
+
+class Settings(Config):
+    parts: int = 3
+    learning_rate: float = 1e-6
+    inner: Inner = Inner()
+    resources: Cores = Cores()
+
+
+@dataclass
+class Workshop:
+    """A stage that writes numbered parts, and counts how often it is run."""
+
+    source: Path
+    out: Path
+    runs: int = 0
+    stop_before: int | None = None
+
+    def stage(self, version: int = 1, name: str = "tests.parts") -> Stage:
+        return Stage(name=name, version=version, config=Settings, run=self._run)
+
+    def run(self, config: Settings | None = None, **changes: Any) -> Manifest:
+        stage = self.stage(**changes)
+        return run_once(stage, config or Settings(), {"source": str(self.source)}, self.out)
+
+    def _run(self, config: Settings, inputs: Inputs, out: Path) -> Result:
+        self.runs += 1
+        for index in range(config.parts):
+            if index == self.stop_before:
+                raise OnPolicyError("the engine broke")
+            if not part_path(out, index).exists():
+                row = {"step": [index], "name": [f"run {self.runs}"], "value": [0.0]}
+                write_part(out, index, pa.table(row), METRICS)
+        return Result(rows=config.parts, dropped={"empty": 2, "never": 0}, facts={"policy": "p"})
+
+
+@pytest.fixture
+def workshop(tmp_path: Path) -> Workshop:
+    source = tmp_path / "prompts.jsonl"
+    source.write_text("one")
+    return Workshop(source, tmp_path / "out")
+
+
+def test_a_step_runs_once_and_its_manifest_says_what_it_made(workshop: Workshop) -> None:
+    first = workshop.run()
+    assert workshop.run() == first
+    assert workshop.runs == 1
+    assert (first.stage, first.rows, first.facts) == ("tests.parts", 3, {"policy": "p"})
+    assert first.dropped == {"empty": 2}  # a reason that dropped nothing is left out
+    assert sorted(first.files) == [f"part-0000{index}.parquet" for index in range(3)]
+    assert "pyarrow" in first.versions
+    assert read_manifest(workshop.out) == first
+
+
+def test_a_step_that_broke_goes_on_where_it_stopped(workshop: Workshop) -> None:
+    workshop.stop_before = 2
+    with pytest.raises(OnPolicyError, match="the engine broke"):
+        workshop.run()
+    assert read_manifest(workshop.out) is None
+    workshop.stop_before = None
+    workshop.run()
+    assert read_table(workshop.out)["name"].to_pylist() == ["run 1", "run 1", "run 2"]
+
+
+def test_other_resources_are_no_other_step(workshop: Workshop) -> None:
+    first = workshop.run()
+    assert workshop.run(Settings(resources=Cores(count=8))) == first
+    recorded = json.loads((workshop.out / "step.json").read_text())
+    assert recorded["config"]["resources"] == {"count": 8}
+
+
+def test_another_config_is_refused_and_each_key_that_differs_is_named(workshop: Workshop) -> None:
+    workshop.run()
+    before = {path: path.read_bytes() for path in workshop.out.glob("[!.]*")}
+    changed = Settings(learning_rate=2e-6, inner=Inner(depth=2))
+    with pytest.raises(ConfigDrift) as refused:
+        workshop.run(changed)
+    said = str(refused.value)
+    assert str(workshop.out) in said
+    assert "\n  inner.depth: was 1, now 2\n  learning_rate: was 1e-06, now 2e-06\n" in said
+    assert "parts" not in said.replace("tests.parts", "")
+    assert "Choose another `name`" in said
+    assert {path: path.read_bytes() for path in workshop.out.glob("[!.]*")} == before
+
+
+def test_another_version_or_stage_is_refused(workshop: Workshop) -> None:
+    workshop.run()
+    with pytest.raises(ConfigDrift, match="version: was 1, now 2"):
+        workshop.run(version=2)
+    with pytest.raises(ConfigDrift, match=r"stage: was 'tests\.parts', now 'tests\.other'"):
+        workshop.run(name="tests.other")
+
+
+def test_a_changed_input_is_refused_even_under_the_same_name(workshop: Workshop) -> None:
+    workshop.run()
+    workshop.source.write_text("two")
+    with pytest.raises(ConfigDrift, match=r"inputs\.source: was"):
+        workshop.run()
+
+
+def test_an_input_that_only_moved_is_no_change(workshop: Workshop) -> None:
+    first = workshop.run()
+    workshop.source = workshop.source.rename(workshop.source.with_name("moved.jsonl"))
+    assert workshop.run() == first
+
+
+def test_an_input_that_is_missing_is_named_before_anything_is_written(workshop: Workshop) -> None:
+    workshop.source.unlink()
+    with pytest.raises(UserError, match=r"prompts\.jsonl: no such file or folder"):
+        workshop.run()
+    assert not list(workshop.out.glob("[!.]*"))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", '{"rows": 3}', "\xff"])
+def test_a_damaged_manifest_is_named_with_the_way_out(workshop: Workshop, text: str) -> None:
+    workshop.run()
+    (workshop.out / "manifest.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(UserError, match=r"manifest\.json: is damaged; delete .*out and run again"):
+        workshop.run()
+    assert workshop.runs == 1
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"identity": {}, "inputs": {}}', "\xff"])
+def test_a_damaged_step_file_is_named_with_the_way_out(workshop: Workshop, text: str) -> None:
+    workshop.run()
+    (workshop.out / "step.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(UserError, match=r"step\.json: is no step file; delete its folder"):
+        workshop.run()
+
+
+def test_a_claimed_folder_is_run_from_its_step_file_alone(workshop: Workshop) -> None:
+    config = Settings(parts=2, resources=Cores(count=4))
+    assert claim(workshop.stage(), config, {"source": str(workshop.source)}, workshop.out) is None
+    manifest = run_step_file(workshop.stage(), workshop.out / "step.json")
+    assert manifest.rows == 2
+    with pytest.raises(UserError, match=r"is a step of tests\.parts, not of tests\.other"):
+        run_step_file(workshop.stage(name="tests.other"), workshop.out / "step.json")
+    with pytest.raises(UserError, match="no such step file"):
+        run_step_file(workshop.stage(), workshop.out / "nowhere.json")
+
+
+def test_what_a_dead_writer_left_half_written_is_cleared_away(workshop: Workshop) -> None:
+    workshop.out.mkdir()
+    (workshop.out / ".tmp-1-part-00000.parquet").write_bytes(b"half")
+    workshop.run()
+    assert not list(workshop.out.glob(".tmp-*"))
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from contracts.step import folder_lock
+with folder_lock(Path(sys.argv[1])):
+    print("holding", flush=True)
+    time.sleep(60)
+"""
+WRITER = """
+import sys
+from pathlib import Path
+import pyarrow as pa
+from contracts.parts import write_part
+from contracts.tables import METRICS
+table = pa.table({"step": range(50_000), "name": ["loss"] * 50_000, "value": [0.5] * 50_000})
+for index in range(100_000):
+    write_part(Path(sys.argv[1]), index % 5, table.slice(index % 7), METRICS)
+    if index == 0:
+        print("writing", flush=True)
+"""
+
+
+def launch(program: str, folder: Path) -> "subprocess.Popen[str]":
+    """Another real process, once it says that it is under way."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(folder)],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=CHECKOUT,
+    )
+    assert process.stdout and process.stdout.readline().strip() in ("holding", "writing")
+    return process
+
+
+def test_a_second_writer_is_refused_with_the_first_ones_name(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(step_module, "_LOCK_WAIT_SECONDS", 0.1)
+    workshop.out.mkdir()
+    holder = launch(HOLDER, workshop.out)
+    try:
+        with pytest.raises(FolderBusy, match=f"process {holder.pid} on .* is writing here") as busy:
+            workshop.run()
+    finally:
+        holder.kill()
+        holder.wait()
+    assert busy.value.exit_code == 2
+    assert workshop.runs == 0
+
+
+def test_a_killed_writers_folder_is_taken_over_with_a_message(
+    workshop: Workshop, caplog: pytest.LogCaptureFixture
+) -> None:
+    workshop.out.mkdir()
+    holder = launch(HOLDER, workshop.out)
+    holder.kill()
+    holder.wait()
+    with caplog.at_level(logging.WARNING):
+        workshop.run()
+    assert f"taking over from process {holder.pid} on" in caplog.text
+    assert workshop.runs == 1
+
+
+def test_a_folder_is_free_again_after_its_writer_ended_well_or_badly(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), folder_lock(tmp_path):
+        raise KeyboardInterrupt
+    with folder_lock(tmp_path):
+        assert str(os.getpid()) in (tmp_path / ".lock-holder").read_text()
+    assert not (tmp_path / ".lock-holder").exists()
+
+
+@pytest.mark.parametrize("milliseconds", [0, 20, 50, 90, 140])
+def test_a_part_of_a_writer_killed_at_any_moment_is_whole_or_absent(
+    tmp_path: Path, milliseconds: int
+) -> None:
+    writer = launch(WRITER, tmp_path)
+    try:
+        writer.wait(milliseconds / 1000)
+    except subprocess.TimeoutExpired:
+        os.kill(writer.pid, signal.SIGKILL)
+    assert writer.wait() == -signal.SIGKILL
+    parts = part_paths(tmp_path)
+    assert parts
+    assert all(49_990 < read_part(part).num_rows <= 50_000 for part in parts)
