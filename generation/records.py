@@ -1,4 +1,4 @@
-"""Reading one column of a JSONL, JSON or parquet file, or of a hub dataset."""
+"""Reading one column of a JSONL, JSON or parquet file, or of a dataset (on the hub, in a folder)."""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,12 +22,14 @@ def read_column(reference: str, columns: Sequence[str], hub_split: str = "train"
         UserError: nothing there, an unknown kind of file, a malformed row, no such column.
     """
     path = Path(reference)
-    if not path.exists():
-        return _from_hub(reference, columns, hub_split)
     readers = {".jsonl": _from_jsonl, ".json": _from_json, ".parquet": _from_parquet}
-    if path.suffix not in readers:
+    if path.suffix in readers:
+        if not path.is_file():
+            raise UserError(f"{path}: no such file")
+        return readers[path.suffix](path, columns)
+    if path.is_file():
         raise UserError(f"{path}: prompts are read from .jsonl, .json or .parquet")
-    return readers[path.suffix](path, columns)
+    return _from_dataset(reference, columns, hub_split)
 
 
 def _from_jsonl(path: Path, columns: Sequence[str]) -> Iterator[Row]:
@@ -60,7 +62,7 @@ def _from_parquet(path: Path, columns: Sequence[str]) -> Iterator[Row]:
         raise UserError(f"{path}: is no readable parquet file: {error}") from None
 
 
-def _from_hub(reference: str, columns: Sequence[str], split: str) -> Iterator[Row]:
+def _from_dataset(reference: str, columns: Sequence[str], split: str) -> Iterator[Row]:
     from datasets import load_dataset
     from datasets.exceptions import DatasetsError
 

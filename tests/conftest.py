@@ -68,7 +68,7 @@ def tiny_gemma(tmp_path_factory: pytest.TempPathFactory) -> Path:
         query_pre_attn_scalar=32,
         max_position_embeddings=512,
         sliding_window=256,
-        initializer_range=0.2,
+        initializer_range=0.05,
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.eos_token_id,
         bos_token_id=tokenizer.bos_token_id,

@@ -34,7 +34,7 @@ class Vllm:
             UserError: vLLM is not installed, or refuses the model.
         """
         on_cpu = not torch.cuda.is_available()
-        _quiet_environment(on_cpu)
+        _set_environment(on_cpu, eager=resources.enforce_eager in (None, True))
         seqs = resources.max_num_seqs or (128 if on_cpu else 256)
         arguments = _arguments(job, resources, seqs)
         if on_cpu:
@@ -150,13 +150,16 @@ def _sample(output: Any) -> Sample:
     return Sample(output.request_id, list(answer.token_ids), reason, logprob)
 
 
-def _quiet_environment(on_cpu: bool) -> None:
-    """Settings that vLLM reads from the environment as it is imported; a user's own win."""
+def _set_environment(on_cpu: bool, eager: bool) -> None:
+    """Settings that vLLM and torch read as they are imported; a user's own win."""
     settings = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
     if on_cpu:
         # One process: the engine's own would import everything again. Its warnings speak
         # of Triton, NUMA and preloaded allocators.
         settings |= {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_LOGGING_LEVEL": "ERROR"}
+        if eager:
+            # Else the first log-prob asked for compiles a helper of vLLM's for 16 s.
+            settings |= {"TORCH_COMPILE_DISABLE": "1"}
     for name, value in settings.items():
         os.environ.setdefault(name, value)
 
