@@ -172,6 +172,8 @@ def _cpu_only() -> None:
     """Settings under which DeepSpeed runs on processors alone, over gloo."""
     os.environ["DS_ACCELERATOR"] = "cpu"
     os.environ["ACCELERATE_TORCH_DEVICE"] = "cpu"
+    # DeepSpeed's Muon compiles functions on import, which nothing here calls: 2 s of each start.
+    os.environ["TORCHDYNAMO_DISABLE"] = "1"
     import deepspeed.ops
 
     # Probing for ops runs compilers, and its shared-memory all-reduce is built at first use
