@@ -1,4 +1,4 @@
-"""Reading one column of a JSONL, JSON or parquet file, or of a dataset (on the hub, in a folder)."""
+"""One column of a JSONL, JSON or parquet file, or of a dataset on the hub or in a folder."""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence

@@ -31,15 +31,16 @@ def stream(
     """
     of_part = {r.response_id: index for index, part in parts.items() for r in part}
     missing = {index: sum(r.response_id not in done for r in part) for index, part in parts.items()}
-    for index in [index for index, count in missing.items() if not count]:
-        yield index, _take(parts[index], done)
-    todo = (
+    # Before any part is taken: a part that was taken is no longer in `done`.
+    todo = [
         batch
         for part in parts.values()
         for batch in _batches(part, engine.batch)
         if any(r.response_id not in done for r in batch)
-    )
-    for samples in _run(todo, engine, journal):
+    ]
+    for index in [index for index, count in missing.items() if not count]:
+        yield index, _take(parts[index], done)
+    for samples in _run(iter(todo), engine, journal):
         for sample in samples:
             done[sample.response_id] = sample
             index = of_part[sample.response_id]
