@@ -1,0 +1,109 @@
+"""The sampling stage on a real vLLM engine, as a process that is killed and started again."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from contracts.manifest import Manifest, read_manifest
+from contracts.parts import part_paths, read_table, write_part
+from contracts.step import claim, run_once
+from contracts.tables import PROMPTS
+from generation.config import SampleConfig
+from generation.prompts import prompt_id
+from generation.sample import STAGE
+
+pytestmark = pytest.mark.engine
+
+CHECKOUT = Path(__file__).parents[2]
+VLLM = {"kind": "vllm", "resources": {"max_num_seqs": 16}}
+
+
+@pytest.fixture(scope="module")
+def prompts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 prompts of different lengths."""
+    folder = tmp_path_factory.mktemp("prompts")
+    rows = []
+    for i in range(24):
+        messages = [{"role": "user", "content": f"name {i} {'red ' * (i % 7)}fish"}]
+        identifier = prompt_id(messages)
+        rows.append(
+            {"prompt_id": identifier, "messages": messages, "source": "x", "split": "train"}
+        )
+    write_part(folder, 0, pa.Table.from_pylist(rows, schema=PROMPTS), PROMPTS)
+    (folder / "manifest.json").write_text(json.dumps({"fingerprint": "prompts"}))
+    return folder
+
+
+class Step:
+    """One step folder and the process that fills it."""
+
+    def __init__(self, out: Path, inputs: dict[str, str], **keys: Any) -> None:
+        self.out = out
+        config = SampleConfig(**{"n": 4, "max_tokens": 100, "prompts_per_part": 5, **keys})
+        claim(STAGE, config, inputs, out)
+
+    def start(self) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "generation.sample", str(self.out / "step.json")],
+            cwd=CHECKOUT, start_new_session=True, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+
+    def finish(self) -> Manifest:
+        process = self.start()
+        output, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, output
+        manifest = read_manifest(self.out)
+        assert manifest is not None
+        return manifest
+
+    def journaled(self) -> int:
+        journal = self.out / ".journal.jsonl"
+        return journal.read_bytes().count(b"\n") if journal.exists() else 0
+
+    def kill_after(self, samples: int) -> None:
+        process = self.start()
+        while self.journaled() < samples:
+            assert process.poll() is None, process.communicate()[0]
+            time.sleep(0.002)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def test_a_killed_run_resumes_to_the_bytes_of_a_whole_one(
+    tiny_gemma: Path, prompts: Path, tmp_path: Path
+) -> None:
+    inputs = {"prompts": str(prompts), "policy": str(tiny_gemma)}
+    whole = Step(tmp_path / "whole", inputs).finish()
+    killed = Step(tmp_path / "killed", inputs, engine=VLLM)
+    killed.kill_after(1)
+    killed.kill_after(killed.journaled() + 20)
+    kept = {path.name: path.stat().st_mtime_ns for path in part_paths(killed.out)}
+    resumed = killed.finish()
+    assert resumed.files == whole.files
+    assert resumed.rows == 96
+    after = {path.name: path.stat().st_mtime_ns for path in part_paths(killed.out)}
+    assert kept.items() <= after.items()
+
+
+def test_greedy_vllm_and_greedy_transformers_agree(
+    tiny_gemma: Path, prompts: Path, tmp_path: Path
+) -> None:
+    inputs = {"prompts": str(prompts), "policy": str(tiny_gemma)}
+    keys = {"n": 1, "temperature": 0, "logprobs": True, "max_tokens": 30, "stop": ["e"]}
+    Step(tmp_path / "vllm", inputs, engine=VLLM, **keys).finish()
+    plain = SampleConfig(**keys, engine={"kind": "transformers"})
+    run_once(STAGE, plain, inputs, tmp_path / "plain")
+    fast = read_table(tmp_path / "vllm").sort_by("prompt_id").to_pylist()
+    slow = read_table(tmp_path / "plain").sort_by("prompt_id").to_pylist()
+    for ours, theirs in zip(fast, slow, strict=True):
+        assert ours.pop("logprob") == pytest.approx(theirs.pop("logprob"), abs=1e-3)
+        assert ours == theirs
