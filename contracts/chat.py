@@ -44,6 +44,10 @@ class Tokens:
 
 
 _PROBE = "onpolicy-probe"
+_PROBE_TURNS: list[Message] = [
+    {"role": "user", "content": _PROBE},
+    {"role": "assistant", "content": _PROBE},
+]
 
 
 class ChatFormat:
@@ -66,9 +70,7 @@ class ChatFormat:
                 f"{self.name}: the tokenizer has no chat template; use an instruction-tuned "
                 "model, or put a chat_template.jinja beside its tokenizer"
             )
-        # Text that spells a control token would be read as one, by every tokenizer.
-        added = tokenizer.added_tokens_decoder.values()
-        self._special = [token.content for token in added if token.special]
+        self._controls = self._control_tokens()
         self.bos_id = self._tokenizers_bos()
         self._prepend = bos == "prepend"
         self._check_bos()
@@ -78,7 +80,8 @@ class ChatFormat:
         """Token ids of a conversation that the assistant is to answer.
 
         Raises:
-            RowError: the template refuses the messages, or their text holds special tokens.
+            RowError: there is no message, the template refuses them, or their text spells a
+                control token.
         """
         return self._encode(messages, generate=True)
 
@@ -113,11 +116,14 @@ class ChatFormat:
 
         For Llama-3 these are the five ids that ArmoRM's gate looks for (recipe, section 3).
         """
-        return self._ids(self._probe(generate=True).rpartition(_PROBE)[2])
+        return self._ids(self._probe(1, generate=True).rpartition(_PROBE)[2])
 
     def _encode(self, messages: Sequence[Message], generate: bool) -> list[int]:
+        if not messages:
+            raise RowError("no_message", f"{self.name}: the conversation has no message")
         for message in messages:
-            if found := next((t for t in self._special if t in message["content"]), None):
+            text = f"{message['role']}\n{message['content']}"
+            if found := next((token for token in self._controls.values() if token in text), None):
                 raise RowError("special_token_in_text", f"{self.name}: {found} inside the text")
         ids = self._ids(self._render(messages, generate))
         if self._prepend and self.bos_id is not None:
@@ -140,25 +146,43 @@ class ChatFormat:
     def _ids(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
+    def _control_tokens(self) -> dict[int, str]:
+        """Id and text of the tokens that no message may spell: every tokenizer would read them.
+
+        A token of the template's own is one of them even where it is not marked special.
+        """
+        scaffold = self._probe(2).replace(_PROBE, "")
+        return {
+            number: token.content
+            for number, token in self.tokenizer.added_tokens_decoder.items()
+            if token.special or (token.content.strip() and token.content in scaffold)
+        }
+
     def _tokenizers_bos(self) -> int | None:
         """The BOS id, where the tokenizer has one and begins text with it.
 
-        Qwen's tokenizers name no BOS; some others name one but never use it.
+        Qwen's tokenizers name no BOS; some others name one but never use it, or (SmolLM2) name
+        the token that opens every turn.
         """
         bos = self.tokenizer.bos_token_id
         if bos is None:
             return None
-        emits = bos in self._ids(self._probe(generate=False))
-        adds = self.tokenizer(_PROBE)["input_ids"][:1] == [bos]
-        return bos if emits or adds else None
+        if self.tokenizer(_PROBE)["input_ids"][:1] == [bos]:
+            return bos
+        one_turn = self._ids(self._probe(1)).count(bos)
+        two_turns = self._ids(self._probe(2)).count(bos)
+        return bos if one_turn and one_turn == two_turns else None
 
-    def _probe(self, generate: bool) -> str:
-        return self._render([{"role": "user", "content": _PROBE}], generate)
+    def _probe(self, turns: int, generate: bool = False) -> str:
+        try:
+            return self._render(_PROBE_TURNS[:turns], generate)
+        except RowError as error:
+            raise UserError(f"{error} (the chat template refuses even a plain question)") from None
 
     def _check_bos(self) -> None:
         if self.bos_id is None:
             return
-        count = self._ids(self._probe(generate=True)).count(self.bos_id) + self._prepend
+        count = self._ids(self._probe(1, generate=True)).count(self.bos_id) + self._prepend
         if count == 0:
             raise UserError(
                 f"{self.name}: the chat template gives no BOS, though the tokenizer has one; "
@@ -171,12 +195,8 @@ class ChatFormat:
             )
 
     def _find_end_of_turn(self) -> int:
-        answer: list[Message] = [
-            {"role": "user", "content": "x"},
-            {"role": "assistant", "content": _PROBE},
-        ]
-        after = self._ids(self._render(answer, generate=False).rpartition(_PROBE)[2])
-        if not after or after[0] not in self.tokenizer.added_tokens_decoder:
+        after = self._ids(self._probe(2).rpartition(_PROBE)[2])
+        if not after or after[0] not in self._controls:
             raise UserError(
                 f"{self.name}: the chat template ends an answer without an end-of-turn token; "
                 "a policy trained on it could not stop"
