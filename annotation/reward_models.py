@@ -21,12 +21,17 @@ class ModelScorer(ABC):
     """Tokenises conversations, keeps the errors, and scores the rest in batches."""
 
     def __init__(
-        self, config: RewardModel, model: "PreTrainedModel", chat: ChatFormat, budget: int
+        self,
+        config: RewardModel,
+        model: "PreTrainedModel",
+        chat: ChatFormat,
+        batch_tokens: int | None,
     ) -> None:
         self.config = config
         self.model = model
         self.chat = chat
-        self.budget = budget
+        default = 2048 if model.device.type == "cpu" else 16_384
+        self.budget = batch_tokens or default
         self.pad_id = pad_id_of(config, model, chat)
 
     @property
