@@ -35,9 +35,9 @@ def paired_gain(
     Raises:
         ValueError: no prompt, or unequal lengths.
     """
+    if before.shape != after.shape or before.ndim != 1 or not len(before):
+        raise ValueError("a paired bootstrap needs two equally long lists of at least one prompt")
     difference = after - before
-    if difference.ndim != 1 or not len(difference):
-        raise ValueError("a paired bootstrap needs at least one prompt")
     generator = np.random.default_rng(seed)
     # Blocks of resamples: 10,000 x 805 indices at once would take 64 MB for nothing.
     means = np.concatenate(

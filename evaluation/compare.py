@@ -1,5 +1,6 @@
 """What a round gained: rewards of the answers before and after it, and benchmark outputs.
 
+Rows are dropped as `unscored` where a policy has no score of an annotator for a held-out prompt.
 Inputs: `prompts`, and per policy `start`, `before` and `after` its responses and scores
 (`start_responses`, `start_scores`, ...). Output: COMPARISON and `model_outputs.json`.
 """
@@ -34,10 +35,8 @@ def run(config: CompareConfig, inputs: Inputs, out: Path) -> Result:
     """
     prompts = read_table(Path(inputs["prompts"]))
     held_out = prompts.filter(pc.field("split") == "test").select(["prompt_id"])
-    rewards = {
-        policy: mean_rewards(read_table(Path(inputs[f"{policy}_scores"]))) for policy in _POLICIES
-    }
-    table = pair_up(held_out, rewards)
+    scores = {policy: read_table(Path(inputs[f"{policy}_scores"])) for policy in _POLICIES}
+    table = pair_up(held_out, {policy: mean_rewards(rows) for policy, rows in scores.items()})
     if not table.num_rows:
         raise OnPolicyError(f"{inputs['after_scores']}: no held-out prompt has a score to compare")
     write_part(out, 0, table, COMPARISON)
@@ -47,10 +46,13 @@ def run(config: CompareConfig, inputs: Inputs, out: Path) -> Result:
         out / "model_outputs.json", json.dumps(outputs, ensure_ascii=False, indent=1).encode()
     )
     annotators = pc.unique(table["annotator"]).to_pylist()
-    compared = pc.count_distinct(table["prompt_id"]).as_py()
+    unanswered = pc.sum(pc.equal(prompts["split"], "benchmark")).as_py() - len(outputs)
     return Result(
         rows=table.num_rows,
-        dropped={"unscored": held_out.num_rows - compared},
+        dropped={
+            "unscored": held_out.num_rows * count_annotators(scores) - table.num_rows,
+            "benchmark_unanswered": unanswered,
+        },
         facts={
             "gains": {name: summarize(table, name, config) for name in annotators},
             "benchmark_outputs": len(outputs),
@@ -63,11 +65,18 @@ def mean_rewards(scores: pa.Table) -> pa.Table:
 
     A mean over the answers that happened to be scored would compare unlike samples.
     """
-    grouped = scores.group_by(["prompt_id", "annotator"]).aggregate(
-        [("score", "mean"), ("error", "count")]
-    )
+    # One chunk, one thread: the order of additions moves the last bits of a mean.
+    groups = scores.combine_chunks().group_by(["prompt_id", "annotator"], use_threads=False)
+    grouped = groups.aggregate([("score", "mean"), ("error", "count")])
     return grouped.filter(pc.field("error_count") == 0).select(
         ["prompt_id", "annotator", "score_mean"]
+    )
+
+
+def count_annotators(scores: Mapping[str, pa.Table]) -> int:
+    """How many annotators scored any of the policies, or tried to."""
+    return len(
+        {name for rows in scores.values() for name in rows["annotator"].unique().to_pylist()}
     )
 
 

@@ -28,7 +28,7 @@ class EvaluationConfig(Config):
 
     sampling: SampleConfig
     """How the held-out and benchmark prompts are answered."""
-    annotators: list[Annotator] = []
+    annotators: list[Annotator] = Field([])
     """Further annotators for evaluation only, e.g. the true reward where it is known."""
     prompt_file: Path | None = None
     """AlpacaEval-style prompts answered in the AlpacaEval output format."""
