@@ -70,7 +70,7 @@ def publish_round(folder: Path, number: int) -> None:
     create_markdown_artifact(
         "\n\n".join(lines), key=_key(folder / f"round-{number}", "plots"),
         description=f"Plots of round {number}",
-    )  # fmt: skip
+    )
 
 
 def _describe(step: PlannedStep, reading: Reading) -> str:

@@ -59,7 +59,7 @@ class RunConfig(Config):
         for section, config in (("sampling", self.sampling), ("prompts", self.prompts),
                                 ("evaluation.sampling", self.evaluation.sampling),
                                 ("pairs", self.pairs), ("training", self.training)):  # fmt: skip
-            if "seed" in config.model_fields_set:
+            if config.seed != type(config).model_fields["seed"].default:
                 raise ValueError(f"{section}.seed: set the run's own `seed`; the others follow it")
         return self
 

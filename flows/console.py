@@ -27,7 +27,7 @@ class StepBar:
             self._bar = Progress(
                 TextColumn("  {task.description}"), BarColumn(30), TextColumn("{task.fields[info]}"),
                 console=console, transient=True,
-            )  # fmt: skip
+            )
             self._task = self._bar.add_task(title, total=None, info="starting")
 
     def update(self, reading: Reading) -> None:

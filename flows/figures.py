@@ -11,6 +11,7 @@ matplotlib.rcParams["svg.hashsalt"] = "onpolicy"
 import matplotlib.pyplot as plt  # noqa: E402
 import numpy as np  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.ticker import MaxNLocator  # noqa: E402
 
 from flows.run_data import RoundData  # noqa: E402
 
@@ -54,6 +55,7 @@ def curves(series: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
     for name, (steps, values) in series.items():
         axes.plot(steps, values, label=name)
     axes.set(xlabel="optimizer step")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend()
     return figure
 
@@ -65,8 +67,9 @@ def before_after(gains: Mapping[str, Mapping]) -> Figure:
     )
     for axes, (name, gain) in zip(row[0], gains.items(), strict=False):
         over = gain["over_start"]
-        axes.bar(["start", "before", "after"], [gain[key] for key in ("start", "before", "after")],
-                 color=["#bbb", "#999", "#4878a8"])  # fmt: skip
+        policies = ("start", "before", "after")
+        axes.plot(policies, [gain[policy] for policy in policies], "o-")
+        axes.set_ylabel("mean reward")
         axes.set(title=f"{name}: {over['mean']:+.4f} [{over['low']:+.4f}, {over['high']:+.4f}]")
         axes.title.set_fontsize(9)
     return figure

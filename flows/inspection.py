@@ -1,5 +1,6 @@
 """`onpolicy inspect`: rows, schema and a readable sample of any table of a run."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from contracts.errors import UserError
 from contracts.manifest import read_manifest
 from contracts.parts import part_paths, read_part
 
+_PIPE_WIDTH = 140
 _LONGEST_TEXT = 600
 _LONGEST_LIST = 12
 
@@ -23,7 +25,9 @@ def show(path: Path, rows: int) -> None:
     Raises:
         UserError: there is nothing to read at `path`.
     """
-    console = Console(soft_wrap=True, highlight=False)
+    # On a pipe rich assumes 80 columns, and cuts the folders' names.
+    width = None if sys.stdout.isatty() else _PIPE_WIDTH
+    console = Console(soft_wrap=True, highlight=False, width=width)
     if path.is_dir() and not _parts(path):
         _show_folders(console, path)
     else:
@@ -48,7 +52,7 @@ def _show_folders(console: Console, path: Path) -> None:
             dropped = ", ".join(f"{n:,} {why}" for why, n in manifest.dropped.items())
             where = str(found.parent.relative_to(path))
             table.add_row(where, manifest.stage, f"{manifest.rows:,}", dropped,
-                          f"{manifest.seconds:.1f}")  # fmt: skip
+                          f"{manifest.seconds:.1f}")
     console.print(table)
 
 
@@ -92,4 +96,8 @@ def _readable(value: Any) -> str:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + f" ... ({len(text):,} characters)"
+    return (
+        text
+        if len(text) <= _LONGEST_TEXT
+        else text[:_LONGEST_TEXT] + f" ... ({len(text):,} characters)"
+    )

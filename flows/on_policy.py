@@ -22,6 +22,7 @@ from flows.plan import COMPARE, PAIR, PlannedStep, plan
 from flows.report import write_report
 from flows.run_folder import claim_run
 
+
 @flow(name="on-policy", flow_run_name="{config[name]}", persist_result=False)
 def on_policy(config: dict[str, Any], next_round: bool = False) -> str:
     """Run every stage of every round that is not done yet; the report's path.

@@ -1,6 +1,6 @@
 """What a run does, in order: pure data, no Prefect, nothing started.
 
-    prompts -> responses -> scores -> pairs -> tokens -> policy -> evaluation   (a round)
+prompts -> responses -> scores -> pairs -> tokens -> policy -> evaluation   (a round)
 """
 
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from annotation import pairs, score
-from annotation.config import Annotator
+from annotation.config import Annotator, RewardModel
 from contracts.config import Config
 from contracts.manifest import Manifest, read_manifest
 from contracts.step import Stage
@@ -72,10 +72,10 @@ def _prepare(config: RunConfig) -> Iterator[PlannedStep]:
         inputs["benchmark"] = str(config.evaluation.prompt_file)
     all_prompts = config.folder / "prompts"
     yield PlannedStep(0, "load prompts", prompts.STAGE, _seeded(config.prompts, config.seed),
-                      inputs, all_prompts)  # fmt: skip
+                      inputs, all_prompts)
     held_out = SelectConfig(splits=["test", "benchmark"])
     yield PlannedStep(0, "hold out prompts", select.STAGE, held_out,
-                      {"prompts": str(all_prompts)}, round_folder(config, 0) / "prompts")  # fmt: skip
+                      {"prompts": str(all_prompts)}, round_folder(config, 0) / "prompts")
     yield from _evaluate(config, 0)
 
 
@@ -83,25 +83,25 @@ def _round(config: RunConfig, number: int) -> Iterator[PlannedStep]:
     folder = round_folder(config, number)
     policy = policy_of(config, number - 1)
     at = {name: str(folder / name) for name in ("prompts", "responses", "scores", "pairs",
-                                                 "tokens", "policy")}  # fmt: skip
+                                                 "tokens", "policy")}
 
     def step(label: str, stage: Stage, settings: Config, out: str, **inputs: str) -> PlannedStep:
         return PlannedStep(number, label, stage, settings, inputs, folder / out)
 
     seed = config.seed + number
     yield step("select prompts", select.STAGE, _slice(config, number), "prompts",
-               prompts=str(config.folder / "prompts"))  # fmt: skip
+               prompts=str(config.folder / "prompts"))
     yield step("sample responses", sample.STAGE, _seeded(config.sampling, seed), "responses",
-               prompts=at["prompts"], policy=policy)  # fmt: skip
+               prompts=at["prompts"], policy=policy)
     yield step("score responses", score.STAGE, config.annotation, "scores",
                prompts=at["prompts"], responses=at["responses"],
-               **_models(config.annotation.annotators))  # fmt: skip
+               **_models(config.annotation.annotators))
     yield step(PAIR, pairs.STAGE, _seeded(config.pairs, seed), "pairs",
-               prompts=at["prompts"], responses=at["responses"], scores=at["scores"])  # fmt: skip
+               prompts=at["prompts"], responses=at["responses"], scores=at["scores"])
     yield step("format tokens", tokens.STAGE, config.format, "tokens",
-               pairs=at["pairs"], responses=at["responses"], policy=policy)  # fmt: skip
+               pairs=at["pairs"], responses=at["responses"], policy=policy)
     yield step("train policy", train.STAGE, _seeded(config.training, seed), "policy",
-               tokens=at["tokens"], policy=policy)  # fmt: skip
+               tokens=at["tokens"], policy=policy)
     yield from _evaluate(config, number)
     yield _compare(config, number)
 
@@ -112,12 +112,12 @@ def _evaluate(config: RunConfig, number: int) -> Iterator[PlannedStep]:
     inputs = {"prompts": str(round_folder(config, 0) / "prompts")}
     answer = _seeded(config.evaluation.sampling, config.seed)
     yield PlannedStep(number, "answer held-out prompts", sample.STAGE, answer,
-                      {**inputs, "policy": policy_of(config, number)}, folder / "responses")  # fmt: skip
+                      {**inputs, "policy": policy_of(config, number)}, folder / "responses")
     annotators = [*config.annotation.annotators, *config.evaluation.annotators]
     scoring = config.annotation.model_copy(update={"annotators": annotators})
     inputs |= {"responses": str(folder / "responses"), **_models(annotators)}
     yield PlannedStep(number, "score held-out answers", score.STAGE, scoring, inputs,
-                      folder / "scores")  # fmt: skip
+                      folder / "scores")
 
 
 def _compare(config: RunConfig, number: int) -> PlannedStep:
@@ -143,9 +143,9 @@ def _slice(config: RunConfig, number: int) -> SelectConfig:
 def _models(annotators: list[Annotator]) -> dict[str, str]:
     """The reward models' references as inputs, so that their content enters the identity."""
     return {
-        f"model:{annotator.name}": reference
+        f"model:{annotator.name}": annotator.reference
         for annotator in annotators
-        if (reference := annotator.reference)
+        if isinstance(annotator, RewardModel)
     }
 
 

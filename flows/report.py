@@ -53,4 +53,6 @@ def write_report(folder: Path) -> Path:
 def _section(data: RoundData) -> Section:
     # Our own plots; every text from a model or a prompt stays escaped.
     figures = [(title, Markup(to_svg(figure))) for title, figure in round_figures(data)]  # noqa: S704
-    return Section(data.name, data.gains, figures, sample_pairs(data.folder / "pairs", _SHOWN_PAIRS))
+    return Section(
+        data.name, data.gains, figures, sample_pairs(data.folder / "pairs", _SHOWN_PAIRS)
+    )

@@ -38,6 +38,9 @@ class Shuffled:
         finished = [self._batches.pop() for _ in range(self._order.randint(0, len(self._batches)))]
         return [answer(request) for requests in finished for request in requests]
 
+    def close(self) -> None:
+        assert not self._batches
+
 
 def answer(request: Request) -> Sample:
     return Sample(request.response_id, [request.seed % 1000], "stop", 0.5)
