@@ -5,8 +5,8 @@ S = responses (2n for n pairs: every chosen one, then every rejected one).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Literal
+from dataclasses import dataclass, fields
+from typing import Any, Literal
 
 import torch
 
@@ -54,9 +54,12 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """This batch on a device."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        tensors = {k: v.to(device) for k, v in values.items() if isinstance(v, torch.Tensor)}
-        return replace(self, **tensors)
+        values = ((field.name, getattr(self, field.name)) for field in fields(self))
+        moved: dict[str, Any] = {
+            name: value.to(device) if isinstance(value, torch.Tensor) else value
+            for name, value in values
+        }
+        return Batch(**moved)
 
 
 Layout = Literal["shared", "separate"]

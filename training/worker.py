@@ -56,6 +56,7 @@ def train(job: Job) -> None:
     with folder_lock(folder) if first else nullcontext():
         torch.set_num_threads(_threads(job.config))
         disable_progress_bar()
+        logging.getLogger("accelerate").setLevel(logging.WARNING)
         # DeepSpeed's collectives go by names that torch has deprecated, once each call.
         warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")
         if first:

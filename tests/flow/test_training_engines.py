@@ -1,0 +1,155 @@
+"""Training as it is launched: real processes through accelerate and DeepSpeed, killed, resumed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from contracts.errors import OnPolicyError
+from contracts.fingerprint import of_input
+from contracts.manifest import Manifest, Result, read_manifest, write_manifest
+from contracts.parts import write_part
+from contracts.step import claim, run_once
+from contracts.tables import TOKENS
+from training import train
+from training.config import TrainConfig, TrainResources
+
+pytestmark = pytest.mark.engine
+
+CHECKOUT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory, tiny_gemma: Path) -> dict[str, str]:
+    """22 pairs of uneven lengths: batches of 8, and a last one of 6."""
+    folder = tmp_path_factory.mktemp("tokens")
+    rows = [
+        {
+            "prompt_id": f"p{number}",
+            "prompt_ids": [2, *range(10, 12 + number % 7)],
+            "chosen_ids": [20 + (3 * number + place) % 60 for place in range(1 + number % 6)],
+            "rejected_ids": [90 + (5 * number + place) % 60 for place in range(1 + number % 4)],
+            "chosen_loss_start": 0,
+            "rejected_loss_start": 0,
+        }
+        for number in range(22)
+    ]
+    write_part(folder, 0, pa.Table.from_pylist(rows, schema=TOKENS), TOKENS)
+    facts = {"formatted_for": of_input(str(tiny_gemma))}
+    write_manifest(folder, "training.format", Result(len(rows), facts=facts), 0.0)
+    return {"tokens": str(folder), "policy": str(tiny_gemma)}
+
+
+def config(epochs: int = 2, **resources: Any) -> TrainConfig:
+    return TrainConfig(
+        learning_rate=1e-3, global_batch=8, epochs=epochs,
+        resources=TrainResources(**{"threads": 1, "micro_batch_tokens": 60, **resources}),
+    )  # fmt: skip
+
+
+def metrics(out: Path) -> list[float]:
+    return pq.read_table(out / "metrics.parquet")["value"].to_pylist()
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory, inputs: dict[str, str]) -> Path:
+    """The same training in one plain process."""
+    out = tmp_path_factory.mktemp("plain")
+    run_once(train.STAGE, config(strategy="none"), inputs, out)
+    return out
+
+
+@pytest.mark.parametrize("resources", [
+    {"strategy": "zero3"},
+    {"strategy": "zero2"},
+    {"strategy": "zero3", "offload": "parameters", "gradient_checkpointing": True},
+], ids=str)  # fmt: skip
+def test_two_deepspeed_processes_learn_what_one_plain_process_learns(
+    inputs: dict[str, str], plain: Path, tmp_path: Path, resources: dict[str, Any]
+) -> None:
+    settings = config(processes=2, **resources)
+    manifest = run_once(train.STAGE, settings, inputs, tmp_path / "policy")
+    stage = int(resources["strategy"][-1])
+    assert (manifest.facts["engine"], manifest.facts["zero_stage"]) == ("DeepSpeedEngine", stage)
+    assert (manifest.facts["processes"], manifest.facts["steps"]) == (2, 6)
+    assert metrics(tmp_path / "policy") == pytest.approx(metrics(plain), rel=1e-4, abs=1e-4)
+    weights, expected = (
+        load_file(out / "model.safetensors") for out in (tmp_path / "policy", plain)
+    )
+    assert weights.keys() == expected.keys()
+    for name, weight in expected.items():
+        torch.testing.assert_close(weights[name], weight, atol=1e-5, rtol=1e-4)
+
+
+def start(settings: TrainConfig, inputs: dict[str, str], out: Path) -> "subprocess.Popen[str]":
+    """The stage as the flow starts it, in a process group of its own."""
+    claim(train.STAGE, settings, inputs, out)
+    return subprocess.Popen(
+        [sys.executable, "-m", "training.train", str(out / "step.json")],
+        cwd=CHECKOUT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, start_new_session=True, env={**os.environ, "ONPOLICY_PARENT": "stdin"},
+    )  # fmt: skip
+
+
+def kill_after_step(process: "subprocess.Popen[str]", out: Path, steps: int) -> None:
+    """kill -9 of the whole process group once the metrics hold `steps` steps."""
+    log = out / ".checkpoints" / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while not log.exists() or len(log.read_text().splitlines()) < steps:
+        assert process.poll() is None, process.stdout.read() if process.stdout else ""
+        assert time.monotonic() < deadline, "training did not come so far in time"
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@pytest.mark.parametrize("resources", [
+    {"strategy": "none"},
+    {"strategy": "zero3", "processes": 2},
+], ids=str)  # fmt: skip
+def test_a_killed_training_goes_on_to_the_same_bytes(
+    inputs: dict[str, str], tmp_path: Path, resources: dict[str, Any]
+) -> None:
+    settings = config(epochs=20, checkpoint_every=4, **resources)
+    whole = run_once(train.STAGE, settings, inputs, tmp_path / "whole")
+    out = tmp_path / "killed"
+    for steps in (10, 31):
+        kill_after_step(start(settings, inputs, out), out, steps)
+        assert read_manifest(out) is None
+        assert list((out / ".checkpoints").glob("step-*"))
+    process = start(settings, inputs, out)
+    output = process.stdout.read() if process.stdout else ""
+    process.wait()
+    resumed = read_manifest(out)
+    assert isinstance(resumed, Manifest), output
+    assert '"resumed": 0' not in output  # it went on, it did not begin again
+    assert resumed.files == whole.files
+    assert not (out / ".checkpoints").exists()
+
+
+def test_a_worker_that_fails_gives_its_own_message(inputs: dict[str, str], tmp_path: Path) -> None:
+    settings = config(strategy="zero3", processes=2, attention="sdpa")
+    with pytest.raises(OnPolicyError) as error:
+        run_once(train.STAGE, settings, inputs, tmp_path / "policy")
+    assert str(error.value).startswith("resources.attention: this model soft-caps")
+    assert read_manifest(tmp_path / "policy") is None
+
+
+def test_a_checkpoint_of_other_resources_is_refused(inputs: dict[str, str], tmp_path: Path) -> None:
+    settings = config(epochs=20, checkpoint_every=2, strategy="none")
+    out = tmp_path / "policy"
+    kill_after_step(start(settings, inputs, out), out, 5)
+    other = config(epochs=20, checkpoint_every=2, strategy="zero2")
+    with pytest.raises(OnPolicyError, match=r"was made with .*'strategy': 'none'"):
+        run_once(train.STAGE, other, inputs, out)
+    assert json.loads((out / "step.json").read_text())["stage"] == "training.train"

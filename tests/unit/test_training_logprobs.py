@@ -1,0 +1,166 @@
+"""Shared prompts and chunked heads give what the plain, padded, full-logits way gives."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
+
+from training.config import SimPOConfig
+from training.logprobs import PairScorer, as_pairs, target_logprobs
+from training.losses import pair_losses
+from training.packing import Pair, attention_allowed, make_batch
+
+COMMON = {
+    "vocab_size": 97,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 128,
+    "initializer_range": 0.3,
+}
+
+
+def gemma2(window: int = 64) -> PreTrainedModel:
+    # A low cap makes a soft-cap that is left out show.
+    config = Gemma2Config(
+        **COMMON, head_dim=8, query_pre_attn_scalar=8, sliding_window=window,
+        final_logit_softcapping=2.0, attn_logit_softcapping=3.0, attn_implementation="eager",
+    )  # fmt: skip
+    return Gemma2ForCausalLM(config)
+
+
+def llama() -> PreTrainedModel:
+    return LlamaForCausalLM(LlamaConfig(**COMMON, attn_implementation="sdpa"))
+
+
+def mistral() -> PreTrainedModel:
+    config = MistralConfig(**COMMON, sliding_window=6, attn_implementation="sdpa")
+    return MistralForCausalLM(config)
+
+
+def qwen2() -> PreTrainedModel:
+    config = Qwen2Config(
+        **COMMON, sliding_window=6, use_sliding_window=True, max_window_layers=1,
+        attn_implementation="sdpa",
+    )  # fmt: skip
+    return Qwen2ForCausalLM(config)
+
+
+MODELS: dict[str, Callable[[], PreTrainedModel]] = {
+    "gemma2": gemma2,
+    "gemma2 with a short window": lambda: gemma2(window=6),
+    "llama": llama,
+    "mistral with a short window": mistral,
+    "qwen2 with a short window": qwen2,
+}
+
+
+@pytest.fixture(params=MODELS)
+def model(request: pytest.FixtureRequest) -> PreTrainedModel:
+    torch.manual_seed(1)
+    return MODELS[request.param]().train()
+
+
+PAIRS = [
+    Pair("a", [1, 5, 6, 7, 8], [9, 10, 11], [12, 13, 14, 15, 16, 17]),
+    Pair("b", [1, 20, 21, 22, 23, 24, 25, 26, 27], [30, 31, 32, 33, 34], [35]),
+    Pair("c", [1, 40], [41, 42, 43, 44], [45, 46], 2, 1),
+]
+
+
+def full_logits(model: PreTrainedModel, pair: Pair, side: str) -> torch.Tensor:
+    """Log-probs in the loss of one response, in the way every textbook has it."""
+    response, start = getattr(pair, side), getattr(pair, f"{side}_start")
+    ids = torch.tensor([[*pair.prompt, *response]])
+    logits = model(input_ids=ids, use_cache=False).logits.log_softmax(-1)
+    first = len(pair.prompt) + start
+    return logits[0, first - 1 : -1].gather(1, ids[0, first:, None]).squeeze(1)
+
+
+def score(model: PreTrainedModel, layout: str, logits_bytes: int = 1 << 20):
+    return as_pairs(*PairScorer(model, logits_bytes)(make_batch(PAIRS, layout)))
+
+
+@pytest.mark.parametrize("layout", ["shared", "separate"])
+def test_response_log_probs_equal_those_of_full_logits(model: PreTrainedModel, layout: str) -> None:
+    expected = [
+        [full_logits(model, pair, side) for pair in PAIRS] for side in ("chosen", "rejected")
+    ]
+    scored = score(model, layout)
+    for side, rows in zip((scored.chosen, scored.rejected), expected, strict=True):
+        assert side.tokens.tolist() == [len(row) for row in rows]
+        torch.testing.assert_close(side.total, torch.stack([row.sum() for row in rows]),
+                                   atol=1e-5, rtol=1e-5)  # fmt: skip
+
+
+def gradients(model: PreTrainedModel, layout: str, logits_bytes: int) -> dict[str, torch.Tensor]:
+    model.zero_grad()
+    pair_losses(SimPOConfig(), score(model, layout, logits_bytes)).loss.mean().backward()
+    return {name: p.grad.clone() for name, p in model.named_parameters()}
+
+
+def test_a_shared_prompt_and_a_chunked_head_leave_gradients_as_they_are(
+    model: PreTrainedModel,
+) -> None:
+    plain = gradients(model, "separate", logits_bytes=1 << 20)
+    packed = gradients(model, "shared", logits_bytes=4 * 97 * 5)  # five rows of logits at once
+    for name, gradient in plain.items():
+        torch.testing.assert_close(packed[name], gradient, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("softcap", [None, 1.5])
+@pytest.mark.parametrize("chunk", [1, 3, 100])
+def test_the_chunked_head_agrees_with_finite_differences(softcap: float | None, chunk: int) -> None:
+    torch.manual_seed(0)
+    hidden = torch.randn(7, 4, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(9, 4, dtype=torch.float64, requires_grad=True)
+    targets = torch.tensor([0, 8, 3, 3, 1, 2, 7])
+    assert torch.autograd.gradcheck(
+        lambda h, w: target_logprobs(h, w, targets, softcap, chunk), (hidden, weight)
+    )
+
+
+def test_bfloat16_states_give_float32_log_probs() -> None:
+    hidden, weight = torch.randn(3, 4).bfloat16(), torch.randn(9, 4).bfloat16()
+    logprobs = target_logprobs(hidden, weight, torch.tensor([0, 1, 2]), None, 2)
+    assert logprobs.dtype == torch.float32
+
+
+def test_a_rejected_response_is_blind_to_the_chosen_one() -> None:
+    batch = make_batch([Pair("a", [1, 2], [3, 4], [5, 6])], "shared")
+    assert batch.input_ids.tolist() == [[1, 2, 3, 4, 5, 6]]
+    assert batch.position_ids.tolist() == [[0, 1, 2, 3, 2, 3]]
+    assert attention_allowed(batch)[0, 0].int().tolist() == [
+        [1, 0, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0, 0],
+        [1, 1, 1, 0, 0, 0],
+        [1, 1, 1, 1, 0, 0],
+        [1, 1, 0, 0, 1, 0],
+        [1, 1, 0, 0, 1, 1],
+    ]
+    # Both first tokens are predicted at the prompt's end.
+    assert batch.predictors.tolist() == [1, 2, 1, 4]
+    assert batch.targets.tolist() == [3, 4, 5, 6]
+    assert batch.responses.tolist() == [0, 0, 1, 1]
+
+
+def test_a_window_counts_positions_not_places_in_the_row() -> None:
+    batch = make_batch([Pair("a", [1, 2], [3, 4], [5, 6])], "shared")
+    # Position 2 of the rejected response lies 4 places but 2 positions behind the first token.
+    assert attention_allowed(batch, window=3)[0, 0, 4].tolist() == [True, True, False, False,
+                                                                  True, False]  # fmt: skip
+    assert attention_allowed(batch, window=2)[0, 0, 4].tolist() == [False, True, False, False,
+                                                                  True, False]  # fmt: skip

@@ -1,0 +1,63 @@
+"""Batches hold what the config says, whatever runs them."""
+
+from itertools import chain
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from training.config import TrainConfig
+from training.schedule import Schedule, micro_batches
+
+
+@given(
+    lengths=st.lists(st.integers(1, 300), min_size=1, max_size=40),
+    processes=st.integers(1, 5),
+    budget=st.integers(1, 2000),
+)
+def test_every_pair_is_in_one_pass_and_every_process_makes_as_many(
+    lengths: list[int], processes: int, budget: int
+) -> None:
+    plan = micro_batches(lengths, processes, budget)
+    assert len(plan) == processes
+    assert len({len(passes) for passes in plan}) == 1
+    members = [index for passes in plan for indices in passes for index in indices]
+    assert sorted(members) == list(range(len(lengths)))
+    for indices in (indices for passes in plan for indices in passes):
+        width = max((lengths[index] for index in indices), default=0)
+        assert len(indices) <= 1 or len(indices) * width <= budget
+
+
+def test_pairs_of_like_length_share_a_pass() -> None:
+    assert micro_batches([10, 100, 12, 90], 1, 200) == [[[1, 3], [2, 0]]]
+
+
+def test_a_process_without_pairs_gets_an_empty_pass() -> None:
+    assert micro_batches([10], 2, 100) == [[[0]], [[]]]
+
+
+def test_an_epoch_sees_every_pair_once_and_each_epoch_has_its_own_order() -> None:
+    schedule = Schedule(TrainConfig(global_batch=4, epochs=2), pairs=10)
+    batches = [schedule.batch(step) for step in range(schedule.steps)]
+    assert [len(batch) for batch in batches] == [4, 4, 2, 4, 4, 2]
+    epochs = [[*chain(*batches[:3])], [*chain(*batches[3:])]]
+    assert [sorted(epoch) for epoch in epochs] == [list(range(10))] * 2
+    assert epochs[0] != epochs[1]
+
+
+@pytest.mark.parametrize("kind", ["cosine", "linear", "constant"])
+def test_the_learning_rate_is_that_of_transformers_own_schedules(kind: str) -> None:
+    import torch
+    from transformers import get_scheduler
+
+    config = TrainConfig(
+        learning_rate=2e-3, schedule=kind, warmup_ratio=0.25, global_batch=1, epochs=1
+    )
+    schedule = Schedule(config, pairs=11)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=2e-3)
+    name = "constant_with_warmup" if kind == "constant" else kind
+    theirs = get_scheduler(name, optimizer, num_warmup_steps=3, num_training_steps=11)
+    for step in range(11):
+        assert schedule.learning_rate(step) == pytest.approx(theirs.get_last_lr()[0])
+        optimizer.step()
+        theirs.step()

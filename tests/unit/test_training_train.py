@@ -1,0 +1,177 @@
+"""One plain process: exact global batches, refusals before a step, a policy that loads."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from contracts.errors import OnPolicyError, UserError
+from contracts.fingerprint import of_input
+from contracts.manifest import Result, write_manifest
+from contracts.parts import write_part
+from contracts.tables import METRICS, TOKENS
+from training import train
+from training.config import TrainConfig, TrainResources
+from training.worker import TRAINED, Job
+from training.worker import train as work
+
+
+def write_tokens(folder: Path, policy: Path | str, rows: list[dict[str, Any]]) -> Path:
+    folder.mkdir()
+    write_part(folder, 0, pa.Table.from_pylist(rows, schema=TOKENS), TOKENS)
+    facts = {"formatted_for": of_input(str(policy))}
+    write_manifest(folder, "training.format", Result(len(rows), facts=facts), 0.0)
+    return folder
+
+
+def row(number: int, chosen: int = 5, rejected: int = 3, **changes: Any) -> dict[str, Any]:
+    """A pair whose chosen ids are even and whose rejected ids are odd: easy to learn."""
+    return {
+        "prompt_id": f"p{number}",
+        "prompt_ids": [2, *range(10, 12 + number % 7)],
+        "chosen_ids": [20 + 2 * ((number + place) % 30) for place in range(chosen)],
+        "rejected_ids": [21 + 2 * ((number + place) % 30) for place in range(rejected)],
+        "chosen_loss_start": 0,
+        "rejected_loss_start": 0,
+        **changes,
+    }
+
+
+@pytest.fixture
+def tokens(tmp_path: Path, tiny_gemma: Path) -> Path:
+    rows = [row(number, 1 + number % 6, 1 + number % 4) for number in range(22)]
+    return write_tokens(tmp_path / "tokens", tiny_gemma, rows)
+
+
+def config(**resources: Any) -> TrainConfig:
+    return TrainConfig(
+        learning_rate=1e-3,
+        global_batch=8,
+        epochs=2,
+        resources=TrainResources(**{"strategy": "none", "threads": 1, **resources}),
+    )
+
+
+def trained(settings: TrainConfig, tokens: Path, policy: Path, out: Path) -> pa.Table:
+    (out / ".checkpoints").mkdir(parents=True)
+    work(Job(settings, str(tokens), str(policy), out))
+    return pq.read_table(out / "metrics.parquet")
+
+
+def values(metrics: pa.Table, name: str) -> list[float]:
+    return [r["value"] for r in metrics.to_pylist() if r["name"] == name]
+
+
+@pytest.mark.parametrize("resources", [
+    {"micro_batch_tokens": 1},
+    {"micro_batch_tokens": 60, "layout": "separate"},
+    {"gradient_checkpointing": True, "logits_mib": 1},
+])  # fmt: skip
+def test_how_pairs_are_batched_does_not_change_what_is_learned(
+    tokens: Path, tiny_gemma: Path, tmp_path: Path, resources: dict[str, Any]
+) -> None:
+    from safetensors.torch import load_file
+
+    whole = trained(config(), tokens, tiny_gemma, tmp_path / "whole")
+    split = trained(config(**resources), tokens, tiny_gemma, tmp_path / "split")
+    assert split["name"].to_pylist() == whole["name"].to_pylist()
+    assert split["value"].to_pylist() == pytest.approx(whole["value"].to_pylist(), abs=1e-4)
+    weights = [load_file(tmp_path / out / "model.safetensors") for out in ("whole", "split")]
+    for name, weight in weights[0].items():
+        torch.testing.assert_close(weights[1][name], weight, atol=1e-5, rtol=1e-5)
+
+
+def test_the_trained_policy_loads_prefers_the_chosen_and_can_be_sampled(
+    tokens: Path, tiny_gemma: Path, tmp_path: Path
+) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    metrics = trained(config(), tokens, tiny_gemma, tmp_path / "policy")
+    assert metrics.schema.equals(METRICS)
+    assert values(metrics, "rewards/margins")[-1] > values(metrics, "rewards/margins")[0] + 1
+    policy = AutoModelForCausalLM.from_pretrained(tmp_path / "policy", dtype="auto")
+    assert policy.dtype == torch.float32
+    assert policy.config.use_cache
+    assert policy.lm_head.weight is policy.model.embed_tokens.weight
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "policy")
+    assert tokenizer.chat_template == AutoTokenizer.from_pretrained(tiny_gemma).chat_template
+    assert (tmp_path / "policy" / "generation_config.json").exists()
+    facts = json.loads((tmp_path / "policy" / TRAINED).read_text())
+    assert (facts["steps"], facts["processes"], facts["zero_stage"]) == (6, 1, 0)
+
+
+def test_training_twice_gives_the_same_files(
+    tokens: Path, tiny_gemma: Path, tmp_path: Path
+) -> None:
+    from contracts.fingerprint import of_files
+
+    for out in ("one", "two"):
+        trained(config(), tokens, tiny_gemma, tmp_path / out)
+    assert of_files(tmp_path / "one") == of_files(tmp_path / "two")
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_step_and_the_pairs(
+    tiny_gemma: Path, tmp_path: Path
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    broken = Path(shutil.copytree(tiny_gemma, tmp_path / "broken"))
+    weights = load_file(broken / "model.safetensors")
+    weights["model.embed_tokens.weight"][300] = torch.nan
+    save_file(weights, broken / "model.safetensors", {"format": "pt"})
+    rows = [row(number, chosen_ids=[300] if number == 5 else [20]) for number in range(8)]
+    tokens = write_tokens(tmp_path / "tokens", broken, rows)
+    with pytest.raises(OnPolicyError, match=r"step 1: the loss is nan; pairs p\d"):
+        trained(config(), tokens, broken, tmp_path / "policy")
+    assert not (tmp_path / "policy" / "model.safetensors").exists()
+
+
+def test_a_gradient_that_is_not_finite_stops_with_the_step(
+    tokens: Path, tiny_gemma: Path, tmp_path: Path
+) -> None:
+    settings = config().model_copy(update={"learning_rate": 1e30, "warmup_ratio": 0.0})
+    with pytest.raises(OnPolicyError, match=r"step 2: the gradient's norm is nan"):
+        trained(settings, tokens, tiny_gemma, tmp_path / "policy")
+
+
+@pytest.mark.parametrize("bad", [
+    {"chosen_ids": []},
+    {"rejected_loss_start": 3},
+    {"prompt_ids": []},
+])  # fmt: skip
+def test_a_row_without_tokens_is_refused_by_its_id(
+    tiny_gemma: Path, tmp_path: Path, bad: dict[str, Any]
+) -> None:
+    tokens = write_tokens(tmp_path / "tokens", tiny_gemma, [row(0), row(1, **bad)])
+    with pytest.raises(UserError, match=r"1 rows have no prompt or no response token .* p1;"):
+        train.refuse_bad_rows(tokens)
+
+
+def test_an_empty_table_is_refused(tiny_gemma: Path, tmp_path: Path) -> None:
+    tokens = write_tokens(tmp_path / "tokens", tiny_gemma, [])
+    with pytest.raises(UserError, match="nothing to train on"):
+        train.refuse_bad_rows(tokens)
+
+
+def test_tokens_of_another_policys_tokenizer_are_refused(tiny_gemma: Path, tmp_path: Path) -> None:
+    tokens = write_tokens(tmp_path / "tokens", "other/policy", [row(0)])
+    with pytest.raises(UserError, match=r"hub:other/policy, not for"):
+        train.refuse_other_policy(tokens, str(tiny_gemma))
+
+
+def test_a_pair_beyond_the_models_context_is_refused(tiny_gemma: Path, tmp_path: Path) -> None:
+    tokens = write_tokens(tmp_path / "tokens", tiny_gemma, [row(0), row(1, chosen=600)])
+    with pytest.raises(UserError, match=r"pair p1: \d+ tokens .* context of 512"):
+        trained(config(), tokens, tiny_gemma, tmp_path / "policy")
+
+
+def test_sdpa_is_refused_for_a_model_that_caps_its_attention_scores(
+    tokens: Path, tiny_gemma: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match="soft-caps"):
+        trained(config(attention="sdpa"), tokens, tiny_gemma, tmp_path / "policy")
