@@ -24,6 +24,7 @@ from generation import engines
 from generation.config import SampleConfig
 from generation.journal import Journal
 from generation.requests import Request, Sample, plan
+from generation.startup import without_collecting
 from generation.stream import Parts, stream, whole_batches
 
 if TYPE_CHECKING:
@@ -41,8 +42,9 @@ def run(config: SampleConfig, inputs: Inputs, out: Path) -> Result:
         UserError: the policy cannot be loaded, or no prompt can be asked.
     """
     policy = fingerprint.of_input(inputs["policy"])
-    chat = ChatFormat(load_tokenizer(inputs["policy"]), config.bos)
-    context = _context(inputs["policy"], config)
+    with without_collecting():
+        chat = ChatFormat(load_tokenizer(inputs["policy"]), config.bos)
+        context = _context(inputs["policy"], config)
     table = read_table(Path(inputs["prompts"]), ["prompt_id", "messages"])
     rows = zip(table["prompt_id"].to_pylist(), table["messages"].to_pylist(), strict=True)
     dropped: Counter[str] = Counter()
@@ -86,6 +88,7 @@ def _sample(
             write_part(out, index, writer.table(parts[index], samples), RESPONSES)
             tokens += sum(len(sample.tokens) for sample in samples)
     seconds = time.monotonic() - started
+    engine.close()
     return {"tokens_per_second": round(tokens / seconds, 1)} if total > resumed else {}
 
 

@@ -38,6 +38,9 @@ class Engine(Protocol):
     def step(self) -> list[Sample]:
         """Do some work; the samples that it finished, maybe none."""
 
+    def close(self) -> None:
+        """Let go of processes and memory."""
+
 
 def start(job: Job) -> Engine:
     """The engine of the job's config, its model loaded.

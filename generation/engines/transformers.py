@@ -79,6 +79,9 @@ class Transformers:
             for row, request in enumerate(requests)
         ]
 
+    def close(self) -> None:
+        """Nothing outlives this process."""
+
     def _sample(
         self, request: Request, answer: list[int], stopped: int | None, logprobs: list[float]
     ) -> Sample:

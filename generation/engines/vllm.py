@@ -1,9 +1,7 @@
 """vLLM as an engine: requests stream in, finished samples stream out."""
 
-import gc
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,6 +11,7 @@ from contracts.model import split_reference
 from generation.config import SampleConfig, VllmResources
 from generation.engines import Job
 from generation.requests import Request, Sample
+from generation.startup import without_collecting
 
 _GIB = 1 << 30
 _MOST_KV_UNASKED = 4 * _GIB
@@ -39,25 +38,13 @@ class Vllm:
         arguments = _arguments(job, resources, seqs)
         if on_cpu:
             arguments |= _cpu_arguments(job, resources, seqs)
-        with _no_garbage_collection():
-            try:
-                from vllm import EngineArgs, LLMEngine, SamplingParams
-                from vllm.sampling_params import RequestOutputKind
-            except ModuleNotFoundError as error:
-                raise UserError(
-                    f"vLLM cannot be imported ({error}): install requirements/cpu.txt or "
-                    "gpu.txt, or set engine.kind: transformers"
-                ) from None
-            # What was imported lives to the end: freezing it halves the engine's start,
-            # which collects garbage five times.
-            gc.freeze()
-            try:
-                self._engine = LLMEngine.from_engine_args(EngineArgs(**arguments))
-            except ValueError as error:
-                raise UserError(f"{job.policy}: vLLM refuses it: {error}") from None
+        parameters, output_kind = _import()
+        with without_collecting():
+            self._engine = _start(job.policy, arguments)
+        self._in_process = os.environ.get("VLLM_ENABLE_V1_MULTIPROCESSING") == "0"
         self.capacity = 2 * seqs
-        self._parameters = SamplingParams
-        self._shared = _sampling(job) | {"output_kind": RequestOutputKind.FINAL_ONLY}
+        self._parameters = parameters
+        self._shared = _sampling(job) | {"output_kind": output_kind.FINAL_ONLY}
 
     def add(self, requests: Sequence[Request]) -> None:
         """Queue requests."""
@@ -69,6 +56,33 @@ class Vllm:
     def step(self) -> list[Sample]:
         """One token for every running sample."""
         return [_sample(output) for output in self._engine.step() if output.finished]
+
+    def close(self) -> None:
+        """End the engine's processes, where it has its own."""
+        if not self._in_process:
+            self._engine.engine_core.shutdown()
+
+
+def _import() -> tuple[Any, Any]:
+    with without_collecting():
+        try:
+            from vllm import SamplingParams
+            from vllm.sampling_params import RequestOutputKind
+        except ModuleNotFoundError as error:
+            raise UserError(
+                f"vLLM cannot be imported ({error}): install requirements/cpu.txt or gpu.txt, "
+                "or set engine.kind: transformers"
+            ) from None
+    return SamplingParams, RequestOutputKind
+
+
+def _start(policy: str, arguments: dict[str, Any]) -> Any:
+    from vllm import EngineArgs, LLMEngine
+
+    try:
+        return LLMEngine.from_engine_args(EngineArgs(**arguments))
+    except ValueError as error:
+        raise UserError(f"{policy}: vLLM refuses it: {error}") from None
 
 
 def _arguments(job: Job, resources: VllmResources, seqs: int) -> dict[str, Any]:
@@ -162,13 +176,3 @@ def _set_environment(on_cpu: bool, eager: bool) -> None:
             settings |= {"TORCH_COMPILE_DISABLE": "1"}
     for name, value in settings.items():
         os.environ.setdefault(name, value)
-
-
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """Importing vLLM makes millions of objects that live on; collecting costs seconds."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
