@@ -1,6 +1,5 @@
 """How a round's policy is evaluated."""
 
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
@@ -30,7 +29,5 @@ class EvaluationConfig(Config):
     """How the held-out and benchmark prompts are answered."""
     annotators: list[Annotator] = Field([])
     """Further annotators for evaluation only, e.g. the true reward where it is known."""
-    prompt_file: Path | None = None
-    """AlpacaEval-style prompts answered in the AlpacaEval output format."""
     comparison: CompareConfig = CompareConfig()
     """How old and new policy are compared."""

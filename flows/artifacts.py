@@ -35,7 +35,9 @@ def progress_of(step: PlannedStep) -> Iterator[Callable[[Reading], None]]:
         now = time.monotonic()
         if state["id"] is None:
             state["id"] = create_progress_artifact(
-                percent, key=_key(step.out, "progress"), description=_describe(step, reading)
+                percent,
+                key=_key(step.run, step.path, "progress"),
+                description=_describe(step, reading),
             )
         elif now - state["at"] < _EVERY_SECONDS and reading.done < reading.total:
             return
@@ -57,7 +59,9 @@ def publish_pairs(step: PlannedStep) -> None:
         }
         for pair in sample_pairs(step.out, _SHOWN_PAIRS)
     ]
-    create_table_artifact(rows, key=_key(step.out, "sample"), description=f"{step.title}: samples")
+    create_table_artifact(
+        rows, key=_key(step.run, step.path, "sample"), description=f"{step.title}: samples"
+    )
 
 
 def publish_round(folder: Path, number: int) -> None:
@@ -68,7 +72,8 @@ def publish_round(folder: Path, number: int) -> None:
         picture = base64.b64encode(to_png(figure)).decode()
         lines += [f"## {title}", f"![{title}](data:image/png;base64,{picture})"]
     create_markdown_artifact(
-        "\n\n".join(lines), key=_key(folder / f"round-{number}", "plots"),
+        "\n\n".join(lines),
+        key=_key(folder, f"round-{number}", "plots"),
         description=f"Plots of round {number}",
     )
 
@@ -77,7 +82,6 @@ def _describe(step: PlannedStep, reading: Reading) -> str:
     return f"{step.title}: {summary(reading)}"
 
 
-def _key(folder: Path, what: str) -> str:
+def _key(run: Path, path: str, what: str) -> str:
     """Prefect's keys hold lower-case letters, digits and dashes only."""
-    words = "-".join([*folder.parts[-4:], what]).lower()
-    return re.sub(r"[^a-z0-9]+", "-", words).strip("-")
+    return re.sub(r"[^a-z0-9]+", "-", f"{run.name}-{path}-{what}".lower()).strip("-")

@@ -63,6 +63,12 @@ class RunConfig(Config):
                 raise ValueError(f"{section}.seed: set the run's own `seed`; the others follow it")
         return self
 
+    @model_validator(mode="after")
+    def _something_held_out(self) -> "RunConfig":
+        if not self.prompts.test_size:
+            raise ValueError("prompts.test_size: hold out at least 1 prompt to judge a round by")
+        return self
+
     @property
     def folder(self) -> Path:
         """The run's folder."""

@@ -25,8 +25,11 @@ class StepBar:
         self._lock = threading.Lock()
         if console.is_terminal:
             self._bar = Progress(
-                TextColumn("  {task.description}"), BarColumn(30), TextColumn("{task.fields[info]}"),
-                console=console, transient=True,
+                TextColumn("  {task.description}"),
+                BarColumn(30),
+                TextColumn("{task.fields[info]}"),
+                console=console,
+                transient=True,
             )
             self._task = self._bar.add_task(title, total=None, info="starting")
 

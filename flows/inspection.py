@@ -51,8 +51,9 @@ def _show_folders(console: Console, path: Path) -> None:
         if manifest:
             dropped = ", ".join(f"{n:,} {why}" for why, n in manifest.dropped.items())
             where = str(found.parent.relative_to(path))
-            table.add_row(where, manifest.stage, f"{manifest.rows:,}", dropped,
-                          f"{manifest.seconds:.1f}")
+            table.add_row(
+                where, manifest.stage, f"{manifest.rows:,}", dropped, f"{manifest.seconds:.1f}"
+            )
     console.print(table)
 
 

@@ -62,12 +62,15 @@ def _start(step: PlannedStep) -> subprocess.Popen[str]:
 
 
 def _quiet() -> dict[str, str]:
-    """No stage phones home, and modules are found whatever folder the flow runs from."""
+    """No stage phones home or draws bars; modules are found from any working folder."""
     path = os.environ.get("PYTHONPATH")
     return {
         "DO_NOT_TRACK": "1",
         "VLLM_NO_USAGE_STATS": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
+        # Bars of the libraries' own would fill the log with half lines; ours is enough.
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "TQDM_DISABLE": "1",
         "PYTHONPATH": f"{_CHECKOUT}{os.pathsep}{path}" if path else str(_CHECKOUT),
     }
 

@@ -4,6 +4,7 @@ Prefect orders, retries and shows. What is done is decided by manifests alone (c
 so its caching is off: its default key holds the run id and never hits across runs.
 """
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,14 @@ def run_stage(step: PlannedStep) -> None:
             bar.update(reading)
             publish(reading)
 
-        manifest = run_step(step, logger.info, on_progress)
+        def on_line(line: str) -> None:
+            level, _, text = line.partition(" ")
+            known = level in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+            logger.log(
+                logging.getLevelName(level) if known else logging.INFO, text if known else line
+            )
+
+        manifest = run_step(step, on_line, on_progress)
     logger.info("%d rows; dropped: %s", manifest.rows, manifest.dropped or "none")
     print_done(step.title, manifest, skipped)
     if step.label == PAIR and not skipped:

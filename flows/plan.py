@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from annotation import pairs, score
-from annotation.config import Annotator, RewardModel
+from annotation.config import Annotator
 from contracts.config import Config
 from contracts.manifest import Manifest, read_manifest
 from contracts.step import Stage
 from evaluation import compare
 from flows.config import RunConfig
 from generation import prompts, sample, select
-from generation.config import SelectConfig
+from generation.config import SampleConfig, SelectConfig
 from training import format as tokens
 from training import train
 
@@ -30,12 +30,22 @@ COMPARE = "compare with before"
 class PlannedStep:
     """One stage of one round, ready to be claimed once the steps before it are done."""
 
-    round: int
+    run: Path
+    path: str
     label: str
     stage: Stage
     config: Config
     inputs: dict[str, str]
-    out: Path
+
+    @property
+    def out(self) -> Path:
+        """Its folder."""
+        return self.run / self.path
+
+    @property
+    def round(self) -> int:
+        """Its round; 0 where it comes before the first."""
+        return int(self.path.split("/")[0].removeprefix("round-")) if "/" in self.path else 0
 
     @property
     def title(self) -> str:
@@ -50,94 +60,109 @@ class PlannedStep:
 
 def plan(config: RunConfig) -> list[PlannedStep]:
     """Every step of the run, each after those that it reads from."""
-    steps = [*_prepare(config)]
+    planner = _Planner(config)
+    steps = [*planner.prepare()]
     for number in range(1, config.rounds + 1):
-        steps += _round(config, number)
+        steps += planner.round(number)
     return steps
 
 
-def round_folder(config: RunConfig, number: int) -> Path:
-    """Folder of a round; round 0 holds the starting policy's evaluation."""
-    return config.folder / f"round-{number}"
+class _Planner:
+    """Turns the run's one config into each stage's own."""
 
+    def __init__(self, config: RunConfig) -> None:
+        self._config = config
+        self._run = config.folder
 
-def policy_of(config: RunConfig, number: int) -> str:
-    """The policy that round `number` made; round 0's is the one the run starts from."""
-    return str(round_folder(config, number) / "policy") if number else config.policy.reference
+    def prepare(self) -> Iterator[PlannedStep]:
+        """Load the prompts; answer the held-out ones with the policy that the run starts from."""
+        config = self._config.prompts
+        inputs = {"source": config.reference}
+        if config.evaluation_file:
+            inputs["benchmark"] = config.evaluation_file
+        settings = _seeded(config, self._config.seed)
+        yield self._step("prompts", "load prompts", prompts.STAGE, settings, inputs)
+        held_out = SelectConfig(splits=["test", "benchmark"], seed=self._config.seed)
+        inputs = {"prompts": self._at("prompts")}
+        yield self._step("round-0/prompts", "hold out prompts", select.STAGE, held_out, inputs)
+        yield from self._evaluate(0)
 
+    def round(self, number: int) -> Iterator[PlannedStep]:
+        """Sample, score, pair, train and evaluate."""
+        config, seed, root = self._config, self._config.seed + number, f"round-{number}"
+        policy = self._policy(number - 1)
+        found = {name: self._at(f"{root}/{name}") for name in ("prompts", "responses", "scores")}
 
-def _prepare(config: RunConfig) -> Iterator[PlannedStep]:
-    inputs = {"source": config.prompts.reference}
-    if config.evaluation.prompt_file:
-        inputs["benchmark"] = str(config.evaluation.prompt_file)
-    all_prompts = config.folder / "prompts"
-    yield PlannedStep(0, "load prompts", prompts.STAGE, _seeded(config.prompts, config.seed),
-                      inputs, all_prompts)
-    held_out = SelectConfig(splits=["test", "benchmark"])
-    yield PlannedStep(0, "hold out prompts", select.STAGE, held_out,
-                      {"prompts": str(all_prompts)}, round_folder(config, 0) / "prompts")
-    yield from _evaluate(config, 0)
+        def step(
+            name: str, label: str, stage: Stage, settings: Config, inputs: dict[str, str]
+        ) -> PlannedStep:
+            return self._step(f"{root}/{name}", label, stage, settings, inputs)
 
+        chosen = {"prompts": self._at("prompts")}
+        yield step("prompts", "select prompts", select.STAGE, self._slice(number), chosen)
+        asked = {"prompts": found["prompts"], "policy": policy}
+        sampling = self._sampling(config.sampling, seed)
+        yield step("responses", "sample responses", sample.STAGE, sampling, asked)
+        answered = {"prompts": found["prompts"], "responses": found["responses"]}
+        scored = answered | _models(config.annotation.annotators)
+        yield step("scores", "score responses", score.STAGE, config.annotation, scored)
+        yield step("pairs", PAIR, pairs.STAGE, _seeded(config.pairs, seed), found)
+        paired = {
+            "pairs": self._at(f"{root}/pairs"),
+            "responses": found["responses"],
+            "policy": policy,
+        }
+        formatting = config.format.model_copy(update={"bos": config.policy.bos})
+        yield step("tokens", "format tokens", tokens.STAGE, formatting, paired)
+        formatted = {"tokens": self._at(f"{root}/tokens"), "policy": policy}
+        yield step("policy", "train policy", train.STAGE, _seeded(config.training, seed), formatted)
+        yield from self._evaluate(number)
+        yield self._compare(number)
 
-def _round(config: RunConfig, number: int) -> Iterator[PlannedStep]:
-    folder = round_folder(config, number)
-    policy = policy_of(config, number - 1)
-    at = {name: str(folder / name) for name in ("prompts", "responses", "scores", "pairs",
-                                                 "tokens", "policy")}
+    def _evaluate(self, number: int) -> Iterator[PlannedStep]:
+        """Answer and score the held-out prompts with the policy that round `number` made."""
+        config, root = self._config, f"round-{number}/evaluation"
+        asked = {"prompts": self._at("round-0/prompts"), "policy": self._policy(number)}
+        answering = self._sampling(config.evaluation.sampling, config.seed)
+        label = "answer held-out prompts"
+        yield self._step(f"{root}/responses", label, sample.STAGE, answering, asked)
+        annotators = [*config.annotation.annotators, *config.evaluation.annotators]
+        scoring = config.annotation.model_copy(update={"annotators": annotators})
+        answered = {"prompts": asked["prompts"], "responses": self._at(f"{root}/responses")}
+        inputs = answered | _models(annotators)
+        yield self._step(f"{root}/scores", "score held-out answers", score.STAGE, scoring, inputs)
 
-    def step(label: str, stage: Stage, settings: Config, out: str, **inputs: str) -> PlannedStep:
-        return PlannedStep(number, label, stage, settings, inputs, folder / out)
+    def _compare(self, number: int) -> PlannedStep:
+        inputs = {"prompts": self._at("round-0/prompts")}
+        for policy, made_by in (("start", 0), ("before", number - 1), ("after", number)):
+            for table in ("responses", "scores"):
+                inputs[f"{policy}_{table}"] = self._at(f"round-{made_by}/evaluation/{table}")
+        settings = self._config.evaluation.comparison.model_copy(
+            update={"generator": f"{self._config.name}-round-{number}"}
+        )
+        path = f"round-{number}/evaluation/comparison"
+        return self._step(path, COMPARE, compare.STAGE, settings, inputs)
 
-    seed = config.seed + number
-    yield step("select prompts", select.STAGE, _slice(config, number), "prompts",
-               prompts=str(config.folder / "prompts"))
-    yield step("sample responses", sample.STAGE, _seeded(config.sampling, seed), "responses",
-               prompts=at["prompts"], policy=policy)
-    yield step("score responses", score.STAGE, config.annotation, "scores",
-               prompts=at["prompts"], responses=at["responses"],
-               **_models(config.annotation.annotators))
-    yield step(PAIR, pairs.STAGE, _seeded(config.pairs, seed), "pairs",
-               prompts=at["prompts"], responses=at["responses"], scores=at["scores"])
-    yield step("format tokens", tokens.STAGE, config.format, "tokens",
-               pairs=at["pairs"], responses=at["responses"], policy=policy)
-    yield step("train policy", train.STAGE, _seeded(config.training, seed), "policy",
-               tokens=at["tokens"], policy=policy)
-    yield from _evaluate(config, number)
-    yield _compare(config, number)
+    def _step(
+        self, path: str, label: str, stage: Stage, config: Config, inputs: dict[str, str]
+    ) -> PlannedStep:
+        return PlannedStep(self._run, path, label, stage, config, inputs)
 
+    def _at(self, path: str) -> str:
+        return str(self._run / path)
 
-def _evaluate(config: RunConfig, number: int) -> Iterator[PlannedStep]:
-    """Answer and score the held-out prompts with the policy that round `number` made."""
-    folder = round_folder(config, number) / "evaluation"
-    inputs = {"prompts": str(round_folder(config, 0) / "prompts")}
-    answer = _seeded(config.evaluation.sampling, config.seed)
-    yield PlannedStep(number, "answer held-out prompts", sample.STAGE, answer,
-                      {**inputs, "policy": policy_of(config, number)}, folder / "responses")
-    annotators = [*config.annotation.annotators, *config.evaluation.annotators]
-    scoring = config.annotation.model_copy(update={"annotators": annotators})
-    inputs |= {"responses": str(folder / "responses"), **_models(annotators)}
-    yield PlannedStep(number, "score held-out answers", score.STAGE, scoring, inputs,
-                      folder / "scores")
+    def _policy(self, number: int) -> str:
+        """The policy that round `number` made; round 0's is the one the run starts from."""
+        return self._at(f"round-{number}/policy") if number else self._config.policy.reference
 
+    def _slice(self, number: int) -> SelectConfig:
+        """Fresh prompts for each round: disjoint slices of one fixed order (recipe, section 5)."""
+        size = self._config.prompts_per_round
+        start = (number - 1) * size if size else 0
+        return SelectConfig(splits=["train"], start=start, count=size, seed=self._config.seed)
 
-def _compare(config: RunConfig, number: int) -> PlannedStep:
-    inputs = {"prompts": str(round_folder(config, 0) / "prompts")}
-    for policy, made_by in (("start", 0), ("before", number - 1), ("after", number)):
-        folder = round_folder(config, made_by) / "evaluation"
-        inputs[f"{policy}_responses"] = str(folder / "responses")
-        inputs[f"{policy}_scores"] = str(folder / "scores")
-    settings = config.evaluation.comparison.model_copy(
-        update={"generator": f"{config.name}-round-{number}"}
-    )
-    out = round_folder(config, number) / "evaluation" / "comparison"
-    return PlannedStep(number, COMPARE, compare.STAGE, settings, inputs, out)
-
-
-def _slice(config: RunConfig, number: int) -> SelectConfig:
-    """Fresh prompts for each round: disjoint slices of one fixed order (recipe, section 5)."""
-    size = config.prompts_per_round
-    start = (number - 1) * size if size else 0
-    return SelectConfig(splits=["train"], start=start, count=size)
+    def _sampling(self, config: SampleConfig, seed: int) -> SampleConfig:
+        return config.model_copy(update={"seed": seed, "bos": self._config.policy.bos})
 
 
 def _models(annotators: list[Annotator]) -> dict[str, str]:
@@ -145,7 +170,7 @@ def _models(annotators: list[Annotator]) -> dict[str, str]:
     return {
         f"model:{annotator.name}": annotator.reference
         for annotator in annotators
-        if isinstance(annotator, RewardModel)
+        if annotator.reference
     }
 
 
