@@ -1,0 +1,112 @@
+"""The plan: what each round reads, makes, and in what order."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contracts.config import check
+from contracts.errors import ConfigDrift, UserError
+from flows.config import RunConfig
+from flows.plan import plan
+from flows.run_folder import claim_run, is_finished
+
+MINIMAL: dict[str, Any] = {
+    "name": "test",
+    "rounds": 2,
+    "policy": {"path": "owner/policy", "revision": "abc"},
+    "prompts": {"path": "prompts.jsonl", "test_size": 4},
+    "prompts_per_round": 10,
+    "sampling": {"n": 4},
+    "annotation": {"annotators": [{"kind": "armorm", "name": "rm", "path": "owner/reward"}]},
+    "training": {},
+    "evaluation": {"sampling": {"n": 1, "temperature": 0}},
+}
+
+
+def config(**changes: Any) -> RunConfig:
+    return check(RunConfig, MINIMAL | changes, origin="test")
+
+
+def by_path(settings: RunConfig) -> dict[str, Any]:
+    return {step.path: step for step in plan(settings)}
+
+
+def test_each_round_samples_and_trains_the_policy_of_the_round_before() -> None:
+    steps = by_path(config())
+    assert steps["round-1/responses"].inputs["policy"] == "owner/policy@abc"
+    assert steps["round-2/responses"].inputs["policy"] == "runs/test/round-1/policy"
+    assert steps["round-2/policy"].inputs["policy"] == "runs/test/round-1/policy"
+
+
+def test_every_step_comes_after_those_that_it_reads_from() -> None:
+    made: set[str] = set()
+    for step in plan(config(rounds=3)):
+        inside = {value for value in step.inputs.values() if value.startswith("runs/")}
+        assert inside <= made, f"{step.path} reads {inside - made} before it is made"
+        made.add(str(step.out))
+
+
+def test_rounds_take_disjoint_slices_of_one_order() -> None:
+    steps = by_path(config())
+    slices = [steps[f"round-{n}/prompts"].config for n in (1, 2)]
+    assert [(s.start, s.count) for s in slices] == [(0, 10), (10, 10)]
+    assert slices[0].seed == slices[1].seed
+
+
+def test_adding_a_round_changes_nothing_of_the_rounds_before() -> None:
+    two, three = plan(config(rounds=2)), plan(config(rounds=3))
+    assert three[: len(two)] == two
+
+
+def test_rounds_draw_with_different_seeds_and_held_out_answers_with_the_same() -> None:
+    steps = by_path(config())
+    assert steps["round-1/responses"].config.seed != steps["round-2/responses"].config.seed
+    answers = [steps[f"round-{n}/evaluation/responses"].config.seed for n in (0, 1, 2)]
+    assert len(set(answers)) == 1
+
+
+def test_evaluation_adds_its_own_annotators_to_the_training_ones() -> None:
+    truth = {"kind": "function", "name": "truth", "function": "demo.rubric:score"}
+    evaluation = {"sampling": {"n": 1, "temperature": 0}, "annotators": [truth]}
+    steps = by_path(config(evaluation=evaluation))
+    names = [a.name for a in steps["round-1/evaluation/scores"].config.annotators]
+    assert names == ["rm", "truth"]
+    assert [a.name for a in steps["round-1/scores"].config.annotators] == ["rm"]
+
+
+def test_a_stages_own_seed_is_refused_because_the_runs_seed_rules() -> None:
+    with pytest.raises(UserError, match=r"sampling\.seed: set the run's own `seed`"):
+        config(sampling={"n": 4, "seed": 7})
+
+
+def test_a_run_without_held_out_prompts_is_refused() -> None:
+    with pytest.raises(UserError, match=r"prompts\.test_size"):
+        config(prompts={"path": "prompts.jsonl"})
+
+
+def test_a_config_survives_the_round_trip_through_the_runs_folder(tmp_path: Path) -> None:
+    settings = config(runs_dir=str(tmp_path))
+    settings.folder.mkdir()
+    claim_run(settings)
+    assert claim_run(settings) == settings
+    assert not is_finished(settings)
+
+
+def test_another_config_on_the_same_folder_names_each_key(tmp_path: Path) -> None:
+    settings = config(runs_dir=str(tmp_path))
+    settings.folder.mkdir()
+    claim_run(settings)
+    other = config(runs_dir=str(tmp_path), training={"learning_rate": 1e-6}, seed=1)
+    with pytest.raises(ConfigDrift) as caught:
+        claim_run(other)
+    assert "training.learning_rate: was 8e-07, now 1e-06" in str(caught.value)
+    assert "seed: was 42, now 1" in str(caught.value)
+
+
+def test_rounds_and_resources_may_change_between_two_starts(tmp_path: Path) -> None:
+    settings = config(runs_dir=str(tmp_path))
+    settings.folder.mkdir()
+    claim_run(settings)
+    resources = {"resources": {"processes": 8}}
+    assert claim_run(config(runs_dir=str(tmp_path), rounds=3, training=resources)).rounds == 3
