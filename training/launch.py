@@ -6,12 +6,14 @@ import sys
 from collections import deque
 from pathlib import Path
 
-from contracts.errors import OnPolicyError
+from contracts.errors import OnPolicyError, UserError
 from contracts.process import parse_error
 from training.config import TrainResources
 
 _CHECKOUT = Path(__file__).parents[1]
 _STOP_SECONDS = 10.0
+# A worker whose error is the user's mistake says so: its exit code ends at the launcher.
+MISTAKE_MARK = "::mistake"
 _KEPT_LINES = 12
 
 
@@ -38,10 +40,11 @@ def run_workers(resources: TrainResources, job: Path) -> None:
     """Run the job's workers to their end; their log and progress come out as they come in.
 
     Raises:
+        UserError: a worker refused what it was given, with its own message.
         OnPolicyError: they failed; with their own message, or their last lines.
     """
-    # Workers watch this pipe: they end when this process does, even by kill -9. Accelerate
-    # starts each in a session of its own, where no signal to our group would reach them.
+    # Workers watch this pipe and then kill their process group: they end when this process
+    # does, even by kill -9. That group may not be ours, and under accelerate it never is.
     process = subprocess.Popen(
         command(resources, job),
         stdin=subprocess.PIPE,
@@ -50,15 +53,16 @@ def run_workers(resources: TrainResources, job: Path) -> None:
         text=True,
         errors="replace",
         bufsize=1,
+        start_new_session=True,
         env=_environment(resources),
     )
     try:
-        message = _follow(process)
+        failure = _follow(process)
         code = process.wait()
     finally:
         _stop(process)
     if code:
-        raise OnPolicyError(message or f"the training processes ended with code {code}")
+        raise failure
 
 
 def _environment(resources: TrainResources) -> dict[str, str]:
@@ -76,19 +80,21 @@ def _environment(resources: TrainResources) -> dict[str, str]:
     }
 
 
-def _follow(process: "subprocess.Popen[str]") -> str:
-    """Pass the output on; why the workers failed, if they did."""
-    error = ""
+def _follow(process: "subprocess.Popen[str]") -> OnPolicyError:
+    """Pass the output on; what to raise if the workers failed."""
+    error, kind = "", OnPolicyError
     last: deque[str] = deque(maxlen=_KEPT_LINES)
     for line in process.stdout or ():
         line = line.rstrip()
         if message := parse_error(line):
             error = error or message
+        elif line == MISTAKE_MARK:
+            kind = UserError
         elif line and not error:
             # After a worker's own message comes only the launcher's account of its end.
             last.append(line)
             print(line, flush=True)
-    return error or "training ended early; its last lines:\n" + "\n".join(last)
+    return kind(error or "training ended early; its last lines:\n" + "\n".join(last))
 
 
 def _stop(process: "subprocess.Popen[str]") -> None:

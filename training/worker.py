@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from transformers.utils.logging import disable_progress_bar
 
+from contracts.errors import UserError
 from contracts.parts import iter_parts, write_atomic
 from contracts.process import configure_logging, exit_code_of
 from contracts.progress import Progress
@@ -20,6 +21,7 @@ from contracts.step import folder_lock
 from training import checkpoints
 from training.config import TrainConfig
 from training.engine import Engine, uses_bfloat16
+from training.launch import MISTAKE_MARK
 from training.logprobs import PairScorer
 from training.metrics import MetricsLog
 from training.packing import Pair
@@ -157,6 +159,8 @@ def main() -> None:
     """Run the job file named on the command line."""
     configure_logging()
     code = exit_code_of(lambda: train(Job.read(Path(sys.argv[1]))))
+    if code == UserError.exit_code:
+        print(MISTAKE_MARK)
     sys.stdout.flush()
     sys.stderr.flush()
     # Not sys.exit: taking torch and the process group apart costs 2 s a process.

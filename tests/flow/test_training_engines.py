@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from contracts.errors import OnPolicyError
+from contracts.errors import OnPolicyError, UserError
 from contracts.fingerprint import of_input
 from contracts.manifest import Manifest, Result, read_manifest, write_manifest
 from contracts.parts import write_part
@@ -113,17 +113,17 @@ def kill_after_step(process: "subprocess.Popen[str]", out: Path, steps: int) -> 
     process.wait()
 
 
-@pytest.mark.parametrize("resources", [
-    {"strategy": "none"},
-    {"strategy": "zero3", "processes": 2},
+@pytest.mark.parametrize(("resources", "kills"), [
+    ({"strategy": "none"}, (10, 31)),
+    ({"strategy": "zero3", "processes": 2}, (14,)),
 ], ids=str)  # fmt: skip
 def test_a_killed_training_goes_on_to_the_same_bytes(
-    inputs: dict[str, str], tmp_path: Path, resources: dict[str, Any]
+    inputs: dict[str, str], tmp_path: Path, resources: dict[str, Any], kills: tuple[int, ...]
 ) -> None:
-    settings = config(epochs=20, checkpoint_every=4, **resources)
+    settings = config(epochs=15, checkpoint_every=4, **resources)
     whole = run_once(train.STAGE, settings, inputs, tmp_path / "whole")
     out = tmp_path / "killed"
-    for steps in (10, 31):
+    for steps in kills:
         kill_after_step(start(settings, inputs, out), out, steps)
         assert read_manifest(out) is None
         assert list((out / ".checkpoints").glob("step-*"))
@@ -137,12 +137,25 @@ def test_a_killed_training_goes_on_to_the_same_bytes(
     assert not (out / ".checkpoints").exists()
 
 
-def test_a_worker_that_fails_gives_its_own_message(inputs: dict[str, str], tmp_path: Path) -> None:
+def test_a_worker_that_refuses_gives_its_own_message(
+    inputs: dict[str, str], tmp_path: Path
+) -> None:
     settings = config(strategy="zero3", processes=2, attention="sdpa")
-    with pytest.raises(OnPolicyError) as error:
+    with pytest.raises(UserError) as error:
         run_once(train.STAGE, settings, inputs, tmp_path / "policy")
     assert str(error.value).startswith("resources.attention: this model soft-caps")
     assert read_manifest(tmp_path / "policy") is None
+
+
+def test_a_worker_that_fails_is_a_failure_with_its_own_message(
+    inputs: dict[str, str], tmp_path: Path
+) -> None:
+    settings = config(strategy="zero2", processes=2).model_copy(
+        update={"learning_rate": 1e30, "warmup_ratio": 0.0}
+    )
+    with pytest.raises(OnPolicyError, match=r"step 2: the gradient's norm is (nan|inf)") as error:
+        run_once(train.STAGE, settings, inputs, tmp_path / "policy")
+    assert error.value.exit_code == 1
 
 
 def test_a_checkpoint_of_other_resources_is_refused(inputs: dict[str, str], tmp_path: Path) -> None:
@@ -150,6 +163,6 @@ def test_a_checkpoint_of_other_resources_is_refused(inputs: dict[str, str], tmp_
     out = tmp_path / "policy"
     kill_after_step(start(settings, inputs, out), out, 5)
     other = config(epochs=20, checkpoint_every=2, strategy="zero2")
-    with pytest.raises(OnPolicyError, match=r"was made with .*'strategy': 'none'"):
+    with pytest.raises(UserError, match=r"was made with .*'strategy': 'none'"):
         run_once(train.STAGE, other, inputs, out)
     assert json.loads((out / "step.json").read_text())["stage"] == "training.train"
