@@ -30,7 +30,11 @@ def main(stage: Stage, argv: Sequence[str] | None = None) -> None:
         manifest = run_step_file(stage, Path(arguments[0]))
         log.info("%s: %d rows in %.1f s", stage.name, manifest.rows, manifest.seconds)
 
-    sys.exit(exit_code_of(run))
+    code = exit_code_of(run)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # All output is fsynced by now; tearing down vLLM's and torch's modules would take seconds.
+    os._exit(code)
 
 
 def exit_code_of(run: Callable[[], None]) -> int:

@@ -69,3 +69,36 @@ def _wait_for(url: str, server: subprocess.Popen, seconds: float = 90.0) -> None
         except OSError:
             time.sleep(0.3)
     pytest.fail(f"{url} did not answer in {seconds} s")
+
+
+@pytest.fixture(scope="session")
+def small() -> list[str]:
+    """Overrides that make one quick round out of the demo."""
+    return [
+        "rounds=1",
+        "prompts.limit=96",
+        "prompts.test_size=16",
+        "prompts_per_round=32",
+        "training.global_batch=8",
+    ]
+
+
+@pytest.fixture(scope="session")
+def workplace(tmp_path_factory: pytest.TempPathFactory, demo_models: Path) -> Path:
+    """A folder in which the documented commands work as in a checkout, runs kept apart."""
+    folder = tmp_path_factory.mktemp("workplace")
+    for name in ("configs", ".cache", "demo", "docs", "Makefile"):
+        (folder / name).symlink_to(CHECKOUT / name)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def demo_run(workplace: Path, prefect_server: dict[str, str], small: list[str]) -> Path:
+    """The folder of a finished run of the demo, with fewer prompts."""
+    command = [sys.executable, "-m", "flows.cli", "run", "configs/demo.yaml", *small]
+    environment = {**os.environ, **prefect_server, "PYTHONPATH": str(CHECKOUT)}
+    ended = subprocess.run(
+        command, cwd=workplace, env=environment, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    return workplace / "runs" / "demo"

@@ -1,0 +1,62 @@
+"""The Prefect UI, in a real browser on a real server."""
+
+import json
+import subprocess
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
+
+FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--virtual-time-budget=20000", "--window-size=1400,1400",
+]  # fmt: skip
+
+
+def page(chromium: str, url: str, profile: Path) -> str:
+    """The page's DOM after its scripts ran."""
+    command = [chromium, *FLAGS, f"--user-data-dir={profile}", "--dump-dom", url]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+
+
+def ask(server: dict[str, str], what: str) -> list[dict]:
+    request = urllib.request.Request(
+        f"{server['PREFECT_API_URL']}/{what}/filter", b"{}", {"content-type": "application/json"}
+    )
+    with urllib.request.urlopen(request) as answer:
+        return json.load(answer)
+
+
+def test_the_run_reads_as_the_pipeline(
+    demo_run: Path, prefect_server: dict[str, str], chromium: str, tmp_path: Path
+) -> None:
+    runs = {run["name"]: run["id"] for run in ask(prefect_server, "flow_runs")}
+    base = prefect_server["PREFECT_API_URL"].removesuffix("/api")
+    dom = page(chromium, f"{base}/runs/flow-run/{runs['demo']}?tab=TaskRuns", tmp_path)
+    for title in ("load prompts", "round 1: sample responses", "round 1: train policy"):
+        assert title in dom
+
+
+def test_progress_pairs_and_plots_are_artifacts(
+    demo_run: Path, prefect_server: dict[str, str], chromium: str, tmp_path: Path
+) -> None:
+    artifacts = {found["key"]: found for found in ask(prefect_server, "artifacts")}
+    assert artifacts["demo-round-1-responses-progress"]["data"] == 100.0
+    assert len(json.loads(artifacts["demo-round-1-pairs-sample"]["data"])) == 10
+    base = prefect_server["PREFECT_API_URL"].removesuffix("/api")
+    plots = artifacts["demo-round-1-plots"]["id"]
+    dom = page(chromium, f"{base}/artifacts/artifact/{plots}", tmp_path)
+    assert "Margins of the pairs" in dom and 'src="data:image/png;base64,' in dom
+
+
+def test_the_report_shows_gains_plots_and_pairs_without_scripts(
+    demo_run: Path, chromium: str, tmp_path: Path
+) -> None:
+    dom = page(chromium, (demo_run / "report.html").as_uri(), tmp_path)
+    assert "<script" not in dom and "http://" not in dom.replace("http://www.w3.org", "")
+    for text in ("Held-out reward", "armorm", "truth", "Sample pairs", "Stages", "Loss"):
+        assert text in dom
+    assert dom.count("<svg") >= 6
