@@ -89,6 +89,8 @@ def write_policy(
     policy.config.use_cache = True
     policy.save_pretrained(out, state_dict=state, max_shard_size="5GB")
     load_tokenizer(reference).save_pretrained(out)
+    for path in out.glob("*.safetensors"):
+        path.chmod(0o644)  # written through a private temporary file; other users serve it
 
 
 def _refuse_unknown(reference: str, config: Any) -> None:

@@ -133,6 +133,7 @@ def _mark_trained(job: Job, engine: Engine, trainer: Trainer, metrics: dict[str,
         "zero_stage": engine.zero_stage,
         "metrics": metrics,
     }
+    os.sync()  # the weights are on the disk before the mark says so
     write_atomic(job.out / TRAINED, json.dumps(facts).encode())
 
 
