@@ -45,15 +45,23 @@ def test_every_command_of_a_page_works(
             continue  # test_schedule.py
         extra = small if command.startswith("onpolicy run configs/demo.yaml") else []
         ended = subprocess.run(
-            [*arguments(command), *extra], cwd=workplace, env=environment, capture_output=True, text=True,
+            [*arguments(command), *extra],
+            cwd=workplace,
+            env=environment,
+            capture_output=True,
+            text=True,
             check=False,
-        )  # fmt: skip
+        )
         assert ended.returncode == 0, f"{command}\n{ended.stdout}\n{ended.stderr}"
     for block in commands(page, "python"):
         ended = subprocess.run(
-            [sys.executable, "-c", block], cwd=workplace, env=environment, capture_output=True,
-            text=True, check=False,
-        )  # fmt: skip
+            [sys.executable, "-c", block],
+            cwd=workplace,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         assert ended.returncode == 0, f"{block}\n{ended.stderr}"
 
 
