@@ -89,6 +89,15 @@ TOKENS = _table(
     _column("rejected_loss_start", pa.int32(), "first index of rejected_ids inside the loss"),
 )
 
+REFERENCE = _table(
+    "REFERENCE",
+    _column("prompt_id", pa.string(), "the pair's prompt; rows are in the order of TOKENS"),
+    _column("chosen_logp", pa.float32(), "log-prob of the chosen response, summed, nats"),
+    _column("rejected_logp", pa.float32(), "log-prob of the rejected response, summed, nats"),
+    _column("chosen_tokens", pa.int32(), "tokens of the chosen response inside the loss"),
+    _column("rejected_tokens", pa.int32(), "tokens of the rejected response inside the loss"),
+)
+
 COMPARISON = _table(
     "COMPARISON",
     _column("prompt_id", pa.string(), "a held-out prompt"),
@@ -107,5 +116,5 @@ METRICS = _table(
 
 ALL = {
     table.metadata[b"table"].decode(): table
-    for table in (PROMPTS, RESPONSES, SCORES, PAIRS, TOKENS, COMPARISON, METRICS)
+    for table in (PROMPTS, RESPONSES, SCORES, PAIRS, TOKENS, REFERENCE, COMPARISON, METRICS)
 }

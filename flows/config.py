@@ -1,7 +1,7 @@
 """A run's whole config: one section a stage, and what ties them together."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -49,6 +49,9 @@ class RunConfig(Config):
     """How pairs become tokens."""
     training: TrainConfig
     """How the policy is trained on them."""
+    reference: Literal["start", "previous"] = "start"
+    """What losses with a reference compare with: the policy that the run starts from, or the
+    one that the round starts from, which is less stable (recipe, section 5)."""
     evaluation: EvaluationConfig
     """How the round is judged."""
     resources: FlowResources = FlowResources()

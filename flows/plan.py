@@ -1,6 +1,6 @@
 """What a run does, in order: pure data, no Prefect, nothing started.
 
-prompts -> responses -> scores -> pairs -> tokens -> policy -> evaluation   (a round)
+prompts -> responses -> scores -> pairs -> tokens [-> reference] -> policy -> evaluation (a round)
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,8 @@ from flows.config import RunConfig
 from generation import prompts, sample, select
 from generation.config import SampleConfig, SelectConfig
 from training import format as tokens
-from training import train
+from training import reference, train
+from training.config import ReferenceConfig
 
 C = TypeVar("C", bound=Config)
 
@@ -115,9 +116,24 @@ class _Planner:
         formatting = config.format.model_copy(update={"bos": config.policy.bos})
         yield step("tokens", "format tokens", tokens.STAGE, formatting, paired)
         formatted = {"tokens": self._at(f"{root}/tokens"), "policy": policy}
+        if config.training.loss.needs_reference:
+            formatted["reference"] = self._at(f"{root}/reference")
+            yield self._reference(number)
         yield step("policy", "train policy", train.STAGE, _seeded(config.training, seed), formatted)
         yield from self._evaluate(number)
         yield self._compare(number)
+
+    def _reference(self, number: int) -> PlannedStep:
+        """Score the round's pairs with the model that the loss compares with."""
+        training, root = self._config.training, f"round-{number}"
+        fixed = self._config.reference == "start"
+        inputs = {
+            "tokens": self._at(f"{root}/tokens"),
+            "policy": self._policy(0 if fixed else number - 1),
+        }
+        settings = ReferenceConfig(dtype=training.dtype, resources=training.resources)
+        label = "score with the reference"
+        return self._step(f"{root}/reference", label, reference.STAGE, settings, inputs)
 
     def _evaluate(self, number: int) -> Iterator[PlannedStep]:
         """Answer and score the held-out prompts with the policy that round `number` made."""

@@ -1,10 +1,12 @@
 """How pairs become tokens, and how a policy is trained on them."""
 
+import os
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from contracts.config import Config, Resources
+from training.loss_config import LossConfig, SimPOConfig
 
 
 class FormatConfig(Config):
@@ -38,33 +40,6 @@ class FormatConfig(Config):
         return self
 
 
-class SimPOConfig(Config):
-    """SimPO (arXiv 2405.14734): no reference, length-normalised log-probs, a target margin."""
-
-    kind: Literal["simpo"] = "simpo"
-    beta: Annotated[float, Field(gt=0)] = 10.0
-    """Scale of the reward (recipe, Gemma: 10)."""
-    gamma_beta_ratio: Annotated[float, Field(ge=0)] = 0.5
-    """Target margin over beta, in nats a token; the margin is their product (Gemma: 0.5)."""
-    variant: Literal["sigmoid", "hinge"] = "sigmoid"
-    """Shape of the loss over the margin."""
-    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
-    """Share of pairs taken to be labelled the wrong way round; for `sigmoid`."""
-    sft_weight: Annotated[float, Field(ge=0)] = 0.0
-    """Weight of the chosen response's mean negative log-prob; above 0 keeps reasoning, costs
-    chat quality (recipe, section 2)."""
-
-    @model_validator(mode="after")
-    def _smoothing_has_a_meaning(self) -> Self:
-        if self.variant == "hinge" and self.label_smoothing:
-            raise ValueError("label_smoothing belongs to variant `sigmoid`")
-        return self
-
-
-# A tagged union as soon as there is a second method: Annotated[A | B, Field(discriminator="kind")].
-LossConfig = SimPOConfig
-
-
 class TrainResources(Resources):
     """Where training runs; another choice changes the weights by rounding alone."""
 
@@ -96,6 +71,15 @@ class TrainResources(Resources):
         if self.offload != "none" and self.strategy == "none":
             raise ValueError("offload needs strategy `zero2` or `zero3`")
         return self
+
+
+class ReferenceConfig(Config):
+    """Scoring pairs with the reference model, for the losses that compare with one."""
+
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Dtype of the forward pass. `auto`: bfloat16 on CUDA, float32 on the CPU."""
+    resources: TrainResources = TrainResources(strategy="none")
+    """Where it runs; each process holds the whole reference, so `strategy` means nothing."""
 
 
 class TrainConfig(Config):
@@ -132,3 +116,9 @@ class TrainConfig(Config):
     `auto`: bfloat16 on CUDA, float32 on the CPU."""
     resources: TrainResources = TrainResources()
     """Where and in what batches; no part of the result's identity."""
+
+
+def threads(resources: TrainResources) -> int:
+    """CPU threads of each process."""
+    share = len(os.sched_getaffinity(0)) // resources.processes
+    return resources.threads or max(1, share)

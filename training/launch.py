@@ -8,7 +8,7 @@ from pathlib import Path
 
 from contracts.errors import OnPolicyError, UserError
 from contracts.process import parse_error
-from training.config import TrainResources
+from training.config import TrainResources, threads
 
 _CHECKOUT = Path(__file__).parents[1]
 _STOP_SECONDS = 10.0
@@ -17,9 +17,9 @@ MISTAKE_MARK = "::mistake"
 _KEPT_LINES = 12
 
 
-def command(resources: TrainResources, job: Path) -> list[str]:
+def command(resources: TrainResources, job: Path, module: str) -> list[str]:
     """The command line that runs the job's workers."""
-    worker = ["-m", "training.worker", str(job)]
+    worker = ["-m", module, str(job)]
     if resources.strategy == "none" and resources.processes == 1:
         return [sys.executable, *worker]
     how = (
@@ -36,8 +36,11 @@ def command(resources: TrainResources, job: Path) -> list[str]:
     ]  # fmt: skip
 
 
-def run_workers(resources: TrainResources, job: Path) -> None:
+def run_workers(resources: TrainResources, job: Path, module: str) -> None:
     """Run the job's workers to their end; their log and progress come out as they come in.
+
+    Args:
+        module: what each worker runs, with the job's path as its argument.
 
     Raises:
         UserError: a worker refused what it was given, with its own message.
@@ -46,7 +49,7 @@ def run_workers(resources: TrainResources, job: Path) -> None:
     # Workers watch this pipe and then kill their process group: they end when this process
     # does, even by kill -9. That group may not be ours, and under accelerate it never is.
     process = subprocess.Popen(
-        command(resources, job),
+        command(resources, job, module),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -67,13 +70,12 @@ def run_workers(resources: TrainResources, job: Path) -> None:
 
 def _environment(resources: TrainResources) -> dict[str, str]:
     path = os.environ.get("PYTHONPATH")
-    threads = resources.threads or max(1, len(os.sched_getaffinity(0)) // resources.processes)
     return {
         **os.environ,
         "ONPOLICY_PARENT": "stdin",
         "PYTHONUNBUFFERED": "1",
         "PYTHONPATH": f"{_CHECKOUT}{os.pathsep}{path}" if path else str(_CHECKOUT),
-        "OMP_NUM_THREADS": str(threads),
+        "OMP_NUM_THREADS": str(threads(resources)),
         "TOKENIZERS_PARALLELISM": "false",
         "DO_NOT_TRACK": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",

@@ -30,6 +30,14 @@ class Pair:
         """Tokens of the pair in one row that holds the prompt once."""
         return len(self.prompt) + len(self.chosen) + len(self.rejected)
 
+    @property
+    def tokens_in_loss(self) -> tuple[int, int]:
+        """Tokens of the chosen and of the rejected response inside the loss."""
+        return (
+            len(self.chosen) - self.chosen_start,
+            len(self.rejected) - self.rejected_start,
+        )
+
 
 @dataclass(frozen=True)
 class Batch:

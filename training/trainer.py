@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 
@@ -9,7 +10,13 @@ from contracts.errors import OnPolicyError
 from training.config import TrainConfig
 from training.engine import Engine
 from training.logprobs import as_pairs
-from training.losses import PairLogprobs, PairLosses, pair_losses
+from training.losses import (
+    Divergence,
+    PairLogprobs,
+    PairLosses,
+    ResponseLogprobs,
+    pair_losses,
+)
 from training.packing import Pair, make_batch
 from training.schedule import Schedule, micro_batches
 
@@ -28,11 +35,20 @@ NAMES = (
 class Trainer:
     """Runs optimizer steps of a schedule over pairs that lie in memory."""
 
-    def __init__(self, config: TrainConfig, engine: Engine, pairs: Sequence[Pair]) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        engine: Engine,
+        pairs: Sequence[Pair],
+        reference: torch.Tensor | None = None,
+    ) -> None:
+        """`reference`: [pairs, 2] summed log-probs of chosen and rejected, where the loss has
+        one."""
         self.config = config
         self.engine = engine
         self.pairs = pairs
         self.schedule = Schedule(config, len(pairs))
+        self._reference = reference
 
     def run(self, start: int, after_step: Callable[[int, dict[str, float]], None]) -> None:
         """Every step from `start` on; `after_step` gets the steps done and the metrics.
@@ -44,41 +60,94 @@ class Trainer:
             after_step(step + 1, self._step(step))
 
     def _step(self, step: int) -> dict[str, float]:
-        engine, resources = self.engine, self.config.resources
-        batch = [self.pairs[index] for index in self.schedule.batch(step)]
-        lengths = [pair.length for pair in batch]
-        plan = micro_batches(lengths, engine.processes, resources.micro_batch_tokens)
+        engine = self.engine
+        batch = self.schedule.batch(step)
+        mine = self._my_passes(batch)
         rate = self.schedule.learning_rate(step)
         engine.set_learning_rate(rate)
+        divergence = self._divergence(mine, batch) if self.config.loss.kind == "kto" else None
         sums = torch.zeros(len(NAMES), device=engine.device)
-        mine = plan[engine.rank]
-        for number, indices in enumerate(mine, start=1):
-            members = [batch[index] for index in indices]
-            sums += self._pass(step, members, batch, last=number == len(mine))
+        for number, members in enumerate(mine, start=1):
+            share = _Share(step, members, batch, last=number == len(mine))
+            sums += self._pass(share, divergence)
         norm = engine.step()
         if not math.isfinite(norm):
-            raise OnPolicyError(_not_finite("gradient's norm", norm, step, batch))
+            raise OnPolicyError(self._not_finite("gradient's norm", norm, step, batch))
         means = (engine.sum(sums) / len(batch)).tolist()
         return {**dict(zip(NAMES, means, strict=True)), "grad_norm": norm, "learning_rate": rate}
 
-    def _pass(
-        self, step: int, members: Sequence[Pair], batch: Sequence[Pair], last: bool
-    ) -> torch.Tensor:
-        """Forward and backward of some of the step's pairs; [metrics] sums over them.
+    def _my_passes(self, batch: Sequence[int]) -> list[list[int]]:
+        """The pairs of each of this process's passes over the step's pairs."""
+        engine, budget = self.engine, self.config.resources.micro_batch_tokens
+        lengths = [self.pairs[index].length for index in batch]
+        plan = micro_batches(lengths, engine.processes, budget)
+        return [[batch[place] for place in places] for places in plan[engine.rank]]
 
-        An empty pass takes part with weight 0: ZeRO-3's processes run in lockstep.
-        """
+    def _pass(self, share: "_Share", divergence: Divergence | None) -> torch.Tensor:
+        """Forward and backward of some of the step's pairs; [metrics] sums over them."""
         engine = self.engine
-        laid_out = make_batch(members or batch[:1], self.config.resources.layout)
-        with engine.accumulating(last):
-            logprobs = as_pairs(*engine.forward(laid_out.to(engine.device)))
-            losses = pair_losses(self.config.loss, logprobs)
+        with engine.accumulating(share.last):
+            policy = self._score(share.scored)
+            reference = self._reference_of(share.scored, policy)
+            losses = pair_losses(self.config.loss, policy, reference, divergence)
             if not bool(torch.isfinite(losses.loss).all()):
                 worst = losses.loss[~torch.isfinite(losses.loss)][0].item()
-                raise OnPolicyError(_not_finite("loss", worst, step, members or batch[:1]))
-            weight = engine.processes / len(batch) if members else 0.0
-            engine.backward(losses.loss.sum() * weight, last)
-        return _metric_sums(losses, logprobs) * bool(members)
+                raise OnPolicyError(self._not_finite("loss", worst, share.step, share.scored))
+            weight = engine.processes / len(share.batch) if share.members else 0.0
+            engine.backward(losses.loss.sum() * weight, share.last)
+        return _metric_sums(losses, policy) * bool(share.members)
+
+    def _score(self, indices: Sequence[int]) -> PairLogprobs:
+        laid_out = make_batch([self.pairs[i] for i in indices], self.config.resources.layout)
+        return as_pairs(*self.engine.forward(laid_out.to(self.engine.device)))
+
+    def _reference_of(self, indices: Sequence[int], policy: PairLogprobs) -> PairLogprobs | None:
+        if self._reference is None:
+            return None
+        chosen, rejected = self._reference[list(indices)].to(policy.chosen.total).unbind(1)
+        return PairLogprobs(
+            ResponseLogprobs(chosen, policy.chosen.tokens),
+            ResponseLogprobs(rejected, policy.rejected.tokens),
+        )
+
+    @torch.no_grad()
+    def _divergence(self, mine: Sequence[Sequence[int]], batch: Sequence[int]) -> Divergence:
+        """KTO's estimates over the whole global batch: a forward pass of its own, since no
+        pair's loss is known before every process has seen every pair."""
+        sums = torch.zeros(2, device=self.engine.device)
+        for members in mine:
+            policy = self._score(members or batch[:1])
+            reference = self._reference_of(members or batch[:1], policy)
+            if members and reference:
+                sums += torch.stack([
+                    (policy.chosen.total - reference.chosen.total).sum(),
+                    (policy.rejected.total - reference.rejected.total).sum(),
+                ])  # fmt: skip
+        chosen, rejected = (self.engine.sum(sums) / len(batch)).clamp(min=0)
+        return Divergence(chosen, rejected)
+
+    def _not_finite(self, what: str, value: float, step: int, indices: Sequence[int]) -> str:
+        names = ", ".join(self.pairs[index].pair_id for index in indices[:8])
+        more = f" and {len(indices) - 8} more" if len(indices) > 8 else ""
+        return (
+            f"step {step + 1}: the {what} is {value}; pairs {names}{more}. The last checkpoint is "
+            "kept. Lower learning_rate, or look at these rows of the tokens"
+        )
+
+
+@dataclass(frozen=True)
+class _Share:
+    """One pass: `members` of a step's `batch`, as indices of pairs."""
+
+    step: int
+    members: Sequence[int]
+    batch: Sequence[int]
+    last: bool
+
+    @property
+    def scored(self) -> Sequence[int]:
+        """An empty pass takes part with weight 0: ZeRO-3's processes run in lockstep."""
+        return self.members or self.batch[:1]
 
 
 def _metric_sums(losses: PairLosses, logprobs: PairLogprobs) -> torch.Tensor:
@@ -94,12 +163,3 @@ def _metric_sums(losses: PairLosses, logprobs: PairLogprobs) -> torch.Tensor:
         logprobs.rejected.mean.detach(),
     ]
     return torch.stack([value.sum() for value in values])
-
-
-def _not_finite(what: str, value: float, step: int, pairs: Sequence[Pair]) -> str:
-    names = ", ".join(pair.pair_id for pair in pairs[:8])
-    more = f" and {len(pairs) - 8} more" if len(pairs) > 8 else ""
-    return (
-        f"step {step + 1}: the {what} is {value}; pairs {names}{more}. The last checkpoint is "
-        "kept. Lower learning_rate, or look at these rows of the tokens"
-    )

@@ -8,24 +8,21 @@ import warnings
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from transformers.utils.logging import disable_progress_bar
 
-from contracts.errors import UserError
-from contracts.parts import iter_parts, write_atomic
-from contracts.process import configure_logging, exit_code_of
+from contracts.parts import write_atomic
 from contracts.progress import Progress
 from contracts.step import folder_lock
 from training import checkpoints
-from training.config import TrainConfig
+from training.config import TrainConfig, threads
+from training.data import read_pairs, read_reference
 from training.engine import Engine, uses_bfloat16
-from training.launch import MISTAKE_MARK
 from training.logprobs import PairScorer
 from training.metrics import MetricsLog
-from training.packing import Pair
 from training.policy import load_policy, refuse_too_long, write_policy
+from training.process import run_worker
 from training.trainer import Trainer
 
 log = logging.getLogger(__name__)
@@ -41,13 +38,14 @@ class Job:
     tokens: str
     policy: str
     out: Path
+    reference: str | None = None
 
     @classmethod
     def read(cls, path: Path) -> "Job":
         """The job that `write` wrote."""
         job = json.loads(path.read_text())
         config = TrainConfig.model_validate(job["config"])
-        return cls(config, job["tokens"], job["policy"], Path(job["out"]))
+        return cls(config, job["tokens"], job["policy"], Path(job["out"]), job["reference"])
 
 
 def train(job: Job) -> None:
@@ -56,7 +54,7 @@ def train(job: Job) -> None:
     first = os.environ.get("RANK", "0") == "0"
     # A worker of a killed run may still be dying: it may not rename a checkpoint under us.
     with folder_lock(folder) if first else nullcontext():
-        torch.set_num_threads(_threads(job.config))
+        torch.set_num_threads(threads(job.config.resources))
         disable_progress_bar()
         logging.getLogger("accelerate").setLevel(logging.WARNING)
         # DeepSpeed's collectives go by names that torch has deprecated, once each call.
@@ -68,28 +66,14 @@ def train(job: Job) -> None:
         _train(job, folder)
 
 
-def read_pairs(tokens: Path) -> list[Pair]:
-    """The pairs of a TOKENS table; ids stay in arrow's memory until a batch needs them."""
-    columns = ["prompt_id", "prompt_ids", "chosen_ids", "rejected_ids", "chosen_loss_start",
-               "rejected_loss_start"]  # fmt: skip
-    pairs = []
-    for part in iter_parts(tokens, columns):
-        ids = [_arrays(part[name]) for name in columns[1:4]]
-        rest = [part[name].to_pylist() for name in (columns[0], *columns[4:])]
-        pairs += [
-            Pair(name, prompt, chosen, rejected, *starts)
-            for prompt, chosen, rejected, name, *starts in zip(*ids, *rest, strict=True)
-        ]
-    return pairs
-
-
 def _train(job: Job, folder: Path) -> None:
     engine = Engine(job.config)
     pairs = read_pairs(Path(job.tokens))
     policy = load_policy(job.policy, job.config.resources, engine.weights_dtype)
     refuse_too_long(pairs, policy.config)
     engine.prepare(PairScorer(policy, job.config.resources.logits_mib << 20))
-    trainer = Trainer(job.config, engine, pairs)
+    reference = read_reference(Path(job.reference), pairs) if job.reference else None
+    trainer = Trainer(job.config, engine, pairs, reference)
     done = checkpoints.restore(engine, folder)
     follow = _Follow(job.config, trainer, folder, done) if engine.rank == 0 else None
     every = job.config.resources.checkpoint_every
@@ -137,36 +121,10 @@ def _mark_trained(job: Job, engine: Engine, trainer: Trainer, metrics: dict[str,
     write_atomic(job.out / TRAINED, json.dumps(facts).encode())
 
 
-def _arrays(column: Any) -> list[Any]:
-    """Each row's ids as an int32 array that shares the column's memory."""
-    return [
-        chunk.values.to_numpy()[start:end]
-        for chunk in column.chunks
-        for start, end in zip(chunk.offsets.tolist(), chunk.offsets.tolist()[1:], strict=False)
-    ]
-
-
 def _named_as_policy(weights: dict[str, torch.Tensor] | None) -> dict[str, torch.Tensor]:
     prefix = "policy."
     return {name.removeprefix(prefix): value for name, value in (weights or {}).items()}
 
 
-def _threads(config: TrainConfig) -> int:
-    share = len(os.sched_getaffinity(0)) // config.resources.processes
-    return config.resources.threads or max(1, share)
-
-
-def main() -> None:
-    """Run the job file named on the command line."""
-    configure_logging()
-    code = exit_code_of(lambda: train(Job.read(Path(sys.argv[1]))))
-    if code == UserError.exit_code:
-        print(MISTAKE_MARK)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # Not sys.exit: taking torch and the process group apart costs 2 s a process.
-    os._exit(code)
-
-
 if __name__ == "__main__":
-    main()
+    run_worker(lambda: train(Job.read(Path(sys.argv[1]))))

@@ -1,6 +1,7 @@
 """Training as it is launched: real processes through accelerate and DeepSpeed, killed, resumed."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -21,8 +22,9 @@ from contracts.manifest import Manifest, Result, read_manifest, write_manifest
 from contracts.parts import write_part
 from contracts.step import claim, run_once
 from contracts.tables import TOKENS
-from training import train
-from training.config import TrainConfig, TrainResources
+from training import reference, train
+from training.config import ReferenceConfig, TrainConfig, TrainResources
+from training.loss_config import DPOConfig
 
 pytestmark = pytest.mark.engine
 
@@ -91,11 +93,28 @@ def test_two_deepspeed_processes_learn_what_one_plain_process_learns(
         torch.testing.assert_close(weights[name], weight, atol=1e-5, rtol=1e-4)
 
 
+def test_two_processes_score_the_reference_and_dpo_learns_from_it(
+    inputs: dict[str, str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "reference"
+    scoring = {"tokens": inputs["tokens"], "policy": inputs["policy"]}
+    settings = ReferenceConfig(resources=TrainResources(processes=2, threads=1))
+    scored = run_once(reference.STAGE, settings, scoring, folder)
+    assert scored.rows == 22
+    training = config(strategy="zero3", processes=2).model_copy(update={"loss": DPOConfig()})
+    out = tmp_path / "policy"
+    run_once(train.STAGE, training, {**inputs, "reference": str(folder)}, out)
+    table = pq.read_table(out / "metrics.parquet").to_pylist()
+    losses = [row["value"] for row in table if row["name"] == "loss"]
+    assert losses[0] == pytest.approx(math.log(2), abs=1e-4)
+    assert losses[-1] < losses[0]
+
+
 def start(settings: TrainConfig, inputs: dict[str, str], out: Path) -> "subprocess.Popen[str]":
     """The stage as the flow starts it, in a process group of its own."""
     claim(train.STAGE, settings, inputs, out)
     return subprocess.Popen(
-        [sys.executable, "-m", "training.train", str(out / "step.json")],
+        [sys.executable, "-m", "training.train", str(out / "_step.json")],
         cwd=CHECKOUT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         text=True, start_new_session=True, env={**os.environ, "ONPOLICY_PARENT": "stdin"},
     )  # fmt: skip
@@ -165,4 +184,4 @@ def test_a_checkpoint_of_other_resources_is_refused(inputs: dict[str, str], tmp_
     other = config(epochs=20, checkpoint_every=2, strategy="zero2")
     with pytest.raises(UserError, match=r"was made with .*'strategy': 'none'"):
         run_once(train.STAGE, other, inputs, out)
-    assert json.loads((out / "step.json").read_text())["stage"] == "training.train"
+    assert json.loads((out / "_step.json").read_text())["stage"] == "training.train"

@@ -66,6 +66,22 @@ def test_rounds_draw_with_different_seeds_and_held_out_answers_with_the_same() -
     assert len(set(answers)) == 1
 
 
+@pytest.mark.parametrize(("setting", "second"), [
+    ("start", "owner/policy@abc"),
+    ("previous", "runs/test/round-1/policy"),
+])  # fmt: skip
+def test_a_loss_with_a_reference_gets_it_scored_once_a_round(setting: str, second: str) -> None:
+    steps = by_path(config(training={"loss": {"kind": "dpo"}}, reference=setting))
+    assert steps["round-1/reference"].inputs["policy"] == "owner/policy@abc"
+    assert steps["round-2/reference"].inputs["policy"] == second
+    assert steps["round-2/reference"].inputs["tokens"] == "runs/test/round-2/tokens"
+    assert steps["round-2/policy"].inputs["reference"] == "runs/test/round-2/reference"
+
+
+def test_a_loss_without_a_reference_has_no_such_step() -> None:
+    assert "round-1/reference" not in by_path(config())
+
+
 def test_evaluation_adds_its_own_annotators_to_the_training_ones() -> None:
     truth = {"kind": "function", "name": "truth", "function": "demo.rubric:score"}
     evaluation = {"sampling": {"n": 1, "temperature": 0}, "annotators": [truth]}

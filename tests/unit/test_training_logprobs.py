@@ -16,8 +16,8 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from training.config import SimPOConfig
 from training.logprobs import PairScorer, as_pairs, target_logprobs
+from training.loss_config import SimPOConfig
 from training.losses import pair_losses
 from training.packing import Pair, attention_allowed, make_batch
 

@@ -15,7 +15,7 @@ from contracts.fingerprint import of_input
 from contracts.manifest import Result, write_manifest
 from contracts.parts import write_part
 from contracts.tables import METRICS, TOKENS
-from training import train
+from training import checks
 from training.config import TrainConfig, TrainResources
 from training.worker import TRAINED, Job
 from training.worker import train as work
@@ -149,19 +149,19 @@ def test_a_row_without_tokens_is_refused_by_its_id(
 ) -> None:
     tokens = write_tokens(tmp_path / "tokens", tiny_gemma, [row(0), row(1, **bad)])
     with pytest.raises(UserError, match=r"1 rows have no prompt or no response token .* p1;"):
-        train.refuse_bad_rows(tokens)
+        checks.refuse_bad_rows(tokens)
 
 
 def test_an_empty_table_is_refused(tiny_gemma: Path, tmp_path: Path) -> None:
     tokens = write_tokens(tmp_path / "tokens", tiny_gemma, [])
     with pytest.raises(UserError, match="nothing to train on"):
-        train.refuse_bad_rows(tokens)
+        checks.refuse_bad_rows(tokens)
 
 
 def test_tokens_of_another_policys_tokenizer_are_refused(tiny_gemma: Path, tmp_path: Path) -> None:
     tokens = write_tokens(tmp_path / "tokens", "other/policy", [row(0)])
     with pytest.raises(UserError, match=r"hub:other/policy, not for"):
-        train.refuse_other_policy(tokens, str(tiny_gemma))
+        checks.refuse_other_policy(tokens, str(tiny_gemma))
 
 
 def test_a_pair_beyond_the_models_context_is_refused(tiny_gemma: Path, tmp_path: Path) -> None:

@@ -1,0 +1,65 @@
+"""Score pairs with the reference model. Inputs: `tokens`, `policy`. Output: REFERENCE.
+
+`policy` is the reference here. Done once a round and kept: DPO and its kin compare every epoch
+with the same numbers, and the reference is not in memory while the policy trains.
+"""
+
+import json
+import logging
+from pathlib import Path
+
+from contracts.fingerprint import of_input
+from contracts.manifest import Result
+from contracts.parts import iter_parts, part_path, part_paths, write_atomic
+from contracts.process import main
+from contracts.step import Inputs, Stage
+from training.checks import refuse_bad_rows
+from training.config import ReferenceConfig
+from training.launch import run_workers
+
+log = logging.getLogger(__name__)
+
+_JOB = ".job.json"
+
+
+def run(config: ReferenceConfig, inputs: Inputs, out: Path) -> Result:
+    """Score every pair; one part for each part of tokens, those that are there are kept.
+
+    Raises:
+        UserError: a row cannot be scored.
+        OnPolicyError: scoring failed; finished parts stay.
+    """
+    tokens = Path(inputs["tokens"])
+    rows = refuse_bad_rows(tokens)
+    if any(not part_path(out, number).exists() for number in range(len(part_paths(tokens)))):
+        job = {
+            "config": config.model_dump(mode="json"),
+            "tokens": str(tokens.resolve()),
+            "policy": inputs["policy"],
+            "out": str(out.resolve()),
+        }
+        write_atomic(out / _JOB, json.dumps(job).encode())
+        run_workers(config.resources, out / _JOB, "training.reference_worker")
+    facts = {
+        "reference": of_input(inputs["policy"]),
+        "tokens": of_input(inputs["tokens"]),
+        **_means(out, rows),
+    }
+    log.info("%s", facts)
+    return Result(rows, facts=facts)
+
+
+def _means(out: Path, rows: int) -> dict[str, float]:
+    """Mean log-prob a token of the chosen and the rejected responses."""
+    sums = {"chosen": 0.0, "rejected": 0.0}
+    for part in iter_parts(out):
+        for side in sums:
+            mean = part[f"{side}_logp"].to_numpy() / part[f"{side}_tokens"].to_numpy()
+            sums[side] += float(mean.sum())
+    return {f"{side}_logp_per_token": round(total / rows, 6) for side, total in sums.items()}
+
+
+STAGE = Stage(name="training.reference", version=1, config=ReferenceConfig, run=run)
+
+if __name__ == "__main__":
+    main(STAGE)
