@@ -50,7 +50,7 @@ def of_files(folder: Path) -> dict[str, str]:
         str(path.relative_to(folder)): of_file(path)
         for path in sorted(folder.rglob("*"))
         if path.is_file()
-        and path.name not in ("step.json", "manifest.json", "README.md")
+        and path.name not in ("_step.json", "_manifest.json", "README.md")
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     }
 
@@ -64,9 +64,9 @@ def of_input(reference: str) -> str:
     path = Path(reference)
     if not reference.strip():
         raise UserError("an input is empty; give a file, a folder or a hub id")
-    if (path / "manifest.json").is_file():
-        return _of_stage(path / "manifest.json")
-    if (path / "step.json").is_file():
+    if (path / "_manifest.json").is_file():
+        return _of_stage(path / "_manifest.json")
+    if (path / "_step.json").is_file():
         raise UserError(f"{path}: this stage has not finished; run it first")
     if path.is_file():
         return of_file(path)

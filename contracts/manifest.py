@@ -1,4 +1,4 @@
-"""`manifest.json`: written last, it means that a step is done, and says what it made."""
+"""`_manifest.json`: written last, it means that a step is done, and says what it made."""
 
 import importlib.metadata
 import json
@@ -55,7 +55,7 @@ def read_manifest(folder: Path) -> Manifest | None:
     Raises:
         UserError: the file is damaged.
     """
-    path = folder / "manifest.json"
+    path = folder / "_manifest.json"
     try:
         return Manifest(**json.loads(path.read_text()))
     except FileNotFoundError:
@@ -79,7 +79,7 @@ def write_manifest(folder: Path, stage: str, result: Result, started: float) -> 
         versions=_versions(),
         revision=_revision(),
     )
-    write_atomic(folder / "manifest.json", json.dumps(asdict(manifest), indent=1).encode())
+    write_atomic(folder / "_manifest.json", json.dumps(asdict(manifest), indent=1).encode())
     return manifest
 
 

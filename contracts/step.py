@@ -1,6 +1,6 @@
 """A step: one stage, one config, its inputs, one folder; done once, resumed where it stopped.
 
-`step.json` claims the folder, `manifest.json` comes last and means done.
+`_step.json` claims the folder, `_manifest.json` comes last and means done.
 """
 
 import json
@@ -65,7 +65,7 @@ def claim(stage: Stage, config: Config, inputs: Inputs, out: Path) -> Manifest |
         "config": config.model_dump(mode="json"),
         "inputs": dict(inputs),
     }
-    path = out / "step.json"
+    path = out / "_step.json"
     if path.exists():
         _refuse_drift(out, _read_step(path), step)
     out.mkdir(parents=True, exist_ok=True)
@@ -93,7 +93,7 @@ def run_once(stage: Stage, config: Config, inputs: Inputs, out: Path) -> Manifes
 
 
 def run_step_file(stage: Stage, path: Path) -> Manifest:
-    """Run the step that a `step.json` describes, in the folder that the file lies in."""
+    """Run the step that a `_step.json` describes, in the folder that the file lies in."""
     step = _read_step(path)
     if step["stage"] != stage.name:
         raise UserError(f"{path}: is a step of {step['stage']}, not of {stage.name}")

@@ -42,7 +42,7 @@ def _parts(path: Path) -> list[Path]:
 
 def _show_folders(console: Console, path: Path) -> None:
     """A run, or a folder of stages: one line a stage."""
-    manifests = sorted(path.rglob("manifest.json"), key=lambda found: found.stat().st_mtime)
+    manifests = sorted(path.rglob("_manifest.json"), key=lambda found: found.stat().st_mtime)
     if not manifests:
         raise UserError(f"{path}: neither a table nor a run (no parquet, no manifest below it)")
     table = Table("folder", "stage", "rows", "dropped", "seconds")

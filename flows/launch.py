@@ -49,7 +49,7 @@ def _start(step: PlannedStep) -> subprocess.Popen[str]:
     # The stage watches its standard input: when this process dies, even by kill -9, the pipe
     # closes and the stage ends with all its children (contracts.process).
     return subprocess.Popen(
-        [sys.executable, "-m", step.stage.name, str(step.out / "step.json")],
+        [sys.executable, "-m", step.stage.name, str(step.out / "_step.json")],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -91,7 +91,7 @@ def finished_rounds(folder: Path) -> list[RoundData]:
 def step_summaries(folder: Path) -> list[StepSummary]:
     """Every finished step of a run, in the order in which they ran."""
     manifests = (
-        (path.parent, read_manifest(path.parent)) for path in folder.rglob("manifest.json")
+        (path.parent, read_manifest(path.parent)) for path in folder.rglob("_manifest.json")
     )
     found = [
         StepSummary(str(path.relative_to(folder)), manifest)

@@ -126,7 +126,7 @@ def test_a_step_killed_again_and_again_ends_with_the_same_bytes(inputs, reward_m
 
 def start(out: Path) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, "-m", "annotation.score", str(out / "step.json")],
+        [sys.executable, "-m", "annotation.score", str(out / "_step.json")],
         cwd=CHECKOUT,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

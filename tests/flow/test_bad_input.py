@@ -112,4 +112,4 @@ def test_a_reward_model_without_its_heads_is_refused(
     assert ended.returncode == 2, ended.stderr
     assert "Traceback" not in ended.stderr
     # The held-out answers were finished before; they are kept.
-    assert (tmp_path / "bad/round-0/evaluation/responses/manifest.json").exists()
+    assert (tmp_path / "bad/round-0/evaluation/responses/_manifest.json").exists()

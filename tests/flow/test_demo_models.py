@@ -31,7 +31,7 @@ def rewards(demo_models: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
     run_once(prompts.STAGE, PromptsConfig(path=source, limit=40), {"source": source}, asked)
     sampling = SampleConfig(n=N, temperature=0.8, top_p=1.0, max_tokens=48, max_model_len=512)
     claim(sample.STAGE, sampling, {"prompts": str(asked), "policy": policy}, responses)
-    step = [sys.executable, "-m", "generation.sample", str(responses / "step.json")]
+    step = [sys.executable, "-m", "generation.sample", str(responses / "_step.json")]
     subprocess.run(step, cwd=CHECKOUT, check=True)
     model = str(demo_models / "reward_model")
     annotators = [
@@ -61,5 +61,5 @@ def test_the_learned_reward_follows_the_true_one(rewards: dict[str, list[float]]
 
 
 def test_the_build_says_how_well_the_learned_reward_follows(demo_models: Path) -> None:
-    facts = json.loads((demo_models / "manifest.json").read_text())["facts"]
+    facts = json.loads((demo_models / "_manifest.json").read_text())["facts"]
     assert facts["agreement"] >= 0.9

@@ -53,7 +53,7 @@ def start(runs: Path, environment: dict[str, str]) -> subprocess.Popen:
 
 def manifests(runs: Path) -> dict[str, dict]:
     folder = runs / "killed"
-    found = sorted(folder.rglob("manifest.json"))
+    found = sorted(folder.rglob("_manifest.json"))
     return {str(path.parent.relative_to(folder)): json.loads(path.read_text()) for path in found}
 
 
@@ -68,7 +68,7 @@ def kill_in(stage: str, share: float, seconds: float, runs: Path, environment: d
             pytest.fail(f"the run ended before {stage}: {output}")
         time.sleep(0.02)
     time.sleep(share * seconds)
-    caught = not (folder / "manifest.json").exists()
+    caught = not (folder / "_manifest.json").exists()
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     return caught

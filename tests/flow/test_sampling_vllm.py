@@ -38,7 +38,7 @@ def prompts(tmp_path_factory: pytest.TempPathFactory) -> Path:
             {"prompt_id": identifier, "messages": messages, "source": "x", "split": "train"}
         )
     write_part(folder, 0, pa.Table.from_pylist(rows, schema=PROMPTS), PROMPTS)
-    (folder / "manifest.json").write_text(json.dumps({"fingerprint": "prompts"}))
+    (folder / "_manifest.json").write_text(json.dumps({"fingerprint": "prompts"}))
     return folder
 
 
@@ -52,7 +52,7 @@ class Step:
 
     def start(self) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-m", "generation.sample", str(self.out / "step.json")],
+            [sys.executable, "-m", "generation.sample", str(self.out / "_step.json")],
             cwd=CHECKOUT, start_new_session=True, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip

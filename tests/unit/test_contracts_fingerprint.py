@@ -91,7 +91,7 @@ def test_a_folder_is_known_by_its_files_names_and_contents(tmp_path: Path) -> No
 
 
 def test_a_stages_folder_is_known_by_its_manifest_once_it_has_finished(tmp_path: Path) -> None:
-    (tmp_path / "step.json").write_text("{}")
+    (tmp_path / "_step.json").write_text("{}")
     with pytest.raises(UserError, match="has not finished; run it first"):
         fingerprint.of_input(str(tmp_path))
     (tmp_path / "rows.txt").write_text("rows")
@@ -111,7 +111,7 @@ def test_when_and_where_a_stage_ran_does_not_change_its_fingerprint(tmp_path: Pa
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", "\x00\xff"])
 def test_a_damaged_manifest_of_an_input_is_named(tmp_path: Path, text: str) -> None:
-    (tmp_path / "manifest.json").write_bytes(text.encode("latin-1"))
+    (tmp_path / "_manifest.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(UserError, match=r"manifest\.json: is damaged"):
         fingerprint.of_input(str(tmp_path))
 

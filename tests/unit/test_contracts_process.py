@@ -72,7 +72,7 @@ def step_file(folder: Path, **config: object) -> Path:
         "config": settings,
         "inputs": {},
     }
-    path = folder / "step.json"
+    path = folder / "_step.json"
     path.write_text(json.dumps(step))
     return path
 
@@ -101,8 +101,8 @@ def test_a_stage_that_finished_exits_with_zero_and_leaves_its_manifest(folder: P
     code, error, log = end_of(start(folder, step_file(folder)))
     assert (code, error) == (0, None)
     assert "INFO contracts.process: tiny_stage: 3 rows in" in log
-    assert (folder / "manifest.json").exists()
-    assert end_of(start(folder, folder / "step.json"))[0] == 0  # done already: nothing to do
+    assert (folder / "_manifest.json").exists()
+    assert end_of(start(folder, folder / "_step.json"))[0] == 0  # done already: nothing to do
 
 
 def test_a_users_mistake_exits_with_two_and_one_message(folder: Path) -> None:
@@ -120,14 +120,14 @@ def test_a_failure_exits_with_one_and_one_message(folder: Path) -> None:
     code, error, log = end_of(start(folder, step_file(folder, do="break")))
     assert (code, error) == (1, "the engine broke")
     assert "Traceback" not in log
-    assert not (folder / "manifest.json").exists()
+    assert not (folder / "_manifest.json").exists()
 
 
 def test_an_unforeseen_failure_has_a_traceback_only_where_one_was_asked_for(folder: Path) -> None:
     code, error, log = end_of(start(folder, step_file(folder, do="stumble")))
     assert (code, error) == (1, "ZeroDivisionError: division by zero (--debug shows the traceback)")
     assert "Traceback" not in log
-    code, _, log = end_of(start(folder, folder / "step.json", ONPOLICY_DEBUG="1"))
+    code, _, log = end_of(start(folder, folder / "_step.json", ONPOLICY_DEBUG="1"))
     assert code == 1 and "Traceback" in log and "1 / 0" in log
 
 

@@ -97,7 +97,7 @@ def test_a_step_that_broke_goes_on_where_it_stopped(workshop: Workshop) -> None:
 def test_other_resources_are_no_other_step(workshop: Workshop) -> None:
     first = workshop.run()
     assert workshop.run(Settings(resources=Cores(count=8))) == first
-    recorded = json.loads((workshop.out / "step.json").read_text())
+    recorded = json.loads((workshop.out / "_step.json").read_text())
     assert recorded["config"]["resources"] == {"count": 8}
 
 
@@ -146,7 +146,7 @@ def test_an_input_that_is_missing_is_named_before_anything_is_written(workshop: 
 @pytest.mark.parametrize("text", ["", "{", "[1]", '{"rows": 3}', "\xff"])
 def test_a_damaged_manifest_is_named_with_the_way_out(workshop: Workshop, text: str) -> None:
     workshop.run()
-    (workshop.out / "manifest.json").write_bytes(text.encode("latin-1"))
+    (workshop.out / "_manifest.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(UserError, match=r"manifest\.json: is damaged; delete .*out and run again"):
         workshop.run()
     assert workshop.runs == 1
@@ -155,7 +155,7 @@ def test_a_damaged_manifest_is_named_with_the_way_out(workshop: Workshop, text: 
 @pytest.mark.parametrize("text", ["", "[]", '{"identity": {}, "inputs": {}}', "\xff"])
 def test_a_damaged_step_file_is_named_with_the_way_out(workshop: Workshop, text: str) -> None:
     workshop.run()
-    (workshop.out / "step.json").write_bytes(text.encode("latin-1"))
+    (workshop.out / "_step.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(UserError, match=r"step\.json: is no step file; delete its folder"):
         workshop.run()
 
@@ -163,10 +163,10 @@ def test_a_damaged_step_file_is_named_with_the_way_out(workshop: Workshop, text:
 def test_a_claimed_folder_is_run_from_its_step_file_alone(workshop: Workshop) -> None:
     config = Settings(parts=2, resources=Cores(count=4))
     assert claim(workshop.stage(), config, {"source": str(workshop.source)}, workshop.out) is None
-    manifest = run_step_file(workshop.stage(), workshop.out / "step.json")
+    manifest = run_step_file(workshop.stage(), workshop.out / "_step.json")
     assert manifest.rows == 2
     with pytest.raises(UserError, match=r"is a step of tests\.parts, not of tests\.other"):
-        run_step_file(workshop.stage(name="tests.other"), workshop.out / "step.json")
+        run_step_file(workshop.stage(name="tests.other"), workshop.out / "_step.json")
     with pytest.raises(UserError, match="no such step file"):
         run_step_file(workshop.stage(), workshop.out / "nowhere.json")
 

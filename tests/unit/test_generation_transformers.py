@@ -35,7 +35,7 @@ def write_prompts(folder: Path, texts: list[str]) -> Path:
         )
     folder.mkdir()
     write_part(folder, 0, pa.Table.from_pylist(rows, schema=PROMPTS), PROMPTS)
-    (folder / "manifest.json").write_text(json.dumps({"fingerprint": "prompts"}))
+    (folder / "_manifest.json").write_text(json.dumps({"fingerprint": "prompts"}))
     return folder
 
 
@@ -85,7 +85,7 @@ def test_a_resumed_run_gives_the_same_bytes(sample: Any, tmp_path: Path) -> None
     whole, _ = sample("whole")
     resumed, _ = sample("resumed")
     out = tmp_path / "resumed"
-    (out / "manifest.json").unlink()
+    (out / "_manifest.json").unlink()
     part_path(out, 1).unlink()
     again, _ = sample("resumed")
     assert whole.files == resumed.files == again.files
