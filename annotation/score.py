@@ -35,7 +35,7 @@ def run(config: ScoreConfig, inputs: Inputs, out: Path) -> Result:
 
     Raises:
         UserError: an annotator cannot be used, or responses and prompts do not belong together.
-        OnPolicyError: an annotator gave no score at all.
+        OnPolicyError: not one response was scored by any annotator.
     """
     responses = Path(inputs["responses"])
     sources = list(enumerate(part_paths(responses)))
@@ -113,6 +113,13 @@ def _facts(out: Path, responses: Path, scorers: dict[str, Scorer]) -> dict[str, 
     facts["annotators"] = {
         name: {**_summary(name, tables), **scorer.facts} for name, scorer in scorers.items()
     }
+    if not any(found["count"] for found in facts["annotators"].values()):
+        errors = (error for table in tables for error in table["error"].drop_null().to_pylist())
+        raise OnPolicyError(
+            f"{responses}: not one response was scored; the first error: "
+            f"{next(errors, 'there is no response')}. "
+            "Delete this stage's folder after the cause is gone"
+        )
     return facts
 
 
@@ -121,12 +128,6 @@ def _summary(name: str, parts: Sequence[pa.Table]) -> dict[str, Any]:
     own = [part.filter(pc.equal(part["annotator"], name)) for part in parts]
     scores = np.concatenate([t["score"].drop_null().to_numpy() for t in own] or [np.empty(0)])
     errors = Counter(e.partition(":")[0] for t in own for e in t["error"].drop_null().to_pylist())
-    if not len(scores) and errors:
-        first = next(e for t in own for e in t["error"].drop_null().to_pylist())
-        raise OnPolicyError(
-            f"annotator {name!r} scored none of {errors.total()} responses; the first error: "
-            f"{first}. Delete this stage's folder after the cause is gone"
-        )
     return {
         "count": len(scores),
         "mean": float(scores.mean()) if len(scores) else None,

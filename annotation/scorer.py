@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from contracts.chat import Message
+from contracts.chat import Message, RowError
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,22 @@ class FunctionScorer:
     facts: dict[str, Any] = field(default_factory=dict)
 
     def score(self, conversations: Sequence[Conversation]) -> list[Score]:
-        """As `Scorer.score`; an exception of the function itself ends the stage."""
+        """As `Scorer.score`; a response that the function refuses has an error, no score.
+
+        Only `RowError` is a refusal; any other exception is a bug in the function and ends
+        the stage.
+        """
         return [
-            checked(float(self.function(conversation.messages, text)))
+            self._score(conversation.messages, text)
             for conversation in conversations
             for text in conversation.responses
         ]
+
+    def _score(self, messages: Sequence[Message], text: str) -> Score:
+        try:
+            return checked(float(self.function(messages, text)))
+        except RowError as error:
+            return Score(error=f"{error.reason}: {error}")
 
 
 def checked(score: float, objectives: list[float] | None = None) -> Score:

@@ -1,11 +1,10 @@
-"""What a round gained: rewards of the answers before and after it, and benchmark outputs.
+"""What a round gained: rewards of the held-out answers before and after it.
 
 Rows are dropped as `unscored` where a policy has no score of an annotator for a held-out prompt.
-Inputs: `prompts`, and per policy `start`, `before` and `after` its responses and scores
-(`start_responses`, `start_scores`, ...). Output: COMPARISON and `model_outputs.json`.
+Inputs: `prompts`, and the scores of each policy's answers: `start_scores`, `before_scores` and
+`after_scores`. Output: COMPARISON.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +16,7 @@ import pyarrow.compute as pc
 
 from contracts.errors import OnPolicyError
 from contracts.manifest import Result
-from contracts.parts import read_table, write_atomic, write_part
+from contracts.parts import read_table, write_part
 from contracts.process import main
 from contracts.step import Inputs, Stage
 from contracts.tables import COMPARISON
@@ -28,35 +27,23 @@ _POLICIES = ("start", "before", "after")
 
 
 def run(config: CompareConfig, inputs: Inputs, out: Path) -> Result:
-    """Compare the policies and write the new one's benchmark outputs.
+    """Compare the policies.
 
     Raises:
         OnPolicyError: not one held-out prompt was scored for every policy.
     """
-    prompts = read_table(Path(inputs["prompts"]))
+    prompts = read_table(Path(inputs["prompts"]), ["prompt_id", "split"])
     held_out = prompts.filter(pc.field("split") == "test").select(["prompt_id"])
     scores = {policy: read_table(Path(inputs[f"{policy}_scores"])) for policy in _POLICIES}
     table = pair_up(held_out, {policy: mean_rewards(rows) for policy, rows in scores.items()})
     if not table.num_rows:
         raise OnPolicyError(f"{inputs['after_scores']}: no held-out prompt has a score to compare")
     write_part(out, 0, table, COMPARISON)
-    responses = read_table(Path(inputs["after_responses"]), ["prompt_id", "sample", "text"])
-    outputs = benchmark_outputs(prompts, responses, config.generator)
-    write_atomic(
-        out / "model_outputs.json", json.dumps(outputs, ensure_ascii=False, indent=1).encode()
-    )
     annotators = pc.unique(table["annotator"]).to_pylist()
-    unanswered = pc.sum(pc.equal(prompts["split"], "benchmark")).as_py() - len(outputs)
     return Result(
         rows=table.num_rows,
-        dropped={
-            "unscored": held_out.num_rows * count_annotators(scores) - table.num_rows,
-            "benchmark_unanswered": unanswered,
-        },
-        facts={
-            "gains": {name: summarize(table, name, config) for name in annotators},
-            "benchmark_outputs": len(outputs),
-        },
+        dropped={"unscored": held_out.num_rows * count_annotators(scores) - table.num_rows},
+        facts={"gains": {name: summarize(table, name, config) for name in annotators}},
     )
 
 
@@ -107,25 +94,6 @@ def summarize(table: pa.Table, annotator: str, config: CompareConfig) -> dict[st
         "over_start": gain("start"),
         "over_before": gain("before"),
     }
-
-
-def benchmark_outputs(
-    prompts: pa.Table, responses: pa.Table, generator: str
-) -> list[dict[str, str]]:
-    """The first answer to each benchmark prompt, in AlpacaEval's output format, in file order."""
-    first = responses.filter(pc.field("sample") == 0)
-    text_of = dict(zip(first["prompt_id"].to_pylist(), first["text"].to_pylist(), strict=True))
-    benchmark = prompts.filter(pc.field("split") == "benchmark")
-    return [
-        {
-            "dataset": row["source"],
-            "instruction": row["messages"][-1]["content"],
-            "output": text_of[row["prompt_id"]],
-            "generator": generator,
-        }
-        for row in benchmark.to_pylist()
-        if row["prompt_id"] in text_of
-    ]
 
 
 STAGE = Stage(name="evaluation.compare", version=1, config=CompareConfig, run=run)

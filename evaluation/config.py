@@ -18,8 +18,13 @@ class CompareConfig(Config):
     """Coverage of the interval."""
     seed: int = 0
     """Seed of the resampling."""
+
+
+class OutputsConfig(Config):
+    """Benchmark answers as files for the benchmark's own tools."""
+
     generator: str = "policy"
-    """Model name written into the benchmark outputs."""
+    """Model name written beside each answer."""
 
 
 class EvaluationConfig(Config):

@@ -13,7 +13,8 @@ from annotation.config import Annotator
 from contracts.config import Config
 from contracts.manifest import Manifest, read_manifest
 from contracts.step import Stage
-from evaluation import compare
+from evaluation import compare, outputs
+from evaluation.config import OutputsConfig
 from flows.config import RunConfig
 from generation import prompts, sample, select
 from generation.config import SampleConfig, SelectConfig
@@ -121,6 +122,8 @@ class _Planner:
             yield self._reference(number)
         yield step("policy", "train policy", train.STAGE, _seeded(config.training, seed), formatted)
         yield from self._evaluate(number)
+        if config.prompts.evaluation_file:
+            yield self._outputs(number)
         yield self._compare(number)
 
     def _reference(self, number: int) -> PlannedStep:
@@ -151,13 +154,19 @@ class _Planner:
     def _compare(self, number: int) -> PlannedStep:
         inputs = {"prompts": self._at("round-0/prompts")}
         for policy, made_by in (("start", 0), ("before", number - 1), ("after", number)):
-            for table in ("responses", "scores"):
-                inputs[f"{policy}_{table}"] = self._at(f"round-{made_by}/evaluation/{table}")
-        settings = self._config.evaluation.comparison.model_copy(
-            update={"generator": f"{self._config.name}-round-{number}"}
-        )
-        path = f"round-{number}/evaluation/comparison"
+            inputs[f"{policy}_scores"] = self._at(f"round-{made_by}/evaluation/scores")
+        path, settings = f"round-{number}/evaluation/comparison", self._config.evaluation.comparison
         return self._step(path, COMPARE, compare.STAGE, settings, inputs)
+
+    def _outputs(self, number: int) -> PlannedStep:
+        """The benchmark answers as a file for the benchmark's own tools."""
+        inputs = {
+            "prompts": self._at("round-0/prompts"),
+            "responses": self._at(f"round-{number}/evaluation/responses"),
+        }
+        settings = OutputsConfig(generator=f"{self._config.name}-round-{number}")
+        path = f"round-{number}/evaluation/outputs"
+        return self._step(path, "write benchmark outputs", outputs.STAGE, settings, inputs)
 
     def _step(
         self, path: str, label: str, stage: Stage, config: Config, inputs: dict[str, str]

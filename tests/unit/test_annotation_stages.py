@@ -129,7 +129,7 @@ def test_errors_are_rows_and_are_counted(run_folder):
 def test_a_resumed_step_gives_the_same_bytes(run_folder):
     whole = score_in(run_folder, LENGTH, VOWELS)
     scores = run_folder / "scores"
-    (scores / "manifest.json").unlink()
+    (scores / "_manifest.json").unlink()
     part_path(scores, 1).unlink()
     kept = part_path(scores, 0).stat().st_mtime_ns
     again = score_in(run_folder, LENGTH, VOWELS)
@@ -148,7 +148,7 @@ def test_an_annotator_that_scores_nothing_ends_the_step(run_folder):
     function = {**LENGTH, "function": "annotation_rewards:never"}
     with (run_folder / "annotation_rewards.py").open("a") as file:
         file.write("\ndef never(messages, text):\n    return float('inf')\n")
-    with pytest.raises(OnPolicyError, match="'length' scored none of 18 responses"):
+    with pytest.raises(OnPolicyError, match="not one response was scored"):
         score_in(run_folder, function)
 
 
@@ -198,7 +198,7 @@ def test_rows_and_drops_add_up_to_the_prompts(run_folder):
 def test_pairs_made_again_have_the_same_bytes(run_folder):
     score_in(run_folder)
     first = pair_in(run_folder, strategy="max_random")
-    (run_folder / "pairs" / "manifest.json").unlink()
+    (run_folder / "pairs" / "_manifest.json").unlink()
     part_path(run_folder / "pairs", 1).unlink()
     again = pair_in(run_folder, strategy="max_random")
     assert (again.files, again.facts) == (first.files, first.facts)
@@ -266,7 +266,7 @@ def test_an_export_of_unfinished_pairs_is_refused(run_folder):
     parts = [run_folder / name for name in ("pairs", "responses", "scores")]
     with pytest.raises(UserError, match=r"name a \.parquet or a \.jsonl file"):
         write_published(*parts, "train", run_folder / "x.csv")
-    (run_folder / "pairs" / "manifest.json").unlink()
+    (run_folder / "pairs" / "_manifest.json").unlink()
     with pytest.raises(UserError, match="these pairs are not finished"):
         write_published(*parts, "train", run_folder / "x.jsonl")
 
@@ -275,4 +275,16 @@ def test_the_manifest_says_what_was_made(run_folder):
     score_in(run_folder)
     manifest = read_manifest(run_folder / "scores")
     assert manifest is not None
-    assert json.loads((run_folder / "scores" / "step.json").read_text())["stage"] == manifest.stage
+    assert json.loads((run_folder / "scores" / "_step.json").read_text())["stage"] == manifest.stage
+
+
+def test_what_a_function_refuses_is_an_error_row_and_another_annotator_goes_on(run_folder):
+    function = {**LENGTH, "name": "picky", "function": "annotation_rewards:picky"}
+    with (run_folder / "annotation_rewards.py").open("a") as file:
+        file.write(
+            "\nfrom contracts.chat import RowError\n"
+            "def picky(messages, text):\n    raise RowError('off_topic', 'no such prompt')\n"
+        )
+    manifest = score_in(run_folder, LENGTH, function)
+    found = manifest.facts["annotators"]
+    assert found["picky"]["errors"] == {"off_topic": 18} and found["length"]["count"] == 18

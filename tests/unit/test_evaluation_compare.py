@@ -1,6 +1,5 @@
 """What a round gained, on small tables that can be worked by hand."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import pytest
 from contracts.errors import OnPolicyError, UserError
 from contracts.manifest import Result
 from contracts.parts import read_part, read_table, write_part
-from contracts.tables import COMPARISON, PROMPTS, RESPONSES, SCORES
+from contracts.tables import COMPARISON, PROMPTS, SCORES
 from evaluation.compare import STAGE, mean_rewards, run
 from evaluation.config import CompareConfig
 
@@ -49,26 +48,6 @@ def write_scores(folder: Path, scores: Scores) -> str:
     return write_rows(folder, rows, SCORES)
 
 
-def write_responses(folder: Path, prompts: list[str], samples: int = 2) -> str:
-    rows = [
-        {
-            "prompt_id": prompt,
-            "response_id": f"{prompt}-{sample}",
-            "sample": sample,
-            "seed": 1,
-            "text": f"answer {sample} to {prompt} \N{WAVING HAND SIGN}",
-            "token_ids": [1],
-            "finish_reason": "stop",
-            "n_tokens": 1,
-            "logprob": None,
-            "policy": "p",
-        }
-        for prompt in reversed(prompts)
-        for sample in reversed(range(samples))
-    ]
-    return write_rows(folder, rows, RESPONSES)
-
-
 def write_rows(folder: Path, rows: list[dict[str, Any]], schema: pa.Schema) -> str:
     """Two parts, so that no result depends on where a part ends."""
     folder.mkdir()
@@ -96,15 +75,12 @@ def compare(
     start: Scores = START,
     before: Scores = BEFORE,
     after: Scores = AFTER,
-    answered: list[str] | None = None,
 ) -> Result:
     inputs = {"prompts": write_prompts(folder / "prompts", SPLITS)}
     for policy, scores in (("start", start), ("before", before), ("after", after)):
         inputs[f"{policy}_scores"] = write_scores(folder / f"{policy}_scores", scores)
-        responses = write_responses(folder / f"{policy}_responses", answered or list(SPLITS))
-        inputs[f"{policy}_responses"] = responses
     (folder / "out").mkdir()
-    return run(CompareConfig(resamples=200, generator="tiny"), inputs, folder / "out")
+    return run(CompareConfig(resamples=200), inputs, folder / "out")
 
 
 def test_rewards_are_averaged_per_prompt_and_paired_by_id(tmp_path: Path) -> None:
@@ -117,7 +93,7 @@ def test_rewards_are_averaged_per_prompt_and_paired_by_id(tmp_path: Path) -> Non
         ("t3", "armo", 0.0, 1.0, 2.0),
     ]
     assert result.rows == 3
-    assert result.dropped == {"unscored": 0, "benchmark_unanswered": 0}
+    assert result.dropped == {"unscored": 0}
 
 
 def test_gains_over_the_start_and_over_the_round_before_come_with_intervals(
@@ -184,39 +160,6 @@ def test_means_do_not_depend_on_how_the_rows_are_spread_over_batches(tmp_path: P
     table = read_table(Path(write_scores(tmp_path / "scores", scores)))
     shattered = pa.Table.from_batches(table.to_batches(max_chunksize=7))
     assert mean_rewards(shattered).equals(mean_rewards(table.combine_chunks()))
-
-
-def test_benchmark_outputs_are_the_first_answers_in_file_order(tmp_path: Path) -> None:
-    result = compare(tmp_path)
-    outputs = json.loads((tmp_path / "out" / "model_outputs.json").read_text())
-    assert outputs == [
-        {
-            "dataset": "questions.json",
-            "instruction": f"question {name}",
-            "output": f"answer 0 to {name} \N{WAVING HAND SIGN}",
-            "generator": "tiny",
-        }
-        for name in ("b1", "b2")
-    ]
-    assert result.facts["benchmark_outputs"] == 2
-
-
-def test_a_benchmark_prompt_without_an_answer_is_counted(tmp_path: Path) -> None:
-    result = compare(tmp_path, answered=["t1", "t2", "t3", "b2"])
-    outputs = json.loads((tmp_path / "out" / "model_outputs.json").read_text())
-    assert [row["instruction"] for row in outputs] == ["question b2"]
-    assert result.dropped["benchmark_unanswered"] == 1
-
-
-def test_benchmark_outputs_have_the_keys_of_alpaca_evals_own_files(
-    tmp_path: Path, shared_data: Path
-) -> None:
-    compare(tmp_path)
-    ours = json.loads((tmp_path / "out" / "model_outputs.json").read_text())
-    for path in (shared_data / "alpaca_eval" / "model_outputs").glob("*.json"):
-        published = json.loads(path.read_text())[0]
-        assert list(ours[0]) == list(published), path.name
-        assert all(type(ours[0][key]) is type(published[key]) for key in published)
 
 
 def test_a_parquet_part_of_the_comparison_explains_itself(tmp_path: Path) -> None:

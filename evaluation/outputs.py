@@ -1,0 +1,52 @@
+"""The policy's answers to the benchmark prompts, as AlpacaEval's own tools read them.
+
+Inputs: `prompts` and `responses`. Output: `model_outputs.json`, one object a prompt.
+"""
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from contracts.manifest import Result
+from contracts.parts import read_table, write_atomic
+from contracts.process import main
+from contracts.step import Inputs, Stage
+from evaluation.config import OutputsConfig
+
+
+def run(config: OutputsConfig, inputs: Inputs, out: Path) -> Result:
+    """Write the outputs; prompts without an answer are counted as `unanswered`."""
+    prompts = read_table(Path(inputs["prompts"]))
+    responses = read_table(Path(inputs["responses"]), ["prompt_id", "sample", "text"])
+    outputs = benchmark_outputs(prompts, responses, config.generator)
+    text = json.dumps(outputs, ensure_ascii=False, indent=1)
+    write_atomic(out / "model_outputs.json", text.encode())
+    asked = pc.sum(pc.equal(prompts["split"], "benchmark")).as_py() or 0
+    return Result(rows=len(outputs), dropped={"unanswered": asked - len(outputs)})
+
+
+def benchmark_outputs(
+    prompts: pa.Table, responses: pa.Table, generator: str
+) -> list[dict[str, str]]:
+    """The first answer to each benchmark prompt, in AlpacaEval's output format, in file order."""
+    first = responses.filter(pc.field("sample") == 0)
+    text_of = dict(zip(first["prompt_id"].to_pylist(), first["text"].to_pylist(), strict=True))
+    benchmark = prompts.filter(pc.field("split") == "benchmark")
+    return [
+        {
+            "dataset": row["source"],
+            "instruction": row["messages"][-1]["content"],
+            "output": text_of[row["prompt_id"]],
+            "generator": generator,
+        }
+        for row in benchmark.to_pylist()
+        if row["prompt_id"] in text_of
+    ]
+
+
+STAGE = Stage(name="evaluation.outputs", version=1, config=OutputsConfig, run=run)
+
+if __name__ == "__main__":
+    main(STAGE)
