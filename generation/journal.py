@@ -3,11 +3,12 @@
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 
 from generation.requests import Sample
+
+_ENCODE = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class Journal:
@@ -34,8 +35,7 @@ class Journal:
 
     def append(self, samples: Iterable[Sample]) -> None:
         """Add samples; they outlive the process from here on."""
-        lines = [json.dumps(asdict(sample), separators=(",", ":")) + "\n" for sample in samples]
-        self._file.write("".join(lines).encode())
+        self._file.write("".join(_ENCODE(vars(sample)) + "\n" for sample in samples).encode())
         self._file.flush()
 
     def sync(self) -> None:

@@ -25,7 +25,7 @@ from generation.config import SampleConfig
 from generation.journal import Journal
 from generation.requests import Request, Sample, plan
 from generation.startup import without_collecting
-from generation.stream import Parts, stream, whole_batches
+from generation.stream import Done, Parts, stream, whole_batches
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -63,13 +63,13 @@ def run(config: SampleConfig, inputs: Inputs, out: Path) -> Result:
         context=context,
     )
     journal = Journal(out)
-    facts = _sample(job, parts, journal, out, _Writer(chat.tokenizer, config.stop, policy))
+    facts = _sample(job, parts, journal, out, Writer(chat.tokenizer, config.stop, policy))
     journal.remove()
     return _result(out, dropped, facts | {"policy": policy})
 
 
 def _sample(
-    job: engines.Job, parts: Parts, journal: Journal, out: Path, writer: "_Writer"
+    job: engines.Job, parts: Parts, journal: Journal, out: Path, writer: "Writer"
 ) -> dict[str, Any]:
     """Draw and write the missing parts; the speed of doing so."""
     if not parts:
@@ -80,19 +80,28 @@ def _sample(
     done = whole_batches(parts, journal.read(), engine.batch)
     resumed = len(done)
     total = sum(map(len, parts.values()))
-    tokens = -sum(len(sample.tokens) for sample in done.values())
+    kept = sum(len(sample.tokens) for sample in done.values())
     started = time.monotonic()
-    with journal:
-        progress = Progress(total, "samples", resumed)
-        for index, samples in stream(parts, done, engine, journal, progress):
-            write_part(out, index, writer.table(parts[index], samples), RESPONSES)
-            tokens += sum(len(sample.tokens) for sample in samples)
+    tokens = fill(parts, done, engine, journal, out, writer) - kept
     seconds = time.monotonic() - started
     engine.close()
     return {"tokens_per_second": round(tokens / seconds, 1)} if total > resumed else {}
 
 
-class _Writer:
+def fill(
+    parts: Parts, done: Done, engine: engines.Engine, journal: Journal, out: Path, writer: "Writer"
+) -> int:
+    """Draw what is not `done` and write the parts; the tokens in them."""
+    tokens = 0
+    with journal:
+        progress = Progress(sum(map(len, parts.values())), "samples", len(done))
+        for index, samples in stream(parts, done, engine, journal, progress):
+            write_part(out, index, writer.table(parts[index], samples), RESPONSES)
+            tokens += sum(len(sample.tokens) for sample in samples)
+    return tokens
+
+
+class Writer:
     """Turns samples into rows."""
 
     def __init__(
@@ -104,28 +113,28 @@ class _Writer:
 
     def table(self, requests: Sequence[Request], samples: Sequence[Sample]) -> pa.Table:
         """Rows as RESPONSES has them, in the order of the requests."""
-        rows = [
-            {
-                "prompt_id": request.prompt_id,
-                "response_id": request.response_id,
-                "sample": request.sample,
-                "seed": request.seed,
-                "text": self.text(sample.tokens),
-                "token_ids": sample.tokens,
-                "finish_reason": sample.finish_reason,
-                "n_tokens": len(sample.tokens),
-                "logprob": sample.logprob,
-                "policy": self._policy,
-            }
-            for request, sample in zip(requests, samples, strict=True)
-        ]
-        return pa.Table.from_pylist(rows, schema=RESPONSES)
+        columns = {
+            "prompt_id": [request.prompt_id for request in requests],
+            "response_id": [request.response_id for request in requests],
+            "sample": [request.sample for request in requests],
+            "seed": [request.seed for request in requests],
+            "text": self.texts([sample.tokens for sample in samples]),
+            "token_ids": [sample.tokens for sample in samples],
+            "finish_reason": [sample.finish_reason for sample in samples],
+            "n_tokens": [len(sample.tokens) for sample in samples],
+            "logprob": [sample.logprob for sample in samples],
+            "policy": [self._policy] * len(samples),
+        }
+        return pa.Table.from_pydict(columns, schema=RESPONSES)
 
-    def text(self, tokens: list[int]) -> str:
-        """The answer without special tokens, cut before the first stop string."""
-        text = self._tokenizer.decode(
-            tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
+    def texts(self, answers: list[list[int]]) -> list[str]:
+        """The answers without special tokens, cut before the first stop string."""
+        texts = self._tokenizer.batch_decode(
+            answers, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
+        return [self._cut(text) for text in texts]
+
+    def _cut(self, text: str) -> str:
         ends = [place for string in self._stop if (place := text.find(string)) >= 0]
         return text[: min(ends, default=len(text))]
 

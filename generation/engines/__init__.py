@@ -49,9 +49,9 @@ def start(job: Job) -> Engine:
         UserError: the engine is not installed, or the model cannot be loaded.
     """
     if isinstance(job.config.engine, VllmEngine):
-        from generation.engines.vllm import Vllm
+        from generation.engines import vllm
 
-        return Vllm(job, job.config.engine.resources)
+        return vllm.start(job, job.config.engine.resources)
     from generation.engines.transformers import Transformers
 
     return Transformers(job, job.config.engine)

@@ -1,7 +1,7 @@
 """vLLM as an engine: requests stream in, finished samples stream out."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -27,31 +27,17 @@ class Vllm:
 
     batch = 1
 
-    def __init__(self, job: Job, resources: VllmResources) -> None:
-        """
-        Raises:
-            UserError: vLLM is not installed, or refuses the model.
-        """
-        on_cpu = not torch.cuda.is_available()
-        _set_environment(on_cpu, eager=resources.enforce_eager in (None, True))
-        seqs = resources.max_num_seqs or (128 if on_cpu else 256)
-        arguments = _arguments(job, resources, seqs)
-        if on_cpu:
-            arguments |= _cpu_arguments(job, resources, seqs)
-        parameters, output_kind = _import()
-        with without_collecting():
-            self._engine = _start(job.policy, arguments)
+    def __init__(self, engine: Any, job: Job) -> None:
+        self._engine = engine
         self._in_process = os.environ.get("VLLM_ENABLE_V1_MULTIPROCESSING") == "0"
-        self.capacity = 2 * seqs
-        self._parameters = parameters
-        self._shared = _sampling(job) | {"output_kind": output_kind.FINAL_ONLY}
+        self.capacity = 2 * engine.vllm_config.scheduler_config.max_num_seqs
+        self._parameters = sampling_parameters(job)
 
     def add(self, requests: Sequence[Request]) -> None:
         """Queue requests."""
         for request in requests:
-            parameters = self._parameters(seed=request.seed, **self._shared)
             prompt = {"prompt_token_ids": request.prompt}
-            self._engine.add_request(request.response_id, prompt, parameters)
+            self._engine.add_request(request.response_id, prompt, self._parameters(request.seed))
 
     def step(self) -> list[Sample]:
         """One token for every running sample."""
@@ -63,31 +49,38 @@ class Vllm:
             self._engine.engine_core.shutdown()
 
 
-def _import() -> tuple[Any, Any]:
+def start(job: Job, resources: VllmResources) -> Vllm:
+    """
+    Raises:
+        UserError: vLLM is not installed, or refuses the model.
+    """
+    arguments = engine_arguments(job, resources)
     with without_collecting():
         try:
-            from vllm import SamplingParams
-            from vllm.sampling_params import RequestOutputKind
+            from vllm import EngineArgs, LLMEngine
         except ModuleNotFoundError as error:
             raise UserError(
                 f"vLLM cannot be imported ({error}): install requirements/cpu.txt or gpu.txt, "
                 "or set engine.kind: transformers"
             ) from None
-    return SamplingParams, RequestOutputKind
+        try:
+            return Vllm(LLMEngine.from_engine_args(EngineArgs(**arguments)), job)
+        except ValueError as error:
+            raise UserError(f"{job.policy}: vLLM refuses it: {error}") from None
 
 
-def _start(policy: str, arguments: dict[str, Any]) -> Any:
-    from vllm import EngineArgs, LLMEngine
-
-    try:
-        return LLMEngine.from_engine_args(EngineArgs(**arguments))
-    except ValueError as error:
-        raise UserError(f"{policy}: vLLM refuses it: {error}") from None
+def engine_arguments(job: Job, resources: VllmResources) -> dict[str, Any]:
+    """vLLM's `EngineArgs`. Sets the environment that vLLM reads as it is imported."""
+    on_cpu = not torch.cuda.is_available()
+    _set_environment(on_cpu, eager=resources.enforce_eager in (None, True))
+    seqs = resources.max_num_seqs or (128 if on_cpu else 256)
+    arguments = _arguments(job, resources, seqs)
+    return arguments | (_cpu_arguments(job, resources, seqs) if on_cpu else {})
 
 
 def _arguments(job: Job, resources: VllmResources, seqs: int) -> dict[str, Any]:
     path, revision = split_reference(job.policy)
-    arguments = {
+    return {
         "model": path,
         "revision": revision,
         "tokenizer_revision": revision,
@@ -107,7 +100,6 @@ def _arguments(job: Job, resources: VllmResources, seqs: int) -> dict[str, Any]:
         "skip_tokenizer_init": not job.config.stop,
         "disable_log_stats": True,
     }
-    return arguments
 
 
 def _cpu_arguments(job: Job, resources: VllmResources, seqs: int) -> dict[str, Any]:
@@ -141,9 +133,13 @@ def _kv_bytes(job: Job, seqs: int) -> int:
     return max(min(2 * tokens * a_token, _MOST_KV_UNASKED), 2 * one_context)
 
 
-def _sampling(job: Job) -> dict[str, Any]:
+def sampling_parameters(job: Job) -> Callable[[int], Any]:
+    """vLLM's `SamplingParams` of a request with this seed."""
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind
+
     config: SampleConfig = job.config
-    return {
+    shared = {
         "temperature": config.temperature,
         "top_p": config.top_p,
         "top_k": config.top_k,
@@ -154,7 +150,9 @@ def _sampling(job: Job) -> dict[str, Any]:
         "ignore_eos": True,
         "logprobs": 0 if config.logprobs else None,
         "detokenize": bool(config.stop),
+        "output_kind": RequestOutputKind.FINAL_ONLY,
     }
+    return lambda seed: SamplingParams(seed=seed, **shared)
 
 
 def _sample(output: Any) -> Sample:

@@ -1,0 +1,132 @@
+"""`python -m benchmarks.generation_vs_recipe`: the published way against our stage.
+
+The published way (recipe, section 1) runs one process for each of five seeds, and each loads
+the model, answers every prompt and writes a JSON file. Our stage answers the same prompts with
+the same seeds in one run. Both are whole processes, from start to files on disk, with the same
+vLLM settings. The figure is wall time over wall time; our stage runs first and last.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pyarrow as pa
+
+from benchmarks.generation_demo import FOLDER, demo_job, demo_prompts
+from benchmarks.outcome import report
+from contracts.parts import part_paths, read_table, write_part
+from contracts.step import claim
+from contracts.tables import PROMPTS
+from generation.config import SampleConfig, VllmResources
+from generation.sample import STAGE
+
+_SEEDS = [13, 21, 42, 79, 100]
+_PROMPTS = 512
+_MAX_TOKENS = 64
+
+
+def main() -> None:
+    """Print the outcome, or do one pass of the published way."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--recipe-pass", type=int)
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    if arguments.recipe_pass is not None:
+        _recipe_pass(arguments.recipe_pass, arguments.out)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        _compare(Path(folder))
+
+
+def _compare(folder: Path) -> None:
+    prompts = _write_prompts(folder / "prompts")
+    ours = [_our_stage(prompts, folder / "first")]
+    recipe = [_recipe_process(seed, folder / f"output_{seed}.json") for seed in _SEEDS]
+    ours.append(_our_stage(prompts, folder / "last"))
+    same = [path.read_bytes() for path in part_paths(folder / "first")] == [
+        path.read_bytes() for path in part_paths(folder / "last")
+    ]
+    report(
+        "generation_vs_recipe",
+        sum(recipe) / (sum(ours) / len(ours)),
+        3.0,
+        "wall time of the published way over ours",
+        prompts=_PROMPTS,
+        responses=read_table(folder / "first", ["sample"]).num_rows,
+        recipe_seconds=[round(seconds, 1) for seconds in recipe],
+        our_seconds=[round(seconds, 1) for seconds in ours],
+        our_two_runs_are_identical=same,
+        same_texts=_same_texts(folder),
+    )
+
+
+def _write_prompts(folder: Path) -> Path:
+    folder.mkdir()
+    rows = [
+        {"prompt_id": identifier, "messages": messages, "source": "demo", "split": "train"}
+        for identifier, messages in demo_prompts(_PROMPTS)
+    ]
+    write_part(folder, 0, pa.Table.from_pylist(rows, schema=PROMPTS), PROMPTS)
+    return folder
+
+
+def _our_stage(prompts: Path, out: Path) -> float:
+    config = SampleConfig(seeds=_SEEDS, max_tokens=_MAX_TOKENS, max_model_len=512)
+    claim(STAGE, config, {"prompts": str(prompts), "policy": str(FOLDER / "policy")}, out)
+    return _run("-m", "generation.sample", str(out / "_step.json"))
+
+
+def _recipe_process(seed: int, out: Path) -> float:
+    return _run("-m", "benchmarks.generation_vs_recipe", "--recipe-pass", str(seed), "--out", out)
+
+
+def _run(*arguments: object) -> float:
+    started = time.perf_counter()
+    ended = subprocess.run(
+        [sys.executable, *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+    if ended.returncode:
+        raise SystemExit(ended.stdout + ended.stderr)
+    seconds = time.perf_counter() - started
+    print(" ".join(map(str, arguments[:2])), f"{seconds:.1f} s", flush=True)
+    return seconds
+
+
+def _recipe_pass(seed: int, out: Path) -> None:
+    """One seed, one model load."""
+    job, parts = demo_job(_PROMPTS, n=1, max_tokens=_MAX_TOKENS)
+    from generation.engines.vllm import engine_arguments, sampling_parameters
+
+    arguments = engine_arguments(job, VllmResources())
+    from vllm import LLM
+
+    llm = LLM(**arguments | {"skip_tokenizer_init": False})
+    settings = sampling_parameters(job)(seed)
+    settings.detokenize = True
+    requests = [request for part in parts.values() for request in part]
+    prompts = [{"prompt_token_ids": request.prompt} for request in requests]
+    outputs = llm.generate(prompts, settings, use_tqdm=False)
+    texts = {
+        request.prompt_id: output.outputs[0].text
+        for request, output in zip(requests, outputs, strict=True)
+    }
+    out.write_text(json.dumps(texts))
+    sys.stdout.flush()
+    os._exit(0)
+
+
+def _same_texts(folder: Path) -> float:
+    """Share of our texts that the published way gives too, seed by seed."""
+    rows = read_table(folder / "first", ["prompt_id", "seed", "text"]).to_pylist()
+    passes = {seed: json.loads((folder / f"output_{seed}.json").read_text()) for seed in _SEEDS}
+    return sum(passes[row["seed"]][row["prompt_id"]] == row["text"] for row in rows) / len(rows)
+
+
+if __name__ == "__main__":
+    main()
