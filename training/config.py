@@ -49,12 +49,16 @@ class TrainResources(Resources):
     """Processes, one a GPU."""
     micro_batch_tokens: Annotated[int, Field(ge=1)] = 8192
     """Tokens a process holds in one forward pass, padding included. A longer pair goes alone."""
-    layout: Literal["shared", "separate"] = "shared"
-    """Each pair as one row that holds its prompt once, or as two padded sequences."""
-    attention: Literal["auto", "eager", "sdpa"] = "auto"
-    """`auto`: `eager` where the model soft-caps its attention scores (Gemma-2), else `sdpa`."""
+    layout: Literal["packed", "shared", "separate"] = "packed"
+    """All pairs of a pass in one row without padding, each pair as a padded row that holds its
+    prompt once, or each response as a padded row."""
+    attention: Literal["auto", "segments", "eager", "sdpa"] = "auto"
+    """`segments` attends pair by pair in a packed row, soft-cap included. `auto`: `segments`
+    where packed; else `eager` for models that soft-cap their scores (Gemma-2), `sdpa` for
+    others."""
     logits_mib: Annotated[int, Field(ge=1)] = 256
-    """Mebibytes of float32 logits that exist at once."""
+    """Mebibytes of float32 logits that exist at once; those that fit are not made again in the
+    backward pass."""
     gradient_checkpointing: bool | None = None
     """Recompute activations in the backward pass; none means on a GPU only."""
     offload: Literal["none", "optimizer", "parameters"] = "none"
@@ -70,6 +74,8 @@ class TrainResources(Resources):
             raise ValueError("offload `parameters` needs strategy `zero3`")
         if self.offload != "none" and self.strategy == "none":
             raise ValueError("offload needs strategy `zero2` or `zero3`")
+        if self.attention == "segments" and self.layout != "packed":
+            raise ValueError("attention `segments` needs layout `packed`")
         return self
 
 

@@ -2,10 +2,12 @@
 
 Shape legend: R = rows, L = tokens of the longest row, T = response tokens in the loss,
 S = responses (2n for n pairs: every chosen one, then every rejected one).
+A group is one prompt and the responses beside it that share it.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+from itertools import accumulate
 from typing import Any, Literal
 
 import torch
@@ -40,6 +42,16 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class Segment:
+    """Where a pair lies in a packed row: prompt, then chosen, then rejected."""
+
+    start: int
+    prompt: int
+    chosen: int
+    rejected: int
+
+
+@dataclass(frozen=True)
 class Batch:
     """Rows of tokens, and where the response tokens of the loss are predicted."""
 
@@ -49,6 +61,8 @@ class Batch:
     """[R, L] int64; each response goes on at its prompt's end."""
     branch: torch.Tensor
     """[R, L] int64: 0 prompt, 1 chosen, 2 rejected, -1 padding."""
+    group: torch.Tensor
+    """[R, L] int64: the group's number in its row, -1 padding."""
     predictors: torch.Tensor
     """[T] int64 index into the flattened [R * L] of the token that predicts each target."""
     targets: torch.Tensor
@@ -59,6 +73,8 @@ class Batch:
     """S, the number of responses."""
     positions: int
     """One more than the largest position id."""
+    segments: tuple[Segment, ...] = ()
+    """The pairs of a packed row, in order; empty in the other layouts."""
 
     def to(self, device: torch.device) -> "Batch":
         """This batch on a device."""
@@ -70,44 +86,46 @@ class Batch:
         return Batch(**moved)
 
 
-Layout = Literal["shared", "separate"]
+Layout = Literal["packed", "shared", "separate"]
+# A group in a row: the pair's index, and the sides that it holds.
+_Group = tuple[int, tuple[int, ...]]
 
 
 def make_batch(pairs: Sequence[Pair], layout: Layout) -> Batch:
-    """Lay pairs out: `shared` as one row each, `separate` as two.
+    """Lay pairs out: `packed` in one row for them all, `shared` one row each, `separate` two.
 
-    A shared row is prompt + chosen + rejected. The rejected response is blind to the chosen one
-    and its positions restart at the prompt's end, so both get the log-probs that they have in
-    rows of their own, and the prompt is computed once.
+    A pair's group is prompt + chosen + rejected. The rejected response is blind to the chosen
+    one and its positions restart at the prompt's end, so both get the log-probs that they have
+    in rows of their own, and the prompt is computed once. A packed row has no padding.
     """
-    if layout == "shared":
-        rows = [[(_CHOSEN, index), (_REJECTED, index)] for index in range(len(pairs))]
-    else:
-        rows = [[(side, index)] for side in (_CHOSEN, _REJECTED) for index in range(len(pairs))]
-    width = max(_row_length(pairs, row) for row in rows)
+    rows = _rows(len(pairs), layout)
+    width = max(sum(_group_length(pairs, group) for group in row) for row in rows)
     filled = [_fill_row(pairs, row, number * width) for number, row in enumerate(rows)]
     return Batch(
         input_ids=_padded([row.ids for row in filled], 0),
         position_ids=_padded([row.positions for row in filled], 0),
         branch=_padded([row.branch for row in filled], _PAD),
+        group=_padded([row.group for row in filled], _PAD),
         predictors=_joined([row.predictors for row in filled]),
         targets=_joined([row.targets for row in filled]),
         responses=_joined([row.responses for row in filled]),
         size=2 * len(pairs),
         positions=1 + max(max(row.positions) for row in filled),
+        segments=_segments(pairs) if layout == "packed" else (),
     )
 
 
 def attention_allowed(batch: Batch, window: int | None = None) -> torch.Tensor:
     """[R, 1, L, L] bool: whether query i may attend to key j.
 
-    Key j is not behind i in the row, is of i's own branch or of the prompt, and lies fewer than
-    `window` positions back where there is a sliding window.
+    Key j is not behind i in the row, is of i's own group, and there of i's own branch or of the
+    prompt, and lies fewer than `window` positions back where there is a sliding window.
     """
     length = batch.branch.shape[1]
     causal = torch.ones(length, length, dtype=torch.bool, device=batch.branch.device).tril()
     query, key = batch.branch[:, :, None], batch.branch[:, None, :]
     allowed = causal & ((key == query) | (key == _PROMPT)) & (key != _PAD)
+    allowed &= batch.group[:, :, None] == batch.group[:, None, :]
     if window is not None:
         back = batch.position_ids[:, :, None] - batch.position_ids[:, None, :]
         allowed &= back < window
@@ -125,12 +143,37 @@ def additive(allowed: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class _Row:
-    ids: list[int]
-    positions: list[int]
-    branch: list[int]
-    predictors: list[int]
-    targets: list[int]
-    responses: list[int]
+    ids: list[int] = field(default_factory=list)
+    positions: list[int] = field(default_factory=list)
+    branch: list[int] = field(default_factory=list)
+    group: list[int] = field(default_factory=list)
+    predictors: list[int] = field(default_factory=list)
+    targets: list[int] = field(default_factory=list)
+    responses: list[int] = field(default_factory=list)
+
+    def add(self, ids: list[int], position: int, branch: int, group: int) -> None:
+        """Tokens of one branch; the first is at `position`."""
+        self.ids.extend(ids)
+        self.positions.extend(range(position, position + len(ids)))
+        self.branch.extend([branch] * len(ids))
+        self.group.extend([group] * len(ids))
+
+
+def _rows(pairs: int, layout: Layout) -> list[list[_Group]]:
+    whole = [(index, (_CHOSEN, _REJECTED)) for index in range(pairs)]
+    if layout == "packed":
+        return [list(whole)]
+    if layout == "shared":
+        return [[group] for group in whole]
+    return [[(index, (side,))] for side in (_CHOSEN, _REJECTED) for index in range(pairs)]
+
+
+def _segments(pairs: Sequence[Pair]) -> tuple[Segment, ...]:
+    starts = accumulate((pair.length for pair in pairs), initial=0)
+    return tuple(
+        Segment(start, len(pair.prompt), len(pair.chosen), len(pair.rejected))
+        for start, pair in zip(starts, pairs, strict=False)
+    )
 
 
 def _response(pair: Pair, side: int) -> tuple[Sequence[int], int]:
@@ -139,30 +182,29 @@ def _response(pair: Pair, side: int) -> tuple[Sequence[int], int]:
     return pair.rejected, pair.rejected_start
 
 
-def _row_length(pairs: Sequence[Pair], row: Sequence[tuple[int, int]]) -> int:
-    prompt = len(pairs[row[0][1]].prompt)
-    return prompt + sum(len(_response(pairs[index], side)[0]) for side, index in row)
+def _group_length(pairs: Sequence[Pair], group: _Group) -> int:
+    index, sides = group
+    return len(pairs[index].prompt) + sum(len(_response(pairs[index], side)[0]) for side in sides)
 
 
-def _fill_row(pairs: Sequence[Pair], members: Sequence[tuple[int, int]], offset: int) -> _Row:
-    """A row of one prompt and the responses to it that `members` names; `offset` is its place
-    in the flattened batch."""
-    prompt = pairs[members[0][1]].prompt
-    head = len(prompt)
-    row = _Row(_plain(prompt), list(range(head)), [_PROMPT] * head, [], [], [])
-    for side, index in members:
-        response, start = _response(pairs[index], side)
-        ids = _plain(response)
-        first = len(row.ids)
-        # The first token of a response is predicted at the prompt's end, wherever it lies.
-        before = [head - 1, *range(first, first + len(ids) - 1)]
-        row.predictors.extend(offset + place for place in before[start:])
-        row.targets.extend(ids[start:])
-        number = index + (len(pairs) if side == _REJECTED else 0)
-        row.responses.extend([number] * (len(ids) - start))
-        row.ids.extend(ids)
-        row.positions.extend(range(head, head + len(ids)))
-        row.branch.extend([side] * len(ids))
+def _fill_row(pairs: Sequence[Pair], groups: Sequence[_Group], offset: int) -> _Row:
+    """A row of groups; `offset` is its place in the flattened batch."""
+    row = _Row()
+    for number, (index, sides) in enumerate(groups):
+        prompt = _plain(pairs[index].prompt)
+        row.add(prompt, 0, _PROMPT, number)
+        last = len(row.ids) - 1
+        for side in sides:
+            response, start = _response(pairs[index], side)
+            ids = _plain(response)
+            first = len(row.ids)
+            # The first token of a response is predicted at the prompt's end, wherever it lies.
+            before = [last, *range(first, first + len(ids) - 1)]
+            row.predictors.extend(offset + place for place in before[start:])
+            row.targets.extend(ids[start:])
+            response_number = index + (len(pairs) if side == _REJECTED else 0)
+            row.responses.extend([response_number] * (len(ids) - start))
+            row.add(ids, len(prompt), side, number)
     return row
 
 

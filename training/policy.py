@@ -9,6 +9,7 @@ import torch
 
 from contracts.errors import OnPolicyError, UserError
 from contracts.model import load_tokenizer, split_reference
+from training import attention
 from training.config import TrainResources
 from training.packing import Pair
 
@@ -33,7 +34,7 @@ def load_policy(reference: str, resources: TrainResources, dtype: torch.dtype) -
         _refuse_unknown(reference, config)
         policy = AutoModelForCausalLM.from_pretrained(
             path, revision=revision, config=config, dtype=dtype, use_safetensors=True,
-            trust_remote_code=False, attn_implementation=attention(resources, config),
+            trust_remote_code=False, attn_implementation=attention_of(resources, config),
         )  # fmt: skip
     except (OSError, ValueError) as error:
         reason = (str(error).strip().splitlines() or [""])[0]
@@ -46,14 +47,22 @@ def load_policy(reference: str, resources: TrainResources, dtype: torch.dtype) -
     return policy.train()
 
 
-def attention(resources: TrainResources, config: Any) -> str:
-    """The attention implementation. SDPA has no soft-cap: under it Gemma-2's is left out."""
-    if resources.attention != "auto":
-        if resources.attention == "sdpa" and _caps_attention(config):
-            raise UserError("resources.attention: this model soft-caps its attention scores, "
-                            "which sdpa cannot; use eager")  # fmt: skip
-        return resources.attention
-    return "eager" if _caps_attention(config) else "sdpa"
+def attention_of(resources: TrainResources, config: Any) -> str:
+    """transformers' name of the attention. SDPA has no soft-cap: it leaves Gemma-2's out.
+
+    Raises:
+        UserError: the attention asked for cannot do what the model needs.
+    """
+    asked = resources.attention
+    if asked == "sdpa" and _caps_attention(config):
+        raise UserError("resources.attention: this model soft-caps its attention scores, "
+                        "which sdpa cannot; use segments or eager")  # fmt: skip
+    if asked == "segments" or (asked == "auto" and resources.layout == "packed"):
+        attention.register()
+        return attention.NAME
+    if asked == "auto":
+        return "eager" if _caps_attention(config) else "sdpa"
+    return asked
 
 
 def refuse_too_long(pairs: Sequence[Pair], config: Any) -> None:

@@ -56,7 +56,8 @@ def _rows(
     """REFERENCE rows in the order of the pairs."""
     resources = config.resources
     rows: dict[int, dict[str, object]] = {}
-    (passes,) = micro_batches([pair.length for pair in pairs], 1, resources.micro_batch_tokens)
+    lengths, padded = [pair.length for pair in pairs], resources.layout != "packed"
+    (passes,) = micro_batches(lengths, 1, resources.micro_batch_tokens, padded)
     for places in passes:
         batch = make_batch([pairs[place] for place in places], resources.layout).to(device)
         logprobs = as_pairs(*scorer(batch))

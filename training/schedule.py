@@ -49,21 +49,17 @@ def _decay(kind: str, done: float) -> float:
     return 1.0 - done if kind == "linear" else 1.0
 
 
-def micro_batches(lengths: Sequence[int], processes: int, budget: int) -> list[list[list[int]]]:
+def micro_batches(
+    lengths: Sequence[int], processes: int, budget: int, padded: bool
+) -> list[list[list[int]]]:
     """Split one step's pairs into forward passes: [process][pass] -> indices into `lengths`.
 
-    Pairs of like length go together, and a pass holds at most `budget` tokens with its padding
-    (a longer pair goes alone). Every process gets the same number of passes, since ZeRO-3's
-    processes gather each layer together; a process that is short of pairs gets an empty pass.
+    A pass holds at most `budget` tokens, with its padding where rows are `padded` (a longer pair
+    goes alone). Every process gets the same number of passes, since ZeRO-3's processes gather
+    each layer together; a process that is short of pairs gets an empty pass.
     """
     order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
-    passes: list[list[int]] = []
-    for index in order:
-        # Longest first, so a pass's first pair sets its width.
-        if passes and (len(passes[-1]) + 1) * lengths[passes[-1][0]] <= budget:
-            passes[-1].append(index)
-        else:
-            passes.append([index])
+    passes = (_padded if padded else _packed)(order, lengths, budget)
     while len(passes) % processes:
         largest = max(range(len(passes)), key=lambda number: len(passes[number]))
         whole = passes[largest]
@@ -71,3 +67,35 @@ def micro_batches(lengths: Sequence[int], processes: int, budget: int) -> list[l
         # A pass of one pair cannot be split; its other half is an empty pass.
         passes[largest : largest + 1] = [whole[:half], whole[half:]]
     return [passes[process::processes] for process in range(processes)]
+
+
+def _padded(order: Sequence[int], lengths: Sequence[int], budget: int) -> list[list[int]]:
+    """Rows of like length together: longest first, so a pass's first pair sets its width."""
+    passes: list[list[int]] = []
+    for index in order:
+        if passes and (len(passes[-1]) + 1) * lengths[passes[-1][0]] <= budget:
+            passes[-1].append(index)
+        else:
+            passes.append([index])
+    return passes
+
+
+def _packed(order: Sequence[int], lengths: Sequence[int], budget: int) -> list[list[int]]:
+    """As few passes as fill the budget, of like total length: the slowest process sets the pace.
+
+    Each pair, longest first, goes where it leaves the shortest pass; a pass more while one is
+    over the budget.
+    """
+    count = max(1, math.ceil(sum(lengths) / budget))
+    while True:
+        passes: list[list[int]] = [[] for _ in range(min(count, len(order)))]
+        totals = [0] * len(passes)
+        for index in order:
+            shortest = totals.index(min(totals))
+            passes[shortest].append(index)
+            totals[shortest] += lengths[index]
+        fits = (total <= budget or len(members) == 1
+                for total, members in zip(totals, passes, strict=True))  # fmt: skip
+        if all(fits) or count >= len(order):
+            return passes
+        count += 1

@@ -80,7 +80,8 @@ class Trainer:
         """The pairs of each of this process's passes over the step's pairs."""
         engine, budget = self.engine, self.config.resources.micro_batch_tokens
         lengths = [self.pairs[index].length for index in batch]
-        plan = micro_batches(lengths, engine.processes, budget)
+        padded = self.config.resources.layout != "packed"
+        plan = micro_batches(lengths, engine.processes, budget, padded)
         return [[batch[place] for place in places] for places in plan[engine.rank]]
 
     def _pass(self, share: "_Share", divergence: Divergence | None) -> torch.Tensor:

@@ -14,26 +14,32 @@ from training.schedule import Schedule, micro_batches
     lengths=st.lists(st.integers(1, 300), min_size=1, max_size=40),
     processes=st.integers(1, 5),
     budget=st.integers(1, 2000),
+    padded=st.booleans(),
 )
 def test_every_pair_is_in_one_pass_and_every_process_makes_as_many(
-    lengths: list[int], processes: int, budget: int
+    lengths: list[int], processes: int, budget: int, padded: bool
 ) -> None:
-    plan = micro_batches(lengths, processes, budget)
+    plan = micro_batches(lengths, processes, budget, padded)
     assert len(plan) == processes
     assert len({len(passes) for passes in plan}) == 1
     members = [index for passes in plan for indices in passes for index in indices]
     assert sorted(members) == list(range(len(lengths)))
     for indices in (indices for passes in plan for indices in passes):
-        width = max((lengths[index] for index in indices), default=0)
-        assert len(indices) <= 1 or len(indices) * width <= budget
+        members = [lengths[index] for index in indices]
+        tokens = len(members) * max(members, default=0) if padded else sum(members)
+        assert len(indices) <= 1 or tokens <= budget
 
 
-def test_pairs_of_like_length_share_a_pass() -> None:
-    assert micro_batches([10, 100, 12, 90], 1, 200) == [[[1, 3], [2, 0]]]
+def test_padded_pairs_of_like_length_share_a_pass() -> None:
+    assert micro_batches([10, 100, 12, 90], 1, 200, padded=True) == [[[1, 3], [2, 0]]]
+
+
+def test_packed_passes_are_of_like_total_length() -> None:
+    assert micro_batches([10, 100, 12, 90], 2, 110, padded=False) == [[[1, 0]], [[3, 2]]]
 
 
 def test_a_process_without_pairs_gets_an_empty_pass() -> None:
-    assert micro_batches([10], 2, 100) == [[[0]], [[]]]
+    assert micro_batches([10], 2, 100, padded=False) == [[[0]], [[]]]
 
 
 def test_an_epoch_sees_every_pair_once_and_each_epoch_has_its_own_order() -> None:

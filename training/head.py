@@ -1,0 +1,163 @@
+"""Log-probs of given tokens; the vocabulary's logits are never held whole.
+
+Shape legend: T = response tokens, H = hidden size, V = vocabulary, B = a block of it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+# Blocks of float32 logits that stay in a processor's cache, and that fill a GPU.
+_CPU_BLOCK_BYTES = 8 << 20
+_GPU_BLOCK_BYTES = 256 << 20
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How the vocabulary is cut up, and how many of its blocks are kept for the backward pass."""
+
+    vocabulary: int
+    block: int
+    kept: int
+
+    @classmethod
+    def of(cls, tokens: int, vocabulary: int, budget: int, device: torch.device) -> "_Plan":
+        size = min(budget, _CPU_BLOCK_BYTES if device.type == "cpu" else _GPU_BLOCK_BYTES)
+        block = min(vocabulary, max(1, size // (4 * tokens)))
+        # One block is being worked on beside those that are kept.
+        return cls(vocabulary, block, max(0, budget // (4 * tokens * block) - 1))
+
+    def blocks(self) -> Iterator[tuple[int, slice]]:
+        for number, start in enumerate(range(0, self.vocabulary, self.block)):
+            yield number, slice(start, min(start + self.block, self.vocabulary))
+
+
+class _TargetLogprobs(torch.autograd.Function):
+    """log softmax(softcap(hidden @ weight.T))[target], a block of the vocabulary at a time.
+
+    The backward pass makes each block's logits again, except for those that fit the budget. At
+    a vocabulary of 256,000 one token's float32 logits are 1 MB (recipe, section 6); kept, they
+    are most of a step's memory. Blocks of the vocabulary, not of tokens: each block's weight
+    gradient is then one product over all tokens, and nothing is summed in low precision.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: torch.Tensor,
+        weight: torch.Tensor,
+        targets: torch.Tensor,
+        softcap: float | None,
+        budget: int,
+        backward: bool,
+    ) -> torch.Tensor:
+        plan = _Plan.of(len(targets), len(weight), budget, hidden.device)
+        kept = []
+        normalizer = targets.new_full((len(targets),), -torch.inf, dtype=_wide(hidden.dtype))
+        chosen = torch.zeros_like(normalizer)
+        for number, part in plan.blocks():
+            raw = _raw(hidden, weight[part], softcap)
+            logits = raw if softcap is None else raw * softcap
+            inside, column = _columns(targets, part)
+            chosen = torch.where(inside, logits.gather(1, column).squeeze(1), chosen)
+            normalizer = torch.logaddexp(normalizer, logits.logsumexp(dim=-1))
+            if backward and number < plan.kept:
+                kept.append(raw)
+        ctx.save_for_backward(hidden, weight, targets, normalizer, *kept)
+        ctx.softcap, ctx.plan = softcap, plan
+        return chosen - normalizer
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        (gradient,) = gradients
+        hidden, weight, targets, normalizer, *kept = ctx.saved_tensors
+        # d logprob / d logit = onehot - p. Its rows are scaled by -gradient at the far ends of
+        # both products, [T, H], not here, [T, B].
+        scaled = hidden * -gradient[:, None].to(hidden.dtype)
+        hidden_grad = torch.zeros_like(hidden, dtype=normalizer.dtype)
+        weight_grad = torch.empty_like(weight)
+        for number, part in ctx.plan.blocks():
+            block = weight[part]
+            raw = kept[number] if number < len(kept) else _raw(hidden, block, ctx.softcap)
+            slope = torch.sub(raw, normalizer[:, None]) if ctx.softcap is None else (
+                torch.add(-normalizer[:, None], raw, alpha=ctx.softcap))  # fmt: skip
+            inside, column = _columns(targets, part)
+            slope.exp_().scatter_add_(1, column, -inside[:, None].to(slope.dtype))
+            if ctx.softcap is not None:
+                # d (c * tanh(x / c)) / dx = 1 - tanh(x / c) ** 2
+                slope = torch.ops.aten.tanh_backward(slope, raw)
+            slope = slope.to(weight.dtype)
+            if hidden_grad.dtype == slope.dtype:
+                hidden_grad.addmm_(slope, block)
+            else:
+                hidden_grad += slope @ block
+            torch.mm(slope.T, scaled, out=weight_grad[part])
+        hidden_grad.mul_(-gradient[:, None])
+        return hidden_grad.to(hidden.dtype), weight_grad, None, None, None, None
+
+
+def target_logprobs(
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    targets: torch.Tensor,
+    softcap: float | None,
+    budget: int,
+) -> torch.Tensor:
+    """[T] log-prob of each target, float32 (float64 for float64 input).
+
+    Args:
+        hidden: [T, H] states at the positions that predict the targets.
+        weight: [V, H] of the output head.
+        targets: [T] int64 token ids.
+        softcap: the model's `final_logit_softcapping`, or none.
+        budget: bytes of float32 logits that may exist at once.
+    """
+    backward = torch.is_grad_enabled()
+    return _TargetLogprobs.apply(hidden, weight, targets, softcap, budget, backward)
+
+
+def _raw(hidden: torch.Tensor, block: torch.Tensor, softcap: float | None) -> torch.Tensor:
+    """[T, B] logits, or tanh(logits / softcap), at least float32: a log-softmax in bfloat16 is
+    off by 0.01 nats a token."""
+    logits = functional.linear(hidden, block).to(_wide(hidden.dtype))
+    return logits if softcap is None else logits.div_(softcap).tanh_()
+
+
+def _columns(targets: torch.Tensor, part: slice) -> tuple[torch.Tensor, torch.Tensor]:
+    """[T] whether each target lies in a block, and [T, 1] its column there (or any other)."""
+    column = targets - part.start
+    inside = (column >= 0) & (targets < part.stop)
+    return inside, column.clamp(0, part.stop - part.start - 1)[:, None]
+
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+class ResponseHead(nn.Linear):
+    """A model's output head that, given targets, returns their log-probs.
+
+    It takes the place of `lm_head`, so that the weight is used inside its own module's forward:
+    there ZeRO-3 has it gathered, tied to the embedding or not.
+    """
+
+    def __init__(self, head: nn.Linear, softcap: float | None, logits_bytes: int) -> None:
+        super().__init__(head.in_features, head.out_features, bias=False, device="meta")
+        self.weight = head.weight
+        self.softcap = softcap
+        self.logits_bytes = logits_bytes
+
+    def forward(self, input: torch.Tensor, targets: torch.Tensor | None = None) -> torch.Tensor:
+        """[..., V] logits of [..., H] states; with targets [T] their [T] log-probs."""
+        if targets is None:
+            return super().forward(input)
+        weight = self.weight
+        if torch.is_autocast_enabled(input.device.type):
+            # Autocast ends before the backward pass, which would then multiply in float32.
+            dtype = torch.get_autocast_dtype(input.device.type)
+            input, weight = input.to(dtype), weight.to(dtype)
+        return target_logprobs(input, weight, targets, self.softcap, self.logits_bytes)
