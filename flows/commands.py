@@ -5,15 +5,32 @@ from pathlib import Path
 
 from contracts.config import load_config
 from contracts.errors import UserError
+from contracts.fingerprint import of_json
 from flows import prefect_settings
 from flows.config import RunConfig
 from flows.console import console
-from flows.run_folder import is_finished
+from flows.run_folder import is_finished, run_identity
+
+
+def load_run(path: Path, overrides: Sequence[str]) -> RunConfig:
+    """The config with its overrides; where they change what is made, under a name of its own.
+
+    So the same file with another seed is another run, and the same command finds it again.
+    """
+    config = load_config(RunConfig, path, overrides)
+    if any(override.startswith("name=") for override in overrides):
+        return config
+    changes = of_json(run_identity(config))
+    try:
+        same = changes == of_json(run_identity(load_config(RunConfig, path)))
+    except UserError:  # the file needs its overrides to be complete
+        same = False
+    return config if same else config.model_copy(update={"name": f"{config.name}-{changes[:6]}"})
 
 
 def run_config(path: Path, overrides: Sequence[str]) -> None:
     """Run what a config describes, and say where the report lies."""
-    config = load_config(RunConfig, path, overrides)
+    config = load_run(path, overrides)
     report = config.folder / "report.html"
     if is_finished(config):
         console.print(f"{config.name}: every stage is done, nothing to run. Report: {report}")
@@ -32,7 +49,7 @@ def serve_config(path: Path, overrides: Sequence[str], cron: str, next_round: bo
     Raises:
         UserError: the cron expression is not valid.
     """
-    config = load_config(RunConfig, path, overrides)
+    config = load_run(path, overrides)
     prefect_settings.apply()
     from prefect.client.schemas.schedules import CronSchedule
     from prefect.flows import EntrypointType  # type: ignore[attr-defined]

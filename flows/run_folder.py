@@ -53,11 +53,12 @@ def refuse_other_run(config: RunConfig) -> RunConfig:
     """
     path = config.folder / "config.yaml"
     made_by = check(RunConfig, yaml.safe_load(path.read_text()), origin=str(path))
-    refuse_drift(config.folder, _fixed(made_by), _fixed(config))
+    refuse_drift(config.folder, run_identity(made_by), run_identity(config))
     return made_by
 
 
-def _fixed(config: RunConfig) -> dict[str, Any]:
+def run_identity(config: RunConfig) -> dict[str, Any]:
+    """What of a config decides what the run makes."""
     return {key: value for key, value in identity(config).items() if key not in _FREE}
 
 

@@ -76,9 +76,8 @@ def small() -> list[str]:
     """Overrides that make one quick round out of the demo."""
     return [
         "rounds=1",
-        "prompts.limit=96",
+        "prompts.limit=48",
         "prompts.test_size=16",
-        "prompts_per_round=32",
         "training.global_batch=8",
     ]
 
@@ -95,7 +94,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory, demo_models: Path) -> Pa
 @pytest.fixture(scope="session")
 def demo_run(workplace: Path, prefect_server: dict[str, str], small: list[str]) -> Path:
     """The folder of a finished run of the demo, with fewer prompts."""
-    command = [sys.executable, "-m", "flows.cli", "run", "configs/demo.yaml", *small]
+    command = [sys.executable, "-m", "flows.cli", "run", "configs/demo.yaml", "name=demo", *small]
     environment = {**os.environ, **prefect_server, "PYTHONPATH": str(CHECKOUT)}
     ended = subprocess.run(
         command, cwd=workplace, env=environment, capture_output=True, text=True, check=False

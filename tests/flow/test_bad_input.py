@@ -107,7 +107,7 @@ def test_a_reward_model_without_its_heads_is_refused(
     tmp_path: Path, environment: dict[str, str], demo_models: Path
 ) -> None:
     headless = {"kind": "armorm", "name": "armorm", "path": str(demo_models / "policy")}
-    small = ["prompts.limit=24", "prompts.test_size=8", "prompts_per_round=16", "rounds=1"]
+    small = ["prompts.limit=24", "prompts.test_size=8", "rounds=1"]
     ended = run(environment, tmp_path, *small, f"annotation.annotators={json.dumps([headless])}")
     assert ended.returncode == 2, ended.stderr
     assert "Traceback" not in ended.stderr

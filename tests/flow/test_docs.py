@@ -43,7 +43,8 @@ def test_every_command_of_a_page_works(
     for command in commands(page, "sh"):
         if command.startswith(("onpolicy schedule", "prefect deployment run")):
             continue  # test_schedule.py
-        extra = small if command.startswith("onpolicy run configs/demo.yaml") else []
+        runs = command.startswith("onpolicy run configs/demo.yaml")
+        extra = [*([] if "name=" in command else ["name=demo"]), *small] if runs else []
         ended = subprocess.run(
             [*arguments(command), *extra],
             cwd=workplace,
@@ -70,7 +71,7 @@ def test_a_schedule_is_a_deployment_that_runs_and_stops(
 ) -> None:
     environment = {**os.environ, **prefect_server, "PYTHONPATH": str(CHECKOUT)}
     serve = arguments('onpolicy schedule configs/demo.yaml --cron "0 2 * * *"')
-    serving = subprocess.Popen([*serve, *small], cwd=workplace, env=environment)
+    serving = subprocess.Popen([*serve, "name=demo", *small], cwd=workplace, env=environment)
     try:
         deadline = time.monotonic() + 60
         start = arguments("prefect deployment run on-policy/demo --watch")

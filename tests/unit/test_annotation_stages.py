@@ -287,4 +287,4 @@ def test_what_a_function_refuses_is_an_error_row_and_another_annotator_goes_on(r
         )
     manifest = score_in(run_folder, LENGTH, function)
     found = manifest.facts["annotators"]
-    assert found["picky"]["errors"] == {"off_topic": 18} and found["length"]["count"] == 18
+    assert found["picky"]["errors"] == {"off_topic": 18} and found["length"]["count"] == 15
