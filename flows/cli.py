@@ -50,13 +50,19 @@ def schedule(
 
 @app.command()
 def inspect(
-    path: Annotated[Path, typer.Argument(help="A table's folder, a part, or a run's folder.")],
+    path: Annotated[Path, typer.Argument(help="A table's folder, a part, a round or a run.")],
     rows: Annotated[int, typer.Option(min=0, help="Sample rows to show.")] = 3,
+    where: Annotated[str | None, typer.Option(help="Filter, e.g. 'margin > 0.2'.")] = None,
+    sort: Annotated[str | None, typer.Option(help="Sort; -margin is widest first.")] = None,
+    prompt: Annotated[
+        str | None, typer.Option(help="All responses to a prompt of a round.")
+    ] = None,
+    sql: Annotated[str | None, typer.Option(help="Any query over the tables below PATH.")] = None,
 ) -> None:
-    """Show rows, schema and a readable sample of any table."""
-    from flows.inspection import show
+    """Show rows, schema and a readable sample of any table, or query a run."""
+    from flows.inspection import View, show
 
-    show(path, rows)
+    show(path, View(rows, where, sort, prompt, sql))
 
 
 @app.command()

@@ -1,6 +1,7 @@
 """`onpolicy inspect`: rows, schema and a readable sample of any table of a run."""
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +14,49 @@ from rich.table import Table
 from contracts.errors import UserError
 from contracts.manifest import read_manifest
 from contracts.parts import part_paths, read_part
+from flows.query import query, select
+from flows.side_by_side import show_prompt
 
 _PIPE_WIDTH = 140
 _LONGEST_TEXT = 600
 _LONGEST_LIST = 12
 
 
-def show(path: Path, rows: int) -> None:
-    """Print what is known of a table, a part or a whole run.
+@dataclass(frozen=True)
+class View:
+    """What of a table is to be seen."""
+
+    rows: int = 3
+    where: str | None = None
+    sort: str | None = None
+    prompt: str | None = None
+    sql: str | None = None
+
+
+def show(path: Path, view: View) -> None:
+    """Print what is known of a table, a part, a round or a whole run.
 
     Raises:
-        UserError: there is nothing to read at `path`.
+        UserError: there is nothing to read at `path`, or an expression is not valid.
     """
     # On a pipe rich assumes 80 columns, and cuts the folders' names.
     width = None if sys.stdout.isatty() else _PIPE_WIDTH
     console = Console(soft_wrap=True, highlight=False, width=width)
-    if path.is_dir() and not _parts(path):
+    if view.sql:
+        _print_table(console, query(path, view.sql))
+    elif view.prompt:
+        show_prompt(console, path, view.prompt)
+    elif path.is_dir() and not _parts(path):
         _show_folders(console, path)
     else:
-        _show_table(console, path, rows)
+        _show_table(console, path, view)
+
+
+def _print_table(console: Console, result: pa.Table) -> None:
+    table = Table(*result.column_names)
+    for row in result.to_pylist():
+        table.add_row(*(escape(_readable(value)) for value in row.values()))
+    console.print(table)
 
 
 def _parts(path: Path) -> list[Path]:
@@ -57,7 +82,7 @@ def _show_folders(console: Console, path: Path) -> None:
     console.print(table)
 
 
-def _show_table(console: Console, path: Path, rows: int) -> None:
+def _show_table(console: Console, path: Path, view: View) -> None:
     parts = _parts(path)
     if not parts:
         raise UserError(f"{path}: no such file or folder")
@@ -72,7 +97,10 @@ def _show_table(console: Console, path: Path, rows: int) -> None:
         kind = f"{field.type}{'?' if field.nullable else ''}"
         columns.add_row(field.name, escape(_short_type(field.type, kind)), escape(doc))
     console.print(columns)
-    for index, row in enumerate(first.slice(0, rows).to_pylist()):
+    shown = first.slice(0, view.rows)
+    if (view.where or view.sort) and path.is_dir():
+        shown = select(path, view.where, view.sort, view.rows)
+    for index, row in enumerate(shown.to_pylist()):
         console.print(f"[bold]row {index}[/]")
         for key, value in row.items():
             console.print(f"  [cyan]{key}[/]: {escape(_readable(value))}")

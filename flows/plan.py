@@ -79,9 +79,7 @@ class _Planner:
     def prepare(self) -> Iterator[PlannedStep]:
         """Load the prompts; answer the held-out ones with the policy that the run starts from."""
         config = self._config.prompts
-        inputs = {"source": config.reference}
-        if config.evaluation_file:
-            inputs["benchmark"] = config.evaluation_file
+        inputs = config.inputs
         settings = _seeded(config, self._config.seed)
         yield self._step("prompts", "load prompts", prompts.STAGE, settings, inputs)
         held_out = SelectConfig(splits=["test", "benchmark"], seed=self._config.seed)
