@@ -44,11 +44,16 @@ def write_part(folder: Path, index: int, table: pa.Table, schema: pa.Schema) -> 
         OnPolicyError: a column is missing, of another type, or null where it may not be.
     """
     path = part_path(folder, index)
+    write_table(path, table, schema)
+    return path
+
+
+def write_table(path: Path, table: pa.Table, schema: pa.Schema) -> None:
+    """Write a table that is one file, as `write_part` does."""
     table = conform(table, schema, str(path))
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
     write_atomic(path, sink.getvalue())
-    return path
 
 
 def conform(table: pa.Table, schema: pa.Schema, origin: str) -> pa.Table:
