@@ -8,8 +8,8 @@ from contracts.chat import ChatFormat
 from contracts.manifest import read_manifest
 from contracts.model import load_tokenizer
 from generation.config import SampleConfig
+from generation.conversation import prompt_id, to_messages
 from generation.engines import Job
-from generation.prompts import prompt_id, to_messages
 from generation.requests import Request, plan
 
 FOLDER = Path(".cache/demo")

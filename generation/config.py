@@ -10,8 +10,8 @@ from contracts.config import Config, Resources
 Split = Literal["train", "test", "benchmark"]
 
 
-class PromptsConfig(Config):
-    """Where the prompts come from, and which are held out."""
+class PromptSource(Config):
+    """One source of a mixture of prompts."""
 
     path: str
     """Hub id (owner/name), or a .jsonl, .json (a list of records) or .parquet file."""
@@ -21,8 +21,37 @@ class PromptsConfig(Config):
     """Revision of a hub dataset; pin a commit for runs that must be repeatable."""
     column: str = "prompt"
     """Column of the prompts: text, or a message list whose closing answers are cut off."""
+    system: str | None = Field(None, min_length=1)
+    """System message put before every prompt that has none."""
+    weight: float | None = Field(None, gt=0)
+    """Share of the mixture, beside the other weights; without weights all is taken."""
     limit: int | None = Field(None, ge=1)
-    """Take the first so many different prompts."""
+    """Take at most the first so many different prompts of this source."""
+
+    @property
+    def reference(self) -> str:
+        """The prompts as a stage's input: a path, or owner/name@revision."""
+        is_hub = self.revision and not Path(self.path).exists()
+        return f"{self.path}@{self.revision}" if is_hub else self.path
+
+
+class PromptsConfig(Config):
+    """Where the prompts come from, and which are held out."""
+
+    path: str | None = None
+    """The one source: a hub id (owner/name), or a .jsonl, .json or .parquet file."""
+    hub_split: str = "train"
+    """Split of a hub dataset, e.g. train_prefs."""
+    revision: str | None = None
+    """Revision of a hub dataset; pin a commit for runs that must be repeatable."""
+    column: str = "prompt"
+    """Column of the prompts: text, or a message list whose closing answers are cut off."""
+    system: str | None = Field(None, min_length=1)
+    """System message put before every prompt that has none."""
+    sources: list[PromptSource] = Field([])
+    """Several sources instead of `path`, each with its own keys, weight and limit."""
+    limit: int | None = Field(None, ge=1)
+    """Take the first so many different prompts; of a mixture, so many in all."""
     test_size: int = Field(0, ge=0)
     """Prompts held out: those with the lowest hash of seed and prompt id. Adding prompts
     changes the choice only where a new prompt's hash is among the lowest."""
@@ -30,12 +59,50 @@ class PromptsConfig(Config):
     """Seed of the held-out choice."""
     evaluation_file: str | None = None
     """File of benchmark prompts (column instruction, prompt or turns), e.g. AlpacaEval's."""
+    near_duplicates: float | None = Field(None, gt=0, le=1)
+    """Take out prompts at least so like an earlier one (Jaccard index of their three-word
+    runs, e.g. 0.8); null takes out exact duplicates only."""
+    decontaminate: list[str] = Field([])
+    """Files of benchmark questions that no prompt may hold: AlpacaEval, Arena-Hard, MT-Bench."""
+    decontaminate_ngram: int = Field(8, ge=2)
+    """Words in a run that counts as shared with a question (Tulu 3: 8; GPT-3: 13)."""
+    decontaminate_overlap: float = Field(0.5, ge=0, le=1)
+    """Take a prompt out if it holds this share of a question's runs; 0: a single one is enough."""
 
     @property
-    def reference(self) -> str:
-        """The prompts as a stage's input: a path, or owner/name@revision."""
-        is_hub = self.revision and not Path(self.path).exists()
-        return f"{self.path}@{self.revision}" if is_hub else self.path
+    def mixture(self) -> list[PromptSource]:
+        """The sources, however they are given."""
+        if self.path is None:
+            return self.sources
+        keys = ("path", "hub_split", "revision", "column", "system")
+        return [PromptSource(**{key: getattr(self, key) for key in keys})]
+
+    @property
+    def source_keys(self) -> list[str]:
+        """The inputs that hold the sources, in the mixture's order."""
+        return [f"source:{n}" for n in range(len(self.sources))] or ["source"]
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """The stage's inputs: `source` or `source:N`, `benchmark`, `decontaminate:N`."""
+        references = [source.reference for source in self.mixture]
+        inputs = dict(zip(self.source_keys, references, strict=True))
+        if self.evaluation_file:
+            inputs["benchmark"] = self.evaluation_file
+        return inputs | {f"decontaminate:{n}": path for n, path in enumerate(self.decontaminate)}
+
+    @model_validator(mode="after")
+    def _sources_are_clear(self) -> "PromptsConfig":
+        if (self.path is None) == (not self.sources):
+            raise ValueError("give the prompts as `path`, or as a list of `sources`")
+        weights = [source.weight for source in self.sources]
+        if None in weights and any(weights):
+            raise ValueError("give every source a weight, or none of them")
+        fields = type(self).model_fields
+        for key in ("hub_split", "revision", "column", "system"):
+            if self.sources and getattr(self, key) != fields[key].default:
+                raise ValueError(f"{key}: belongs under each of the sources")
+        return self
 
 
 class SelectConfig(Config):

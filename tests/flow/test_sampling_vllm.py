@@ -17,7 +17,7 @@ from contracts.parts import part_paths, read_table, write_part
 from contracts.step import claim, run_once
 from contracts.tables import PROMPTS
 from generation.config import SampleConfig
-from generation.prompts import prompt_id
+from generation.conversation import prompt_id
 from generation.sample import STAGE
 
 pytestmark = pytest.mark.engine

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from contracts.errors import UserError
 from contracts.manifest import Result
 from contracts.parts import read_table
-from generation.config import PromptsConfig
-from generation.prompts import prompt_id, run, to_messages
+from generation.config import PromptsConfig, PromptSource
+from generation.conversation import prompt_id, to_messages
+from generation.prompts import run
 from generation.records import read_column
 
 Make = Callable[..., tuple[Result, list[dict[str, Any]]]]
@@ -180,9 +181,9 @@ def test_parquet_that_is_none_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_revision_belongs_to_hub_datasets_alone(tmp_path: Path) -> None:
-    assert PromptsConfig(path="owner/name", revision="main").reference == "owner/name@main"
+    assert PromptSource(path="owner/name", revision="main").reference == "owner/name@main"
     file = write_jsonl(tmp_path / "p.jsonl", [])
-    assert PromptsConfig(path=str(file), revision="main").reference == str(file)
+    assert PromptSource(path=str(file), revision="main").reference == str(file)
 
 
 def test_real_ultrafeedback_rows_are_read(shared_data: Path, tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ from contracts.parts import part_path, part_paths, read_table, write_part
 from contracts.step import run_once
 from contracts.tables import PROMPTS
 from generation.config import SampleConfig
+from generation.conversation import prompt_id
 from generation.engines.transformers import Choose
-from generation.prompts import prompt_id
 from generation.sample import STAGE
 
 ENGINE = {"kind": "transformers", "batch_size": 4}
