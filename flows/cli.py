@@ -74,6 +74,18 @@ def report(run_folder: Annotated[Path, typer.Argument(help="A run's folder.")]) 
 
 
 @app.command()
+def export(
+    round_folder: Annotated[Path, typer.Argument(help="A round, e.g. runs/demo/round-1.")],
+    target: Annotated[Path, typer.Argument(help="A new folder for the dataset.")],
+    push: Annotated[str | None, typer.Option(help="Also upload to this hub dataset.")] = None,
+) -> None:
+    """Write a round's pairs as a dataset in the published layout, with its card."""
+    from flows.export import export as write
+
+    typer.echo(f"{write(round_folder, target, push):,} pairs in {target}")
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON Schema of a run's config, for editors."""
     import json
