@@ -19,3 +19,9 @@ class ConfigDrift(UserError):
 
 class FolderBusy(UserError):
     """Another process is writing to the folder."""
+
+
+class Interrupted(OnPolicyError):
+    """Ctrl-C."""
+
+    exit_code = 130

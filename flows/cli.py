@@ -99,8 +99,6 @@ def main() -> None:
     """Entry point: exit code 0 done, 2 the user's mistake, 1 a failure."""
     try:
         app()
-    except KeyboardInterrupt:
-        _fail("interrupted; run the same command again to go on", 130)
     except Exception as error:
         if os.environ.get("ONPOLICY_DEBUG") == "1":
             raise

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from contracts.config import load_config
-from contracts.errors import UserError
+from contracts.errors import Interrupted, UserError
 from contracts.fingerprint import of_json
 from flows import prefect_settings
 from flows.config import RunConfig
@@ -39,7 +39,10 @@ def run_config(path: Path, overrides: Sequence[str]) -> None:
     from flows.on_policy import on_policy
 
     console.print(f"{config.name}: {config.rounds} round(s) from {config.policy.path}")
-    on_policy(config.model_dump(mode="json"))
+    try:
+        on_policy(config.model_dump(mode="json"))
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted; run the same command again to go on") from None
     console.print(f"Report: {report}")
 
 
