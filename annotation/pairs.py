@@ -1,11 +1,13 @@
 """Stage: one preference pair a prompt, from its responses' scores.
 
-Reads responses and scores part by part and writes a part of pairs for each. What is cheap is
-made anew after a crash: the same bytes come out.
+Reads responses and scores part by part and writes a part of pairs for each; the next parts
+are read and the last ones written while one is paired. What is cheap is made anew after a
+crash: the same bytes come out.
 """
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ from contracts.tables import MESSAGES, PAIRS
 
 _RESPONSES = ["prompt_id", "response_id", "text", "n_tokens", "finish_reason"]
 _SCORES = ["response_id", "annotator", "score"]
+_PARTS_AHEAD = 2
 
 
 def run(config: PairsConfig, inputs: Inputs, out: Path) -> Result:
@@ -43,13 +46,17 @@ def run(config: PairsConfig, inputs: Inputs, out: Path) -> Result:
     progress = Progress(sum(pq.read_metadata(path).num_rows for path, _ in sources), "responses")
     annotator = config.annotator or _only_annotator(sources)
     tally = Tally()
-    for index, (path, score_path) in enumerate(sources):
-        table = read_part(path, _RESPONSES)
-        scored = scores_of(read_part(score_path, _SCORES), annotator, table["response_id"])
-        pairs, selection, tokens = pair_part(config, table, scored, prompts)
-        write_part(out, index, pairs, PAIRS)
-        tally.add(pairs, selection, tokens)
-        progress.advance(table.num_rows)
+    with ThreadPoolExecutor(1) as writer:
+        written: Future[Path] | None = None
+        for index, (table, scored) in enumerate(_read_ahead(sources, annotator)):
+            pairs, selection, tokens = pair_part(config, table, scored, prompts)
+            if written:
+                written.result()
+            written = writer.submit(write_part, out, index, pairs, PAIRS)
+            tally.add(pairs, selection, tokens)
+            progress.advance(table.num_rows)
+        if written:
+            written.result()
     if not tally.rows:
         raise OnPolicyError(
             f"no pair came out of {sum(tally.dropped.values())} prompts: {dict(tally.dropped)}; "
@@ -59,6 +66,26 @@ def run(config: PairsConfig, inputs: Inputs, out: Path) -> Result:
     policy = (manifest.facts if manifest else {}).get("policy")
     facts = {"policy": policy, "annotator": annotator, **tally.facts()}
     return Result(rows=tally.rows, dropped=dict(tally.dropped), facts=facts)
+
+
+def _read_ahead(
+    sources: list[tuple[Path, Path]], annotator: str
+) -> Iterator[tuple[pa.Table, np.ndarray]]:
+    """Each part of responses and its scores, the next one read meanwhile."""
+
+    def read(source: tuple[Path, Path]) -> tuple[pa.Table, np.ndarray]:
+        responses = read_part(source[0], _RESPONSES)
+        scores = read_part(source[1], _SCORES)
+        return responses, scores_of(scores, annotator, responses["response_id"])
+
+    with ThreadPoolExecutor(1) as reader:
+        waiting: deque[Future[tuple[pa.Table, np.ndarray]]] = deque()
+        for source in sources:
+            waiting.append(reader.submit(read, source))
+            if len(waiting) > _PARTS_AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def pair_part(
