@@ -40,7 +40,8 @@ class _SegmentAttention(torch.autograd.Function):
         segments: tuple[Segment, ...],
         shape: Shape,
     ) -> torch.Tensor:
-        out = torch.empty_like(query)
+        # Padding belongs to no branch: it gets zeros, as everywhere that nobody is attended to.
+        out = torch.zeros_like(query)
         for branch in _branches(segments):
             keys, values = branch.of(key), branch.of(value)
             for chunk in branch.chunks(shape.window):

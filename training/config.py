@@ -52,10 +52,11 @@ class TrainResources(Resources):
     layout: Literal["packed", "shared", "separate"] = "packed"
     """All pairs of a pass in one row without padding, each pair as a padded row that holds its
     prompt once, or each response as a padded row."""
-    attention: Literal["auto", "segments", "eager", "sdpa"] = "auto"
-    """`segments` attends pair by pair in a packed row, soft-cap included. `auto`: `segments`
-    where packed; else `eager` for models that soft-cap their scores (Gemma-2), `sdpa` for
-    others."""
+    attention: Literal["auto", "flex", "segments", "eager", "sdpa"] = "auto"
+    """`flex` (FlexAttention) and `segments` (pair by pair, in a packed row) skip what a mask
+    would hide, and soft-cap scores where the model does. `auto`: where packed, `flex` on a GPU
+    and `segments` on the CPU; else `eager` for models that soft-cap (Gemma-2), `sdpa` for
+    others. The log says which."""
     logits_mib: Annotated[int, Field(ge=1)] = 256
     """Mebibytes of float32 logits that exist at once; those that fit are not made again in the
     backward pass."""

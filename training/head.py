@@ -14,6 +14,8 @@ from torch.nn import functional
 # Blocks of float32 logits that stay in a processor's cache, and that fill a GPU.
 _CPU_BLOCK_BYTES = 8 << 20
 _GPU_BLOCK_BYTES = 256 << 20
+# e ** 75 times a vocabulary of 256,000 is still a float32.
+_SAFE_EXPONENT = 75.0
 
 
 @dataclass(frozen=True)
@@ -61,15 +63,15 @@ class _TargetLogprobs(torch.autograd.Function):
         chosen = torch.zeros_like(normalizer)
         for number, part in plan.blocks():
             raw = _raw(hidden, weight[part], softcap)
-            logits = raw if softcap is None else raw * softcap
             inside, column = _columns(targets, part)
-            chosen = torch.where(inside, logits.gather(1, column).squeeze(1), chosen)
-            normalizer = torch.logaddexp(normalizer, logits.logsumexp(dim=-1))
+            value = raw.gather(1, column).squeeze(1)
+            chosen = torch.where(inside, value, chosen)
+            normalizer = torch.logaddexp(normalizer, _log_sum(raw, softcap))
             if backward and number < plan.kept:
                 kept.append(raw)
         ctx.save_for_backward(hidden, weight, targets, normalizer, *kept)
         ctx.softcap, ctx.plan = softcap, plan
-        return chosen - normalizer
+        return (chosen if softcap is None else chosen * softcap) - normalizer
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
@@ -125,6 +127,16 @@ def _raw(hidden: torch.Tensor, block: torch.Tensor, softcap: float | None) -> to
     off by 0.01 nats a token."""
     logits = functional.linear(hidden, block).to(_wide(hidden.dtype))
     return logits if softcap is None else logits.div_(softcap).tanh_()
+
+
+def _log_sum(raw: torch.Tensor, softcap: float | None) -> torch.Tensor:
+    """[T] log of the summed exponentials of a block's logits."""
+    if softcap is None:
+        return raw.logsumexp(dim=-1)
+    if softcap > _SAFE_EXPONENT:
+        return (raw * softcap).logsumexp(dim=-1)
+    # Capped logits cannot overflow: no pass for their largest.
+    return (raw * softcap).exp_().sum(dim=-1).log_()
 
 
 def _columns(targets: torch.Tensor, part: slice) -> tuple[torch.Tensor, torch.Tensor]:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from training import attention
+from training import attention, flex
 from training.head import ResponseHead
 from training.losses import PairLogprobs, ResponseLogprobs
 from training.packing import Batch, additive, attention_allowed
@@ -44,19 +44,24 @@ class PairScorer(nn.Module):
         """What tells the attention layers who attends to whom."""
         if self.config._attn_implementation == attention.NAME:
             return {"attention_mask": None, "segments": batch.segments}
-        return {"attention_mask": self._mask(batch)}
+        return {"attention_mask": self._masks(batch)}
 
-    def _mask(self, batch: Batch) -> torch.Tensor | dict[str, torch.Tensor]:
-        """Additive masks; one a kind of layer where the sliding window matters at all."""
-        dtype = self.policy.get_input_embeddings().weight.dtype
-        full = additive(attention_allowed(batch), dtype)
+    def _masks(self, batch: Batch) -> Any:
+        """One mask, or one a kind of layer where the sliding window matters."""
+        make = flex.block_mask if self.config._attn_implementation == flex.NAME else self._dense
+        full = make(batch, None)
         window = sliding_window(self.config)
         if window is None or batch.positions <= window:
             return full
-        sliding = additive(attention_allowed(batch, window), dtype)
+        sliding = make(batch, window)
         if "full_attention" in (getattr(self.config, "layer_types", None) or ()):
             return {"full_attention": full, "sliding_attention": sliding}
         return sliding
+
+    def _dense(self, batch: Batch, window: int | None) -> torch.Tensor:
+        """[R, 1, L, L] additive."""
+        dtype = self.policy.get_input_embeddings().weight.dtype
+        return additive(attention_allowed(batch, window), dtype)
 
 
 def as_pairs(total: torch.Tensor, tokens: torch.Tensor) -> PairLogprobs:

@@ -91,21 +91,23 @@ Layout = Literal["packed", "shared", "separate"]
 _Group = tuple[int, tuple[int, ...]]
 
 
-def make_batch(pairs: Sequence[Pair], layout: Layout) -> Batch:
+def make_batch(pairs: Sequence[Pair], layout: Layout, multiple: int = 1) -> Batch:
     """Lay pairs out: `packed` in one row for them all, `shared` one row each, `separate` two.
 
     A pair's group is prompt + chosen + rejected. The rejected response is blind to the chosen
     one and its positions restart at the prompt's end, so both get the log-probs that they have
-    in rows of their own, and the prompt is computed once. A packed row has no padding.
+    in rows of their own, and the prompt is computed once. A packed row has no padding, but for
+    the rows' length being a multiple of `multiple`.
     """
     rows = _rows(len(pairs), layout)
     width = max(sum(_group_length(pairs, group) for group in row) for row in rows)
+    width = -(-width // multiple) * multiple
     filled = [_fill_row(pairs, row, number * width) for number, row in enumerate(rows)]
     return Batch(
-        input_ids=_padded([row.ids for row in filled], 0),
-        position_ids=_padded([row.positions for row in filled], 0),
-        branch=_padded([row.branch for row in filled], _PAD),
-        group=_padded([row.group for row in filled], _PAD),
+        input_ids=_padded([row.ids for row in filled], 0, width),
+        position_ids=_padded([row.positions for row in filled], 0, width),
+        branch=_padded([row.branch for row in filled], _PAD, width),
+        group=_padded([row.group for row in filled], _PAD, width),
         predictors=_joined([row.predictors for row in filled]),
         targets=_joined([row.targets for row in filled]),
         responses=_joined([row.responses for row in filled]),
@@ -213,8 +215,7 @@ def _plain(ids: Sequence[int]) -> list[int]:
     return [int(value) for value in ids]
 
 
-def _padded(rows: Sequence[Sequence[int]], value: int) -> torch.Tensor:
-    width = max(map(len, rows))
+def _padded(rows: Sequence[Sequence[int]], value: int, width: int) -> torch.Tensor:
     return torch.tensor([[*row, *[value] * (width - len(row))] for row in rows])
 
 

@@ -9,7 +9,7 @@ import torch
 
 from contracts.errors import OnPolicyError, UserError
 from contracts.model import load_tokenizer, split_reference
-from training import attention
+from training import attention, flex
 from training.config import TrainResources
 from training.packing import Pair
 
@@ -57,12 +57,19 @@ def attention_of(resources: TrainResources, config: Any) -> str:
     if asked == "sdpa" and _caps_attention(config):
         raise UserError("resources.attention: this model soft-caps its attention scores, "
                         "which sdpa cannot; use segments or eager")  # fmt: skip
-    if asked == "segments" or (asked == "auto" and resources.layout == "packed"):
+    if asked == "auto" and resources.layout == "packed":
+        asked = "flex" if torch.cuda.is_available() else "segments"
+    elif asked == "auto":
+        asked = "eager" if _caps_attention(config) else "sdpa"
+    if asked == "segments":
         attention.register()
-        return attention.NAME
-    if asked == "auto":
-        return "eager" if _caps_attention(config) else "sdpa"
-    return asked
+    log.info("attention: %s%s", asked, ", scores soft-capped" if _caps_attention(config) else "")
+    return {"segments": attention.NAME, "flex": flex.NAME}.get(asked, asked)
+
+
+def row_multiple(device: torch.device) -> int:
+    """What the length of a batch's rows is a multiple of."""
+    return flex.BLOCK if device.type == "cuda" else 1
 
 
 def refuse_too_long(pairs: Sequence[Pair], config: Any) -> None:

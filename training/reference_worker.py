@@ -20,7 +20,7 @@ from training.config import ReferenceConfig, threads
 from training.data import pairs_of
 from training.logprobs import PairScorer, as_pairs
 from training.packing import Pair, make_batch
-from training.policy import load_policy, refuse_too_long
+from training.policy import load_policy, refuse_too_long, row_multiple
 from training.process import run_worker
 from training.schedule import micro_batches
 
@@ -59,7 +59,8 @@ def _rows(
     lengths, padded = [pair.length for pair in pairs], resources.layout != "packed"
     (passes,) = micro_batches(lengths, 1, resources.micro_batch_tokens, padded)
     for places in passes:
-        batch = make_batch([pairs[place] for place in places], resources.layout).to(device)
+        members = [pairs[place] for place in places]
+        batch = make_batch(members, resources.layout, row_multiple(device)).to(device)
         logprobs = as_pairs(*scorer(batch))
         sides = zip(logprobs.chosen.total.tolist(), logprobs.rejected.total.tolist(), strict=True)
         for place, (chosen, rejected) in zip(places, sides, strict=True):

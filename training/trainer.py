@@ -18,6 +18,7 @@ from training.losses import (
     pair_losses,
 )
 from training.packing import Pair, make_batch
+from training.policy import row_multiple
 from training.schedule import Schedule, micro_batches
 
 # Named as TRL and the SimPO trainer name them; each is a mean over the step's pairs.
@@ -99,7 +100,8 @@ class Trainer:
         return _metric_sums(losses, policy) * bool(share.members)
 
     def _score(self, indices: Sequence[int]) -> PairLogprobs:
-        laid_out = make_batch([self.pairs[i] for i in indices], self.config.resources.layout)
+        pairs, layout = [self.pairs[index] for index in indices], self.config.resources.layout
+        laid_out = make_batch(pairs, layout, row_multiple(self.engine.device))
         return as_pairs(*self.engine.forward(laid_out.to(self.engine.device)))
 
     def _reference_of(self, indices: Sequence[int], policy: PairLogprobs) -> PairLogprobs | None:

@@ -1,6 +1,7 @@
 """Shared prompts and chunked heads give what the plain, padded, full-logits way gives."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from transformers import (
 )
 
 from training import attention
+from training.flex import block_mask
 from training.head import target_logprobs
 from training.logprobs import PairScorer, as_pairs
 from training.loss_config import SimPOConfig
@@ -179,3 +181,41 @@ def test_a_window_counts_positions_not_places_in_the_row() -> None:
                                                                   True, False]  # fmt: skip
     assert attention_allowed(batch, window=2)[0, 0, 4].tolist() == [False, True, False, False,
                                                                   True, False]  # fmt: skip
+
+
+@pytest.mark.parametrize("window", [None, 6])
+@pytest.mark.parametrize("layout", ["packed", "shared", "separate"])
+def test_the_block_mask_allows_what_the_dense_mask_allows(layout: Any, window: int | None) -> None:
+    from torch.nn.attention.flex_attention import create_mask
+
+    batch = make_batch(PAIRS, layout, multiple=32)
+    rows, length = batch.branch.shape
+    mask = block_mask(batch, window)
+    laid_out = create_mask(mask.mask_mod, rows, 1, length, length, device="cpu")
+    assert length % 32 == 0
+    assert torch.equal(laid_out, attention_allowed(batch, window))
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without")
+def test_flex_attention_gives_what_attention_pair_by_pair_gives() -> None:
+    from torch.nn.attention.flex_attention import flex_attention
+
+    torch.manual_seed(0)
+    batch = make_batch(PAIRS, "packed", multiple=32)
+    length = batch.branch.shape[1]
+    query, key, value = (torch.randn(1, heads, length, 8) for heads in (4, 2, 2))
+
+    def capped(score: torch.Tensor, *_: Any) -> torch.Tensor:
+        return 3.0 * torch.tanh(score / 3.0)
+
+    with torch.no_grad():
+        expected = flex_attention(
+            query, key, value, score_mod=capped, block_mask=block_mask(batch, 6),
+            scale=0.3, enable_gqa=True,
+        )  # fmt: skip
+    found, _ = attention.segments_attention(
+        torch.nn.Module(), query, key, value, None, scaling=0.3, softcap=3.0, sliding_window=6,
+        segments=batch.segments,
+    )  # fmt: skip
+    real = batch.branch[0] >= 0
+    torch.testing.assert_close(found[:, real], expected.transpose(1, 2)[:, real])
