@@ -1,9 +1,13 @@
 """What many tests share: tiny real models with the real chat templates, made here in seconds."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+# Tiny models gain nothing from threads, and lose much to each other's on shared cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

@@ -1,4 +1,4 @@
-"""Ctrl-C: one line, every process gone, and the same command goes on."""
+"""Ctrl-C and a stage that dies: one line, no process left, and the run goes on."""
 
 import os
 import signal
@@ -14,22 +14,31 @@ pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
 CHECKOUT = Path(__file__).parents[2]
 
 
-def test_an_interrupted_run_ends_cleanly_with_all_its_processes(
-    tmp_path: Path, prefect_server: dict[str, str], demo_models: Path, small: list[str]
-) -> None:
+def start(
+    runs: Path, environment: dict[str, str], overrides: list[str]
+) -> tuple[subprocess.Popen, int]:
+    """A run, and the process of its first sampling stage."""
     command = [sys.executable, "-m", "flows.cli", "run", "configs/demo.yaml", "name=stopped"]
     run = subprocess.Popen(
-        [*command, f"runs_dir={tmp_path}", *small],
+        [*command, f"runs_dir={runs}", *overrides],
         cwd=CHECKOUT,
-        env={**os.environ, **prefect_server},
+        env={**os.environ, **environment},
         stderr=subprocess.PIPE,
         text=True,
     )
-    holder = tmp_path / "stopped" / "round-0" / "evaluation" / "responses" / ".lock-holder"
+    holder = runs / "stopped" / "round-0" / "evaluation" / "responses" / ".lock-holder"
     deadline = time.monotonic() + 120
-    while not holder.exists() and time.monotonic() < deadline:
+    while time.monotonic() < deadline:
+        if holder.exists() and (text := holder.read_text()):
+            return run, int(text.split()[1])
         time.sleep(0.05)
-    stage = int(holder.read_text().split()[1])
+    pytest.fail("the sampling stage did not start")
+
+
+def test_an_interrupted_run_ends_cleanly_with_all_its_processes(
+    tmp_path: Path, prefect_server: dict[str, str], demo_models: Path, small: list[str]
+) -> None:
+    run, stage = start(tmp_path, prefect_server, small)
     run.send_signal(signal.SIGINT)
     _, stderr = run.communicate(timeout=60)
     assert run.returncode == 130, stderr
@@ -37,3 +46,24 @@ def test_an_interrupted_run_ends_cleanly_with_all_its_processes(
     assert "Traceback" not in stderr
     assert not Path(f"/proc/{stage}").exists()
     assert (tmp_path / "stopped" / "prompts" / "_manifest.json").exists()
+
+
+def test_a_stage_that_is_killed_is_named_and_the_run_fails_with_one(
+    tmp_path: Path, prefect_server: dict[str, str], demo_models: Path, small: list[str]
+) -> None:
+    run, stage = start(tmp_path, prefect_server, small)
+    os.kill(stage, signal.SIGKILL)
+    _, stderr = run.communicate(timeout=60)
+    assert run.returncode == 1, stderr
+    assert "answer held-out prompts failed: was killed by SIGKILL" in stderr
+    assert "run the same command again" in stderr and "Traceback" not in stderr
+
+
+def test_a_stage_that_is_killed_is_started_again_where_retries_are_asked_for(
+    tmp_path: Path, prefect_server: dict[str, str], demo_models: Path, small: list[str]
+) -> None:
+    retries = ["resources.retries=1", "resources.retry_delay=0"]
+    run, stage = start(tmp_path, prefect_server, [*small, *retries])
+    os.kill(stage, signal.SIGKILL)
+    _, stderr = run.communicate(timeout=240)
+    assert run.returncode == 0, stderr
