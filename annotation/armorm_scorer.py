@@ -67,7 +67,8 @@ class ArmoRMScorer(ModelScorer):
         scores = rewards.scores
         if self.weights is not None:
             scores = rewards.objectives @ self.weights
-        return list(map(checked, scores.tolist(), rewards.objectives.tolist()))
+        columns = (scores, rewards.objectives, rewards.gates)
+        return list(map(checked, *(column.tolist() for column in columns)))
 
     def _own_weights(self) -> Tensor | None:
         """[K], or None where the gate weighs."""

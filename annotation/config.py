@@ -89,20 +89,37 @@ class ScoreConfig(Config):
         return self
 
 
-class PairsConfig(Config):
-    """Which two responses of a prompt become the chosen and the rejected one."""
+class CandidatesConfig(Config):
+    """Whose scores decide, and which responses take part."""
 
     annotator: str | None = None
     """Whose scores decide; the only annotator where none is named."""
-    strategy: Literal["max_min", "max_random", "max_second"] = "max_min"
-    """The best response against the worst (the recipe), a random lower one, or the next lower."""
-    min_margin: Annotated[float, Field(ge=0)] = 0.0
-    """Pairs with a smaller difference of scores are dropped; ties always are."""
     truncated: Literal["keep", "drop", "never_chosen"] = "never_chosen"
     """What becomes of responses that were cut at the token limit; the recipe keeps them."""
-    max_length_ratio: Annotated[float, Field(ge=1)] | None = None
-    """Largest ratio of the longer response's tokens to the shorter one's."""
     length_penalty: float = 0.0
     """Taken off a score for each token of the response, before anything is compared."""
+
+
+class PairsConfig(CandidatesConfig):
+    """Which two responses of a prompt become the chosen and the rejected one."""
+
+    strategy: Literal["max_min", "max_random", "max_second", "all_above_margin"] = "max_min"
+    """The best response against the worst (the recipe), a random lower one, or the next lower;
+    or every response against every lower one, several pairs a prompt."""
+    min_margin: Annotated[float, Field(ge=0)] = 0.0
+    """Pairs with a smaller difference of scores are dropped; ties always are."""
+    min_deviation: Annotated[float, Field(ge=0)] = 0.0
+    """Prompts whose scores have a smaller standard deviation are dropped."""
+    max_length_ratio: Annotated[float, Field(ge=1)] | None = None
+    """Largest ratio of the longer response's tokens to the shorter one's."""
+    max_similarity: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """Largest share of three-word runs that chosen and rejected may have in common, e.g. 0.9."""
     seed: int = 0
     """Seed of `max_random`; what is drawn for a prompt depends on nothing but it and the prompt."""
+
+
+class BestConfig(CandidatesConfig):
+    """Which response of a prompt becomes its demonstration (best of n, for SFT)."""
+
+    min_score: float | None = None
+    """Prompts whose best response scores lower are dropped."""

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from annotation.pairs import scores_of, sources_of
+from annotation.scored import conversations, scores_of, sources_of
 from contracts.errors import UserError
 from contracts.manifest import read_manifest
 from contracts.parts import part_path, read_part
@@ -39,11 +39,13 @@ def published(pairs: pa.Table, responses: pa.Table, score: np.ndarray) -> pa.Tab
         responses: the rows (prompt_id, text) of at least these pairs' prompts.
         score: one float64 a response, NaN where there is none (null in the result).
     """
-    of_pair = pc.index_in(responses["prompt_id"], pairs["prompt_id"].combine_chunks())
-    at = pc.fill_null(of_pair, pairs.num_rows).to_numpy()
+    ids = pairs["prompt_id"].combine_chunks().dictionary_encode()
+    count = len(ids.dictionary)
+    of_prompt = pc.index_in(responses["prompt_id"], ids.dictionary)
+    at = pc.fill_null(of_prompt, count).to_numpy()
     order = np.argsort(at, kind="stable")
-    order = order[: np.searchsorted(at[order], pairs.num_rows)]
-    bounds = pa.array(np.searchsorted(at[order], np.arange(pairs.num_rows + 1)), pa.int32())
+    order = order[: np.searchsorted(at[order], count)]
+    bounds = pa.array(np.searchsorted(at[order], np.arange(count + 1)), pa.int32())
     texts = responses["text"].combine_chunks().take(pa.array(order))
     scores = pa.array(score[order], from_pandas=True)
     prompts = pairs["prompt"].combine_chunks()
@@ -52,10 +54,10 @@ def published(pairs: pa.Table, responses: pa.Table, score: np.ndarray) -> pa.Tab
     columns = [
         pairs["prompt_id"],
         contents.take(pa.array(last)),
-        pa.ListArray.from_arrays(bounds, texts),
-        pa.ListArray.from_arrays(bounds, scores),
-        _conversations(prompts, pairs["chosen"].combine_chunks()),
-        _conversations(prompts, pairs["rejected"].combine_chunks()),
+        pa.ListArray.from_arrays(bounds, texts).take(ids.indices),
+        pa.ListArray.from_arrays(bounds, scores).take(ids.indices),
+        conversations(prompts, pairs["chosen"].combine_chunks()),
+        conversations(prompts, pairs["rejected"].combine_chunks()),
     ]
     return pa.table(columns, schema=PUBLISHED)
 
@@ -91,9 +93,3 @@ def _write(table: pa.Table, target: Path) -> int:
             for row in table.to_pylist():
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
     return table.num_rows
-
-
-def _conversations(prompts: pa.ListArray, answers: pa.ListArray) -> pa.Array:
-    """Each prompt's messages, then the answer's."""
-    rows = zip(prompts.to_pylist(), answers.to_pylist(), strict=True)
-    return pa.array([[*prompt, *answer] for prompt, answer in rows], MESSAGES)

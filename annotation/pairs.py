@@ -1,12 +1,11 @@
-"""Stage: one preference pair a prompt, from its responses' scores.
+"""Stage: preference pairs from the scores of a prompt's responses.
 
 Reads responses and scores part by part and writes a part of pairs for each; the next parts
 are read and the last ones written while one is paired. What is cheap is made anew after a
 crash: the same bytes come out.
 """
 
-from collections import Counter, deque
-from collections.abc import Iterator
+from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,23 +13,19 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from annotation.config import PairsConfig
-from annotation.pairing import Candidates, Selection, select
+from annotation.pairing import Selection, select
 from annotation.prompts import Prompts
-from contracts.errors import OnPolicyError, UserError
-from contracts.manifest import Result, read_manifest
-from contracts.parts import part_paths, read_part, write_part
+from annotation.scored import candidates_of, only_annotator, policy_of, read_ahead, sources_of
+from contracts.errors import OnPolicyError
+from contracts.manifest import Result
+from contracts.parts import write_part
 from contracts.process import main
 from contracts.progress import Progress
 from contracts.step import Inputs, Stage
 from contracts.tables import MESSAGES, PAIRS
-
-_RESPONSES = ["prompt_id", "response_id", "text", "n_tokens", "finish_reason"]
-_SCORES = ["response_id", "annotator", "score"]
-_PARTS_AHEAD = 2
 
 
 def run(config: PairsConfig, inputs: Inputs, out: Path) -> Result:
@@ -44,11 +39,11 @@ def run(config: PairsConfig, inputs: Inputs, out: Path) -> Result:
     prompts = Prompts(Path(inputs["prompts"]), ("messages", "split"))
     sources = sources_of(responses, scores)
     progress = Progress(sum(pq.read_metadata(path).num_rows for path, _ in sources), "responses")
-    annotator = config.annotator or _only_annotator(sources)
+    annotator = config.annotator or only_annotator(sources)
     tally = Tally()
     with ThreadPoolExecutor(1) as writer:
         written: Future[Path] | None = None
-        for index, (table, scored) in enumerate(_read_ahead(sources, annotator)):
+        for index, (table, scored) in enumerate(read_ahead(sources, annotator)):
             pairs, selection, tokens = pair_part(config, table, scored, prompts)
             if written:
                 written.result()
@@ -62,30 +57,8 @@ def run(config: PairsConfig, inputs: Inputs, out: Path) -> Result:
             f"no pair came out of {sum(tally.dropped.values())} prompts: {dict(tally.dropped)}; "
             "sample more or more varied responses, or relax the filters under `pairs`"
         )
-    manifest = read_manifest(responses)
-    policy = (manifest.facts if manifest else {}).get("policy")
-    facts = {"policy": policy, "annotator": annotator, **tally.facts()}
+    facts = {"policy": policy_of(responses), "annotator": annotator, **tally.facts()}
     return Result(rows=tally.rows, dropped=dict(tally.dropped), facts=facts)
-
-
-def _read_ahead(
-    sources: list[tuple[Path, Path]], annotator: str
-) -> Iterator[tuple[pa.Table, np.ndarray]]:
-    """Each part of responses and its scores, the next one read meanwhile."""
-
-    def read(source: tuple[Path, Path]) -> tuple[pa.Table, np.ndarray]:
-        responses = read_part(source[0], _RESPONSES)
-        scores = read_part(source[1], _SCORES)
-        return responses, scores_of(scores, annotator, responses["response_id"])
-
-    with ThreadPoolExecutor(1) as reader:
-        waiting: deque[Future[tuple[pa.Table, np.ndarray]]] = deque()
-        for source in sources:
-            waiting.append(reader.submit(read, source))
-            if len(waiting) > _PARTS_AHEAD:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
 
 
 def pair_part(
@@ -96,40 +69,10 @@ def pair_part(
     Args:
         score: one float64 a response, NaN where there is none.
     """
-    ids = responses["prompt_id"].combine_chunks().dictionary_encode()
-    tokens = responses["n_tokens"].to_numpy().astype(np.int64)
-    candidates = Candidates(
-        prompt=ids.indices.to_numpy(),
-        score=score,
-        tokens=tokens,
-        truncated=pc.equal(responses["finish_reason"], "length").to_numpy(),
-        text=responses["text"].combine_chunks(),
-    )
-    selection = select(config, candidates, ids.dictionary)
-    found = prompts.take(ids.dictionary.take(pa.array(selection.prompt)))
-    return _table(responses, found, selection), selection, tokens
-
-
-def scores_of(scores: pa.Table, annotator: str, response_ids: pa.ChunkedArray) -> np.ndarray:
-    """An annotator's score for each response, NaN where it is null.
-
-    Raises:
-        UserError: the annotator is not there, or a response has no row.
-    """
-    own = scores.filter(pc.equal(scores["annotator"], annotator))
-    if scores.num_rows and not own.num_rows:
-        known = ", ".join(sorted(scores["annotator"].unique().to_pylist()))
-        raise UserError(f"no annotator {annotator!r} in the scores; there is {known}")
-    if not own["response_id"].equals(response_ids):
-        at = pc.index_in(response_ids, own["response_id"].combine_chunks())
-        if at.null_count:
-            absent = response_ids.filter(pc.is_null(at))[0].as_py()
-            raise UserError(
-                f"response {absent} has no row in the scores; make pairs from the responses that "
-                "were scored"
-            )
-        own = own.take(at)
-    return pc.fill_null(own["score"], float("nan")).to_numpy()
+    candidates, ids = candidates_of(responses, score)
+    selection = select(config, candidates, ids)
+    found = prompts.take(ids.take(pa.array(selection.prompt)))
+    return _table(responses, found, selection), selection, candidates.tokens
 
 
 @dataclass
@@ -137,6 +80,7 @@ class Tally:
     """What all parts come to; a few bytes a pair."""
 
     rows: int = 0
+    prompts: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     margins: list[np.ndarray] = field(default_factory=list)
     chosen_tokens: int = 0
@@ -147,6 +91,7 @@ class Tally:
         """Count a part in."""
         chosen, rejected = tokens[selection.chosen], tokens[selection.rejected]
         self.rows += pairs.num_rows
+        self.prompts += len(np.unique(selection.prompt))
         self.dropped.update(selection.dropped)
         self.margins.append(pairs["margin"].to_numpy().astype(np.float32))
         self.chosen_tokens += int(chosen.sum())
@@ -159,6 +104,7 @@ class Tally:
         levels = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
         quantiles = np.quantile(margins, levels)
         return {
+            "prompts": self.prompts,
             "margin_mean": float(margins.mean(dtype=np.float64)),
             "margin_quantiles": {
                 str(level): float(q) for level, q in zip(levels, quantiles, strict=True)
@@ -175,8 +121,8 @@ def _table(responses: pa.Table, prompts: pa.Table, selection: Selection) -> pa.T
     columns = {
         "prompt_id": prompts["prompt_id"],
         "prompt": prompts["messages"],
-        "chosen": _answers(chosen["text"]),
-        "rejected": _answers(rejected["text"]),
+        "chosen": answers(chosen["text"]),
+        "rejected": answers(rejected["text"]),
         "chosen_id": chosen["response_id"],
         "rejected_id": rejected["response_id"],
         "chosen_score": selection.chosen_score,
@@ -187,7 +133,7 @@ def _table(responses: pa.Table, prompts: pa.Table, selection: Selection) -> pa.T
     return pa.table(columns)
 
 
-def _answers(texts: pa.ChunkedArray) -> pa.Array:
+def answers(texts: pa.ChunkedArray) -> pa.Array:
     """Each text as a list of one assistant message."""
     content = texts.combine_chunks()
     roles = pa.DictionaryArray.from_arrays(
@@ -197,37 +143,6 @@ def _answers(texts: pa.ChunkedArray) -> pa.Array:
     messages = pa.StructArray.from_arrays([roles, content], fields=fields)
     offsets = pa.array(np.arange(len(content) + 1, dtype=np.int32))
     return pa.ListArray.from_arrays(offsets, messages, type=MESSAGES)
-
-
-def sources_of(responses: Path, scores: Path) -> list[tuple[Path, Path]]:
-    """Each part of responses with the part of its scores.
-
-    Raises:
-        UserError: the two tables have other parts.
-    """
-    ours, theirs = part_paths(responses), part_paths(scores)
-    if [path.name for path in ours] != [path.name for path in theirs]:
-        raise UserError(
-            f"{scores}: has {len(theirs)} parts where {responses} has {len(ours)}; make pairs "
-            "from the responses that were scored"
-        )
-    return list(zip(ours, theirs, strict=True))
-
-
-def _only_annotator(sources: list[tuple[Path, Path]]) -> str:
-    for names in _annotators(sources):
-        if len(names) > 1:
-            raise UserError(
-                f"the scores are of {', '.join(names)}; say under `pairs.annotator` whose decide"
-            )
-        if names:
-            return names[0]
-    return ""
-
-
-def _annotators(sources: list[tuple[Path, Path]]) -> Iterator[list[str]]:
-    for _, path in sources:
-        yield read_part(path, ["annotator"])["annotator"].unique().to_pylist()
 
 
 STAGE = Stage(name="annotation.pairs", version=1, config=PairsConfig, run=run)

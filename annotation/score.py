@@ -101,6 +101,8 @@ def _block(responses: pa.Table, name: str, scores: Sequence[Score]) -> pa.Table:
         "annotator": pa.array([name] * len(scores), pa.string()),
         "score": pa.array([s.score for s in scores], pa.float64()),
         "objectives": pa.array([s.objectives for s in scores], SCORES.field("objectives").type),
+        "gate": pa.array([s.gate for s in scores], SCORES.field("gate").type),
+        "disagreement": pa.array([s.disagreement for s in scores], pa.float64()),
         "error": pa.array([s.error for s in scores], pa.string()),
     }
     return pa.table([columns[field] for field in SCORES.names], schema=SCORES)

@@ -21,6 +21,10 @@ class Score:
 
     score: float | None = None
     objectives: list[float] | None = None
+    gate: list[float] | None = None
+    """The weight of each objective."""
+    disagreement: float | None = None
+    """Standard deviation among an ensemble's members."""
     error: str | None = None
     """Begins with the reason that errors are counted under, before a colon."""
 
@@ -62,8 +66,10 @@ class FunctionScorer:
             return Score(error=f"{error.reason}: {error}")
 
 
-def checked(score: float, objectives: list[float] | None = None) -> Score:
+def checked(
+    score: float, objectives: list[float] | None = None, gate: list[float] | None = None
+) -> Score:
     """A score that is a number, else the error that says so."""
     if score - score != 0.0:
         return Score(error=f"not_finite: the annotator gave {score}")
-    return Score(score, objectives)
+    return Score(score, objectives, gate)

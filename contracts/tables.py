@@ -6,7 +6,7 @@ parquet file explains itself. A column that may be null says so; no other one is
 
 import pyarrow as pa
 
-VERSION = "1"
+VERSION = "2"
 
 # A list's items are named as parquet names them, so that a schema survives a round trip.
 MESSAGES = pa.list_(
@@ -62,6 +62,13 @@ SCORES = _table(
     _column("annotator", pa.string(), "name of the reward model"),
     _column("score", pa.float64(), "the reward; null where error says why", nullable=True),
     _column("objectives", FLOATS, "the reward model's raw objectives, in order", nullable=True),
+    _column("gate", FLOATS, "the weight of each objective for this prompt", nullable=True),
+    _column(
+        "disagreement",
+        pa.float64(),
+        "standard deviation among an ensemble's members",
+        nullable=True,
+    ),
     _column("error", pa.string(), "why there is no score; never a stand-in", nullable=True),
 )
 
@@ -76,6 +83,16 @@ PAIRS = _table(
     _column("chosen_score", pa.float64(), "reward of the chosen response"),
     _column("rejected_score", pa.float64(), "reward of the rejected response; lower"),
     _column("margin", pa.float64(), "chosen_score - rejected_score; above zero"),
+    _column("split", pa.string(), "the prompt's split"),
+)
+
+DEMONSTRATIONS = _table(
+    "DEMONSTRATIONS",
+    _column("prompt_id", pa.string(), "the prompt answered"),
+    _column("messages", MESSAGES, "the conversation with its best response"),
+    _column("response_id", pa.string(), "response_id of that response"),
+    _column("score", pa.float64(), "its reward"),
+    _column("candidates", pa.int32(), "number of responses that it is the best of"),
     _column("split", pa.string(), "the prompt's split"),
 )
 
@@ -116,5 +133,7 @@ METRICS = _table(
 
 ALL = {
     table.metadata[b"table"].decode(): table
-    for table in (PROMPTS, RESPONSES, SCORES, PAIRS, TOKENS, REFERENCE, COMPARISON, METRICS)
-}
+    for table in (
+        PROMPTS, RESPONSES, SCORES, PAIRS, DEMONSTRATIONS, TOKENS, REFERENCE, COMPARISON, METRICS,
+    )
+}  # fmt: skip

@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from annotation.config import PairsConfig
-from annotation.pairing import REASONS, Candidates, Selection, select
+from annotation.best import best_of
+from annotation.config import BestConfig, PairsConfig
+from annotation.pairing import Selection, select, similarity
+from annotation.ranking import REASONS, Candidates
 
 NAN = float("nan")
 
@@ -93,6 +95,15 @@ def test_prompts_may_lie_in_any_order():
             {"scores": [0.5, 0.4], "cut": [True, False], "truncated": "drop"},
         ),
         ("best_truncated", {"scores": [0.5, 0.4], "cut": [True, False]}),
+        ("small_deviation", {"scores": [0.5, 0.4], "min_deviation": 0.06}),
+        (
+            "near_identical",
+            {"scores": [0.5, 0.4], "texts": ["A b c d", "a  b c d"], "max_similarity": 0.9},
+        ),
+        (
+            "small_margin",
+            {"scores": [0.5, 0.4, 0.3], "strategy": "all_above_margin", "min_margin": 0.3},
+        ),
     ],
 )
 def test_a_prompt_without_a_pair_is_counted_under_its_reason(reason, case):
@@ -135,15 +146,76 @@ def test_the_length_penalty_changes_ranks_and_stored_scores():
     assert selection.rejected_score.tolist() == pytest.approx([-0.1])
 
 
+def test_all_above_margin_pairs_every_response_with_every_lower_one():
+    selection = pair([0.2, 0.9, 0.9, 0.5], strategy="all_above_margin")
+    assert rows(selection) == [(1, 3), (1, 0), (2, 3), (2, 0), (3, 0)]
+    assert selection.prompt.tolist() == [0] * 5
+    wide = pair([0.2, 0.9, 0.9, 0.5], strategy="all_above_margin", min_margin=0.35)
+    assert rows(wide) == [(1, 3), (1, 0), (2, 3), (2, 0)]
+
+
+def test_all_above_margin_never_chooses_a_cut_response_but_rejects_it():
+    cut = [True, False, True]
+    assert rows(pair([0.9, 0.5, 0.1], cut=cut, strategy="all_above_margin")) == [(1, 2)]
+
+
+def test_a_prompt_without_any_sound_pair_has_the_reason_of_the_one_that_came_furthest():
+    selection = pair(
+        [0.9, 0.8, 0.1], tokens=[10, 11, 90], strategy="all_above_margin",
+        min_margin=0.3, max_length_ratio=2.0,
+    )  # fmt: skip
+    assert selection.dropped == {"length_ratio": 1}
+
+
+def test_the_deviation_of_the_scores_may_be_just_reached():
+    assert rows(pair([1.0, 0.0], min_deviation=0.5)) == [(0, 1)]
+
+
+def test_similarity_is_the_share_of_common_runs_of_three_words():
+    assert similarity("a b c d", "a b c e") == pytest.approx(1 / 3)
+    assert similarity("One  Two", "one two") == 1.0
+    assert similarity("", "word") == 0.0
+
+
+def best(scores, cut=None, tokens=None, **config) -> tuple[list[int], dict[str, int]]:
+    count = len(scores)
+    candidates = Candidates(
+        prompt=np.zeros(count, np.int32),
+        score=np.array(scores),
+        tokens=np.array(tokens or [10] * count),
+        truncated=np.array(cut or [False] * count),
+        text=pa.array([str(i) for i in range(count)]),
+    )
+    found, reasons = best_of(BestConfig(**config), candidates, 1)
+    return found.tolist(), reasons
+
+
+def test_the_best_of_n_needs_no_lower_one():
+    assert best([0.2, 0.9, 0.9]) == ([1], {})
+    assert best([0.5]) == ([0], {})
+    assert best([0.2, 0.9], tokens=[10, 100], length_penalty=0.01) == ([0], {})
+
+
+def test_the_best_of_n_is_whole_and_good_enough_or_there_is_none():
+    assert best([0.9, 0.5], cut=[True, False]) == ([1], {})
+    assert best([0.9, 0.5], cut=[True, False], truncated="keep") == ([0], {})
+    assert best([0.9], cut=[True]) == ([], {"all_truncated": 1})
+    assert best([0.9], cut=[True], truncated="drop") == ([], {"all_truncated": 1})
+    assert best([0.4, NAN], min_score=0.5) == ([], {"low_score": 1})
+    assert best([NAN]) == ([], {"no_scores": 1})
+
+
 few_scores = st.sampled_from([NAN, -1.0, 0.0, 0.25, 0.5, 0.75, 1.0])
 response = st.tuples(
     st.integers(0, 3), few_scores, st.integers(1, 60), st.booleans(), st.sampled_from("abcde")
 )
 configs = st.fixed_dictionaries(
     {
-        "strategy": st.sampled_from(["max_min", "max_random", "max_second"]),
+        "strategy": st.sampled_from(["max_min", "max_random", "max_second", "all_above_margin"]),
         "truncated": st.sampled_from(["keep", "drop", "never_chosen"]),
         "min_margin": st.sampled_from([0.0, 0.3]),
+        "min_deviation": st.sampled_from([0.0, 0.2]),
+        "max_similarity": st.sampled_from([None, 0.5]),
         "max_length_ratio": st.sampled_from([None, 2.0]),
         "length_penalty": st.sampled_from([0.0, 0.01]),
         "seed": st.integers(0, 3),
@@ -153,7 +225,7 @@ configs = st.fixed_dictionaries(
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(response, min_size=1, max_size=24), configs)
-def test_every_prompt_gives_one_sound_pair_or_one_reason(responses, config):
+def test_every_prompt_gives_sound_pairs_or_one_reason(responses, config):
     names = sorted({r[0] for r in responses})
     prompt, scores, tokens, truncated, texts = map(list, zip(*responses, strict=True))
     candidates = Candidates(
@@ -164,9 +236,11 @@ def test_every_prompt_gives_one_sound_pair_or_one_reason(responses, config):
         text=pa.array(texts),
     )
     found = select(PairsConfig(**config), candidates, pa.array([str(name) for name in names]))
-    assert len(found.prompt) + sum(found.dropped.values()) == len(names)
+    assert len(set(found.prompt.tolist())) + sum(found.dropped.values()) == len(names)
     assert set(found.dropped) <= set(REASONS)
-    assert len(set(found.prompt.tolist())) == len(found.prompt)
+    several = config["strategy"] == "all_above_margin"
+    assert several or len(set(found.prompt.tolist())) == len(found.prompt)
+    assert len(set(rows(found))) == len(found.prompt)
     assert (found.chosen_score > found.rejected_score).all()
     assert (found.chosen_score - found.rejected_score >= config["min_margin"]).all()
     for place, best, worst in zip(found.prompt, found.chosen, found.rejected, strict=True):
@@ -184,7 +258,7 @@ def test_every_prompt_gives_one_sound_pair_or_one_reason(responses, config):
 @settings(max_examples=60, deadline=None)
 @given(st.lists(response, min_size=1, max_size=24), configs)
 def test_a_pair_does_not_depend_on_the_other_prompts_of_its_part(responses, config):
-    def pairs_of(kept: list) -> dict[int, tuple]:
+    def pairs_of(kept: list) -> dict[int, list[tuple]]:
         names = sorted({r[0] for r in kept})
         candidates = Candidates(
             prompt=np.array([names.index(r[0]) for r in kept], np.int32),
@@ -194,10 +268,10 @@ def test_a_pair_does_not_depend_on_the_other_prompts_of_its_part(responses, conf
             text=pa.array([r[4] for r in kept]),
         )
         found = select(PairsConfig(**config), candidates, pa.array([str(name) for name in names]))
-        return {
-            names[p]: (kept[c], kept[r])
-            for p, c, r in zip(found.prompt, found.chosen, found.rejected, strict=True)
-        }
+        pairs: dict[int, list[tuple]] = {}
+        for p, c, r in zip(found.prompt, found.chosen, found.rejected, strict=True):
+            pairs.setdefault(names[p], []).append((kept[c], kept[r]))
+        return pairs
 
     together = pairs_of(responses)
     for name in {r[0] for r in responses}:

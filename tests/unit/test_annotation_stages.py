@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from annotation import pairs, score
-from annotation.config import PairsConfig, ScoreConfig
+from annotation import best, pairs, score
+from annotation.config import BestConfig, PairsConfig, ScoreConfig
 from annotation.export import PUBLISHED, write_published
 from contracts.errors import OnPolicyError, UserError
 from contracts.manifest import Manifest, Result, read_manifest, write_manifest
@@ -228,6 +229,44 @@ def test_scores_of_other_responses_are_refused(run_folder):
     last.unlink()
     with pytest.raises(UserError, match="has 1 parts where"):
         pair_in(run_folder, out="more")
+
+
+def test_several_pairs_of_a_prompt_are_rows_of_one_table_and_of_the_export(run_folder):
+    score_in(run_folder)
+    manifest = pair_in(run_folder, strategy="all_above_margin")
+    rows = read_table(run_folder / "pairs").to_pylist()
+    assert manifest.rows == len(rows) > manifest.facts["prompts"] == 6
+    assert [row["chosen_id"] for row in rows if row["prompt_id"] == "p4"] == [
+        "p4-0",
+        "p4-0",
+        "p4-2",
+    ]
+    target = run_folder / "train.parquet"
+    parts = (run_folder / name for name in ("pairs", "responses", "scores"))
+    write_published(*parts, "test", target)
+    exported = pq.read_table(target).to_pylist()
+    assert [row["all_rm_scores"] for row in exported] == [[14.0, 3.0, 9.0]] * 3
+
+
+def test_the_best_of_n_loads_as_conversations_for_sft(run_folder):
+    score_in(run_folder)
+    inputs = {name: str(run_folder / name) for name in ("prompts", "responses", "scores")}
+    config = BestConfig(min_score=6.0)
+    manifest = run_once(best.STAGE, config, inputs, run_folder / "best")
+    rows = {row["prompt_id"]: row for row in read_table(run_folder / "best").to_pylist()}
+    assert manifest.rows == len(rows) == 6 - sum(manifest.dropped.values())
+    assert rows["p4"] == {
+        "prompt_id": "p4",
+        "messages": [
+            {"role": "user", "content": "Question 4"},
+            {"role": "assistant", "content": "eleven of them"},
+        ],
+        "response_id": "p4-0",
+        "score": 14.0,
+        "candidates": 3,
+        "split": "test",
+    }
+    assert rows["p3"]["candidates"] == 2  # one of its three has no score
 
 
 @pytest.mark.parametrize("kind", ["parquet", "jsonl"])

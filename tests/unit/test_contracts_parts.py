@@ -48,7 +48,7 @@ def test_a_part_comes_back_as_it_was_written_with_its_schema_and_docs(tmp_path: 
 
 def test_every_table_explains_itself() -> None:
     for name, schema in tables.ALL.items():
-        assert schema.metadata == {b"table": name.encode(), b"version": b"1"}
+        assert schema.metadata == {b"table": name.encode(), b"version": b"2"}
         assert all(field.metadata[b"doc"] for field in schema)
 
 
@@ -114,7 +114,9 @@ def test_a_number_too_large_for_its_column_is_refused_not_wrapped() -> None:
 
 def test_columns_that_may_be_null_may() -> None:
     row = {"response_id": "r", "prompt_id": "p", "annotator": "a", "error": "too long"}
-    table = pa.Table.from_pylist([{**row, "score": None, "objectives": None}])
+    table = pa.Table.from_pylist(
+        [{**row, "score": None, "objectives": None, "gate": None, "disagreement": None}]
+    )
     assert conform(table, SCORES, "here")["score"].null_count == 1
 
 
