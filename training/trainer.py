@@ -3,10 +3,12 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
 from contracts.errors import OnPolicyError
+from training.bad_batch import keep_batch
 from training.config import TrainConfig
 from training.engine import Engine
 from training.logprobs import as_pairs
@@ -42,14 +44,19 @@ class Trainer:
         engine: Engine,
         pairs: Sequence[Pair],
         reference: torch.Tensor | None = None,
+        folder: Path | None = None,
     ) -> None:
-        """`reference`: [pairs, 2] summed log-probs of chosen and rejected, where the loss has
-        one."""
+        """
+        Args:
+            reference: [pairs, 2] summed log-probs of chosen and rejected, where the loss has one.
+            folder: where the pairs of a step that goes wrong are kept.
+        """
         self.config = config
         self.engine = engine
         self.pairs = pairs
         self.schedule = Schedule(config, len(pairs))
         self._reference = reference
+        self._folder = folder
 
     def run(self, start: int, after_step: Callable[[int, dict[str, float]], None]) -> None:
         """Every step from `start` on; `after_step` gets the steps done and the metrics.
@@ -73,7 +80,7 @@ class Trainer:
             sums += self._pass(share, divergence)
         norm = engine.step()
         if not math.isfinite(norm):
-            raise OnPolicyError(self._not_finite("gradient's norm", norm, step, batch))
+            raise self._not_finite("gradient's norm", norm, step, batch)
         means = (engine.sum(sums) / len(batch)).tolist()
         return {**dict(zip(NAMES, means, strict=True)), "grad_norm": norm, "learning_rate": rate}
 
@@ -94,7 +101,7 @@ class Trainer:
             losses = pair_losses(self.config.loss, policy, reference, divergence)
             if not bool(torch.isfinite(losses.loss).all()):
                 worst = losses.loss[~torch.isfinite(losses.loss)][0].item()
-                raise OnPolicyError(self._not_finite("loss", worst, share.step, share.scored))
+                raise self._not_finite("loss", worst, share.step, share.scored)
             weight = engine.processes / len(share.batch) if share.members else 0.0
             engine.backward(losses.loss.sum() * weight, share.last)
         return _metric_sums(losses, policy) * bool(share.members)
@@ -129,12 +136,18 @@ class Trainer:
         chosen, rejected = (self.engine.sum(sums) / len(batch)).clamp(min=0)
         return Divergence(chosen, rejected)
 
-    def _not_finite(self, what: str, value: float, step: int, indices: Sequence[int]) -> str:
-        names = ", ".join(self.pairs[index].pair_id for index in indices[:8])
-        more = f" and {len(indices) - 8} more" if len(indices) > 8 else ""
-        return (
+    def _not_finite(
+        self, what: str, value: float, step: int, indices: Sequence[int]
+    ) -> OnPolicyError:
+        pairs = [self.pairs[index] for index in indices]
+        names = ", ".join(pair.pair_id for pair in pairs[:8])
+        more = f" and {len(pairs) - 8} more" if len(pairs) > 8 else ""
+        where = "these rows of the tokens"
+        if self._folder:
+            where = str(keep_batch(self._folder, step, self.engine.rank, pairs))
+        return OnPolicyError(
             f"step {step + 1}: the {what} is {value}; pairs {names}{more}. The last checkpoint is "
-            "kept. Lower learning_rate, or look at these rows of the tokens"
+            f"kept. Lower learning_rate, or look at {where}"
         )
 
 

@@ -16,6 +16,7 @@ from contracts.parts import write_atomic
 from contracts.progress import Progress
 from contracts.step import folder_lock
 from training import checkpoints
+from training.collapse import CollapseGuard
 from training.config import TrainConfig, threads
 from training.data import read_pairs, read_reference
 from training.engine import Engine, uses_bfloat16
@@ -73,7 +74,7 @@ def _train(job: Job, folder: Path) -> None:
     refuse_too_long(pairs, policy.config)
     engine.prepare(PairScorer(policy, job.config.resources.logits_mib << 20))
     reference = read_reference(Path(job.reference), pairs) if job.reference else None
-    trainer = Trainer(job.config, engine, pairs, reference)
+    trainer = Trainer(job.config, engine, pairs, reference, folder)
     done = checkpoints.restore(engine, folder)
     follow = _Follow(job.config, trainer, folder, done) if engine.rank == 0 else None
     every = job.config.resources.checkpoint_every
@@ -100,10 +101,13 @@ class _Follow:
     def __init__(self, config: TrainConfig, trainer: Trainer, folder: Path, done: int) -> None:
         self.log = MetricsLog(folder, done)
         self._progress = Progress(trainer.schedule.steps, "step", resumed=done)
+        self._guard = CollapseGuard()
 
     def step(self, steps: int, metrics: dict[str, float]) -> None:
         """A step is done."""
         self.log.add(steps, metrics)
+        for sign in self._guard.watch(metrics):
+            log.warning("step %d: %s", steps, sign)
         note = f"loss {metrics['loss']:.4f}, margin {metrics['rewards/margins']:.3f}"
         self._progress.advance(note=note)
 

@@ -129,6 +129,10 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_and_the_pairs(
     with pytest.raises(OnPolicyError, match=r"step 1: the loss is nan; pairs p\d"):
         trained(config(), tokens, broken, tmp_path / "policy")
     assert not (tmp_path / "policy" / "model.safetensors").exists()
+    (kept,) = (tmp_path / "policy" / ".checkpoints").glob("bad-step-00000001-*.parquet")
+    batch = pq.read_table(kept)
+    assert batch.schema.equals(TOKENS)
+    assert [300] in batch["chosen_ids"].to_pylist()
 
 
 def test_a_gradient_that_is_not_finite_stops_with_the_step(
