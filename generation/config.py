@@ -118,7 +118,19 @@ class SelectConfig(Config):
     """Seed of that order; the same in every round, so that slices do not overlap."""
 
 
-class VllmResources(Resources):
+class EngineResources(Resources):
+    """How an engine uses the machine, and what it may go wrong."""
+
+    data_parallel: int | None = Field(None, ge=0)
+    """Worker processes, each with a copy of the model; null is one for every `tensor_parallel`
+    GPUs that can be seen, or one on the CPU. 0 samples in the stage's own process, where a crash
+    of the engine ends the stage."""
+    max_error_share: float = Field(0.01, ge=0, le=1)
+    """Share of the requests that may fail (each is told in `_errors.parquet`) before the stage
+    gives up."""
+
+
+class VllmResources(EngineResources):
     """How vLLM uses the machine."""
 
     gpu_memory_utilization: float = Field(0.9, gt=0, le=1)
@@ -148,6 +160,7 @@ class TransformersEngine(Config):
     kind: Literal["transformers"] = "transformers"
     batch_size: int = Field(16, ge=1)
     """Samples decoded together. It is in the step's identity: padding moves the last bits."""
+    resources: EngineResources = EngineResources()
 
 
 Engine = Annotated[VllmEngine | TransformersEngine, Field(discriminator="kind")]

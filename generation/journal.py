@@ -1,4 +1,4 @@
-"""Finished samples on disk, one JSON line each, until their part is whole."""
+"""Finished samples and failures on disk, one JSON line each, until their part is whole."""
 
 import json
 import os
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 
-from generation.requests import Sample
+from generation.requests import Failure, Outcome, Sample
 
 _ENCODE = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -17,8 +17,8 @@ class Journal:
     def __init__(self, folder: Path) -> None:
         self._path = folder / ".journal.jsonl"
 
-    def read(self) -> dict[str, Sample]:
-        """The whole samples in the journal, by response id."""
+    def read(self) -> dict[str, Outcome]:
+        """The whole outcomes in the journal, by response id."""
         try:
             text = self._path.read_bytes()
         except FileNotFoundError:
@@ -33,7 +33,7 @@ class Journal:
         self._file.truncate(whole)
         return self
 
-    def append(self, samples: Iterable[Sample]) -> None:
+    def append(self, samples: Iterable[Outcome]) -> None:
         """Add samples; they outlive the process from here on."""
         self._file.write("".join(_ENCODE(vars(sample)) + "\n" for sample in samples).encode())
         self._file.flush()
@@ -55,9 +55,10 @@ class Journal:
         self._path.unlink(missing_ok=True)
 
 
-def _parse(line: bytes) -> Sample | None:
+def _parse(line: bytes) -> Outcome | None:
     """A sample, or None for a line that a power cut left half-written or full of zeros."""
     try:
-        return Sample(**json.loads(line))
+        fields = json.loads(line)
+        return Failure(**fields) if "error" in fields else Sample(**fields)
     except (json.JSONDecodeError, UnicodeDecodeError, TypeError):
         return None

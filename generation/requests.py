@@ -38,6 +38,17 @@ class Sample:
     """Sum of the tokens' log-probs before temperature and filters."""
 
 
+@dataclass(frozen=True)
+class Failure:
+    """Why a request has no sample; never a stand-in for one."""
+
+    response_id: str
+    error: str
+
+
+Outcome = Sample | Failure
+
+
 def sample_seed(run_seed: int, prompt_id: str, sample: int) -> int:
     """A sample's own seed, in [0, 2**63): a hash, so neither order nor slices move it."""
     digest = hashlib.sha256(f"{run_seed}:{prompt_id}:{sample}".encode()).digest()

@@ -3,16 +3,15 @@
 import logging
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from contracts import fingerprint
 from contracts.chat import ChatFormat
-from contracts.errors import UserError
+from contracts.errors import OnPolicyError, UserError
 from contracts.manifest import Result
 from contracts.model import load_tokenizer, split_reference
 from contracts.parts import iter_parts, part_path, read_table, write_part
@@ -21,14 +20,14 @@ from contracts.progress import Progress
 from contracts.step import Inputs, Stage
 from contracts.tables import RESPONSES
 from generation import engines
-from generation.config import SampleConfig
+from generation.config import SampleConfig, TransformersEngine
+from generation.crew import Crew
 from generation.journal import Journal
-from generation.requests import Request, Sample, plan
+from generation.requests import Failure, Outcome, Request, Sample, plan
+from generation.responses import Writer, write_errors
+from generation.site import Site, site_for
 from generation.startup import without_collecting
 from generation.stream import Done, Parts, stream, whole_batches
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 log = logging.getLogger(__name__)
 
@@ -36,107 +35,128 @@ log = logging.getLogger(__name__)
 def run(config: SampleConfig, inputs: Inputs, out: Path) -> Result:
     """Write RESPONSES: all samples of `prompts_per_part` prompts in each part.
 
-    A part that exists is kept, and so is every sample in the journal.
+    A part that exists is kept, and so is every outcome in the journal. A request that has no
+    sample in the end is a row of `_errors.parquet`, and counted.
 
     Raises:
         UserError: the policy cannot be loaded, or no prompt can be asked.
+        OnPolicyError: more requests failed than `max_error_share` admits.
     """
     policy = fingerprint.of_input(inputs["policy"])
+    site = site_for(config.engine)
+    site.warm_up(config.engine)
     with without_collecting():
         chat = ChatFormat(load_tokenizer(inputs["policy"]), config.bos)
         context = _context(inputs["policy"], config)
-    table = read_table(Path(inputs["prompts"]), ["prompt_id", "messages"])
-    rows = zip(table["prompt_id"].to_pylist(), table["messages"].to_pylist(), strict=True)
     dropped: Counter[str] = Counter()
-    planned = plan(rows, config, chat, context, dropped)
-    if not planned:
-        raise UserError(
-            f"{inputs['prompts']}: none of its {len(table)} prompts can be asked "
-            f"({dict(dropped)}); the context is {context} tokens, max_tokens {config.max_tokens}"
-        )
+    planned = _plan(config, inputs["prompts"], chat, context, dropped)
     parts = {i: part for i, part in enumerate(planned) if not part_path(out, i).exists()}
+    requests = [request for part in planned for request in part]
     job = engines.Job(
         policy=inputs["policy"],
         config=config,
         stop_ids=_stop_ids(inputs["policy"], chat),
-        longest_prompt=max(len(request.prompt) for part in planned for request in part),
+        longest_prompt=max(len(request.prompt) for request in requests),
         context=context,
     )
     journal = Journal(out)
-    facts = _sample(job, parts, journal, out, Writer(chat.tokenizer, config.stop, policy))
+    writer = Writer(chat.tokenizer, config.stop, policy)
+    facts = _sample(site, job, parts, journal, out, writer, len(requests)) if parts else {}
+    dropped["sampling_error"] = write_errors(out, requests, journal.read())
     journal.remove()
     return _result(out, dropped, facts | {"policy": policy})
 
 
+def _plan(
+    config: SampleConfig, prompts: str, chat: ChatFormat, context: int, dropped: Counter[str]
+) -> list[list[Request]]:
+    table = read_table(Path(prompts), ["prompt_id", "messages"])
+    rows = zip(table["prompt_id"].to_pylist(), table["messages"].to_pylist(), strict=True)
+    planned = plan(rows, config, chat, context, dropped)
+    if not planned:
+        raise UserError(
+            f"{prompts}: none of its {len(table)} prompts can be asked "
+            f"({dict(dropped)}); the context is {context} tokens, max_tokens {config.max_tokens}"
+        )
+    return planned
+
+
 def _sample(
-    job: engines.Job, parts: Parts, journal: Journal, out: Path, writer: "Writer"
+    site: Site,
+    job: engines.Job,
+    parts: Parts,
+    journal: Journal,
+    out: Path,
+    writer: Writer,
+    total: int,
 ) -> dict[str, Any]:
     """Draw and write the missing parts; the speed of doing so."""
-    if not parts:
-        return {}
     started = time.monotonic()
-    engine = engines.start(job)
+    engine = open_engine(site, job)
     log.info("%s is ready after %.1f s", job.config.engine.kind, time.monotonic() - started)
-    done = whole_batches(parts, journal.read(), engine.batch)
-    resumed = len(done)
-    total = sum(map(len, parts.values()))
-    kept = sum(len(sample.tokens) for sample in done.values())
+    known = journal.read()
+    done = whole_batches(parts, known, engine.batch)
+    failed = sum(isinstance(outcome, Failure) for outcome in known.values())
+    allowed = int(job.config.engine.resources.max_error_share * total)
+    kept, resumed = count_tokens(done.values()), len(done)
     started = time.monotonic()
-    tokens = fill(parts, done, engine, journal, out, writer) - kept
+    try:
+        tokens = fill(parts, done, engine, journal, out, writer, allowed - failed) - kept
+    finally:
+        engine.close()
     seconds = time.monotonic() - started
-    engine.close()
-    return {"tokens_per_second": round(tokens / seconds, 1)} if total > resumed else {}
+    missing = sum(map(len, parts.values())) - resumed
+    return {"tokens_per_second": round(tokens / seconds, 1)} if missing else {}
+
+
+def open_engine(site: Site, job: engines.Job) -> engines.Engine:
+    """The job's engine: in processes of its own, or in this one where the site has none."""
+    if not site.workers:
+        return engines.start(job)
+    engine = job.config.engine
+    return Crew(site, job, engine.batch_size if isinstance(engine, TransformersEngine) else 1)
 
 
 def fill(
-    parts: Parts, done: Done, engine: engines.Engine, journal: Journal, out: Path, writer: "Writer"
+    parts: Parts,
+    done: Done,
+    engine: engines.Engine,
+    journal: Journal,
+    out: Path,
+    writer: Writer,
+    allowed: int = 0,
 ) -> int:
-    """Draw what is not `done` and write the parts; the tokens in them."""
+    """Draw what is not `done` and write the parts; the tokens in them.
+
+    Raises:
+        OnPolicyError: more than `allowed` requests failed that had not failed before.
+    """
     tokens = 0
+    before = [name for name, outcome in done.items() if isinstance(outcome, Failure)]
+    failures: list[Failure] = []
     with journal:
         progress = Progress(sum(map(len, parts.values())), "samples", len(done))
-        for index, samples in stream(parts, done, engine, journal, progress):
-            write_part(out, index, writer.table(parts[index], samples), RESPONSES)
-            tokens += sum(len(sample.tokens) for sample in samples)
+        for index, outcomes in stream(parts, done, engine, journal, progress):
+            write_part(out, index, writer.table(parts[index], outcomes), RESPONSES)
+            tokens += count_tokens(outcomes)
+            failures += [one for one in outcomes if isinstance(one, Failure)]
+            if len(failures) > allowed + len(before):
+                raise OnPolicyError(_too_many(failures))
     return tokens
 
 
-class Writer:
-    """Turns samples into rows."""
+def _too_many(failures: Sequence[Failure]) -> str:
+    first = failures[0]
+    return (
+        f"{len(failures)} requests have failed, more than sampling.engine.resources."
+        f"max_error_share admits; the first is {first.response_id}: {first.error}. Raise the "
+        "share to go on without them"
+    )
 
-    def __init__(
-        self, tokenizer: "PreTrainedTokenizerBase", stop: Sequence[str], policy: str
-    ) -> None:
-        self._tokenizer = tokenizer
-        self._stop = stop
-        self._policy = policy
 
-    def table(self, requests: Sequence[Request], samples: Sequence[Sample]) -> pa.Table:
-        """Rows as RESPONSES has them, in the order of the requests."""
-        columns = {
-            "prompt_id": [request.prompt_id for request in requests],
-            "response_id": [request.response_id for request in requests],
-            "sample": [request.sample for request in requests],
-            "seed": [request.seed for request in requests],
-            "text": self.texts([sample.tokens for sample in samples]),
-            "token_ids": [sample.tokens for sample in samples],
-            "finish_reason": [sample.finish_reason for sample in samples],
-            "n_tokens": [len(sample.tokens) for sample in samples],
-            "logprob": [sample.logprob for sample in samples],
-            "policy": [self._policy] * len(samples),
-        }
-        return pa.Table.from_pydict(columns, schema=RESPONSES)
-
-    def texts(self, answers: list[list[int]]) -> list[str]:
-        """The answers without special tokens, cut before the first stop string."""
-        texts = self._tokenizer.batch_decode(
-            answers, skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
-        return [self._cut(text) for text in texts]
-
-    def _cut(self, text: str) -> str:
-        ends = [place for string in self._stop if (place := text.find(string)) >= 0]
-        return text[: min(ends, default=len(text))]
+def count_tokens(outcomes: Iterable[Outcome]) -> int:
+    """Tokens sampled."""
+    return sum(len(outcome.tokens) for outcome in outcomes if isinstance(outcome, Sample))
 
 
 def _context(policy: str, config: SampleConfig) -> int:
@@ -177,8 +197,8 @@ def _result(out: Path, dropped: Counter[str], facts: dict[str, Any]) -> Result:
     rows = tokens = truncated = 0
     for part in iter_parts(out, ["n_tokens", "finish_reason"]):
         rows += len(part)
-        tokens += pc.sum(part["n_tokens"]).as_py()
-        truncated += pc.sum(pc.equal(part["finish_reason"], "length")).as_py()
+        tokens += pc.sum(part["n_tokens"], min_count=0).as_py()
+        truncated += pc.sum(pc.equal(part["finish_reason"], "length"), min_count=0).as_py()
     return Result(rows, dict(dropped), {"tokens": tokens, "truncated": truncated} | facts)
 
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contracts.progress import Progress
 from generation.engines import Engine
 from generation.journal import Journal
-from generation.requests import Request, Sample
+from generation.requests import Outcome, Request
 
 Parts = Mapping[int, Sequence[Request]]
-Done = dict[str, Sample]
+Done = dict[str, Outcome]
 
 _SYNC_SECONDS = 10.0
 
@@ -23,7 +23,7 @@ def whole_batches(parts: Parts, samples: Done, batch: int) -> Done:
 
 def stream(
     parts: Parts, done: Done, engine: Engine, journal: Journal, progress: Progress
-) -> Iterator[tuple[int, list[Sample]]]:
+) -> Iterator[tuple[int, Sequence[Outcome]]]:
     """Sample what is missing; yields each part, in request order, once all of it is in.
 
     `done` holds the samples of whole batches. The engine is kept at its capacity across the
@@ -52,7 +52,7 @@ def stream(
 
 def _run(
     todo: Iterator[Sequence[Request]], engine: Engine, journal: Journal
-) -> Iterator[list[Sample]]:
+) -> Iterator[Sequence[Outcome]]:
     in_flight = 0
     synced = time.monotonic()
     while True:
@@ -70,7 +70,7 @@ def _run(
             synced = time.monotonic()
 
 
-def _take(part: Sequence[Request], done: Done) -> list[Sample]:
+def _take(part: Sequence[Request], done: Done) -> Sequence[Outcome]:
     return [done.pop(request.response_id) for request in part]
 
 

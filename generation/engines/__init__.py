@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from generation.config import SampleConfig, VllmEngine
-from generation.requests import Request, Sample
+from generation.requests import Outcome, Request
+
+Batch = Sequence[Request]
 
 
 @dataclass(frozen=True)
@@ -29,21 +31,23 @@ class Engine(Protocol):
     batch: int
     """Requests that are sampled as one: `add` always gets such a batch whole (the last one
     of a part may be shorter), so that a resumed run repeats the same arithmetic."""
-    capacity: int
-    """Requests to keep in flight."""
 
-    def add(self, requests: Sequence[Request]) -> None:
+    @property
+    def capacity(self) -> int:
+        """Requests to keep in flight."""
+
+    def add(self, requests: Batch) -> None:
         """Take a batch of requests."""
 
-    def step(self) -> list[Sample]:
-        """Do some work; the samples that it finished, maybe none."""
+    def step(self) -> Sequence[Outcome]:
+        """Do some work; the outcomes that came of it, maybe none, a batch's all at once."""
 
     def close(self) -> None:
         """Let go of processes and memory."""
 
 
 def start(job: Job) -> Engine:
-    """The engine of the job's config, its model loaded.
+    """The engine of the job's config in this process, its model loaded.
 
     Raises:
         UserError: the engine is not installed, or the model cannot be loaded.

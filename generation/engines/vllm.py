@@ -10,7 +10,8 @@ from contracts.errors import UserError
 from contracts.model import split_reference
 from generation.config import SampleConfig, VllmResources
 from generation.engines import Job
-from generation.requests import Request, Sample
+from generation.requests import Failure, Outcome, Request, Sample
+from generation.site import set_vllm_environment
 from generation.startup import without_collecting
 
 _GIB = 1 << 30
@@ -32,16 +33,23 @@ class Vllm:
         self._in_process = os.environ.get("VLLM_ENABLE_V1_MULTIPROCESSING") == "0"
         self.capacity = 2 * engine.vllm_config.scheduler_config.max_num_seqs
         self._parameters = sampling_parameters(job)
+        self._refused: list[Outcome] = []
 
     def add(self, requests: Sequence[Request]) -> None:
         """Queue requests."""
         for request in requests:
             prompt = {"prompt_token_ids": request.prompt}
-            self._engine.add_request(request.response_id, prompt, self._parameters(request.seed))
+            settings = self._parameters(request.seed)
+            try:
+                self._engine.add_request(request.response_id, prompt, settings)
+            except ValueError as error:
+                reason = (str(error).splitlines() or [""])[0]
+                self._refused.append(Failure(request.response_id, f"vLLM refuses it: {reason}"))
 
-    def step(self) -> list[Sample]:
+    def step(self) -> list[Outcome]:
         """One token for every running sample."""
-        return [_sample(output) for output in self._engine.step() if output.finished]
+        refused, self._refused = self._refused, []
+        return refused + [_sample(output) for output in self._engine.step() if output.finished]
 
     def close(self) -> None:
         """End the engine's processes, where it has its own."""
@@ -72,7 +80,7 @@ def start(job: Job, resources: VllmResources) -> Vllm:
 def engine_arguments(job: Job, resources: VllmResources) -> dict[str, Any]:
     """vLLM's `EngineArgs`. Sets the environment that vLLM reads as it is imported."""
     on_cpu = not torch.cuda.is_available()
-    _set_environment(on_cpu, eager=resources.enforce_eager in (None, True))
+    set_vllm_environment(on_cpu, eager=resources.enforce_eager in (None, True))
     seqs = resources.max_num_seqs or (128 if on_cpu else 256)
     arguments = _arguments(job, resources, seqs)
     return arguments | (_cpu_arguments(job, resources, seqs) if on_cpu else {})
@@ -160,17 +168,3 @@ def _sample(output: Any) -> Sample:
     reason = "length" if answer.finish_reason == "length" else "stop"
     logprob = None if answer.logprobs is None else answer.cumulative_logprob
     return Sample(output.request_id, list(answer.token_ids), reason, logprob)
-
-
-def _set_environment(on_cpu: bool, eager: bool) -> None:
-    """Settings that vLLM and torch read as they are imported; a user's own win."""
-    settings = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
-    if on_cpu:
-        # One process: the engine's own would import everything again. Its warnings speak
-        # of Triton, NUMA and preloaded allocators.
-        settings |= {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_LOGGING_LEVEL": "ERROR"}
-        if eager:
-            # Else the first log-prob asked for compiles a helper of vLLM's for 16 s.
-            settings |= {"TORCH_COMPILE_DISABLE": "1"}
-    for name, value in settings.items():
-        os.environ.setdefault(name, value)

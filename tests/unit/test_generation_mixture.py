@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -74,6 +74,7 @@ def test_weighted_sources_keep_their_proportions(tmp_path: Path, two: Rows) -> N
     assert Counter(text[0] for text in texts(limited)) == {"a": 6, "b": 2}
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 500), st.floats(0.01, 10)), min_size=1, max_size=5),
     st.none() | st.integers(1, 1000),

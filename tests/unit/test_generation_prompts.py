@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.errors import UserError
@@ -206,6 +206,7 @@ def test_real_benchmark_files_are_read(shared_data: Path, tmp_path: Path, name: 
     assert result.facts["benchmark"] == {"mt_bench": 80, "arena_hard": 500}[name]
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["user", "assistant"]), st.text()), min_size=1))
 def test_prompt_ids_tell_roles_and_turns_apart(turns: list[tuple[str, str]]) -> None:
     messages = [{"role": role, "content": content} for role, content in turns]

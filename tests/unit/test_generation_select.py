@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.errors import UserError
@@ -26,6 +26,7 @@ def ids(table: pa.Table) -> list[str]:
     return table["prompt_id"].to_pylist()
 
 
+@settings(deadline=None)
 @given(st.integers(1, 200), st.integers(1, 50), st.integers(0, 9))
 def test_slices_cover_every_prompt_exactly_once(total: int, count: int, seed: int) -> None:
     table = prompts(total)

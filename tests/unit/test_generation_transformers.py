@@ -22,7 +22,8 @@ from generation.conversation import prompt_id
 from generation.engines.transformers import Choose
 from generation.sample import STAGE
 
-ENGINE = {"kind": "transformers", "batch_size": 4}
+# In this process: a worker of its own would import torch again.
+ENGINE = {"kind": "transformers", "batch_size": 4, "resources": {"data_parallel": 0}}
 
 
 def write_prompts(folder: Path, texts: list[str]) -> Path:

@@ -1,0 +1,10 @@
+"""What workers on the CPU share: imported once, by the process that they fork from."""
+
+import os
+
+from generation.startup import without_collecting
+
+with without_collecting():
+    if os.environ.get("ONPOLICY_PRELOAD") == "vllm":
+        pass
+    import generation.engines.transformers  # noqa: F401

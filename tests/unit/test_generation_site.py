@@ -1,0 +1,89 @@
+"""Which workers run where, and failures on disk."""
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from contracts.config import identity
+from contracts.errors import UserError
+from generation.config import SampleConfig, TransformersEngine, VllmEngine
+from generation.journal import Journal
+from generation.requests import Failure, Request, Sample
+from generation.responses import ERRORS_NAME, write_errors
+from generation.site import site_for
+
+
+def vllm(**resources: int) -> VllmEngine:
+    return VllmEngine.model_validate({"resources": resources})
+
+
+@pytest.mark.parametrize(
+    ("visible", "resources", "groups"),
+    [
+        ("0,1,2,3", {}, (("0",), ("1",), ("2",), ("3",))),
+        ("4,5,6,7", {"tensor_parallel": 2}, (("4", "5"), ("6", "7"))),
+        ("0,1,2,3", {"data_parallel": 1, "tensor_parallel": 2}, (("0", "1"),)),
+        ("GPU-a,GPU-b", {"data_parallel": 2}, (("GPU-a",), ("GPU-b",))),
+        ("", {}, ()),
+        ("-1", {"data_parallel": 3}, ()),
+    ],
+)
+def test_each_worker_has_gpus_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+    visible: str,
+    resources: dict[str, int],
+    groups: tuple[tuple[str, ...], ...],
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    site = site_for(vllm(**resources))
+    assert site.gpus == groups
+    assert site.workers == (len(groups) or resources.get("data_parallel", 1))
+    for number, group in enumerate(groups):
+        assert site.environment(number) == {"CUDA_VISIBLE_DEVICES": ",".join(group)}
+
+
+def test_more_workers_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
+    with pytest.raises(UserError, match="needs 4 GPUs, and 3 can be seen"):
+        site_for(vllm(data_parallel=2, tensor_parallel=2))
+
+
+def test_workers_on_the_cpu_share_its_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    assert site_for(vllm(data_parallel=4)).environment(0)["OMP_NUM_THREADS"] == "2"
+    assert site_for(vllm()).environment(0) == {}
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert "OMP_NUM_THREADS" not in site_for(vllm(data_parallel=4)).environment(0)
+
+
+def test_how_many_workers_there_are_is_outside_the_steps_identity() -> None:
+    one = SampleConfig(engine=TransformersEngine())
+    keys = {"kind": "transformers", "resources": {"data_parallel": 8, "max_error_share": 0.5}}
+    assert identity(one) == identity(SampleConfig.model_validate({"engine": keys}))
+
+
+def test_failures_are_journaled_beside_samples_and_end_in_their_table(tmp_path: Path) -> None:
+    outcomes = [Sample("p-0", [1], "stop"), Failure("p-1", "IndexError: out of range")]
+    with Journal(tmp_path) as journal:
+        journal.append(outcomes)
+    read = Journal(tmp_path).read()
+    assert list(read.values()) == outcomes
+    requests = [Request("p", sample, 7, [1]) for sample in range(3)]
+    assert write_errors(tmp_path, requests, read) == 1
+    assert pq.read_table(tmp_path / ERRORS_NAME).to_pylist() == [
+        {
+            "prompt_id": "p",
+            "response_id": "p-1",
+            "sample": 1,
+            "seed": 7,
+            "error": "IndexError: out of range",
+        }
+    ]
+
+
+def test_a_run_without_failures_has_no_table_of_them(tmp_path: Path) -> None:
+    assert write_errors(tmp_path, [Request("p", 0, 7, [1])], {}) == 0
+    assert not (tmp_path / ERRORS_NAME).exists()
