@@ -54,7 +54,28 @@ class ClassifierConfig(RewardModel):
     kind: Literal["classifier"] = "classifier"
 
 
-class FunctionConfig(_Named):
+class PairwiseConfig(RewardModel):
+    """A model that compares two responses: PairRM's published architecture.
+
+    Every two responses of a prompt are compared in both orders; a score is the mean logit over
+    the others, so it orders one prompt's responses and says nothing across prompts.
+    """
+
+    kind: Literal["pairwise"] = "pairwise"
+    max_length: Annotated[int, Field(ge=24)] = 2048
+    """Longest prompt with two responses, in tokens (PairRM's own limit)."""
+    prompt_length: Annotated[int, Field(ge=8)] = 1224
+    """Longest prompt in tokens; each response gets half of what it leaves (PairRM's own limit)."""
+
+
+class _NoModel(_Named):
+    @property
+    def reference(self) -> None:
+        """There is no model to load."""
+        return None
+
+
+class FunctionConfig(_NoModel):
     """A Python function `(messages, response text) -> float`, for rewards that can be computed."""
 
     kind: Literal["function"] = "function"
@@ -63,13 +84,82 @@ class FunctionConfig(_Named):
     version: int = 1
     """Raise it when the function changes: scores made before are then not taken for its own."""
 
-    @property
-    def reference(self) -> None:
-        """A function has no model."""
-        return None
+
+class JudgeResources(Resources):
+    """How a judge is asked."""
+
+    concurrency: Annotated[int, Field(ge=1)] = 16
+    """Requests in flight."""
+    attempts: Annotated[int, Field(ge=1)] = 6
+    """Times a request is sent before the stage stops; it goes on from there when run again."""
+    timeout: Annotated[float, Field(gt=0)] = 120.0
+    """Seconds that one answer may take."""
+    longest_wait: Annotated[float, Field(ge=0)] = 60.0
+    """Longest wait between two attempts in seconds; it doubles from 1, with jitter."""
 
 
-Annotator = Annotated[ArmoRMConfig | ClassifierConfig | FunctionConfig, Field(discriminator="kind")]
+class JudgeConfig(_NoModel):
+    """A language model behind an OpenAI-compatible chat endpoint, asked for its judgement."""
+
+    kind: Literal["judge"] = "judge"
+    model: str
+    """The model's name at the endpoint; pin a dated one, for judges get retired."""
+    base_url: Annotated[str, Field(pattern=r"^https?://")] = "https://api.openai.com/v1"
+    """Where `/chat/completions` is."""
+    api_key_env: str | None = "OPENAI_API_KEY"
+    """Environment variable that holds the key, or null for an endpoint without one."""
+    compare: Literal["pairwise", "pointwise"] = "pairwise"
+    """Every two responses of a prompt in both orders (the score is games won less games lost,
+    over all games), or each response alone on a scale of 1 to 10."""
+    criteria: str = "helpfulness, correctness, depth and clarity"
+    """What is to be judged, put into the question."""
+    temperature: Annotated[float, Field(ge=0)] = 0.0
+    """Sampling temperature of the judge."""
+    max_tokens: Annotated[int, Field(ge=1)] = 1024
+    """Longest judgement in tokens."""
+    resources: JudgeResources = JudgeResources()
+    """How it is asked; no part of the result's identity."""
+
+
+class Member(Config):
+    """An annotator in an ensemble. Its scores count as weight * (score - mean) / std."""
+
+    name: str
+    """The annotator's name."""
+    weight: float = 1.0
+    """Its weight; the weights are divided by their sum."""
+    mean: float = 0.0
+    """Mean of its scores; the manifest of an earlier run's scores says it."""
+    std: Annotated[float, Field(gt=0)] = 1.0
+    """Standard deviation of its scores; the same manifest says it."""
+
+
+class EnsembleConfig(_NoModel):
+    """The weighted mean of other annotators, with their disagreement in its own column."""
+
+    kind: Literal["ensemble"] = "ensemble"
+    members: Annotated[list[Member], Field(min_length=2)]
+    """Who counts; each is an annotator of the same list."""
+    scale: Literal["raw", "prompt"] = "raw"
+    """Members' scores as they are, or as z-scores among the responses of each prompt, which
+    brings annotators of any scale together but says nothing across prompts."""
+
+    @model_validator(mode="after")
+    def _weights_count(self) -> Self:
+        if sum(member.weight for member in self.members) <= 0:
+            raise ValueError("the weights of the members must add up to more than 0")
+        return self
+
+
+Annotator = Annotated[
+    ArmoRMConfig
+    | ClassifierConfig
+    | PairwiseConfig
+    | JudgeConfig
+    | FunctionConfig
+    | EnsembleConfig,
+    Field(discriminator="kind"),
+]
 """One source of scores."""
 
 
@@ -87,6 +177,23 @@ class ScoreConfig(Config):
         if twice := [name for name in names if names.count(name) > 1]:
             raise ValueError(f"two annotators are named {twice[0]!r}; give each its own name")
         return self
+
+    @model_validator(mode="after")
+    def _members_are_annotators(self) -> Self:
+        known = {a.name for a in self.annotators if not isinstance(a, EnsembleConfig)}
+        for ensemble in self.ensembles:
+            for member in ensemble.members:
+                if member.name not in known:
+                    raise ValueError(
+                        f"ensemble {ensemble.name!r}: no annotator is named {member.name!r}; "
+                        f"there is {', '.join(sorted(known))}"
+                    )
+        return self
+
+    @property
+    def ensembles(self) -> list[EnsembleConfig]:
+        """The annotators that are computed from others' scores."""
+        return [a for a in self.annotators if isinstance(a, EnsembleConfig)]
 
 
 class CandidatesConfig(Config):

@@ -35,6 +35,8 @@ def run(config: PairsConfig, inputs: Inputs, out: Path) -> Result:
         UserError: the inputs do not belong together, or the annotator is unknown.
         OnPolicyError: no pair came out.
     """
+    # arrow's own allocator keeps what each of its threads freed: 50 % more memory in the end
+    pa.set_memory_pool(pa.system_memory_pool())
     responses, scores = Path(inputs["responses"]), Path(inputs["scores"])
     prompts = Prompts(Path(inputs["prompts"]), ("messages", "split"))
     sources = sources_of(responses, scores)

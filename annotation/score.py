@@ -16,7 +16,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from annotation.config import Annotator, FunctionConfig, ScoreConfig, ScoreResources
+from annotation.config import (
+    ArmoRMConfig,
+    ClassifierConfig,
+    EnsembleConfig,
+    FunctionConfig,
+    JudgeConfig,
+    PairwiseConfig,
+    ScoreConfig,
+    ScoreResources,
+)
+from annotation.ensemble import combine
 from annotation.prompts import Prompts
 from annotation.scorer import Conversation, FunctionScorer, Score, Scorer
 from contracts.errors import OnPolicyError, UserError
@@ -28,6 +38,8 @@ from contracts.step import Inputs, Stage
 from contracts.tables import SCORES
 
 log = logging.getLogger(__name__)
+
+ModelAnnotator = ArmoRMConfig | ClassifierConfig | PairwiseConfig
 
 
 def run(config: ScoreConfig, inputs: Inputs, out: Path) -> Result:
@@ -42,17 +54,27 @@ def run(config: ScoreConfig, inputs: Inputs, out: Path) -> Result:
     open_parts = [(i, path) for i, path in sources if not part_path(out, i).exists()]
     rows = [pq.read_metadata(path).num_rows for _, path in sources]
     resumed = sum(rows) - sum(rows[i] for i, _ in open_parts)
-    scorers = {a.name: open_scorer(a, inputs, config.resources) for a in config.annotators}
+    scorers = {
+        a.name: open_scorer(a, inputs, config.resources)
+        for a in config.annotators
+        if not isinstance(a, EnsembleConfig)
+    }
     prompts = Prompts(Path(inputs["prompts"]))
     progress = Progress(sum(rows), "responses", resumed)
     for index, path in open_parts:
         table = read_part(path, ["prompt_id", "response_id", "text"])
-        write_part(out, index, score_part(table, prompts, scorers), SCORES)
+        write_part(out, index, score_part(table, prompts, scorers, config.ensembles), SCORES)
         progress.advance(table.num_rows)
-    return Result(rows=sum(rows) * len(scorers), facts=_facts(out, responses, scorers))
+    facts = {name: scorer.facts for name, scorer in scorers.items()}
+    facts |= {e.name: {"members": [m.name for m in e.members]} for e in config.ensembles}
+    return Result(rows=sum(rows) * len(facts), facts=_facts(out, responses, facts))
 
 
-def open_scorer(annotator: Annotator, inputs: Inputs, resources: ScoreResources) -> Scorer:
+def open_scorer(
+    annotator: ModelAnnotator | JudgeConfig | FunctionConfig,
+    inputs: Inputs,
+    resources: ScoreResources,
+) -> Scorer:
     """The annotator, its model loaded.
 
     Raises:
@@ -60,24 +82,39 @@ def open_scorer(annotator: Annotator, inputs: Inputs, resources: ScoreResources)
     """
     if isinstance(annotator, FunctionConfig):
         return FunctionScorer(_import(annotator))
+    if annotator.kind == "judge":
+        from annotation.judge import open_judge
+
+        return open_judge(annotator)
     reference = inputs.get(f"model:{annotator.name}", annotator.reference)
     if annotator.kind == "armorm":
         from annotation.armorm_scorer import open_armorm
 
         return open_armorm(annotator, reference, resources)
+    if annotator.kind == "pairwise":
+        from annotation.pairwise import open_pairwise
+
+        return open_pairwise(annotator, reference, resources)
     from annotation.classifier import open_classifier
 
     return open_classifier(annotator, reference, resources)
 
 
-def score_part(responses: pa.Table, prompts: Prompts, scorers: dict[str, Scorer]) -> pa.Table:
+def score_part(
+    responses: pa.Table,
+    prompts: Prompts,
+    scorers: dict[str, Scorer],
+    ensembles: Sequence[EnsembleConfig] = (),
+) -> pa.Table:
     """SCORES rows for a part of responses (prompt_id, response_id, text)."""
     conversations, order = _conversations(responses, prompts)
-    blocks = []
-    for name, scorer in scorers.items():
-        scores = scorer.score(conversations)
-        in_order = [scores[i] for i in np.argsort(order, kind="stable")]
-        blocks.append(_block(responses, name, in_order))
+    found = {name: scorer.score(conversations) for name, scorer in scorers.items()}
+    for ensemble in ensembles:
+        found[ensemble.name] = combine(ensemble, conversations, found)
+    places = np.argsort(order, kind="stable")
+    blocks = [
+        _block(responses, name, [scores[i] for i in places]) for name, scores in found.items()
+    ]
     return pa.concat_tables(blocks)
 
 
@@ -108,12 +145,12 @@ def _block(responses: pa.Table, name: str, scores: Sequence[Score]) -> pa.Table:
     return pa.table([columns[field] for field in SCORES.names], schema=SCORES)
 
 
-def _facts(out: Path, responses: Path, scorers: dict[str, Scorer]) -> dict[str, Any]:
+def _facts(out: Path, responses: Path, annotators: dict[str, Any]) -> dict[str, Any]:
     manifest = read_manifest(responses)
     facts: dict[str, Any] = {"policy": (manifest.facts if manifest else {}).get("policy")}
     tables = list(iter_parts(out, ["annotator", "score", "error"]))
     facts["annotators"] = {
-        name: {**_summary(name, tables), **scorer.facts} for name, scorer in scorers.items()
+        name: {**_summary(name, tables), **own} for name, own in annotators.items()
     }
     if not any(found["count"] for found in facts["annotators"].values()):
         errors = (error for table in tables for error in table["error"].drop_null().to_pylist())

@@ -73,3 +73,42 @@ def checked(
     if score - score != 0.0:
         return Score(error=f"not_finite: the annotator gave {score}")
     return Score(score, objectives, gate)
+
+
+def by_comparison(
+    scores: Sequence[Score], games: Sequence[tuple[int, int, float | None]]
+) -> list[Score]:
+    """Scores from comparisons: a response's mean result over its games.
+
+    Args:
+        scores: an error for each response that could not be compared.
+        games: (first, second, result), the result above 0 where the first one is better, None
+            where it is not known; then neither of the two has a score, for a mean over fewer
+            games than the others' would not be comparable.
+    """
+    results: list[list[float]] = [[] for _ in scores]
+    unknown: set[int] = set()
+    for first, second, result in games:
+        if result is None:
+            unknown |= {first, second}
+        else:
+            results[first].append(result)
+            results[second].append(-result)
+    return [_mean(own, results[i], i in unknown) for i, own in enumerate(scores)]
+
+
+def _mean(own: Score, results: Sequence[float], unknown: bool) -> Score:
+    if own.error is not None:
+        return own
+    if unknown:
+        return Score(error="unparsed: a comparison of this response has no readable result")
+    if not results:
+        return Score(error="one_response: there is no other response to compare it with")
+    return checked(sum(results) / len(results))
+
+
+def transcript(messages: Sequence[Message]) -> str:
+    """What the responses answer, as one text: a single user turn as it is."""
+    if len(messages) == 1 and messages[0]["role"] == "user":
+        return messages[0]["content"]
+    return "\n".join(f"{message['role'].upper()}: {message['content']}" for message in messages)

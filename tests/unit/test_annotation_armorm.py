@@ -97,6 +97,10 @@ def random_weights(vocabulary: int) -> dict[str, Tensor]:
     return weights
 
 
+Plain = tuple[float, list[float], list[float]]
+"""Score, objectives, gate."""
+
+
 def plain_hidden(w: dict[str, Tensor], ids: list[int]) -> Tensor:
     """A Llama forward in float64, one conversation: [T, D]."""
 
@@ -134,7 +138,7 @@ def plain_hidden(w: dict[str, Tensor], ids: list[int]) -> Tensor:
     return norm(x, "model.norm.weight")
 
 
-def plain_score(folder: Path, ids: list[int], header: list[int]) -> tuple[float, list[float]]:
+def plain_score(folder: Path, ids: list[int], header: list[int]) -> Plain:
     """The recipe's section 3, one conversation at a time."""
     w = {name: value.double() for name, value in load_file(folder / "model.safetensors").items()}
     hidden = plain_hidden(w, ids)
@@ -145,10 +149,11 @@ def plain_score(folder: Path, ids: list[int], header: list[int]) -> tuple[float,
         gate = gate @ w[f"gating.layers.{i}.weight"].T + w[f"gating.layers.{i}.bias"]
         gate = gate.clamp(min=0) if i < 3 else gate
     gate = (gate / 10).softmax(-1) * w["gating.logit_scale"]
-    return float((gate * (rewards @ w["reward_transform_matrix"])).sum()), rewards.tolist()
+    score = float((gate * (rewards @ w["reward_transform_matrix"])).sum())
+    return score, rewards.tolist(), gate.tolist()
 
 
-def expected(folder: Path, tokenizer, conversations) -> list[tuple[float, list[float]]]:
+def expected(folder: Path, tokenizer, conversations) -> list[Plain]:
     found = []
     for conversation in conversations:
         for text in conversation.responses:
@@ -175,9 +180,10 @@ def test_scores_equal_a_plain_implementation_whatever_the_batches(
     scorer = open_armorm(ArmoRMConfig(name="a", path=str(folder)), str(folder), resources)
     want = expected(folder, tiny_llama_tokenizer, CONVERSATIONS)
     got = scorer.score(CONVERSATIONS)
-    assert [g.score for g in got] == pytest.approx([score for score, _ in want], abs=1e-5)
-    for have, (_, objectives) in zip(got, want, strict=True):
+    assert [g.score for g in got] == pytest.approx([score for score, *_ in want], abs=1e-5)
+    for have, (_, objectives, gate) in zip(got, want, strict=True):
         assert have.objectives == pytest.approx(objectives, abs=1e-5)
+        assert have.gate == pytest.approx(gate, abs=1e-5)
     assert len({round(g.score, 4) for g in got}) == len(got)  # the comparison can fail
 
 

@@ -317,6 +317,26 @@ def test_the_manifest_says_what_was_made(run_folder):
     assert json.loads((run_folder / "scores" / "_step.json").read_text())["stage"] == manifest.stage
 
 
+def test_an_ensemble_has_rows_of_its_own_with_its_disagreement(run_folder):
+    members = [{"name": "length"}, {"name": "vowels", "weight": 3}]
+    ensemble = {"kind": "ensemble", "name": "both", "members": members}
+    manifest = score_in(run_folder, LENGTH, ensemble, VOWELS)
+    assert manifest.rows == 54
+    assert manifest.facts["annotators"]["both"]["errors"] == {"member_failed": 3}
+    assert manifest.facts["annotators"]["both"]["members"] == ["length", "vowels"]
+    rows = {}
+    for row in read_table(run_folder / "scores").to_pylist():
+        rows.setdefault(row["response_id"], {})[row["annotator"]] = row
+    for own in rows.values():
+        length, vowels, both = (own[name]["score"] for name in ("length", "vowels", "both"))
+        assert own["length"]["disagreement"] is None
+        if length is not None:
+            assert both == pytest.approx((length + 3 * vowels) / 4)
+            spread = abs(length - vowels) * 3**0.5 / 4
+            assert own["both"]["disagreement"] == pytest.approx(spread)
+    assert pair_in(run_folder, annotator="both").rows > 0
+
+
 def test_what_a_function_refuses_is_an_error_row_and_another_annotator_goes_on(run_folder):
     function = {**LENGTH, "name": "picky", "function": "annotation_rewards:picky"}
     with (run_folder / "annotation_rewards.py").open("a") as file:

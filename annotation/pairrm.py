@@ -1,0 +1,69 @@
+"""PairRM, natively: the published tensor names load with `from_pretrained`, no remote code runs.
+
+DeBERTa-v3 reads `<|source|>` prompt, `<|candidate1|>` one response and `<|candidate2|>` the
+other; a small head scores each candidate's marker together with the source's, and the logit
+is their difference (https://arxiv.org/abs/2306.02561; llm-blender/PairRM-hf).
+Shapes: B rows, T tokens, D hidden size.
+"""
+
+import torch
+from torch import Tensor, nn
+from transformers import DebertaV2Config, DebertaV2Model, DebertaV2PreTrainedModel
+
+from contracts.errors import UserError
+from contracts.model import split_reference
+
+
+class PairRM(DebertaV2PreTrainedModel):
+    """A comparison of two responses to one prompt."""
+
+    def __init__(self, config: DebertaV2Config) -> None:
+        super().__init__(config)
+        size, dropout = config.hidden_size, getattr(config, "drop_out", 0.0)
+        self.pretrained_model = DebertaV2Model(config)
+        self.head_layer = nn.Sequential(
+            nn.Dropout(dropout),
+            nn.Linear(2 * size, size),
+            nn.Tanh(),
+            nn.Dropout(dropout),
+            nn.Linear(size, getattr(config, "n_tasks", 1)),
+        )
+        self.post_init()
+
+    @property
+    def markers(self) -> tuple[int, int, int]:
+        """Ids of the source's, the first candidate's and the second candidate's marker."""
+        config = self.config
+        return config.source_prefix_id, config.cand1_prefix_id, config.cand2_prefix_id
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """[B, T], each row with each marker once -> [B]: above 0 where the first one is better."""
+        encoded = self.pretrained_model(input_ids=input_ids, attention_mask=attention_mask)
+        source, first, second = (
+            encoded.last_hidden_state[input_ids == marker] for marker in self.markers
+        )
+        scores = [self.head_layer(torch.cat([source, side], -1)) for side in (first, second)]
+        return (scores[0] - scores[1]).mean(-1)
+
+
+def load_pairrm(reference: str, device: torch.device, dtype: torch.dtype) -> PairRM:
+    """The model for scoring.
+
+    Raises:
+        UserError: no safetensors, another architecture, or tensors missing.
+    """
+    path, revision = split_reference(reference)
+    try:
+        model, loading = PairRM.from_pretrained(
+            path, revision=revision, dtype=dtype, use_safetensors=True, output_loading_info=True
+        )
+        _ = model.markers
+    except (OSError, ValueError, RuntimeError, AttributeError) as error:
+        reason = (str(error).strip().splitlines() or [""])[0]
+        raise UserError(f"{reference}: cannot be loaded as PairRM: {reason}") from None
+    if missing := sorted(loading["missing_keys"]):
+        raise UserError(
+            f"{reference}: {missing[0]} is missing, so its comparisons would be random; use "
+            "llm-blender/PairRM-hf or a model trained with its tensor names"
+        )
+    return model.to(device).eval()

@@ -1,0 +1,137 @@
+"""Scoring by comparison: every two responses of a prompt, in both orders."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import permutations
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from annotation import batches
+from annotation.batches import Group
+from annotation.config import PairwiseConfig, ScoreResources
+from annotation.pairrm import PairRM, load_pairrm
+from annotation.reward_models import placement
+from annotation.scorer import Conversation, Score, by_comparison, transcript
+from contracts.chat import RowError
+from contracts.errors import UserError
+from contracts.model import load_tokenizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_MARKERS = ("<|source|>", "<|candidate1|>", "<|candidate2|>")
+
+
+@dataclass(frozen=True)
+class _Encoded:
+    """A conversation's ids, each text behind its marker."""
+
+    source: list[int]
+    as_first: list[list[int] | None]
+    """None where the response cannot be compared."""
+    as_second: list[list[int] | None]
+
+
+class PairwiseScorer:
+    """PairRM over all pairs of a prompt's responses."""
+
+    def __init__(
+        self,
+        config: PairwiseConfig,
+        model: PairRM,
+        tokenizer: "PreTrainedTokenizerBase",
+        batch_tokens: int | None,
+    ) -> None:
+        self.config = config
+        self.model = model
+        self.tokenizer = tokenizer
+        self.budget = batch_tokens or (2048 if model.device.type == "cpu" else 16_384)
+        ids = tuple(tokenizer.convert_tokens_to_ids(list(_MARKERS)))
+        if ids != model.markers:
+            raise UserError(
+                f"{tokenizer.name_or_path}: the ids of {', '.join(_MARKERS)} are {ids} in the "
+                f"tokenizer and {model.markers} in the model's config"
+            )
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """As `Scorer.facts`."""
+        return {"dtype": str(self.model.dtype), "device": self.model.device.type}
+
+    def score(self, conversations: Sequence[Conversation]) -> list[Score]:
+        """As `Scorer.score`: mean logit against the prompt's other responses, in nats."""
+        scores: list[Score] = []
+        games: list[tuple[int, int]] = []
+        groups: list[Group] = []
+        for conversation in conversations:
+            start = len(scores)
+            own, encoded = self._encode(conversation)
+            scores += own
+            fit = [i for i, score in enumerate(own) if score.error is None]
+            for first, second in permutations(fit, 2):
+                pair = [*(encoded.as_first[first] or []), *(encoded.as_second[second] or [])]
+                groups.append(Group(encoded.source, [pair], [len(games)]))
+                games.append((start + first, start + second))
+        logits = dict(self._compare(groups))
+        results = [(*game, logits[i]) for i, game in enumerate(games)]
+        return by_comparison(scores, results)
+
+    def _compare(self, groups: list[Group]) -> list[tuple[int, float]]:
+        with torch.inference_mode():
+            return list(
+                batches.in_batches(groups, self.budget, batches.padded_tokens, self._forward)
+            )
+
+    def _forward(self, batch: Sequence[Group]) -> list[float]:
+        rows = [[*group.prompt, *group.responses[0]] for group in batch]
+        width = max(map(len, rows))
+        pad = self.tokenizer.pad_token_id or 0
+        ids = torch.tensor([row + [pad] * (width - len(row)) for row in rows])
+        mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
+        device = self.model.device
+        return self.model(ids.to(device), mask.to(device)).float().tolist()
+
+    def _encode(self, conversation: Conversation) -> tuple[list[Score], _Encoded]:
+        try:
+            source = self._ids(0, transcript(conversation.messages), self.config.prompt_length)
+        except RowError as error:
+            refused = Score(error=f"{error.reason}: {error}")
+            return [refused] * len(conversation.responses), _Encoded([], [], [])
+        room = (self.config.max_length - len(source)) // 2
+        encoded = _Encoded(source, [], [])
+        scores = []
+        for text in conversation.responses:
+            sides: list[list[int] | None] = [None, None]
+            try:
+                sides = [self._ids(1, text, room), self._ids(2, text, room)]
+                scores.append(Score())
+            except RowError as error:
+                scores.append(Score(error=f"{error.reason}: {error}"))
+            encoded.as_first.append(sides[0])
+            encoded.as_second.append(sides[1])
+        return scores, encoded
+
+    def _ids(self, marker: int, text: str, room: int) -> list[int]:
+        if found := next((name for name in _MARKERS if name in text), None):
+            raise RowError("special_token_in_text", f"{found} inside the text")
+        ids: list[int] = self.tokenizer.encode(_MARKERS[marker] + text)
+        if len(ids) > room:
+            if self.config.too_long == "error":
+                raise RowError("too_long", f"{len(ids)} tokens where {room} fit")
+            ids = [*ids[: room - 1], ids[-1]]
+        return ids
+
+
+def open_pairwise(
+    config: PairwiseConfig, reference: str, resources: ScoreResources
+) -> PairwiseScorer:
+    """PairRM on its device.
+
+    Raises:
+        UserError: the model or its tokenizer cannot be used; says why.
+    """
+    tokenizer = load_tokenizer(reference)
+    device, dtype = placement(config, resources)
+    model = load_pairrm(reference, device, dtype)
+    return PairwiseScorer(config, model, tokenizer, resources.batch_tokens)

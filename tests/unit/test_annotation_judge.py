@@ -1,0 +1,190 @@
+"""The judge, against a real HTTP server on loopback that speaks the chat protocol."""
+
+import json
+import logging
+import re
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from annotation.config import JudgeConfig
+from annotation.judge import grade, open_judge, winner
+from annotation.scorer import Conversation
+from contracts.errors import OnPolicyError, UserError
+
+KEY = "sk-never-to-be-seen"
+QUESTION = [{"role": "user", "content": "Which word is longest?"}]
+
+
+class Endpoint:
+    """Answers with what `answer` says: a text, or a status."""
+
+    def __init__(self, answer: Callable[[str], str | int]) -> None:
+        self.bodies: list[dict] = []
+        self.keys: set[str | None] = set()
+        endpoint = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                endpoint.bodies.append(body)
+                endpoint.keys.add(self.headers["Authorization"])
+                said = answer(body["messages"][0]["content"])
+                found = self.path == "/v1/chat/completions"
+                status = (200 if found else 404) if isinstance(said, str) else said
+                reply = {"choices": [{"message": {"role": "assistant", "content": said}}]}
+                data = json.dumps(reply if status == 200 else {"error": KEY}).encode()
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, *args: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server.server_port}/v1"
+
+
+@pytest.fixture
+def serve(monkeypatch) -> Iterator[Callable]:
+    monkeypatch.setenv("JUDGE_KEY", KEY)
+    running: list[Endpoint] = []
+
+    def start(answer: Callable[[str], str | int]) -> Endpoint:
+        running.append(Endpoint(answer))
+        return running[-1]
+
+    yield start
+    for endpoint in running:
+        endpoint.server.shutdown()
+        endpoint.server.server_close()
+
+
+def judge(url: str, **config: object):
+    resources = {"attempts": 3, "longest_wait": 0.01, "concurrency": 4}
+    return open_judge(
+        JudgeConfig.model_validate(
+            {"name": "j", "model": "judge-1", "base_url": url, "api_key_env": "JUDGE_KEY"}
+            | {"resources": resources}
+            | config
+        )
+    )
+
+
+def responses_in(question: str) -> list[str]:
+    return re.findall(r"<response.*?>\n(.*)\n</response", question)
+
+
+def prefer_longer(question: str) -> str:
+    first, second = responses_in(question)
+    if len(first) == len(second):
+        return "Both will do.\nWinner: tie"
+    return f"It is longer.\n**Winner: {'A' if len(first) > len(second) else 'B'}**"
+
+
+def test_every_two_responses_play_in_both_orders(serve):
+    endpoint = serve(prefer_longer)
+    words = ["aaaa", "a", "bbbb"]
+    scores = judge(endpoint.url).score([Conversation(QUESTION, words)])
+    assert [score.score for score in scores] == [0.5, -1.0, 0.5]
+    assert len(endpoint.bodies) == 6
+    asked = {tuple(responses_in(body["messages"][0]["content"])) for body in endpoint.bodies}
+    assert ("aaaa", "a") in asked and ("a", "aaaa") in asked
+    assert endpoint.bodies[0]["model"] == "judge-1"
+    assert endpoint.keys == {f"Bearer {KEY}"}
+
+
+def test_a_judge_that_always_takes_the_first_one_decides_nothing(serve):
+    scores = judge(serve(lambda _: "Winner: A").url).score([Conversation(QUESTION, ["x", "y"])])
+    assert [score.score for score in scores] == [0.0, 0.0]
+
+
+def test_an_unreadable_comparison_is_an_error_of_both_its_responses(serve):
+    def answer(question: str) -> str:
+        return "I cannot say." if "bad" in question else prefer_longer(question)
+
+    talk = Conversation(QUESTION, ["aaaa", "bad"])
+    other = Conversation(QUESTION, ["cc", "c"])
+    scores = judge(serve(answer).url).score([talk, other])
+    assert [score.score for score in scores] == [None, None, 1.0, -1.0]
+    assert all(score.error.startswith("unparsed:") for score in scores[:2])
+
+
+def test_one_response_alone_cannot_be_compared(serve):
+    (score,) = judge(serve(prefer_longer).url).score([Conversation(QUESTION, ["alone"])])
+    assert score.error.startswith("one_response:")
+
+
+def test_pointwise_scores_keep_the_order_of_the_responses(serve):
+    endpoint = serve(lambda question: f"Fine.\nScore: {len(responses_in(question)[0])}")
+    talks = [Conversation(QUESTION, ["a" * n for n in (3, 1, 7)]), Conversation(QUESTION, ["aa"])]
+    scores = judge(endpoint.url, compare="pointwise").score(talks)
+    assert [score.score for score in scores] == [3.0, 1.0, 7.0, 2.0]
+
+
+def test_a_busy_endpoint_is_asked_again(serve):
+    statuses = iter([429, 500, "Score: 5"])
+    endpoint = serve(lambda _: next(statuses))
+    (score,) = judge(endpoint.url, compare="pointwise").score([Conversation(QUESTION, ["a"])])
+    assert score.score == 5.0 and len(endpoint.bodies) == 3
+
+
+def test_an_endpoint_that_stays_away_ends_the_stage_and_gives_no_score(serve):
+    endpoint = serve(lambda _: 503)
+    with pytest.raises(OnPolicyError, match=r"did not answer after 3 attempts \(status 503\)"):
+        judge(endpoint.url, compare="pointwise").score([Conversation(QUESTION, ["a"] * 5)])
+    url = endpoint.url
+    endpoint.server.server_close()
+    with pytest.raises(OnPolicyError, match="did not answer"):
+        judge(url, compare="pointwise").score([Conversation(QUESTION, ["a"])])
+
+
+def test_a_question_that_is_refused_is_an_error_row(serve):
+    endpoint = serve(lambda question: 400 if "bad" in question else "Score: 9")
+    talk = Conversation(QUESTION, ["good", "bad"])
+    good, bad = judge(endpoint.url, compare="pointwise").score([talk])
+    assert good.score == 9.0
+    assert bad.score is None and bad.error.startswith("unparsed:")
+
+
+@pytest.mark.parametrize(("status", "message"), [(401, "refuses the key"), (404, "knows no model")])
+def test_a_wrong_key_or_model_is_the_users_mistake(serve, status, message, caplog):
+    caplog.set_level(logging.DEBUG)
+    with pytest.raises(UserError, match=message) as caught:
+        judge(serve(lambda _: status).url).score([Conversation(QUESTION, ["a", "b"])])
+    assert KEY not in str(caught.value) and KEY not in caplog.text
+
+
+def test_without_a_key_the_environment_variable_is_named(monkeypatch):
+    monkeypatch.delenv("NO_SUCH_KEY", raising=False)
+    with pytest.raises(UserError, match="set the environment variable NO_SUCH_KEY"):
+        judge("http://127.0.0.1:1", api_key_env="NO_SUCH_KEY")
+
+
+@pytest.mark.parametrize(
+    ("answer", "score"),
+    [
+        ("Score: 7", 7.0), ("**Score: 8.5**", 8.5), ("score - 3/10.", 3.0),
+        ("Score: 2\nNo, better.\nScore: 4", 4.0), ("Score: 11", None), ("Score: high", None),
+        ("The score is 7 or so, I would say", None), ("", None),
+    ],
+)  # fmt: skip
+def test_a_grade_is_read_or_is_an_error(answer, score):
+    assert grade(answer).score == score
+    assert (grade(answer).error is None) == (score is not None)
+
+
+def test_a_winner_is_read_or_unknown():
+    assert [winner(a) for a in ("Winner: A", "x\nWINNER: b.", "Winner: tie", "A")] == [
+        1,
+        -1,
+        0,
+        None,
+    ]
