@@ -67,7 +67,7 @@ class TrainResources(Resources):
     threads: Annotated[int, Field(ge=0)] = 0
     """CPU threads a process; 0 shares out the cores."""
     checkpoint_every: Annotated[int, Field(ge=0)] = 100
-    """Optimizer steps between resumable checkpoints; 0 makes none."""
+    """Optimizer steps between checkpoints, which any other resources resume from; 0: none."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

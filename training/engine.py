@@ -11,6 +11,7 @@ import torch
 from contracts.errors import OnPolicyError
 from training.config import TrainConfig
 from training.deepspeed_config import ACCUMULATION, deepspeed_config
+from training.state import RunState
 
 log = logging.getLogger(__name__)
 
@@ -98,11 +99,18 @@ class Engine:
 
     def save(self, folder: Path) -> None:
         """Write model and optimizer state; every process calls it."""
-        self._accelerator.save_state(str(folder), safe_serialization=False)
+        folder.mkdir(exist_ok=True)
+        self._state().save(folder, self.rank, self.processes)
 
-    def load(self, folder: Path) -> None:
-        """Read what `save` wrote with the same strategy and number of processes."""
-        self._accelerator.load_state(str(folder))
+    def load(self, folder: Path, steps: int) -> None:
+        """Read what `save` wrote after `steps` steps, on any resources; every process calls it."""
+        self._state().load(folder, steps)
+
+    def _state(self) -> RunState:
+        if self.zero_stage:
+            return RunState(self._model.module, self._model.optimizer, self.zero_stage)
+        model = self._accelerator.unwrap_model(self._model)
+        return RunState(model, self._optimizer.optimizer, 0)
 
     def weights(self) -> dict[str, torch.Tensor]:
         """The whole model's weights on rank 0; every process calls it."""

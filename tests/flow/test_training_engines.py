@@ -1,6 +1,5 @@
 """Training as it is launched: real processes through accelerate and DeepSpeed, killed, resumed."""
 
-import json
 import math
 import os
 import signal
@@ -177,11 +176,23 @@ def test_a_worker_that_fails_is_a_failure_with_its_own_message(
     assert error.value.exit_code == 1
 
 
-def test_a_checkpoint_of_other_resources_is_refused(inputs: dict[str, str], tmp_path: Path) -> None:
-    settings = config(epochs=20, checkpoint_every=2, strategy="none")
-    out = tmp_path / "policy"
-    kill_after_step(start(settings, inputs, out), out, 5)
-    other = config(epochs=20, checkpoint_every=2, strategy="zero2")
-    with pytest.raises(UserError, match=r"was made with .*'strategy': 'none'"):
-        run_once(train.STAGE, other, inputs, out)
-    assert json.loads((out / "_step.json").read_text())["stage"] == "training.train"
+@pytest.mark.parametrize(("before", "after"), [
+    ({"strategy": "none"}, {"strategy": "zero3", "processes": 2}),
+    ({"strategy": "zero3", "processes": 2}, {"strategy": "zero2", "processes": 3}),
+    ({"strategy": "zero2", "processes": 2, "offload": "optimizer"},
+     {"strategy": "zero3", "processes": 3}),
+], ids=str)  # fmt: skip
+def test_a_killed_training_goes_on_with_other_processes_to_the_same_losses(
+    inputs: dict[str, str], tmp_path: Path, before: dict[str, Any], after: dict[str, Any]
+) -> None:
+    whole, out = tmp_path / "whole", tmp_path / "moved"
+    run_once(train.STAGE, config(epochs=8, strategy="none"), inputs, whole)
+    first = config(epochs=8, checkpoint_every=4, **before)
+    kill_after_step(start(first, inputs, out), out, 10)
+    assert list((out / ".checkpoints").glob("step-*"))
+    manifest = run_once(train.STAGE, config(epochs=8, **after), inputs, out)
+    assert manifest.facts["processes"] == after["processes"]
+    assert metrics(out) == pytest.approx(metrics(whole), rel=2e-3, abs=2e-3)
+    moved, expected = (load_file(folder / "model.safetensors") for folder in (out, whole))
+    for name, weight in expected.items():
+        torch.testing.assert_close(moved[name], weight, atol=1e-3, rtol=1e-3)
