@@ -1,6 +1,6 @@
 """Peak memory: ours over TRL's CPO trainer (SimPO) at Gemma-2's vocabulary, each in a process.
 
-`python -m benchmarks.train_memory [--max-length 640]`. TRL gets one pair a pass, its least.
+`python -m benchmarks.train_memory [--max-length 900]`. TRL gets one pair a pass, its least.
 """
 
 import argparse
@@ -26,8 +26,8 @@ def peak(who: str, folder: Path, settings: Settings) -> tuple[float, list[float]
 def main() -> None:
     """Run both, one after the other, and print the ratio."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--max-length", type=int, default=640)
-    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--max-length", type=int, default=900)
+    parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--hidden", type=int, default=128)
     options = parser.parse_args()
     shape = Shape(vocabulary=VOCABULARY, hidden=options.hidden, layers=4)
