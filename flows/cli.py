@@ -49,6 +49,24 @@ def schedule(
 
 
 @app.command()
+def sweep(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    *,
+    grid: Annotated[list[str], typer.Option(help="key=value,value; give it once a key.")],
+    debug: Debug = False,
+) -> None:
+    """Run every combination of a grid, each as a run of its own, and compare them."""
+    _debug(debug)
+    from flows import prefect_settings
+
+    prefect_settings.apply()
+    from flows.sweep import run_sweep
+
+    typer.echo(f"Comparison: {run_sweep(config, overrides or [], grid)}")
+
+
+@app.command()
 def inspect(
     path: Annotated[Path, typer.Argument(help="A table's folder, a part, a round or a run.")],
     rows: Annotated[int, typer.Option(min=0, help="Sample rows to show.")] = 3,

@@ -1,6 +1,7 @@
 """What `onpolicy run` and `onpolicy schedule` do once the config is read."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from contracts.config import load_config
@@ -39,11 +40,18 @@ def run_config(path: Path, overrides: Sequence[str]) -> None:
     from flows.on_policy import on_policy
 
     console.print(f"{config.name}: {config.rounds} round(s) from {config.policy.path}")
-    try:
+    with interruptible():
         on_policy(config.model_dump(mode="json"))
+    console.print(f"Report: {report}")
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Turn Ctrl-C into one message."""
+    try:
+        yield
     except KeyboardInterrupt:
         raise Interrupted("interrupted; run the same command again to go on") from None
-    console.print(f"Report: {report}")
 
 
 def serve_config(path: Path, overrides: Sequence[str], cron: str, next_round: bool) -> None:

@@ -1,7 +1,8 @@
 """The plots of a round. Matplotlib is imported here and nowhere else."""
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import matplotlib
 
@@ -72,6 +73,20 @@ def before_after(gains: Mapping[str, Mapping]) -> Figure:
         axes.set_ylabel("mean reward")
         axes.set(title=f"{name}: {over['mean']:+.4f} [{over['low']:+.4f}, {over['high']:+.4f}]")
         axes.title.set_fontsize(9)
+    return figure
+
+
+def intervals(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """Gains over the start with their intervals, a row a point and annotator."""
+    figure, axes = plt.subplots(figsize=(_SIZE[0], 0.9 + 0.32 * len(rows)), layout="constrained")
+    for place, row in enumerate(rows):
+        error = [[row["mean"] - row["low"]], [row["high"] - row["mean"]]]
+        axes.errorbar(row["mean"], place, xerr=error, fmt="o", color="#4878a8", capsize=3)
+    axes.axvline(0, color="#999", linewidth=0.8)
+    labels = [f"{row['point']} ({row['annotator']})" for row in rows]
+    axes.set_yticks(range(len(rows)), labels)
+    axes.invert_yaxis()
+    axes.set_xlabel("gain in held-out reward over the start")
     return figure
 
 

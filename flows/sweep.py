@@ -1,0 +1,93 @@
+"""`onpolicy sweep`: a grid of configs, each a run of its own, and one table that compares them."""
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, FileSystemLoader, select_autoescape
+from markupsafe import Markup
+from prefect import flow
+from prefect.artifacts import create_table_artifact
+
+from contracts.config import check
+from contracts.errors import UserError
+from contracts.fingerprint import of_json
+from contracts.parts import write_atomic
+from flows.commands import interruptible, load_run
+from flows.config import RunConfig
+from flows.figures import intervals, to_svg
+from flows.on_policy import on_policy
+from flows.run_data import finished_rounds
+
+
+def points(grid: Sequence[str]) -> list[list[str]]:
+    """Every combination of `key=value,value` entries, as overrides.
+
+    Raises:
+        UserError: an entry names no key or no value.
+    """
+    axes = []
+    for entry in grid:
+        key, separator, values = entry.partition("=")
+        if not (separator and key and values):
+            raise UserError(f"--grid {entry!r}: write it as key=value,value, e.g. seed=1,2,3")
+        axes.append([f"{key}={value}" for value in values.split(",")])
+    return [list(point) for point in itertools.product(*axes)]
+
+
+def run_sweep(path: Path, overrides: Sequence[str], grid: Sequence[str]) -> Path:
+    """Run each point of the grid that is not done yet; the path of the comparison page."""
+    found = points(grid)
+    runs = [load_run(path, [*overrides, *point]) for point in found]
+    if len({run.name for run in runs}) < len(runs):
+        raise UserError("--grid: two points are the same run; leave `name` to the sweep")
+    base = load_run(path, overrides)
+    name = f"{base.name}-sweep-{of_json(found)[:6]}"
+    settings = [run.model_dump(mode="json") for run in runs]
+    with interruptible():
+        rows = sweep(name, [", ".join(point) for point in found], settings)
+    return write_comparison(base.runs_dir / name, rows)
+
+
+@flow(name="sweep", flow_run_name="{name}", persist_result=False)
+def sweep(name: str, labels: list[str], configs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each config as a sub-flow; one row a config and annotator, published as an artifact."""
+    rows = []
+    for label, config in zip(labels, configs, strict=True):
+        on_policy(config)
+        rows += compare(label, check(RunConfig, config, origin=label).folder)
+    create_table_artifact(rows, key=name.lower().replace("_", "-").replace(".", "-"))
+    return rows
+
+
+def compare(label: str, folder: Path) -> list[dict[str, Any]]:
+    """What a run came to after its last round: gains with intervals, the last training metrics."""
+    last = finished_rounds(folder)[-1]
+    metrics = {name: float(values[-1]) for name, (_, values) in last.metrics.items()}
+    return [
+        {
+            "point": label,
+            "run": folder.name,
+            "annotator": annotator,
+            "reward": gain["after"],
+            **{key: gain["over_start"][key] for key in ("mean", "low", "high")},
+            "loss": metrics.get("loss"),
+            "margin": metrics.get("rewards/margins"),
+        }
+        for annotator, gain in last.gains.items()
+    ]
+
+
+def write_comparison(folder: Path, rows: list[dict[str, Any]]) -> Path:
+    """`comparison.yaml` for programs, `report.html` for people; the latter's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(folder / "comparison.yaml", yaml.safe_dump(rows, sort_keys=False).encode())
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=select_autoescape()
+    )
+    svg = Markup(to_svg(intervals(rows)))  # noqa: S704 - our own plot
+    page = environment.get_template("sweep.html.j2").render(name=folder.name, rows=rows, svg=svg)
+    write_atomic(folder / "report.html", page.encode())
+    return folder / "report.html"
