@@ -19,7 +19,9 @@ def advice(
             models of billions, so of a smaller one nothing is said about them.
     """
     messages: list[str] = []
-    if parameters is None or parameters >= _BILLION:
+    if training.lora:
+        messages += [*_lora(training)]
+    elif parameters is None or parameters >= _BILLION:
         messages += [*_learning_rate(training), *_batch(training)]
     messages += [*_loss(training)]
     if formatting:
@@ -47,6 +49,14 @@ def _batch(config: TrainConfig) -> Iterator[str]:
             f"global_batch {config.global_batch}: all published settings have 128, and learning "
             "rates carry over only with it (256 and 1024 took AlpacaEval LC from 50.3 to 39.2 "
             "and 34.8). Keep 128, or tune learning_rate anew"
+        )
+
+
+def _lora(config: TrainConfig) -> Iterator[str]:
+    if config.learning_rate <= 1e-6:
+        yield (
+            f"learning_rate {config.learning_rate:g} with LoRA is one of full tuning: adapters "
+            "start at zero and need about ten times as much (5e-6 to 2e-5)"
         )
 
 

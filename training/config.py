@@ -89,11 +89,27 @@ class ReferenceConfig(Config):
     """Where it runs; each process holds the whole reference, so `strategy` means nothing."""
 
 
+class LoraConfig(Config):
+    """LoRA (arXiv 2106.09685): train small matrices beside frozen weights."""
+
+    rank: Annotated[int, Field(ge=1)] = 64
+    """Inner width of the matrices."""
+    alpha: Annotated[float, Field(gt=0)] = 128.0
+    """Their product is scaled by alpha / rank."""
+    targets: list[str] = Field(
+        ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"], min_length=1
+    )
+    """Names of the linear layers that get them."""
+
+
 class TrainConfig(Config):
     """Preference optimisation of a policy; defaults are the recipe's for Gemma (section 2)."""
 
     loss: LossConfig = SimPOConfig()
     """The method and its knobs."""
+    lora: LoraConfig | None = None
+    """Train adapters instead of all weights, and merge them in the end. Needs about ten times
+    the learning rate."""
     learning_rate: Annotated[float, Field(gt=0)] = 8e-7
     """Peak learning rate; 1e-5 collapses into repetition (recipe, section 2)."""
     global_batch: Annotated[int, Field(ge=1)] = 128

@@ -81,7 +81,8 @@ class _TargetLogprobs(torch.autograd.Function):
         # both products, [T, H], not here, [T, B].
         scaled = hidden * -gradient[:, None].to(hidden.dtype)
         hidden_grad = torch.zeros_like(hidden, dtype=normalizer.dtype)
-        weight_grad = torch.empty_like(weight)
+        # A frozen head, as under LoRA, is spared its gradient.
+        weight_grad = torch.empty_like(weight) if ctx.needs_input_grad[1] else None
         for number, part in ctx.plan.blocks():
             block = weight[part]
             raw = kept[number] if number < len(kept) else _raw(hidden, block, ctx.softcap)
@@ -97,7 +98,8 @@ class _TargetLogprobs(torch.autograd.Function):
                 hidden_grad.addmm_(slope, block)
             else:
                 hidden_grad += slope @ block
-            torch.mm(slope.T, scaled, out=weight_grad[part])
+            if weight_grad is not None:
+                torch.mm(slope.T, scaled, out=weight_grad[part])
         hidden_grad.mul_(-gradient[:, None])
         return hidden_grad.to(hidden.dtype), weight_grad, None, None, None, None
 

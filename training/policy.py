@@ -11,6 +11,7 @@ from contracts.errors import OnPolicyError, UserError
 from contracts.model import load_tokenizer, split_reference
 from training import attention, flex
 from training.config import TrainResources
+from training.lora import own_names
 from training.packing import Pair
 
 log = logging.getLogger(__name__)
@@ -96,7 +97,7 @@ def write_policy(
     """
     if policy.config.tie_word_embeddings:
         weights = {name: value for name, value in weights.items() if name != "lm_head.weight"}
-    missing = {name for name, _ in policy.named_parameters()} - weights.keys()
+    missing = own_names(policy) - weights.keys()
     if missing:
         raise OnPolicyError(f"{out}: no weights for {min(missing)}")
     if policy.dtype != dtype:

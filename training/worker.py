@@ -21,6 +21,7 @@ from training.config import TrainConfig, threads
 from training.data import read_pairs, read_reference
 from training.engine import Engine, uses_bfloat16
 from training.logprobs import PairScorer
+from training.lora import add_adapters, merge, write_adapter
 from training.metrics import MetricsLog
 from training.policy import load_policy, refuse_too_long, write_policy
 from training.process import run_worker
@@ -72,6 +73,8 @@ def _train(job: Job, folder: Path) -> None:
     pairs = read_pairs(Path(job.tokens))
     policy = load_policy(job.policy, job.config.resources, engine.weights_dtype)
     refuse_too_long(pairs, policy.config)
+    if job.config.lora:
+        add_adapters(policy, job.config.lora, job.config.seed)
     engine.prepare(PairScorer(policy, job.config.resources.logits_mib << 20))
     reference = read_reference(Path(job.reference), pairs) if job.reference else None
     trainer = Trainer(job.config, engine, pairs, reference, folder)
@@ -88,6 +91,9 @@ def _train(job: Job, folder: Path) -> None:
     trainer.run(done, after_step)
     weights = _named_as_policy(engine.weights())
     if follow:
+        if job.config.lora:
+            write_adapter(weights, job.config.lora, job.policy, job.out)
+            weights = merge(weights, job.config.lora)
         dtype = torch.bfloat16 if uses_bfloat16(job.config) else torch.float32
         write_policy(policy, weights, job.policy, dtype, job.out)
         last = follow.log.write_table(job.out / "metrics.parquet")

@@ -22,7 +22,7 @@ from contracts.parts import write_part
 from contracts.step import claim, run_once
 from contracts.tables import TOKENS
 from training import reference, train
-from training.config import ReferenceConfig, TrainConfig, TrainResources
+from training.config import LoraConfig, ReferenceConfig, TrainConfig, TrainResources
 from training.loss_config import DPOConfig
 
 pytestmark = pytest.mark.engine
@@ -107,6 +107,25 @@ def test_two_processes_score_the_reference_and_dpo_learns_from_it(
     losses = [row["value"] for row in table if row["name"] == "loss"]
     assert losses[0] == pytest.approx(math.log(2), abs=1e-4)
     assert losses[-1] < losses[0]
+
+
+def test_adapters_learn_the_same_under_zero3(inputs: dict[str, str], tmp_path: Path) -> None:
+    settings = {"lora": LoraConfig(rank=4, alpha=8)}
+    for name, resources in (
+        ("plain", {"strategy": "none"}),
+        ("zero3", {"strategy": "zero3", "processes": 2, "gradient_checkpointing": True}),
+    ):
+        training = config(**resources).model_copy(update=settings)
+        run_once(train.STAGE, training, inputs, tmp_path / name)
+    assert metrics(tmp_path / "zero3") == pytest.approx(
+        metrics(tmp_path / "plain"), rel=1e-4, abs=1e-4
+    )
+    found, expected = (
+        load_file(tmp_path / name / "model.safetensors") for name in ("zero3", "plain")
+    )
+    assert found.keys() == expected.keys()
+    for name, weight in expected.items():
+        torch.testing.assert_close(found[name], weight, atol=1e-5, rtol=1e-4)
 
 
 def start(settings: TrainConfig, inputs: dict[str, str], out: Path) -> "subprocess.Popen[str]":

@@ -6,7 +6,7 @@ import pytest
 
 from training.advice import advice
 from training.collapse import CollapseGuard
-from training.config import FormatConfig, TrainConfig
+from training.config import FormatConfig, LoraConfig, TrainConfig
 from training.loss_config import DPOConfig, SimPOConfig
 
 
@@ -26,6 +26,7 @@ def test_the_published_defaults_need_no_advice() -> None:
     ({"loss": SimPOConfig(beta=10, gamma_beta_ratio=5)}, "simpo_gamma, write 0.5"),
     ({"loss": SimPOConfig(beta=0.1)}, "loss.beta 0.1 is low for SimPO"),
     ({"loss": SimPOConfig(sft_weight=1)}, "keeps reasoning, and costs chat quality"),
+    ({"lora": LoraConfig()}, "with LoRA is one of full tuning"),
     ({"loss": DPOConfig(beta=2.5)}, "loss.beta 2.5 with dpo: it scales summed log-probs"),
 ])  # fmt: skip
 def test_a_setting_that_others_had_trouble_with_is_named_with_its_reason(

@@ -16,7 +16,7 @@ from contracts.manifest import Result, write_manifest
 from contracts.parts import write_part
 from contracts.tables import METRICS, TOKENS
 from training import checks
-from training.config import TrainConfig, TrainResources
+from training.config import LoraConfig, TrainConfig, TrainResources
 from training.worker import TRAINED, Job
 from training.worker import train as work
 
@@ -179,3 +179,29 @@ def test_sdpa_is_refused_for_a_model_that_caps_its_attention_scores(
 ) -> None:
     with pytest.raises(UserError, match="soft-caps"):
         trained(config(attention="sdpa"), tokens, tiny_gemma, tmp_path / "policy")
+
+
+def test_adapters_are_merged_and_kept_beside_the_policy(
+    tokens: Path, tiny_gemma: Path, tmp_path: Path
+) -> None:
+    from peft import PeftModel
+    from safetensors.torch import load_file
+    from transformers import AutoModelForCausalLM
+
+    settings = config().model_copy(update={"lora": LoraConfig(rank=4, alpha=8)})
+    out = tmp_path / "policy"
+    metrics = trained(settings, tokens, tiny_gemma, out)
+    assert values(metrics, "loss")[-1] < values(metrics, "loss")[0]
+    start, merged = (load_file(folder / "model.safetensors") for folder in (tiny_gemma, out))
+    assert merged.keys() == start.keys()
+    changed = {name for name in start if not torch.equal(start[name], merged[name])}
+    assert len(changed) == 2 * 7
+    assert all(name.endswith("proj.weight") for name in changed)
+    base = AutoModelForCausalLM.from_pretrained(tiny_gemma)
+    with_adapter = PeftModel.from_pretrained(base, out / "adapter").eval()
+    whole = AutoModelForCausalLM.from_pretrained(out).eval()
+    ids = torch.arange(2, 40)[None]
+    with torch.no_grad():
+        torch.testing.assert_close(
+            with_adapter(ids).logits, whole(ids).logits, atol=1e-4, rtol=1e-4
+        )

@@ -1,0 +1,88 @@
+"""LoRA: small matrices beside frozen weights, merged into them when training ends.
+
+A round's policy is then whole weights as ever, which the next round samples; the adapter lies
+beside them, in `adapter/`, as peft loads it over the policy that the training started from.
+"""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from training.config import LoraConfig
+
+log = logging.getLogger(__name__)
+
+_ADAPTER = "default"
+_WRAPPED = ".base_layer."
+FOLDER = "adapter"
+
+
+def add_adapters(policy: Any, config: LoraConfig, seed: int) -> None:
+    """Put trainable matrices beside the policy's linear layers and freeze all else."""
+    from peft import inject_adapter_in_model
+
+    torch.manual_seed(seed)  # the down matrices start at random, on every process alike
+    inject_adapter_in_model(_peft(config), policy)
+    parameters = list(policy.parameters())
+    trained = sum(_size(p) for p in parameters if p.requires_grad)
+    log.info("LoRA: %d of %d parameters are trained", trained, sum(map(_size, parameters)))
+
+
+def merge(weights: dict[str, torch.Tensor], config: LoraConfig) -> dict[str, torch.Tensor]:
+    """Whole weights under their own names: W + alpha / rank * B A, summed in float32.
+
+    Args:
+        weights: names to tensors of a policy with adapters.
+    """
+    merged = {}
+    for name, weight in weights.items():
+        if "lora_" in name:
+            continue
+        layer, found, kind = name.partition(_WRAPPED)
+        if found and kind == "weight":
+            up, down = (weights[f"{layer}.lora_{side}.{_ADAPTER}.weight"] for side in "BA")
+            change = up.float() @ down.float() * (config.alpha / config.rank)
+            weight = (weight.float() + change).to(weight.dtype)
+        merged[name.replace(_WRAPPED, ".")] = weight
+    return merged
+
+
+def own_names(policy: Any) -> set[str]:
+    """Names of a policy's parameters, as if it had no adapters."""
+    names = (name for name, _ in policy.named_parameters() if "lora_" not in name)
+    return {name.replace(_WRAPPED, ".") for name in names}
+
+
+def write_adapter(
+    weights: dict[str, torch.Tensor], config: LoraConfig, reference: str, out: Path
+) -> None:
+    """Write the adapter as peft's own files."""
+    folder = out / FOLDER
+    folder.mkdir(exist_ok=True)
+    adapter = {
+        f"base_model.model.{name.replace(f'.{_ADAPTER}.', '.')}": weight.cpu().contiguous()
+        for name, weight in weights.items()
+        if "lora_" in name
+    }
+    save_file(adapter, folder / "adapter_model.safetensors", {"format": "pt"})
+    settings = {**_peft(config).to_dict(), "base_model_name_or_path": reference}
+    text = json.dumps(settings, indent=1, sort_keys=True, default=sorted)
+    (folder / "adapter_config.json").write_text(text)
+
+
+def _peft(config: LoraConfig) -> Any:
+    import peft
+
+    return peft.LoraConfig(
+        r=config.rank, lora_alpha=config.alpha, target_modules=sorted(config.targets),
+        lora_dropout=0.0, bias="none", task_type="CAUSAL_LM",
+    )  # fmt: skip
+
+
+def _size(parameter: Any) -> int:
+    # A parameter that ZeRO-3 has split is empty; ds_numel is its own size.
+    return int(getattr(parameter, "ds_numel", parameter.numel()))
