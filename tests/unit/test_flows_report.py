@@ -1,0 +1,77 @@
+"""The report of a run: what a model or a prompt says is text in it, never markup."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from contracts.errors import UserError
+from contracts.manifest import Manifest, Result, write_manifest
+from contracts.parts import write_part
+from contracts.tables import METRICS, PAIRS, RESPONSES, SCORES, TOKENS
+from flows.report import write_report
+
+EVIL = "<script>alert(1)</script>"
+
+
+def say(role: str) -> list[dict[str, str]]:
+    return [{"role": role, "content": EVIL}]
+
+
+PAIR: dict[str, Any] = {
+    "prompt_id": "p", "prompt": say("user"), "chosen": say("assistant"),
+    "rejected": say("assistant"), "chosen_id": "p-0", "rejected_id": "p-1", "chosen_score": 1.0,
+    "rejected_score": 0.5, "margin": 0.5, "split": "train",
+}  # fmt: skip
+RESPONSE: dict[str, Any] = {
+    "prompt_id": "p", "response_id": "p-0", "sample": 0, "seed": 1, "text": EVIL, "token_ids": [1],
+    "finish_reason": "stop", "n_tokens": 1, "logprob": None, "policy": "x",
+}  # fmt: skip
+SCORE = {"response_id": "p-0", "prompt_id": "p", "annotator": EVIL, "score": 1.0}
+TOKEN = {"prompt_id": "p", "prompt_ids": [1], "chosen_ids": [2], "rejected_ids": [3],
+         "chosen_loss_start": 0, "rejected_loss_start": 0}  # fmt: skip
+GAIN = {"mean": 0.1, "low": 0.05, "high": 0.2, "confidence": 0.95, "prompts": 1}
+
+
+def write(folder: Path, schema: pa.Schema, row: dict[str, Any], **facts: Any) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    write_part(folder, 0, pa.Table.from_pylist([row], schema=schema), schema)
+    dropped = {EVIL: 3}
+    write_manifest(folder, "stage", Result(1, dropped, facts), Manifest.clock())
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    root = tmp_path / "run"
+    round_one = root / "round-1"
+    write(round_one / "pairs", PAIRS, PAIR)
+    write(round_one / "responses", RESPONSES, RESPONSE)
+    write(round_one / "scores", SCORES, SCORE)
+    write(round_one / "tokens", TOKENS, TOKEN)
+    gains = {"start": 0.1, "before": 0.1, "after": 0.2, "over_start": GAIN, "over_before": GAIN}
+    write(round_one / "evaluation" / "scores", SCORES, SCORE)
+    write(round_one / "evaluation" / "comparison", SCORES, SCORE, gains={EVIL: gains})
+    (round_one / "policy").mkdir()
+    metrics = pa.Table.from_pylist([{"step": 1, "name": "loss", "value": 0.5}], schema=METRICS)
+    pq.write_table(metrics, round_one / "policy" / "metrics.parquet")
+    (root / "config.yaml").write_text(f"policy: {{path: '{EVIL}'}}\n")
+    return root
+
+
+def test_text_of_models_prompts_and_configs_cannot_become_a_script(run: Path) -> None:
+    page = write_report(run).read_text()
+    assert "<script" not in page
+    assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;") >= 5
+
+
+def test_the_report_shows_gains_drops_and_curves(run: Path) -> None:
+    page = write_report(run).read_text()
+    for text in ("+0.1000 [+0.0500, +0.2000]", "Loss", "Margins of the pairs", "3 &lt;script"):
+        assert text in page
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no run lies here"):
+        write_report(tmp_path)
