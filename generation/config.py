@@ -151,6 +151,9 @@ class VllmEngine(Config):
     """vLLM, on GPUs or the CPU."""
 
     kind: Literal["vllm"] = "vllm"
+    kv_cache: Literal["auto", "fp8", "fp8_e5m2", "fp8_e4m3"] = "auto"
+    """Type of the KV cache; fp8 holds twice the tokens and moves the samples a little, so it is
+    in the step's identity. auto is the model's own."""
     resources: VllmResources = VllmResources()
 
 

@@ -37,14 +37,10 @@ class Member:
         self.ready = False
         self.last_words: str | None = None
         self._in_flight: dict[str, Batch] = {}
+        self.load = 0
         self._outbox: list[Batch] = []
         self._alone = False
         self._try_send(job=self._job)
-
-    @property
-    def load(self) -> int:
-        """Requests it holds."""
-        return sum(map(len, self._in_flight.values()))
 
     @property
     def room(self) -> int:
@@ -65,6 +61,7 @@ class Member:
     def put(self, batch: Batch) -> None:
         """Hold a batch for it, to go out at the next `send`."""
         self._in_flight[batch[0].response_id] = batch
+        self.load += len(batch)
         self._outbox.append(batch)
 
     def send(self) -> None:
@@ -83,7 +80,7 @@ class Member:
 
     def finish(self, outcome: Outcome) -> Outcome:
         """Note that a request is done. A batch's outcomes come in one message."""
-        self._in_flight.pop(outcome.response_id, None)
+        self.load -= len(self._in_flight.pop(outcome.response_id, ()))
         return outcome
 
     def bury(self) -> tuple[int, str]:
@@ -97,7 +94,7 @@ class Member:
 
     def lose(self) -> tuple[list[Batch], bool]:
         """The batches it held when it died, and whether they ran alone."""
-        lost, self._in_flight = list(self._in_flight.values()), {}
+        lost, self._in_flight, self.load = list(self._in_flight.values()), {}, 0
         return lost, self._alone
 
     def end(self) -> None:

@@ -20,6 +20,7 @@ from contracts.progress import Progress
 from contracts.step import Inputs, Stage
 from contracts.tables import RESPONSES
 from generation import engines
+from generation.adapter import resolve
 from generation.config import SampleConfig, TransformersEngine
 from generation.crew import Crew
 from generation.journal import Journal
@@ -45,19 +46,22 @@ def run(config: SampleConfig, inputs: Inputs, out: Path) -> Result:
     policy = fingerprint.of_input(inputs["policy"])
     site = site_for(config.engine)
     site.warm_up(config.engine)
+    loaded = resolve(inputs["policy"])
     with without_collecting():
-        chat = ChatFormat(load_tokenizer(inputs["policy"]), config.bos)
-        context = _context(inputs["policy"], config)
+        chat = ChatFormat(load_tokenizer(loaded.tokenizer), config.bos)
+        context = _context(loaded.model, config)
     dropped: Counter[str] = Counter()
     planned = _plan(config, inputs["prompts"], chat, context, dropped)
     parts = {i: part for i, part in enumerate(planned) if not part_path(out, i).exists()}
     requests = [request for part in planned for request in part]
     job = engines.Job(
-        policy=inputs["policy"],
+        policy=loaded.model,
         config=config,
-        stop_ids=_stop_ids(inputs["policy"], chat),
+        stop_ids=_stop_ids(loaded.model, chat),
         longest_prompt=max(len(request.prompt) for request in requests),
         context=context,
+        adapter=loaded.adapter,
+        adapter_rank=loaded.rank,
     )
     journal = Journal(out)
     writer = Writer(chat.tokenizer, config.stop, policy)

@@ -11,7 +11,6 @@ import signal
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, astuple
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -50,7 +49,7 @@ def pack_job(job: Job) -> Message:
 
 def pack_batches(batches: list[Batch]) -> list[list[Any]]:
     """Batches of requests as JSON."""
-    return [[astuple(request) for request in batch] for batch in batches]
+    return [[list(vars(request).values()) for request in batch] for batch in batches]
 
 
 def serve(connection: Connection, environment: Mapping[str, str]) -> None:
@@ -83,7 +82,7 @@ def _work(connection: Connection) -> None:
         in_flight += _take_in(engine, inbox, wait=not in_flight)
         if outcomes := engine.step():
             in_flight -= len(outcomes)
-            send(connection, outcomes=[asdict(outcome) for outcome in outcomes])
+            send(connection, outcomes=[vars(outcome) for outcome in outcomes])
 
 
 def _listen(connection: Connection, inbox: "queue.SimpleQueue[list[Batch]]") -> None:

@@ -23,6 +23,10 @@ class Job:
     """In tokens, of all the requests to come."""
     context: int
     """Most tokens of prompt and answer together."""
+    adapter: str | None = None
+    """Folder of a LoRA adapter on top of `policy`."""
+    adapter_rank: int = 0
+    """Its rank."""
 
 
 class Engine(Protocol):

@@ -45,6 +45,8 @@ class Transformers:
         self._tokenizer = load_tokenizer(job.policy) if job.config.stop else None
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._model = _load(job.policy, job.config.dtype, self._device)
+        if job.adapter:
+            self._model = _adapt(self._model, job.adapter)
         # `generate` fills what a config leaves open from the model's own folder.
         self._model.generation_config = GenerationConfig()
         self._waiting: deque[Sequence[Request]] = deque()
@@ -153,6 +155,16 @@ def _load(policy: str, dtype: str, device: torch.device) -> Any:
     except (OSError, ValueError) as error:
         raise UserError(f"{policy}: cannot be loaded: {str(error).splitlines()[0]}") from None
     return model.to(device).eval()
+
+
+def _adapt(model: Any, adapter: str) -> Any:
+    from peft import PeftModel
+
+    try:
+        # Merged, it is a model like any other, and as fast.
+        return PeftModel.from_pretrained(model, adapter).merge_and_unload().eval()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UserError(f"{adapter}: cannot be loaded: {str(error).splitlines()[0]}") from None
 
 
 def _left_pad(

@@ -8,7 +8,7 @@ import torch
 
 from contracts.errors import UserError
 from contracts.model import split_reference
-from generation.config import SampleConfig, VllmResources
+from generation.config import SampleConfig, VllmEngine, VllmResources
 from generation.engines import Job
 from generation.requests import Failure, Outcome, Request, Sample
 from generation.site import set_vllm_environment
@@ -34,6 +34,7 @@ class Vllm:
         self.capacity = 2 * engine.vllm_config.scheduler_config.max_num_seqs
         self._parameters = sampling_parameters(job)
         self._refused: list[Outcome] = []
+        self._adapter = _lora_request(job.adapter) if job.adapter else None
 
     def add(self, requests: Sequence[Request]) -> None:
         """Queue requests."""
@@ -41,7 +42,9 @@ class Vllm:
             prompt = {"prompt_token_ids": request.prompt}
             settings = self._parameters(request.seed)
             try:
-                self._engine.add_request(request.response_id, prompt, settings)
+                self._engine.add_request(
+                    request.response_id, prompt, settings, lora_request=self._adapter
+                )
             except ValueError as error:
                 reason = (str(error).splitlines() or [""])[0]
                 self._refused.append(Failure(request.response_id, f"vLLM refuses it: {reason}"))
@@ -83,16 +86,36 @@ def engine_arguments(job: Job, resources: VllmResources) -> dict[str, Any]:
     set_vllm_environment(on_cpu, eager=resources.enforce_eager in (None, True))
     seqs = resources.max_num_seqs or (128 if on_cpu else 256)
     arguments = _arguments(job, resources, seqs)
+    arguments |= _adapter_arguments(job)
     return arguments | (_cpu_arguments(job, resources, seqs) if on_cpu else {})
+
+
+def _lora_request(adapter: str) -> Any:
+    from vllm.lora.request import LoRARequest
+
+    return LoRARequest("policy", 1, adapter)
+
+
+def _adapter_arguments(job: Job) -> dict[str, Any]:
+    """Room for an adapter; vLLM knows these ranks only."""
+    if not job.adapter:
+        return {}
+    ranks = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+    rank = next((rank for rank in ranks if rank >= job.adapter_rank), None)
+    if rank is None:
+        raise UserError(f"{job.adapter}: rank {job.adapter_rank} is more than vLLM's 512; merge it")
+    return {"enable_lora": True, "max_loras": 1, "max_lora_rank": rank}
 
 
 def _arguments(job: Job, resources: VllmResources, seqs: int) -> dict[str, Any]:
     path, revision = split_reference(job.policy)
+    engine = job.config.engine
     return {
         "model": path,
         "revision": revision,
         "tokenizer_revision": revision,
         "dtype": job.config.dtype,
+        "kv_cache_dtype": engine.kv_cache if isinstance(engine, VllmEngine) else "auto",
         "max_model_len": job.context,
         "max_num_seqs": seqs,
         "max_num_batched_tokens": resources.max_num_batched_tokens,

@@ -107,3 +107,26 @@ def test_greedy_vllm_and_greedy_transformers_agree(
     for ours, theirs in zip(fast, slow, strict=True):
         assert ours.pop("logprob") == pytest.approx(theirs.pop("logprob"), abs=1e-3)
         assert ours == theirs
+
+
+def test_vllm_samples_an_adapter_with_a_quantised_cache(
+    tiny_gemma: Path, prompts: Path, tmp_path: Path
+) -> None:
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    settings = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+    base = AutoModelForCausalLM.from_pretrained(tiny_gemma)
+    get_peft_model(base, settings).save_pretrained(tmp_path / "adapter")
+    inputs = {"prompts": str(prompts), "policy": str(tmp_path / "adapter")}
+    keys = {"n": 1, "temperature": 0, "max_tokens": 20}
+    Step(tmp_path / "vllm", inputs, engine=VLLM, **keys).finish()
+    plain = {"kind": "transformers", "resources": {"data_parallel": 0}}
+    run_once(STAGE, SampleConfig(**keys, engine=plain), inputs, tmp_path / "plain")
+    fast = read_table(tmp_path / "vllm").sort_by("prompt_id")["token_ids"]
+    slow = read_table(tmp_path / "plain").sort_by("prompt_id")["token_ids"]
+    assert fast == slow
+    quantised = Step(tmp_path / "fp8", inputs, engine=VLLM | {"kv_cache": "fp8"}, **keys).finish()
+    assert quantised.rows == 24

@@ -17,6 +17,7 @@ from contracts.model import load_tokenizer
 from contracts.parts import part_path, part_paths, read_table, write_part
 from contracts.step import run_once
 from contracts.tables import PROMPTS
+from generation.adapter import resolve
 from generation.config import SampleConfig
 from generation.conversation import prompt_id
 from generation.engines.transformers import Choose
@@ -189,3 +190,35 @@ def test_a_policy_without_weights_is_refused(sample: Any, tiny_gemma: Path) -> N
             sample()
     finally:
         (tiny_gemma / "gone").rename(weights)
+
+
+def test_an_adapter_is_sampled_on_top_of_its_base(tiny_gemma: Path, tmp_path: Path) -> None:
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    settings = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+    base = AutoModelForCausalLM.from_pretrained(tiny_gemma)
+    adapted = get_peft_model(base, settings)
+    adapted.save_pretrained(tmp_path / "adapter")
+    merged = adapted.merge_and_unload()
+    merged.save_pretrained(tmp_path / "merged")
+    load_tokenizer(str(tiny_gemma)).save_pretrained(tmp_path / "merged")
+    prompts = write_prompts(tmp_path / "prompts", ["name a red fish", "name two"])
+
+    def answers(policy: Path, name: str) -> list[list[int]]:
+        inputs = {"prompts": str(prompts), "policy": str(policy)}
+        config = SampleConfig.model_validate({"n": 2, "max_tokens": 12, "engine": ENGINE})
+        manifest = run_once(STAGE, config, inputs, tmp_path / name)
+        assert manifest.facts["policy"] == fingerprint.of_input(str(policy))
+        return read_table(tmp_path / name)["token_ids"].to_pylist()
+
+    with_adapter = answers(tmp_path / "adapter", "one")
+    assert with_adapter == answers(tmp_path / "merged", "two")
+    assert with_adapter != answers(tiny_gemma, "three")
+
+
+def test_an_adapter_without_a_base_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(UserError, match="names no base_model_name_or_path"):
+        resolve(str(tmp_path))
