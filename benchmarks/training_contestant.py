@@ -103,7 +103,7 @@ def trl(folder: Path, settings: Settings) -> None:
         AutoTokenizer,
         TrainerCallback,
     )
-    from trl.experimental.cpo import CPOConfig, CPOTrainer
+    from trl.experimental.cpo import CPOTrainer
 
     torch.set_num_threads(settings.threads)
     rows = [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()]
@@ -130,7 +130,27 @@ def trl(folder: Path, settings: Settings) -> None:
             if "loss" in logs:
                 say(seconds=self.seconds, loss=logs["loss"])
 
-    arguments = CPOConfig(
+    # As published (recipe, section 2): Gemma-2 with eager attention, the one with its soft-cap.
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, attn_implementation="eager"
+    )
+    trainer = InOrder(
+        model=model, args=trl_arguments(folder, settings), callbacks=[Turns()],
+        processing_class=AutoTokenizer.from_pretrained(folder),
+        train_dataset=Dataset.from_list([
+            {name: row[name] for name in ("prompt", "chosen", "rejected")} for row in rows
+        ]),
+    )  # fmt: skip
+    refuse_other_tokens(trainer.train_dataset, rows)
+    say(ready=True)
+    trainer.train()
+
+
+def trl_arguments(folder: Path, settings: Settings) -> Any:
+    """The same training in TRL's words; `simpo_gamma` is absolute there."""
+    from trl.experimental.cpo import CPOConfig
+
+    return CPOConfig(
         output_dir=str(folder / "trl"), loss_type="simpo", cpo_alpha=0.0, beta=BETA,
         simpo_gamma=BETA * RATIO, learning_rate=RATE, lr_scheduler_type="cosine",
         warmup_steps=math.ceil(0.1 * settings.steps), max_length=MAX_LENGTH,
@@ -140,20 +160,6 @@ def trl(folder: Path, settings: Settings) -> None:
         gradient_checkpointing=settings.checkpointing, disable_tqdm=True,
         gradient_checkpointing_kwargs={"use_reentrant": False}, dataloader_drop_last=True,
     )  # fmt: skip
-    # As published (recipe, section 2): Gemma-2 with eager attention, the one with its soft-cap.
-    model = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float32, attn_implementation="eager"
-    )
-    trainer = InOrder(
-        model=model, args=arguments, processing_class=AutoTokenizer.from_pretrained(folder),
-        train_dataset=Dataset.from_list([
-            {name: row[name] for name in ("prompt", "chosen", "rejected")} for row in rows
-        ]),
-        callbacks=[Turns()],
-    )  # fmt: skip
-    refuse_other_tokens(trainer.train_dataset, rows)
-    say(ready=True)
-    trainer.train()
 
 
 def refuse_other_tokens(theirs: Any, rows: Sequence[dict[str, Any]]) -> None:
