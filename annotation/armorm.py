@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaModel, LlamaPreTrainedModel
 
 from annotation import shared_prompt
+from annotation.last_layer import read_last_layer
 from contracts.errors import UserError
 from contracts.model import split_reference
 
@@ -98,15 +99,15 @@ class ArmoRM(LlamaPreTrainedModel):
 
     def forward_shared(self, batch: "Packed") -> Rewards:
         """Score responses packed behind their prompts, each prompt computed once."""
-        output = self.model(
-            input_ids=batch.input_ids[None],
-            position_ids=batch.positions[None],
-            segments=batch.segments,
-            use_cache=False,
-        )
-        hidden = output.last_hidden_state[0]
-        gates = self._gates(hidden[batch.gate_at])[batch.prompt_of]
-        return self._rewards(hidden[batch.last], gates)
+        hidden = self.model.embed_tokens(batch.input_ids[None])
+        cos_sin = self.model.rotary_emb(hidden, position_ids=batch.positions[None])
+        *layers, last_layer = self.model.layers
+        for layer in layers:
+            hidden = layer(hidden, position_embeddings=cos_sin, segments=batch.segments)
+        rows = torch.cat([batch.gate_at, batch.last])
+        read = read_last_layer(last_layer, hidden, cos_sin, batch.segments, rows)
+        prompts, responses = self.model.norm(read).split([len(batch.gate_at), len(batch.last)])
+        return self._rewards(responses, self._gates(prompts)[batch.prompt_of])
 
     def _gates(self, hidden: Tensor) -> Tensor:
         return self.gating(hidden.float())

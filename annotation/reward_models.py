@@ -47,6 +47,10 @@ class ModelScorer(ABC):
                 scores[row] = score
         return scores
 
+    def groups(self, conversations: Sequence[Conversation]) -> list[Group]:
+        """What the model reads of conversations, those left out that have errors."""
+        return self._tokenise(conversations)[0]
+
     @abstractmethod
     def _batches(self, groups: list[Group]) -> Iterator[tuple[int, Score]]:
         """Pairs of row and score."""

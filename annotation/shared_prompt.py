@@ -28,6 +28,8 @@ class Segment:
 
     start: int
     end: int
+    gate_at: int
+    """Where its gate is read."""
     responses: list[tuple[int, int]]
     masks: list[Tensor]
     """For each response but the first: [its length, prompt's + its length], True is seen."""
@@ -68,7 +70,7 @@ def pack(groups: Sequence[Group], device: torch.device) -> Packed:
             last.append(len(ids) - 1)
             prompt_of.append(index)
         masks = [_mask(size, end - begin, device) for begin, end in ranges[1:]]
-        segments.append(Segment(start, start + size, ranges, masks))
+        segments.append(Segment(start, start + size, gate_at[-1], ranges, masks))
 
     def tensor(values: list[int]) -> Tensor:
         return torch.tensor(values, device=device)
