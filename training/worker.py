@@ -16,6 +16,7 @@ from contracts.parts import write_atomic
 from contracts.progress import Progress
 from contracts.step import folder_lock
 from training import checkpoints
+from training.advice import advice
 from training.collapse import CollapseGuard
 from training.config import TrainConfig, threads
 from training.data import read_pairs, read_reference
@@ -73,6 +74,9 @@ def _train(job: Job, folder: Path) -> None:
     pairs = read_pairs(Path(job.tokens))
     policy = load_policy(job.policy, job.config.resources, engine.weights_dtype)
     refuse_too_long(pairs, policy.config)
+    if engine.rank == 0:
+        for message in advice(job.config, parameters=policy.num_parameters()):
+            log.warning(message)
     if job.config.lora:
         add_adapters(policy, job.config.lora, job.config.seed)
     engine.prepare(PairScorer(policy, job.config.resources.logits_mib << 20))

@@ -42,9 +42,10 @@ def test_every_command_of_a_page_works(
     environment = {**os.environ, **prefect_server, "PYTHONPATH": str(CHECKOUT)}
     for command in commands(page, "sh"):
         if command.startswith(("onpolicy schedule", "prefect deployment run")):
-            continue  # test_schedule.py
-        runs = command.startswith("onpolicy run configs/demo.yaml")
-        extra = [*([] if "name=" in command else ["name=demo"]), *small] if runs else []
+            continue  # they serve until they are stopped: tested below
+        extra = small if re.match("onpolicy (run|sweep) configs/demo.yaml", command) else []
+        if command == "onpolicy run configs/demo.yaml":
+            extra = ["name=demo", *small]
         ended = subprocess.run(
             [*arguments(command), *extra],
             cwd=workplace,
