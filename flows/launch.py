@@ -5,8 +5,8 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
+from contracts.children import Child, start_child
 from contracts.errors import OnPolicyError, UserError
 from contracts.manifest import Manifest
 from contracts.process import parse_error
@@ -15,7 +15,6 @@ from contracts.step import claim
 from flows.plan import PlannedStep
 
 _STOP_SECONDS = 15.0
-_CHECKOUT = Path(__file__).parents[1]
 
 OnLine = Callable[[str], None]
 OnProgress = Callable[[Reading], None]
@@ -45,39 +44,13 @@ def run_step(step: PlannedStep, on_line: OnLine, on_progress: OnProgress) -> Man
     raise OnPolicyError(f"{step.out}: {step.stage.name} ended without a manifest")
 
 
-def _start(step: PlannedStep) -> subprocess.Popen[str]:
-    # The stage watches its standard input: when this process dies, even by kill -9, the pipe
-    # closes and the stage ends with all its children (contracts.process).
-    return subprocess.Popen(
-        [sys.executable, "-m", step.stage.name, str(step.out / "_step.json")],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        bufsize=1,
-        start_new_session=True,
-        env={**os.environ, "ONPOLICY_PARENT": "stdin", "PYTHONUNBUFFERED": "1", **_quiet()},
-    )
+def _start(step: PlannedStep) -> Child:
+    command = [sys.executable, "-m", step.stage.name, str(step.out / "_step.json")]
+    # Bars of the libraries' own would fill the log with half lines; ours is enough.
+    return start_child(command, {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TQDM_DISABLE": "1"})
 
 
-def _quiet() -> dict[str, str]:
-    """No stage phones home or draws bars; modules are found from any working folder."""
-    path = os.environ.get("PYTHONPATH")
-    return {
-        "DO_NOT_TRACK": "1",
-        "VLLM_NO_USAGE_STATS": "1",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        # Bars of the libraries' own would fill the log with half lines; ours is enough.
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-        "TQDM_DISABLE": "1",
-        "PYTHONPATH": f"{_CHECKOUT}{os.pathsep}{path}" if path else str(_CHECKOUT),
-    }
-
-
-def _follow(
-    process: "subprocess.Popen[str]", on_line: OnLine, on_progress: OnProgress
-) -> tuple[str | None, str]:
+def _follow(process: Child, on_line: OnLine, on_progress: OnProgress) -> tuple[str | None, str]:
     """Pass the output on; the stage's own error message if it gave one, and its last line."""
     error, last = None, ""
     if process.stdout is None:
@@ -107,7 +80,7 @@ def _raise_failure(step: PlannedStep, code: int, message: str) -> None:
     )
 
 
-def _stop(process: "subprocess.Popen[str]") -> None:
+def _stop(process: Child) -> None:
     """Ask the stage and its children to end, then make them."""
     for number in (signal.SIGINT, signal.SIGKILL):
         try:

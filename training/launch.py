@@ -1,16 +1,15 @@
 """Starting a training run's processes through accelerate, and following what they say."""
 
-import os
 import subprocess
 import sys
 from collections import deque
 from pathlib import Path
 
+from contracts.children import Child, start_child
 from contracts.errors import OnPolicyError, UserError
 from contracts.process import parse_error
 from training.config import TrainResources, threads
 
-_CHECKOUT = Path(__file__).parents[1]
 _STOP_SECONDS = 10.0
 # A worker whose error is the user's mistake says so: its exit code ends at the launcher.
 MISTAKE_MARK = "::mistake"
@@ -46,19 +45,12 @@ def run_workers(resources: TrainResources, job: Path, module: str) -> None:
         UserError: a worker refused what it was given, with its own message.
         OnPolicyError: they failed; with their own message, or their last lines.
     """
-    # Workers watch this pipe and then kill their process group: they end when this process
-    # does, even by kill -9. That group may not be ours, and under accelerate it never is.
-    process = subprocess.Popen(
-        command(resources, job, module),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        bufsize=1,
-        start_new_session=True,
-        env=_environment(resources),
-    )
+    # Under accelerate each worker is in a session of its own: all of them watch the pipe.
+    environment = {
+        "OMP_NUM_THREADS": str(threads(resources)),
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+    process = start_child(command(resources, job, module), environment)
     try:
         failure = _follow(process)
         code = process.wait()
@@ -68,21 +60,7 @@ def run_workers(resources: TrainResources, job: Path, module: str) -> None:
         raise failure
 
 
-def _environment(resources: TrainResources) -> dict[str, str]:
-    path = os.environ.get("PYTHONPATH")
-    return {
-        **os.environ,
-        "ONPOLICY_PARENT": "stdin",
-        "PYTHONUNBUFFERED": "1",
-        "PYTHONPATH": f"{_CHECKOUT}{os.pathsep}{path}" if path else str(_CHECKOUT),
-        "OMP_NUM_THREADS": str(threads(resources)),
-        "TOKENIZERS_PARALLELISM": "false",
-        "DO_NOT_TRACK": "1",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-    }
-
-
-def _follow(process: "subprocess.Popen[str]") -> OnPolicyError:
+def _follow(process: Child) -> OnPolicyError:
     """Pass the output on; what to raise if the workers failed."""
     error, kind = "", OnPolicyError
     last: deque[str] = deque(maxlen=_KEPT_LINES)
@@ -99,7 +77,7 @@ def _follow(process: "subprocess.Popen[str]") -> OnPolicyError:
     return kind(error or "training ended early; its last lines:\n" + "\n".join(last))
 
 
-def _stop(process: "subprocess.Popen[str]") -> None:
+def _stop(process: Child) -> None:
     """End the launcher if it runs; closing the pipe ends the workers."""
     if process.stdin:
         process.stdin.close()

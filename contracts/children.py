@@ -1,0 +1,40 @@
+"""Starting a process whose output is followed, and which ends when its starter does."""
+
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+_CHECKOUT = Path(__file__).parents[1]
+
+Child = subprocess.Popen[str]
+
+
+def start_child(command: Sequence[str], environment: Mapping[str, str]) -> Child:
+    """Start `command` in a session of its own, output and errors as one stream of lines.
+
+    It watches its standard input (`contracts.process`): when this process dies, even by kill -9,
+    the pipe closes, and the child ends with all of its own children. It phones nobody, and finds
+    this checkout's modules from any working folder.
+    """
+    path = os.environ.get("PYTHONPATH")
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        bufsize=1,
+        start_new_session=True,
+        env={
+            **os.environ,
+            "ONPOLICY_PARENT": "stdin",
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONPATH": f"{_CHECKOUT}{os.pathsep}{path}" if path else str(_CHECKOUT),
+            "DO_NOT_TRACK": "1",
+            "VLLM_NO_USAGE_STATS": "1",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            **environment,
+        },
+    )
