@@ -52,8 +52,23 @@ def write_table(path: Path, table: pa.Table, schema: pa.Schema) -> None:
     """Write a table that is one file, as `write_part` does."""
     table = conform(table, schema, str(path))
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
+    pq.write_table(
+        table, sink, compression="zstd", write_page_checksum=True, use_dictionary=_repeating(schema)
+    )
     write_atomic(path, sink.getvalue())
+
+
+def _repeating(schema: pa.Schema) -> list[str]:
+    """The columns, by parquet's path, whose values repeat; looking for them in texts is dear."""
+
+    def leaves(field: pa.Field, path: str) -> list[str]:
+        if pa.types.is_list(field.type):
+            return leaves(field.type.value_field, f"{path}.list.{field.type.value_field.name}")
+        if pa.types.is_struct(field.type):
+            return [leaf for child in field.type for leaf in leaves(child, f"{path}.{child.name}")]
+        return [] if field.name in ("text", "content") else [path]
+
+    return [leaf for field in schema for leaf in leaves(field, field.name)]
 
 
 def conform(table: pa.Table, schema: pa.Schema, origin: str) -> pa.Table:
