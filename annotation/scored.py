@@ -17,7 +17,7 @@ from contracts.tables import MESSAGES
 
 _RESPONSES = ["prompt_id", "response_id", "text", "n_tokens", "finish_reason"]
 _SCORES = ["response_id", "annotator", "score"]
-_PARTS_AHEAD = 2
+_PARTS_AHEAD = 1
 
 
 def read_ahead(
