@@ -147,7 +147,7 @@ def answers(texts: pa.ChunkedArray) -> pa.Array:
     return pa.ListArray.from_arrays(offsets, messages, type=MESSAGES)
 
 
-STAGE = Stage(name="annotation.pairs", version=1, config=PairsConfig, run=run)
+STAGE = Stage(name="annotation.pairs", version=2, config=PairsConfig, run=run)
 
 if __name__ == "__main__":
     main(STAGE)

@@ -185,7 +185,7 @@ def _import(annotator: FunctionConfig) -> Any:
         ) from None
 
 
-STAGE = Stage(name="annotation.score", version=1, config=ScoreConfig, run=run)
+STAGE = Stage(name="annotation.score", version=2, config=ScoreConfig, run=run)
 
 if __name__ == "__main__":
     main(STAGE)
