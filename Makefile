@@ -1,4 +1,4 @@
-# `make demo` and `make test` need Python 3.11, make, git and a C++ compiler; all else is installed here.
+# `make demo` and `make test` need Python 3.11, make and git; all else is installed here.
 PYTHON ?= python3
 BIN := .venv/bin
 # torch's CPU build: from PIP_FIND_LINKS where that is set, else from PyTorch's own wheel index.
