@@ -10,8 +10,8 @@ demo: install  ## two on-policy rounds on the CPU, then the report
 	$(BIN)/python -m demo.build
 	$(BIN)/onpolicy run configs/demo.yaml
 
-test: install  ## the whole test suite
-	$(BIN)/python -m pytest
+test: install  ## the whole test suite, on two cores
+	$(BIN)/python -m pytest -n 2
 
 unit: install  ## the tests that start no engine and no server
 	$(BIN)/python -m pytest tests/unit

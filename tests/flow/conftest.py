@@ -10,6 +10,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import filelock
 import pytest
 
 CHECKOUT = Path(__file__).parents[2]
@@ -18,7 +19,10 @@ CHECKOUT = Path(__file__).parents[2]
 @pytest.fixture(scope="session")
 def demo_models() -> Path:
     """The demo's tiny policy and reward model, built once and cached like `make demo` does."""
-    subprocess.run([sys.executable, "-m", "demo.build"], cwd=CHECKOUT, check=True)
+    # Two test processes may want them at once, and a stage's folder has one writer.
+    (CHECKOUT / ".cache").mkdir(exist_ok=True)
+    with filelock.FileLock(CHECKOUT / ".cache" / "demo-tests.lock"):
+        subprocess.run([sys.executable, "-m", "demo.build"], cwd=CHECKOUT, check=True)
     return CHECKOUT / ".cache" / "demo"
 
 
