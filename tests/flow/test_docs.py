@@ -14,7 +14,6 @@ import pytest
 pytestmark = [
     pytest.mark.engine,
     pytest.mark.timeout(900),
-    pytest.mark.xdist_group("demo run"),
 ]
 
 CHECKOUT = Path(__file__).parents[2]

@@ -9,7 +9,6 @@ import pytest
 pytestmark = [
     pytest.mark.engine,
     pytest.mark.timeout(300),
-    pytest.mark.xdist_group("demo run"),
 ]
 
 TRAIN = """

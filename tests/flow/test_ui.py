@@ -11,7 +11,6 @@ import pytest
 pytestmark = [
     pytest.mark.engine,
     pytest.mark.timeout(600),
-    pytest.mark.xdist_group("demo run"),
 ]
 
 FLAGS = [
