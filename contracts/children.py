@@ -1,8 +1,11 @@
 """Starting a process whose output is followed, and which ends when its starter does."""
 
 import os
+import signal
 import subprocess
+import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 _CHECKOUT = Path(__file__).parents[1]
@@ -18,7 +21,7 @@ def start_child(command: Sequence[str], environment: Mapping[str, str]) -> Child
     this checkout's modules from any working folder.
     """
     path = os.environ.get("PYTHONPATH")
-    return subprocess.Popen(
+    process = subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -38,3 +41,14 @@ def start_child(command: Sequence[str], environment: Mapping[str, str]) -> Child
             **environment,
         },
     )
+    threading.Thread(target=_end_group_of, args=(process.pid,), daemon=True).start()
+    return process
+
+
+def _end_group_of(pid: int) -> None:
+    """When a child has ended, end what it left behind: that would hold the output open for ever."""
+    # Not reaped here: its number stays taken until the group is gone.
+    with suppress(ChildProcessError):
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        with suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
