@@ -1,6 +1,7 @@
 """What many tests share: tiny real models with the real chat templates, made here in seconds."""
 
 import os
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,6 +9,10 @@ import pytest
 
 # Tiny models gain nothing from threads, and lose much to each other's on shared cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Started in a shell's background, we would hand our ignored Ctrl-C on to what the tests interrupt.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
