@@ -1,0 +1,108 @@
+"""Merging a LoRA adapter into its base: `python -m training.merge ADAPTER OUT [BASE]`."""
+
+import json
+import logging
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from contracts.errors import UserError
+from contracts.model import load_tokenizer, split_reference
+from contracts.process import configure_logging, exit_code_of
+
+log = logging.getLogger(__name__)
+
+_WEIGHTS = "adapter_model.safetensors"
+
+
+def merge(adapter: Path, out: Path, base: str | None = None) -> Path:
+    """Write `base` with the adapter summed into its weights to the new folder `out`, which loads
+    like any model: safetensors in the base's dtype, tokenizer, template, generation config.
+
+    Args:
+        adapter: folder with an adapter_config.json and its safetensors, as peft writes them.
+        base: model folder or `hub id[@revision]`; unless given, the one that the adapter names.
+
+    Raises:
+        UserError: no LoRA adapter is there, it does not fit the base, or `out` holds something.
+    """
+    settings = _settings(adapter)
+    reference = base or _named_base(adapter, settings)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out}: exists already; give a new folder for the merged model")
+    model = _merged(adapter, reference)
+    model.config.use_cache = True
+    out.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = out.with_name(f".{out.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    model.save_pretrained(unfinished, max_shard_size="5GB")
+    own_tokenizer = (adapter / "tokenizer_config.json").exists()
+    load_tokenizer(str(adapter) if own_tokenizer else reference).save_pretrained(unfinished)
+    for path in unfinished.glob("*.safetensors"):
+        path.chmod(0o644)  # written through a private temporary file; other users serve it
+    unfinished.replace(out)
+    log.info("%s: %s with %s merged in", out, reference, adapter)
+    return out
+
+
+def _settings(adapter: Path) -> dict[str, Any]:
+    """The adapter's config.
+
+    Raises:
+        UserError: it is not a LoRA adapter with safetensors.
+    """
+    path = adapter / "adapter_config.json"
+    try:
+        settings: dict[str, Any] = json.loads(path.read_text())
+        kind = settings["peft_type"]
+    except (OSError, ValueError, TypeError, KeyError):
+        raise UserError(f"{adapter}: no adapter_config.json that peft wrote lies there") from None
+    if kind != "LORA":
+        raise UserError(f"{adapter}: is a {kind} adapter; only LoRA can be merged")
+    if not (adapter / _WEIGHTS).exists():
+        raise UserError(f"{adapter}: holds no {_WEIGHTS}; other formats are not read")
+    return settings
+
+
+def _named_base(adapter: Path, settings: dict[str, Any]) -> str:
+    name, revision = settings.get("base_model_name_or_path"), settings.get("revision")
+    if not name:
+        raise UserError(f"{adapter}: names no base; give the model that it was trained on")
+    return f"{name}@{revision}" if revision and not Path(name).exists() else str(name)
+
+
+def _merged(adapter: Path, reference: str) -> Any:
+    """The base model, its own dtype, with the adapter summed in (peft knows every LoRA variant)."""
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    path, revision = split_reference(reference)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            path, revision=revision, dtype="auto", use_safetensors=True, trust_remote_code=False
+        )
+    except (OSError, ValueError) as error:
+        raise UserError(f"{reference}: the base cannot be loaded: {_first(error)}") from None
+    try:
+        adapted = PeftModel.from_pretrained(model, str(adapter))
+        return adapted.merge_and_unload(safe_merge=True)
+    except (ValueError, RuntimeError, TypeError) as error:
+        message = f"{adapter}: does not fit {reference}: {_first(error)}"
+        raise UserError(message) from None
+
+
+def _first(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:2]) or type(error).__name__
+
+
+def _main(arguments: list[str]) -> None:
+    if len(arguments) not in (2, 3):
+        raise UserError("usage: python -m training.merge ADAPTER OUT [BASE]")
+    merge(Path(arguments[0]), Path(arguments[1]), *arguments[2:])
+
+
+if __name__ == "__main__":
+    configure_logging()
+    sys.exit(exit_code_of(lambda: _main(sys.argv[1:])))
