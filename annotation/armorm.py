@@ -103,7 +103,7 @@ class ArmoRM(LlamaPreTrainedModel):
         cos_sin = self.model.rotary_emb(hidden, position_ids=batch.positions[None])
         *layers, last_layer = self.model.layers
         for layer in layers:
-            hidden = layer(hidden, position_embeddings=cos_sin, segments=batch.segments)
+            hidden = layer(hidden, position_embeddings=cos_sin, batch=batch)
         rows = torch.cat([batch.gate_at, batch.last])
         read = read_last_layer(last_layer, hidden, cos_sin, batch.segments, rows)
         prompts, responses = self.model.norm(read).split([len(batch.gate_at), len(batch.last)])

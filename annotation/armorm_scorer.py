@@ -19,7 +19,7 @@ from contracts.model import load_tokenizer
 
 
 class ArmoRMScorer(ModelScorer):
-    """ArmoRM in either layout; both give the same scores."""
+    """ArmoRM in any layout; all give the same scores."""
 
     model: ArmoRM
     config: ArmoRMConfig
@@ -27,60 +27,37 @@ class ArmoRMScorer(ModelScorer):
     def __init__(
         self, config: ArmoRMConfig, model: ArmoRM, chat: ChatFormat, resources: ScoreResources
     ) -> None:
-        super().__init__(config, model, chat, resources.batch_tokens)
+        super().__init__(config, model, chat, resources)
         self.header = chat.header_ids()
-        self.shared = resources.layout == "shared"
+        by_device = "packed" if model.device.type == "cuda" else "shared"
+        self.layout = by_device if resources.layout == "auto" else resources.layout
         self.names = objective_names(model.regression_layer.out_features)
-        self.weights = self._own_weights()
+        weights = own_weights(config, self.names)
+        self.weights = None if weights is None else weights.to(model.device)
 
     @property
     def facts(self) -> dict[str, Any]:
         """As `Scorer.facts`."""
-        return {**super().facts, "objectives": list(self.names)}
+        return {**super().facts, "objectives": list(self.names), "layout": self.layout}
 
     def _read(self, tokens: Tokens) -> tuple[list[int], int]:
-        gate_at = last_occurrence(tokens.prompt, self.header)
-        if gate_at is None:
-            raise RowError(
-                "no_gate", f"the prompt's tokens lack the assistant's header {self.header}"
-            )
-        return tokens.response, gate_at
+        return tokens.response, gate_position(tokens.prompt, self.header)
 
     def _batches(self, groups: list[Group]) -> Iterator[tuple[int, Score]]:
-        if self.shared:
-            return batches.in_batches(
-                groups, self.budget, batches.packed_tokens, self._forward_shared
-            )
-        groups = batches.alone(groups)
-        return batches.in_batches(groups, self.budget, batches.padded_tokens, self._forward_padded)
+        if self.layout == "padded":
+            groups, size = batches.alone(groups), batches.padded_tokens
+            return batches.in_batches(groups, self.budget, size, self._forward_padded)
+        return batches.in_batches(groups, self.budget, batches.packed_tokens, self._forward_shared)
 
     def _forward_shared(self, batch: Sequence[Group]) -> list[Score]:
-        return self._scores(self.model.forward_shared(pack(batch, self.model.device)))
+        packed = pack(batch, self.model.device, whole=self.layout == "packed")
+        return to_scores(self.model.forward_shared(packed), self.weights)
 
     def _forward_padded(self, batch: Sequence[Group]) -> list[Score]:
         device = self.model.device
         last = torch.tensor([group.tokens - 1 for group in batch], device=device)
         gate_at = torch.tensor([group.gate_at for group in batch], device=device)
-        return self._scores(self.model(self._padded(batch), last, gate_at))
-
-    def _scores(self, rewards: Rewards) -> list[Score]:
-        scores = rewards.scores
-        if self.weights is not None:
-            scores = rewards.objectives @ self.weights
-        columns = (scores, rewards.objectives, rewards.gates)
-        return list(map(checked, *(column.tolist() for column in columns)))
-
-    def _own_weights(self) -> Tensor | None:
-        """[K], or None where the gate weighs."""
-        if self.config.weights is None:
-            return None
-        if unknown := sorted(set(self.config.weights) - set(self.names)):
-            raise UserError(
-                f"annotator {self.config.name!r}: no objective is named {unknown[0]!r}; "
-                f"they are {', '.join(self.names)}"
-            )
-        own = [self.config.weights.get(name, 0.0) for name in self.names]
-        return torch.tensor(own, device=self.model.device)
+        return to_scores(self.model(self._padded(batch), last, gate_at), self.weights)
 
 
 def open_armorm(config: ArmoRMConfig, reference: str, resources: ScoreResources) -> ArmoRMScorer:
@@ -92,6 +69,41 @@ def open_armorm(config: ArmoRMConfig, reference: str, resources: ScoreResources)
     chat = ChatFormat(load_tokenizer(reference), config.bos)
     device, dtype = placement(config, resources)
     return ArmoRMScorer(config, load_armorm(reference, device, dtype), chat, resources)
+
+
+def gate_position(prompt: Sequence[int], header: Sequence[int]) -> int:
+    """Index in the prompt's ids where the gate is read: the last assistant header's start.
+
+    Raises:
+        RowError: there is no such header.
+    """
+    found = last_occurrence(prompt, header)
+    if found is None:
+        raise RowError("no_gate", f"the prompt's tokens lack the assistant's header {header}")
+    return found
+
+
+def own_weights(config: ArmoRMConfig, names: Sequence[str]) -> Tensor | None:
+    """[K], the user's own weights, or None where the gate weighs.
+
+    Raises:
+        UserError: a weight is for no objective of the model.
+    """
+    if config.weights is None:
+        return None
+    if unknown := sorted(set(config.weights) - set(names)):
+        raise UserError(
+            f"annotator {config.name!r}: no objective is named {unknown[0]!r}; "
+            f"they are {', '.join(names)}"
+        )
+    return torch.tensor([config.weights.get(name, 0.0) for name in names])
+
+
+def to_scores(rewards: Rewards, weights: Tensor | None) -> list[Score]:
+    """A batch's scores, by the gate or by `weights` [K]."""
+    scores = rewards.scores if weights is None else rewards.objectives @ weights
+    columns = (scores, rewards.objectives, rewards.gates)
+    return list(map(checked, *(column.tolist() for column in columns)))
 
 
 def last_occurrence(ids: Sequence[int], pattern: Sequence[int]) -> int | None:

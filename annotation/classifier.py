@@ -48,7 +48,7 @@ def open_classifier(
     chat = ChatFormat(load_tokenizer(reference), config.bos)
     device, dtype = placement(config, resources)
     model = _load_classifier(reference, dtype).to(device).eval()
-    scorer = ClassifierScorer(config, model, chat, resources.batch_tokens)
+    scorer = ClassifierScorer(config, model, chat, resources)
     # transformers finds the last token by it; text cannot spell it, ChatFormat sees to that.
     model.config.get_text_config().pad_token_id = scorer.pad_id
     return scorer

@@ -18,8 +18,13 @@ class ScoreResources(Resources):
 
     By default 16,384 on a GPU; 2,048 on a CPU, where larger ones leave its caches (10 % slower).
     """
-    layout: Literal["shared", "padded"] = "shared"
-    """ArmoRM batches: the prompt once for all its responses, or right-padded conversations."""
+    layout: Literal["auto", "shared", "packed", "padded"] = "auto"
+    """ArmoRM batches: the prompt once for all its responses, attention for each response on its
+    own (`shared`) or in one call through FlexAttention (`packed`), or right-padded conversations.
+    `auto` is `packed` on CUDA, where small calls cost more than they compute, else `shared`."""
+    agreement_prompts: Annotated[int, Field(ge=0)] = 64
+    """Prompts scored once more in float32 where a reward model runs in less; the report says how
+    far the two agree. 0 for none. The scores themselves stay as they are."""
 
 
 class _Named(Config):
@@ -46,6 +51,9 @@ class ArmoRMConfig(RewardModel):
     kind: Literal["armorm"] = "armorm"
     weights: dict[str, float] | None = None
     """Weights of your own over the raw objectives, by name, in place of the gate's."""
+    engine: Literal["native", "vllm"] = "native"
+    """What computes it: our own batches, the faster ones on a CPU, or vLLM with its prefix cache.
+    In the identity, for in bfloat16 their last bits decide near ties differently."""
 
 
 class ClassifierConfig(RewardModel):

@@ -11,7 +11,7 @@ from annotation import batches
 from annotation.batches import Group
 from annotation.config import PairwiseConfig, ScoreResources
 from annotation.pairrm import PairRM, load_pairrm
-from annotation.reward_models import placement
+from annotation.reward_models import budget_of, placement
 from annotation.scorer import Conversation, Score, by_comparison, transcript
 from contracts.chat import RowError
 from contracts.errors import UserError
@@ -41,12 +41,12 @@ class PairwiseScorer:
         config: PairwiseConfig,
         model: PairRM,
         tokenizer: "PreTrainedTokenizerBase",
-        batch_tokens: int | None,
+        resources: ScoreResources,
     ) -> None:
         self.config = config
         self.model = model
         self.tokenizer = tokenizer
-        self.budget = batch_tokens or (2048 if model.device.type == "cpu" else 16_384)
+        self.budget = budget_of(resources, model.device)
         ids = tuple(tokenizer.convert_tokens_to_ids(list(_MARKERS)))
         if ids != model.markers:
             raise UserError(
@@ -134,4 +134,4 @@ def open_pairwise(
     tokenizer = load_tokenizer(reference)
     device, dtype = placement(config, resources)
     model = load_pairrm(reference, device, dtype)
-    return PairwiseScorer(config, model, tokenizer, resources.batch_tokens)
+    return PairwiseScorer(config, model, tokenizer, resources)

@@ -17,27 +17,12 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-class ModelScorer(ABC):
-    """Tokenises conversations, keeps the errors, and scores the rest in batches."""
+class TokenScorer(ABC):
+    """Tokenises conversations, keeps the errors, and has the rest scored."""
 
-    def __init__(
-        self,
-        config: RewardModel,
-        model: "PreTrainedModel",
-        chat: ChatFormat,
-        batch_tokens: int | None,
-    ) -> None:
+    def __init__(self, config: RewardModel, chat: ChatFormat) -> None:
         self.config = config
-        self.model = model
         self.chat = chat
-        default = 2048 if model.device.type == "cpu" else 16_384
-        self.budget = batch_tokens or default
-        self.pad_id = pad_id_of(config, model, chat)
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """As `Scorer.facts`."""
-        return {"dtype": str(self.model.dtype), "device": self.model.device.type}
 
     def score(self, conversations: Sequence[Conversation]) -> list[Score]:
         """As `Scorer.score`."""
@@ -90,12 +75,38 @@ class ModelScorer(ABC):
             response = response[: limit - len(tokens.prompt)]
         return tokens.prompt, response, gate_at
 
+
+class ModelScorer(TokenScorer):
+    """Scores in batches with a model of transformers' in this process."""
+
+    def __init__(
+        self,
+        config: RewardModel,
+        model: "PreTrainedModel",
+        chat: ChatFormat,
+        resources: ScoreResources,
+    ) -> None:
+        super().__init__(config, chat)
+        self.model = model
+        self.budget = budget_of(resources, model.device)
+        self.pad_id = pad_id_of(config, model, chat)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """As `Scorer.facts`."""
+        return {"dtype": str(self.model.dtype), "device": self.model.device.type}
+
     def _padded(self, batch: Sequence[Group]) -> Tensor:
         """[B, T] rows of one conversation each, padded on the right."""
         rows = [[*group.prompt, *group.responses[0]] for group in batch]
         width = max(map(len, rows))
         ids = [row + [self.pad_id] * (width - len(row)) for row in rows]
         return torch.tensor(ids, device=self.model.device)
+
+
+def budget_of(resources: ScoreResources, device: torch.device) -> int:
+    """Tokens that a batch may hold."""
+    return resources.batch_tokens or (2048 if device.type == "cpu" else 16_384)
 
 
 def placement(config: RewardModel, resources: ScoreResources) -> tuple[torch.device, torch.dtype]:

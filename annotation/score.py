@@ -87,6 +87,10 @@ def open_scorer(
 
         return open_judge(annotator)
     reference = inputs.get(f"model:{annotator.name}", annotator.reference)
+    if annotator.kind == "armorm" and annotator.engine == "vllm":
+        from annotation.armorm_vllm import open_vllm
+
+        return open_vllm(annotator, reference, resources)
     if annotator.kind == "armorm":
         from annotation.armorm_scorer import open_armorm
 

@@ -1,15 +1,16 @@
 """Prompts computed once for all their responses, without padding.
 
 A batch is one row: prompt, response, response, ..., next prompt, ... The linear layers see
-one long row; attention runs per response over its prompt and itself, so its cost is that of
-separate conversations and no score depends on which others share the batch. Positions
-restart at the prompt's end. A dense block mask over the row would be quadratic in all of it.
+one long row; each response attends to its prompt and itself, so no score depends on which
+others share the batch. Positions restart at the prompt's end. Attention runs response by
+response, at the cost of separate conversations, or over the whole row through FlexAttention.
+A dense block mask over the row would be quadratic in all of it.
 Shapes: N tokens in the row, H heads, D their size.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -17,7 +18,11 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+from annotation import flex
 from annotation.batches import Group
+
+if TYPE_CHECKING:
+    from torch.nn.attention.flex_attention import BlockMask
 
 ATTENTION = "onpolicy_shared_prompt"
 
@@ -32,7 +37,8 @@ class Segment:
     """Where its gate is read."""
     responses: list[tuple[int, int]]
     masks: list[Tensor]
-    """For each response but the first: [its length, prompt's + its length], True is seen."""
+    """For each response but the first: [its length, prompt's + its length], True is seen.
+    None are needed under a block mask."""
 
 
 @dataclass(frozen=True)
@@ -50,33 +56,57 @@ class Packed:
     """[groups], index where each prompt's gate is read."""
     prompt_of: Tensor
     """[responses], each response's group."""
+    block_mask: "BlockMask | None" = None
+    """Who sees whom in the whole row; None where attention runs response by response."""
 
 
-def pack(groups: Sequence[Group], device: torch.device) -> Packed:
-    """Lay out groups, responses in their order."""
-    ids: list[int] = []
-    positions: list[int] = []
-    segments, last, gate_at, prompt_of = [], [], [], []
-    for index, group in enumerate(groups):
-        start, size = len(ids), len(group.prompt)
-        gate_at.append(start + group.gate_at)
-        ids += group.prompt
-        positions += range(size)
-        ranges = []
-        for response in group.responses:
-            ranges.append((len(ids), len(ids) + len(response)))
-            ids += response
-            positions += range(size, size + len(response))
-            last.append(len(ids) - 1)
-            prompt_of.append(index)
-        masks = [_mask(size, end - begin, device) for begin, end in ranges[1:]]
-        segments.append(Segment(start, start + size, gate_at[-1], ranges, masks))
+@dataclass(frozen=True)
+class _Row:
+    """A row while it is filled."""
+
+    ids: list[int] = field(default_factory=list)
+    positions: list[int] = field(default_factory=list)
+    unit: list[int] = field(default_factory=list)
+    prompt: list[int] = field(default_factory=list)
+
+    def add(self, ids: Sequence[int], position: int, unit: int, prompt: int) -> tuple[int, int]:
+        """Where a prompt or a response comes to lie."""
+        start = len(self.ids)
+        self.ids.extend(ids)
+        self.positions.extend(range(position, position + len(ids)))
+        self.unit.extend([unit] * len(ids))
+        self.prompt.extend([prompt] * len(ids))
+        return start, len(self.ids)
+
+
+def pack(groups: Sequence[Group], device: torch.device, whole: bool = False) -> Packed:
+    """Lay out groups, responses in their order.
+
+    Args:
+        whole: attend over the whole row, padded behind its end, under a block mask.
+    """
+    row, segments, unit = _Row(), [], 0
+    for group in groups:
+        prompt, size = unit, len(group.prompt)
+        start, end = row.add(group.prompt, 0, prompt, prompt)
+        ranges = [row.add(response, size, unit := unit + 1, prompt) for response in group.responses]
+        masks = [] if whole else [_mask(size, b - a, device) for a, b in ranges[1:]]
+        segments.append(Segment(start, end, start + group.gate_at, ranges, masks))
+        unit += 1
+    if whole:
+        row.add([0] * (-len(row.ids) % flex.BLOCK), 0, unit, unit)
 
     def tensor(values: list[int]) -> Tensor:
         return torch.tensor(values, device=device)
 
     return Packed(
-        tensor(ids), tensor(positions), segments, tensor(last), tensor(gate_at), tensor(prompt_of)
+        tensor(row.ids),
+        tensor(row.positions),
+        segments,
+        last=tensor([end - 1 for segment in segments for _, end in segment.responses]),
+        gate_at=tensor([segment.gate_at for segment in segments]),
+        prompt_of=tensor([i for i, group in enumerate(groups) for _ in group.responses]),
+        block_mask=flex.block_mask(tensor(row.unit), tensor(row.prompt)) if whole else None,
     )
 
 
@@ -97,16 +127,19 @@ def _attention(
     value: Tensor,
     attention_mask: Tensor | None,
     scaling: float | None = None,
-    segments: Sequence[Segment] | None = None,
+    batch: Packed | None = None,
     **others: Any,
 ) -> tuple[Tensor, None]:
-    """Query [1, H, N, D] -> [1, N, H, D]; without segments, causal attention of padded rows."""
-    if segments is None:
+    """Query [1, H, N, D] -> [1, N, H, D]; without a batch, causal attention of padded rows."""
+    if batch is None:
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, scaling=scaling, **others
         )
+    if batch.block_mask is not None:
+        scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+        return flex.attend(query, key, value, scale, batch.block_mask).transpose(1, 2), None
     out = torch.empty_like(query)
-    for segment in segments:
+    for segment in batch.segments:
         _attend(segment, query, key, value, scaling, out)
     return out.transpose(1, 2), None
 

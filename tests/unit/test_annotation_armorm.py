@@ -33,6 +33,12 @@ CONFIG = {
     "gating_n_hidden": 3,
     "torch_dtype": "float32",
 }
+# FlexAttention says on a CPU that it is slow uncompiled; here it is only to be right.
+LAYOUTS = [
+    "shared",
+    pytest.param("packed", marks=pytest.mark.filterwarnings("ignore:flex_attention called")),
+    "padded",
+]
 CONVERSATIONS = [
     Conversation(
         [{"role": "user", "content": "Name three red animals."}], ["A crab.", "Fox and", "é"]
@@ -171,7 +177,7 @@ def assistant_header(tokenizer, begin: list[int]) -> list[int]:
     return begin + rest
 
 
-@pytest.mark.parametrize("layout", ["shared", "padded"])
+@pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("batch_tokens", [1, 120, 500, 100_000])
 def test_scores_equal_a_plain_implementation_whatever_the_batches(
     folder, tiny_llama_tokenizer, layout, batch_tokens
@@ -187,7 +193,7 @@ def test_scores_equal_a_plain_implementation_whatever_the_batches(
     assert len({round(g.score, 4) for g in got}) == len(got)  # the comparison can fail
 
 
-@pytest.mark.parametrize("layout", ["shared", "padded"])
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_scores_do_not_depend_on_the_order_of_conversations(folder, layout):
     resources = ScoreResources(device="cpu", batch_tokens=300, layout=layout)
     scorer = open_armorm(ArmoRMConfig(name="a", path=str(folder)), str(folder), resources)
