@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from transformers import PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
 from contracts.parts import write_atomic
@@ -69,19 +70,30 @@ def train(job: Job) -> None:
         _train(job, folder)
 
 
-def _train(job: Job, folder: Path) -> None:
-    engine = Engine(job.config)
+def make_ready(job: Job, engine: Engine, folder: Path) -> tuple[PreTrainedModel, Trainer]:
+    """The policy that the job starts from, in the engine's hands, and what trains it."""
     pairs = read_pairs(Path(job.tokens))
     policy = load_policy(job.policy, job.config.resources, engine.weights_dtype)
     refuse_too_long(pairs, policy.config)
     if engine.rank == 0:
-        for message in advice(job.config, parameters=policy.num_parameters()):
+        for message in advice(job.config, parameters=size_of(policy)):
             log.warning(message)
     if job.config.lora:
         add_adapters(policy, job.config.lora, job.config.seed)
     engine.prepare(PairScorer(policy, job.config.resources.logits_mib << 20))
     reference = read_reference(Path(job.reference), pairs) if job.reference else None
-    trainer = Trainer(job.config, engine, pairs, reference, folder)
+    return policy, Trainer(job.config, engine, pairs, reference, folder)
+
+
+def size_of(policy: PreTrainedModel) -> int:
+    """Parameters of a policy that the engine has not taken over yet."""
+    # One that ZeRO-3 has split as it loaded is empty; ds_numel is its own size.
+    return sum(int(getattr(p, "ds_numel", p.numel())) for p in policy.parameters())
+
+
+def _train(job: Job, folder: Path) -> None:
+    engine = Engine(job.config)
+    policy, trainer = make_ready(job, engine, folder)
     done = checkpoints.restore(engine, folder)
     follow = _Follow(job.config, trainer, folder, done) if engine.rank == 0 else None
     every = job.config.resources.checkpoint_every
