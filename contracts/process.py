@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from contracts.errors import OnPolicyError, UserError
+from contracts.lines import print_line
 from contracts.step import Stage, run_step_file
 
 log = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ def exit_code_of(run: Callable[[], None]) -> int:
 
 def fail(message: str, code: int) -> int:
     """Print an error so that a parent process can read it whole; gives the exit code back."""
-    print(_ERROR_MARK + json.dumps(message), flush=True)
+    print_line(_ERROR_MARK + json.dumps(message))
     return code
 
 

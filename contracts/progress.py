@@ -4,6 +4,8 @@ import json
 import time
 from dataclasses import asdict, dataclass
 
+from contracts.lines import print_line
+
 _MARK = "::progress "
 
 
@@ -51,7 +53,7 @@ class Progress:
 
     def _print(self) -> None:
         self._printed = time.monotonic()
-        print(_MARK + json.dumps(asdict(self._reading)), flush=True)
+        print_line(_MARK + json.dumps(asdict(self._reading)))
 
 
 def parse_progress(line: str) -> Reading | None:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 
 from contracts.errors import UserError
+from contracts.lines import print_line
 from contracts.process import configure_logging, exit_code_of
 from training.launch import MISTAKE_MARK
 
@@ -14,7 +15,7 @@ def run_worker(work: Callable[[], None]) -> None:
     configure_logging()
     code = exit_code_of(work)
     if code == UserError.exit_code:
-        print(MISTAKE_MARK)
+        print_line(MISTAKE_MARK)
     sys.stdout.flush()
     sys.stderr.flush()
     # Not sys.exit: taking torch and the process group apart costs 2 s a process.

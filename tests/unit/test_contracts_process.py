@@ -234,3 +234,14 @@ def test_errors_of_ours_are_told_as_they_are_and_others_with_their_kind() -> Non
     assert describe(OnPolicyError("two\nlines")) == "two\nlines"
     assert describe(ValueError("bad\nvalue")) == "ValueError: bad (--debug shows the traceback)"
     assert describe(ValueError()) == "ValueError:  (--debug shows the traceback)"
+
+
+def test_lines_of_processes_that_share_a_pipe_stay_apart() -> None:
+    code = "from contracts.process import fail\nfor _ in range(200): fail('x' * 300, 1)"
+    read, write = os.pipe()
+    writers = [subprocess.Popen([sys.executable, "-u", "-c", code], stdout=write) for _ in range(4)]
+    os.close(write)
+    with os.fdopen(read) as pipe:
+        lines = pipe.read().splitlines()
+    assert [writer.wait() for writer in writers] == [0] * 4
+    assert [parse_error(line) for line in lines] == ["x" * 300] * 800
