@@ -1,5 +1,6 @@
 """A stage as a process: its exit code, its one message, its progress, its end with its parent."""
 
+import io
 import json
 import os
 import signal
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from contracts.errors import OnPolicyError, UserError
-from contracts.process import describe, parse_error
+from contracts.process import describe, fail, parse_error
 from contracts.progress import Progress, Reading, parse_progress
 
 CHECKOUT = Path(__file__).parents[2]
@@ -236,12 +237,23 @@ def test_errors_of_ours_are_told_as_they_are_and_others_with_their_kind() -> Non
     assert describe(ValueError()) == "ValueError:  (--debug shows the traceback)"
 
 
-def test_lines_of_processes_that_share_a_pipe_stay_apart() -> None:
-    code = "from contracts.process import fail\nfor _ in range(200): fail('x' * 300, 1)"
-    read, write = os.pipe()
-    writers = [subprocess.Popen([sys.executable, "-u", "-c", code], stdout=write) for _ in range(4)]
-    os.close(write)
-    with os.fdopen(read) as pipe:
-        lines = pipe.read().splitlines()
-    assert [writer.wait() for writer in writers] == [0] * 4
-    assert [parse_error(line) for line in lines] == ["x" * 300] * 800
+class Recorder(io.StringIO):
+    """Notes each write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[str] = []
+
+    def write(self, text: str) -> int:
+        self.writes.append(text)
+        return len(text)
+
+
+def test_a_line_is_one_write_so_that_processes_may_share_a_pipe(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    recorder = Recorder()
+    monkeypatch.setattr(sys, "stdout", recorder)
+    fail("the engine broke", 1)
+    Progress(total=1, unit="rows")
+    assert [text.endswith("\n") for text in recorder.writes] == [True, True]
