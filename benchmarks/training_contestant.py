@@ -48,7 +48,7 @@ def ours(folder: Path, settings: Settings) -> None:
     import torch
 
     from training.config import TrainConfig, TrainResources
-    from training.engine import Engine
+    from training.engine import make_engine
     from training.logprobs import PairScorer
     from training.loss_config import SimPOConfig
     from training.packing import Pair
@@ -77,7 +77,7 @@ def ours(folder: Path, settings: Settings) -> None:
             gradient_checkpointing=settings.checkpointing, micro_batch_tokens=4096,
         ),
     )  # fmt: skip
-    engine = Engine(config)
+    engine = make_engine(config)
     policy = load_policy(str(folder), config.resources, engine.weights_dtype)
     engine.prepare(PairScorer(policy, config.resources.logits_mib << 20))
     trainer = Trainer(config, engine, pairs)

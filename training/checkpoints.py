@@ -4,6 +4,8 @@ import os
 import shutil
 from pathlib import Path
 
+import torch
+
 from training.engine import Engine
 
 FOLDER = ".checkpoints"
@@ -15,9 +17,11 @@ def save(engine: Engine, folder: Path, steps: int) -> None:
     unfinished = folder / f"unfinished-{steps:08d}"
     engine.save(unfinished)
     engine.wait()
+    if engine.first_here:
+        os.sync()  # every process's files are on the disk before the name says so
+    engine.wait()
     if engine.rank == 0:
         older = [path for path in folder.glob("step-*") if path != final]
-        os.sync()  # every process's files are on the disk before the name says so
         unfinished.rename(final)
         for path in older:
             shutil.rmtree(path)
@@ -27,10 +31,11 @@ def save(engine: Engine, folder: Path, steps: int) -> None:
 def restore(engine: Engine, folder: Path) -> int:
     """Load the last whole checkpoint; the optimizer steps it holds, 0 where there is none."""
     found = sorted(folder.glob("step-*"))
-    if not found:
-        return 0
-    steps = int(found[-1].name.removeprefix("step-"))
-    engine.load(found[-1], steps)
+    steps = int(found[-1].name.removeprefix("step-")) if found else 0
+    # Rank 0 decides: another machine may see the shared folder as it was a moment ago.
+    steps = int(engine.sum(torch.tensor([steps * (engine.rank == 0)], device=engine.device)))
+    if steps:
+        engine.load(folder / f"step-{steps:08d}", steps)
     return steps
 
 

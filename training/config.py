@@ -43,10 +43,20 @@ class FormatConfig(Config):
 class TrainResources(Resources):
     """Where training runs; another choice changes the weights by rounding alone."""
 
-    strategy: Literal["zero3", "zero2", "none"] = "zero3"
-    """DeepSpeed ZeRO stage 3 or 2, or no DeepSpeed."""
+    strategy: Literal["zero3", "zero2", "fsdp", "none"] = "zero3"
+    """DeepSpeed ZeRO stage 3 or 2, torch's FSDP (split as ZeRO-3 splits), or the whole model in
+    every process."""
     processes: Annotated[int, Field(ge=1)] = 1
-    """Processes, one a GPU."""
+    """Processes on each machine, one a GPU."""
+    machines: Annotated[int, Field(ge=1)] = 1
+    """Machines that train together; they share the run's folder and run the same command."""
+    machine_rank: Annotated[int, Field(ge=0)] | None = None
+    """This machine's number; 0 leads, the others follow it. None: as the environment says
+    (MACHINE_RANK, NODE_RANK or SLURM_NODEID), else 0."""
+    main_address: str = ""
+    """Where the others reach machine 0. Empty: MASTER_ADDR, else its host name."""
+    main_port: Annotated[int, Field(ge=0, le=65535)] = 0
+    """Its port. 0: MASTER_PORT, else any free one."""
     micro_batch_tokens: Annotated[int, Field(ge=1)] = 8192
     """Tokens a process holds in one forward pass, padding included. A longer pair goes alone."""
     layout: Literal["packed", "shared", "separate"] = "packed"
@@ -73,7 +83,7 @@ class TrainResources(Resources):
     def _fits_together(self) -> Self:
         if self.offload == "parameters" and self.strategy != "zero3":
             raise ValueError("offload `parameters` needs strategy `zero3`")
-        if self.offload != "none" and self.strategy == "none":
+        if self.offload != "none" and "zero" not in self.strategy:
             raise ValueError("offload needs strategy `zero2` or `zero3`")
         if self.attention == "segments" and self.layout != "packed":
             raise ValueError("attention `segments` needs layout `packed`")

@@ -1,8 +1,9 @@
-"""One policy under accelerate: plain, ZeRO-2 or ZeRO-3, behind the same few calls."""
+"""One policy over any number of processes: plain, ZeRO or FSDP behind the same few calls."""
 
 import contextlib
 import logging
 import os
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -10,22 +11,24 @@ import torch
 
 from contracts.errors import OnPolicyError
 from training.config import TrainConfig
-from training.deepspeed_config import ACCUMULATION, deepspeed_config
+from training.launch import STORE
 from training.state import RunState
 
 log = logging.getLogger(__name__)
 
 
-class Engine:
+class Engine(ABC):
     """Forward, backward, step and state of a model that may be spread over processes."""
+
+    zero_stage = 0
 
     def __init__(self, config: TrainConfig) -> None:
         """Join the process group; the model comes later, since ZeRO-3 splits it as it loads."""
         self.config = config
-        self.zero_stage = {"zero2": 2, "zero3": 3}.get(config.resources.strategy, 0)
-        self._accelerator = self._deepspeed() if self.zero_stage else self._plain()
+        self._accelerator = self._start()
         self.device: torch.device = self._accelerator.device
         self.rank: int = self._accelerator.process_index
+        self.first_here: bool = self._accelerator.is_local_main_process
         self.processes: int = self._accelerator.num_processes
         self._model: Any = None
         self._optimizer: Any = None
@@ -37,57 +40,56 @@ class Engine:
 
     @property
     def weights_dtype(self) -> torch.dtype:
-        """Dtype to load weights in: ZeRO keeps float32 masters itself, autocast needs them."""
-        return torch.bfloat16 if self.bfloat16 and self.zero_stage else torch.float32
+        """Dtype to load weights in; AdamW works on float32 masters in any case."""
+        return torch.float32
+
+    @property
+    def name(self) -> str:
+        """The class that runs the model, e.g. DeepSpeedEngine."""
+        return type(self._model).__name__
 
     def prepare(self, model: torch.nn.Module) -> None:
         """Take the model over, and assert that what was asked for is what runs.
 
         Raises:
-            OnPolicyError: the launch fell back to fewer processes or to no DeepSpeed.
+            OnPolicyError: the launch fell back to fewer processes or to another engine.
         """
-        config = self.config
-        optimizer = torch.optim.AdamW(
-            _parameter_groups(model, config.weight_decay),
-            lr=config.learning_rate, betas=config.adam_betas, eps=config.adam_epsilon,
-        )  # fmt: skip
-        self._model, self._optimizer = self._accelerator.prepare(model, optimizer)
-        self._assert_as_asked()
+        self._take(model)
+        resources = self.config.resources
+        asked = resources.processes * resources.machines
+        # `accelerate launch --cpu` runs one plain process and exits 0, whatever was asked.
+        if self.processes != asked or not self._as_asked():
+            raise OnPolicyError(
+                f"training was to run {asked} processes under {resources.strategy}, but runs "
+                f"{self.processes} under {self.name}; check accelerate and DeepSpeed here"
+            )
+        log.info("%s: %d processes, %s, %s", self.name, self.processes, resources.strategy,
+                 "bfloat16" if self.bfloat16 else "float32")  # fmt: skip
 
     def forward(self, batch: Any) -> Any:
         """The model's output."""
         return self._model(batch)
 
+    @abstractmethod
     def backward(self, loss: torch.Tensor, last: bool) -> None:
         """Add the gradients of `loss`, a sum over this process's share of the step.
 
         Processes' gradients are averaged, so `loss` is to be scaled by their number. `last`
-        marks the step's last pass, when they are exchanged.
+        marks the step's last pass.
         """
-        self._accelerator.gradient_state._set_sync_gradients(last)
-        if self.zero_stage:
-            self._accelerator.backward(loss, scale_wrt_gas=False)
-        else:
-            self._accelerator.backward(loss)
 
     def accumulating(self, last: bool) -> contextlib.AbstractContextManager[None]:
-        """Around a pass's forward and backward: no exchange of gradients before the last."""
-        return contextlib.nullcontext() if last else self._accelerator.no_sync(self._model)
+        """Around a pass's forward and backward: gradients may be exchanged after the last only."""
+        return contextlib.nullcontext()
 
     def set_learning_rate(self, rate: float) -> None:
         """The rate of the step at hand; ZeRO steps inside its last backward pass."""
         for group in self._optimizer.param_groups:
             group["lr"] = rate
 
+    @abstractmethod
     def step(self) -> float:
         """Update the weights; the gradients' norm before clipping."""
-        if self.zero_stage:
-            return float(self._model.get_global_grad_norm())
-        parameters = self._model.parameters()
-        norm = self._accelerator.clip_grad_norm_(parameters, self.config.max_grad_norm)
-        self._optimizer.step()
-        self._optimizer.zero_grad()
-        return float(norm)
 
     def sum(self, values: torch.Tensor) -> torch.Tensor:
         """Sum of `values` over the processes."""
@@ -106,20 +108,9 @@ class Engine:
         """Read what `save` wrote after `steps` steps, on any resources; every process calls it."""
         self._state().load(folder, steps)
 
-    def _state(self) -> RunState:
-        if self.zero_stage:
-            return RunState(self._model.module, self._model.optimizer, self.zero_stage)
-        model = self._accelerator.unwrap_model(self._model)
-        return RunState(model, self._optimizer.optimizer, 0)
-
-    def weights(self) -> dict[str, torch.Tensor]:
+    @abstractmethod
+    def weights(self) -> dict[str, torch.Tensor] | None:
         """The whole model's weights on rank 0; every process calls it."""
-        return self._accelerator.get_state_dict(self._model)
-
-    @property
-    def name(self) -> str:
-        """The class that runs the model, e.g. DeepSpeedEngine."""
-        return type(self._model).__name__
 
     def leave(self) -> None:
         """Leave the process group, all together: a process that ends alone aborts the others."""
@@ -127,66 +118,55 @@ class Engine:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
 
-    def _deepspeed(self) -> Any:
-        from accelerate import Accelerator, DeepSpeedPlugin, PartialState
+    @abstractmethod
+    def _start(self) -> Any:
+        """An accelerator, in the process group."""
 
-        if not torch.cuda.is_available():
-            _cpu_only()
-            PartialState(backend="gloo")
-        plugin = DeepSpeedPlugin(
-            hf_ds_config=deepspeed_config(self.config, self.bfloat16),
-            gradient_accumulation_steps=ACCUMULATION,
-            zero3_init_flag=self.zero_stage == 3,
-        )
-        return Accelerator(
-            mixed_precision="bf16" if self.bfloat16 else "no",
-            deepspeed_plugin=plugin,
-            gradient_accumulation_steps=ACCUMULATION,
-        )
+    @abstractmethod
+    def _take(self, model: torch.nn.Module) -> None:
+        """Make `_model` and `_optimizer` of it."""
 
-    def _plain(self) -> Any:
-        from accelerate import Accelerator
+    @abstractmethod
+    def _as_asked(self) -> bool:
+        """Whether the model runs under what the config names."""
 
-        return Accelerator(
-            mixed_precision="bf16" if self.bfloat16 else "no", cpu=not torch.cuda.is_available()
-        )
+    @abstractmethod
+    def _state(self) -> RunState:
+        """The model's and optimizer's state, to be written or read."""
 
-    def _assert_as_asked(self) -> None:
-        # `accelerate launch --cpu` runs one plain process and exits 0, whatever was asked.
-        stage = self._model.zero_optimization_stage() if self._is_deepspeed() else 0
-        asked = self.config.resources.processes, self.zero_stage
-        if (self.processes, stage) != asked:
-            raise OnPolicyError(
-                f"training was to run {asked[0]} processes at ZeRO stage {asked[1]}, but runs "
-                f"{self.processes} at stage {stage}; check accelerate and DeepSpeed here"
-            )
-        log.info("%s: %d processes, ZeRO stage %d, %s", self.name, self.processes, stage,
-                 "bfloat16" if self.bfloat16 else "float32")  # fmt: skip
+    def _adamw(self, model: torch.nn.Module) -> torch.optim.AdamW:
+        config = self.config
+        return torch.optim.AdamW(
+            _parameter_groups(model, config.weight_decay),
+            lr=config.learning_rate, betas=config.adam_betas, eps=config.adam_epsilon,
+        )  # fmt: skip
 
-    def _is_deepspeed(self) -> bool:
-        if not self.zero_stage:
-            return False
-        from deepspeed import DeepSpeedEngine
 
-        return isinstance(self._model, DeepSpeedEngine)
+def make_engine(config: TrainConfig) -> Engine:
+    """The engine that `resources.strategy` names."""
+    from training.engine_fsdp import FsdpEngine
+    from training.engine_plain import PlainEngine
+    from training.engine_zero import ZeroEngine
+
+    strategy = config.resources.strategy
+    if strategy == "fsdp":
+        return FsdpEngine(config)
+    return PlainEngine(config) if strategy == "none" else ZeroEngine(config)
+
+
+def meeting() -> dict[str, Any]:
+    """How processes find each other, as arguments of init_process_group: in a file where they
+    are all on one machine (training.launch), else at machine 0."""
+    path = os.environ.get(STORE)
+    if not path:
+        return {}
+    rank, processes = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE"))
+    return {"init_method": f"file://{path}", "rank": rank, "world_size": processes}
 
 
 def uses_bfloat16(config: TrainConfig) -> bool:
     """Whether the config's dtype means bfloat16 on this machine."""
     return config.dtype == "bfloat16" or (config.dtype == "auto" and torch.cuda.is_available())
-
-
-def _cpu_only() -> None:
-    """Settings under which DeepSpeed runs on processors alone, over gloo."""
-    os.environ["DS_ACCELERATOR"] = "cpu"
-    os.environ["ACCELERATE_TORCH_DEVICE"] = "cpu"
-    # DeepSpeed's Muon compiles functions on import, which nothing here calls: 2 s of each start.
-    os.environ["TORCHDYNAMO_DISABLE"] = "1"
-    import deepspeed.ops
-
-    # Probing for ops runs compilers, and its shared-memory all-reduce is built at first use
-    # (g++ and ninja, half a minute). Gloo does without.
-    deepspeed.ops.__dict__["__compatible_ops__"] = {}
 
 
 def _parameter_groups(model: torch.nn.Module, decay: float) -> list[dict[str, Any]]:

@@ -1,38 +1,26 @@
 """Starting a training run's processes through accelerate, and following what they say."""
 
+import os
 import subprocess
 import sys
+import tempfile
 from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from contracts.children import Child, start_child
 from contracts.errors import OnPolicyError, UserError
 from contracts.process import parse_error
 from training.config import TrainResources, threads
+from training.machines import Launch, announced
 
 _STOP_SECONDS = 10.0
 # A worker whose error is the user's mistake says so: its exit code ends at the launcher.
 MISTAKE_MARK = "::mistake"
+# Names a file through which the processes of one machine find each other.
+STORE = "ONPOLICY_STORE"
 _KEPT_LINES = 12
-
-
-def command(resources: TrainResources, job: Path, module: str) -> list[str]:
-    """The command line that runs the job's workers."""
-    worker = ["-m", module, str(job)]
-    if resources.strategy == "none" and resources.processes == 1:
-        return [sys.executable, *worker]
-    how = (
-        ["--multi_gpu"]
-        if resources.strategy == "none"
-        else ["--use_deepspeed", "--zero_stage", resources.strategy[-1]]
-    )
-    return [
-        sys.executable, "-m", "accelerate.commands.launch", *how,
-        "--num_processes", str(resources.processes), "--num_machines", "1",
-        "--main_process_port", "0",  # any free one
-        "--mixed_precision", "no", "--dynamo_backend", "no",
-        *worker,
-    ]  # fmt: skip
 
 
 def run_workers(resources: TrainResources, job: Path, module: str) -> None:
@@ -45,14 +33,41 @@ def run_workers(resources: TrainResources, job: Path, module: str) -> None:
         UserError: a worker refused what it was given, with its own message.
         OnPolicyError: they failed; with their own message, or their last lines.
     """
+    if resources.machines > 1:
+        with announced(resources, job, module) as launch:
+            follow(start(together(launch, 0), resources, {}))
+        return
+    with _alone(resources, job, module) as (command, environment):
+        follow(start(command, resources, environment))
+
+
+def together(launch: Launch, rank: int) -> list[str]:
+    """The command line that runs one machine's share of the workers of several machines."""
+    return _accelerate(
+        launch.resources, ["-m", launch.module, launch.job],
+        "--machine_rank", str(rank), "--deepspeed_multinode_launcher", "standard",
+        "--main_process_ip", launch.address, "--main_process_port", str(launch.port),
+        "--rdzv_backend", "static", "--same_network",
+    )  # fmt: skip
+
+
+def start(
+    command: Sequence[str], resources: TrainResources, environment: Mapping[str, str]
+) -> Child:
+    """Start workers, or the launcher that starts them."""
     # Under accelerate each worker is in a session of its own: all of them watch the pipe.
-    environment = {
-        "OMP_NUM_THREADS": str(threads(resources)),
-        "TOKENIZERS_PARALLELISM": "false",
-    }
-    process = start_child(command(resources, job, module), environment)
+    own = {"OMP_NUM_THREADS": str(threads(resources)), "TOKENIZERS_PARALLELISM": "false"}
+    return start_child(command, {**own, **environment})
+
+
+def follow(process: Child) -> None:
+    """Pass on what the workers say until they end.
+
+    Raises:
+        UserError, OnPolicyError: as `run_workers`.
+    """
     try:
-        failure = _follow(process)
+        failure = _read(process)
         code = process.wait()
     finally:
         _stop(process)
@@ -60,7 +75,48 @@ def run_workers(resources: TrainResources, job: Path, module: str) -> None:
         raise failure
 
 
-def _follow(process: Child) -> OnPolicyError:
+@contextmanager
+def _alone(
+    resources: TrainResources, job: Path, module: str
+) -> Iterator[tuple[list[str], dict[str, str]]]:
+    """Command line and environment on a single machine, where nothing listens beyond loopback."""
+    worker = ["-m", module, str(job)]
+    if resources.processes == 1 and "zero" not in resources.strategy:
+        yield [sys.executable, *worker], {}
+        return
+    command = _accelerate(
+        resources, worker,
+        "--main_process_port", "0", "--rdzv_backend", "c10d", "--rdzv_conf", "store_type=file",
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory(prefix="onpolicy-") as folder:
+        yield (
+            command,
+            {
+                # torch's TCPStore cannot be bound to one address: processes meet in a file instead.
+                "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
+                "LOGLEVEL": "ERROR",  # torch warns that no address is used
+                STORE: f"{folder}/store",
+                **{
+                    name: os.environ.get(name, "lo")
+                    for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
+                },
+            },
+        )
+
+
+def _accelerate(resources: TrainResources, worker: list[str], *more: str) -> list[str]:
+    how = ["--multi_gpu"]
+    if "zero" in resources.strategy:
+        how = ["--use_deepspeed", "--zero_stage", resources.strategy[-1]]
+    return [
+        sys.executable, "-m", "accelerate.commands.launch", *how,
+        "--num_processes", str(resources.processes * resources.machines),
+        "--num_machines", str(resources.machines),
+        "--mixed_precision", "no", "--dynamo_backend", "no", *more, *worker,
+    ]  # fmt: skip
+
+
+def _read(process: Child) -> OnPolicyError:
     """Pass the output on; what to raise if the workers failed."""
     error, kind = "", OnPolicyError
     last: deque[str] = deque(maxlen=_KEPT_LINES)

@@ -14,7 +14,7 @@ from contracts.parts import iter_parts, part_path, part_paths, write_atomic
 from contracts.process import main
 from contracts.step import Inputs, Stage
 from training.checks import refuse_bad_rows
-from training.config import ReferenceConfig
+from training.config import ReferenceConfig, TrainResources
 from training.launch import run_workers
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ def run(config: ReferenceConfig, inputs: Inputs, out: Path) -> Result:
             "out": str(out.resolve()),
         }
         write_atomic(out / _JOB, json.dumps(job).encode())
-        run_workers(config.resources, out / _JOB, "training.reference_worker")
+        run_workers(_apart(config.resources), out / _JOB, "training.reference_worker")
     facts = {
         "reference": of_input(inputs["policy"]),
         "tokens": of_input(inputs["tokens"]),
@@ -47,6 +47,11 @@ def run(config: ReferenceConfig, inputs: Inputs, out: Path) -> Result:
     }
     log.info("%s", facts)
     return Result(rows, facts=facts)
+
+
+def _apart(resources: TrainResources) -> TrainResources:
+    """One machine's processes, each with the whole reference: they need not talk."""
+    return resources.model_copy(update={"strategy": "none", "machines": 1})
 
 
 def _means(out: Path, rows: int) -> dict[str, float]:

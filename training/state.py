@@ -1,9 +1,10 @@
 """Weights and optimizer state of a run, parameter by parameter: whole, so that a checkpoint can
-be read by any number of processes, under any ZeRO stage, offloaded or not.
+be read by any number of processes, under ZeRO, FSDP or neither, offloaded or not.
 
-DeepSpeed's own checkpoints hold each process's slice and ask for the same processes again.
+DeepSpeed's and torch's own checkpoints hold each process's slice and ask for the same engine.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,10 @@ WEIGHT = "weight"
 _FILE_BYTES = 2 << 30
 
 
-class RunState:
-    """The state of a model that accelerate has prepared."""
+class RunState(ABC):
+    """The state of a model that an engine has taken over."""
 
-    def __init__(self, model: torch.nn.Module, optimizer: Any, zero_stage: int) -> None:
+    def __init__(self, model: torch.nn.Module, optimizer: Any) -> None:
         """`optimizer`: torch's own AdamW without DeepSpeed, else DeepSpeed's around it."""
         self._named = [
             (name, parameter)
@@ -30,7 +31,6 @@ class RunState:
             if parameter.requires_grad
         ]
         self._optimizer = optimizer
-        self._stage = zero_stage
 
     def save(self, folder: Path, rank: int, processes: int) -> None:
         """Write every n-th parameter's state; all processes call it together."""
@@ -57,64 +57,41 @@ class RunState:
                 with safe_open(place[key], "pt") as file:
                     self._put(parameter, kind, file.get_tensor(key))
 
+    @abstractmethod
     def _whole(self, parameter: Any, kind: str) -> torch.Tensor:
-        if self._stage == 0:
-            return parameter if kind == WEIGHT else self._optimizer.state[parameter][kind]
-        from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
+        """A parameter's weight or average, gathered from all processes."""
 
-        if kind == WEIGHT:
-            return safe_get_full_fp32_param(parameter)
-        return safe_get_full_optimizer_state(parameter, kind)
+    @abstractmethod
+    def _put(self, parameter: Any, kind: str, whole: torch.Tensor) -> None:
+        """Set it, or this process's slice of it."""
+
+    @abstractmethod
+    def _make_averages(self, steps: int) -> None:
+        """AdamW makes its state at its first step; a resumed run needs it before."""
+
+
+class PlainState(RunState):
+    """Whole parameters in every process."""
+
+    def _whole(self, parameter: Any, kind: str) -> torch.Tensor:
+        return self._held(parameter, kind)
 
     @torch.no_grad()
     def _put(self, parameter: Any, kind: str, whole: torch.Tensor) -> None:
-        if self._stage == 0:
-            target = parameter if kind == WEIGHT else self._optimizer.state[parameter][kind]
-            target.copy_(whole)
-        elif self._stage == 3:
-            _put_slice(parameter, kind, whole)
-        elif kind == WEIGHT:
-            parameter.set_full_hp_param(whole)
-            parameter.copy_(whole)
-        else:
-            parameter.set_full_hp_param(whole, kind)
+        self._held(parameter, kind).copy_(whole)
+
+    def _held(self, parameter: Any, kind: str) -> torch.Tensor:
+        return parameter if kind == WEIGHT else self._optimizer.state[parameter][kind]
 
     def _make_averages(self, steps: int) -> None:
-        """AdamW makes its state at its first step; a resumed run needs it before."""
-        if self._stage == 0:
-            adam, flat = self._optimizer, [parameter for _, parameter in self._named]
-        elif self._stage == 3:
-            adam, flat = self._optimizer.optimizer, self._optimizer.fp32_partitioned_groups_flat
-        else:
-            adam, flat = self._optimizer.optimizer, self._optimizer.single_partition_of_fp32_groups
-        for parameter in flat:
-            averages = {kind: torch.zeros_like(parameter.detach()) for kind in AVERAGES}
-            adam.state[parameter] = {"step": torch.tensor(float(steps)), **averages}
-        if self._stage == 2:
-            self._optimizer._lazy_init_hp_params_optimizer_state()
+        make_averages(self._optimizer, [parameter for _, parameter in self._named], steps)
 
 
-def _put_slice(parameter: Any, kind: str, whole: torch.Tensor) -> None:
-    """This process's slice under ZeRO-3, and the weight that the forward pass gathers."""
-    from deepspeed.runtime.zero.partition_parameters import GatheredParameters
-    from deepspeed.utils import (
-        safe_get_local_fp32_param,
-        safe_set_local_fp32_param,
-        safe_set_local_optimizer_state,
-    )
-
-    held = safe_get_local_fp32_param(parameter)
-    rank = torch.distributed.get_rank()
-    # The last process's slice is padded.
-    mine = whole.flatten()[rank * held.numel() : (rank + 1) * held.numel()]
-    mine = torch.nn.functional.pad(mine, (0, held.numel() - mine.numel())).to(held.device)
-    if kind != WEIGHT:
-        safe_set_local_optimizer_state(parameter, mine, kind)
-        return
-    safe_set_local_fp32_param(parameter, mine)
-    with GatheredParameters([parameter], modifier_rank=0):
-        if rank == 0:
-            parameter.copy_(whole)
+def make_averages(adam: Any, parameters: list[Any], steps: int) -> None:
+    """AdamW's state of `parameters` after `steps` steps, its averages still 0."""
+    for parameter in parameters:
+        averages = {kind: torch.zeros_like(parameter.detach()) for kind in AVERAGES}
+        adam.state[parameter] = {"step": torch.tensor(float(steps)), **averages}
 
 
 def _names(path: Path) -> Iterator[str]:

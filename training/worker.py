@@ -21,7 +21,7 @@ from training.advice import advice
 from training.collapse import CollapseGuard
 from training.config import TrainConfig, threads
 from training.data import read_pairs, read_reference
-from training.engine import Engine, uses_bfloat16
+from training.engine import Engine, make_engine, uses_bfloat16
 from training.logprobs import PairScorer
 from training.lora import add_adapters, merge, write_adapter
 from training.metrics import MetricsLog
@@ -92,7 +92,7 @@ def size_of(policy: PreTrainedModel) -> int:
 
 
 def _train(job: Job, folder: Path) -> None:
-    engine = Engine(job.config)
+    engine = make_engine(job.config)
     policy, trainer = make_ready(job, engine, folder)
     done = checkpoints.restore(engine, folder)
     follow = _Follow(job.config, trainer, folder, done) if engine.rank == 0 else None

@@ -73,15 +73,17 @@ def plain(tmp_path_factory: pytest.TempPathFactory, inputs: dict[str, str]) -> P
 @pytest.mark.parametrize("resources", [
     {"strategy": "zero3"},
     {"strategy": "zero2"},
+    {"strategy": "fsdp", "gradient_checkpointing": True},
     {"strategy": "zero3", "offload": "parameters", "gradient_checkpointing": True},
 ], ids=str)  # fmt: skip
-def test_two_deepspeed_processes_learn_what_one_plain_process_learns(
+def test_two_processes_learn_what_one_plain_process_learns(
     inputs: dict[str, str], plain: Path, tmp_path: Path, resources: dict[str, Any]
 ) -> None:
     settings = config(processes=2, **resources)
     manifest = run_once(train.STAGE, settings, inputs, tmp_path / "policy")
-    stage = int(resources["strategy"][-1])
-    assert (manifest.facts["engine"], manifest.facts["zero_stage"]) == ("DeepSpeedEngine", stage)
+    engines = {"zero3": ("DeepSpeedEngine", 3), "zero2": ("DeepSpeedEngine", 2)}
+    engine = engines.get(resources["strategy"], ("FSDPPairScorer", 0))
+    assert (manifest.facts["engine"], manifest.facts["zero_stage"]) == engine
     assert (manifest.facts["processes"], manifest.facts["steps"]) == (2, 6)
     assert metrics(tmp_path / "policy") == pytest.approx(metrics(plain), rel=1e-4, abs=1e-4)
     weights, expected = (
@@ -109,19 +111,22 @@ def test_two_processes_score_the_reference_and_dpo_learns_from_it(
     assert losses[-1] < losses[0]
 
 
-def test_adapters_learn_the_same_under_zero3(inputs: dict[str, str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("strategy", ["zero3", "fsdp"])
+def test_adapters_learn_the_same_on_split_weights(
+    inputs: dict[str, str], tmp_path: Path, strategy: str
+) -> None:
     settings = {"lora": LoraConfig(rank=4, alpha=8)}
     for name, resources in (
         ("plain", {"strategy": "none"}),
-        ("zero3", {"strategy": "zero3", "processes": 2, "gradient_checkpointing": True}),
+        ("split", {"strategy": strategy, "processes": 2, "gradient_checkpointing": True}),
     ):
         training = config(**resources).model_copy(update=settings)
         run_once(train.STAGE, training, inputs, tmp_path / name)
-    assert metrics(tmp_path / "zero3") == pytest.approx(
+    assert metrics(tmp_path / "split") == pytest.approx(
         metrics(tmp_path / "plain"), rel=1e-4, abs=1e-4
     )
     found, expected = (
-        load_file(tmp_path / name / "model.safetensors") for name in ("zero3", "plain")
+        load_file(tmp_path / name / "model.safetensors") for name in ("split", "plain")
     )
     assert found.keys() == expected.keys()
     for name, weight in expected.items():
@@ -153,6 +158,7 @@ def kill_after_step(process: "subprocess.Popen[str]", out: Path, steps: int) -> 
 @pytest.mark.parametrize(("resources", "kills"), [
     ({"strategy": "none"}, (10, 31)),
     ({"strategy": "zero3", "processes": 2}, (14,)),
+    ({"strategy": "fsdp", "processes": 2}, (14,)),
 ], ids=str)  # fmt: skip
 def test_a_killed_training_goes_on_to_the_same_bytes(
     inputs: dict[str, str], tmp_path: Path, resources: dict[str, Any], kills: tuple[int, ...]
@@ -200,6 +206,8 @@ def test_a_worker_that_fails_is_a_failure_with_its_own_message(
     ({"strategy": "zero3", "processes": 2}, {"strategy": "zero2", "processes": 3}),
     ({"strategy": "zero2", "processes": 2, "offload": "optimizer"},
      {"strategy": "zero3", "processes": 3}),
+    ({"strategy": "zero3", "processes": 2}, {"strategy": "fsdp", "processes": 3}),
+    ({"strategy": "fsdp", "processes": 2}, {"strategy": "none", "processes": 1}),
 ], ids=str)  # fmt: skip
 def test_a_killed_training_goes_on_with_other_processes_to_the_same_losses(
     inputs: dict[str, str], tmp_path: Path, before: dict[str, Any], after: dict[str, Any]

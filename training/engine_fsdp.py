@@ -1,0 +1,87 @@
+"""The model under torch's FSDP2 (`fully_shard`): each layer gathered when it runs.
+
+Not through accelerate's FSDP plugin, which its state knows for GPUs alone: on the CPU over gloo
+it is passed over without a word, and could not be tested.
+"""
+
+from typing import Any
+
+import torch
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from training.engine import Engine, meeting
+from training.state import PlainState, RunState
+
+
+class FsdpEngine(Engine):
+    """Strategy `fsdp`. The float32 masters, gradients and averages are split over processes."""
+
+    def backward(self, loss: torch.Tensor, last: bool) -> None:
+        """Gradients are exchanged at once: until then they would be held whole."""
+        loss.backward()
+
+    def step(self) -> float:
+        """See Engine."""
+        parameters = [p for p in self._model.parameters() if p.requires_grad]
+        norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.max_grad_norm)
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        return float(_gathered(norm))
+
+    def weights(self) -> dict[str, torch.Tensor] | None:
+        """See Engine."""
+        kept = {}
+        for name, value in self._model.state_dict().items():
+            whole = _gathered(value)
+            if self.rank == 0:
+                kept[name] = whole.cpu()
+        return kept
+
+    def _start(self) -> Any:
+        from accelerate import Accelerator, PartialState
+
+        cpu = not torch.cuda.is_available()
+        PartialState(cpu=cpu, **meeting())
+        if not torch.distributed.is_initialized():  # a single process
+            store = torch.distributed.HashStore()  # type: ignore[attr-defined]
+            backend = "gloo" if cpu else "nccl"
+            torch.distributed.init_process_group(backend, store=store, rank=0, world_size=1)
+        return Accelerator(cpu=cpu)
+
+    def _take(self, model: torch.nn.Module) -> None:
+        mesh = init_device_mesh(self.device.type, (self.processes,))
+        dtype = torch.bfloat16 if self.bfloat16 else torch.float32
+        policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32)
+        layers: Any = model.get_submodule("policy.model.layers")
+        for layer in layers:
+            fully_shard(layer, mesh=mesh, mp_policy=policy)
+        self._model = fully_shard(model, mesh=mesh, mp_policy=policy)
+        self._model.to(self.device)  # buffers; the parameters are there
+        self._optimizer = self._adamw(self._model)
+
+    def _as_asked(self) -> bool:
+        return isinstance(self._model, FSDPModule)
+
+    def _state(self) -> RunState:
+        return _FsdpState(self._model, self._optimizer)
+
+
+class _FsdpState(PlainState):
+    """Parameters that are DTensors, and so are their averages."""
+
+    def _whole(self, parameter: Any, kind: str) -> torch.Tensor:
+        return _gathered(self._held(parameter, kind))
+
+    @torch.no_grad()
+    def _put(self, parameter: Any, kind: str, whole: torch.Tensor) -> None:
+        held: Any = self._held(parameter, kind)
+        # Every process has read the whole tensor and takes its own slice.
+        mesh, placements = held.device_mesh, held.placements
+        whole = whole.to(held.device)
+        held.copy_(distribute_tensor(whole, mesh, placements, src_data_rank=None))
+
+
+def _gathered(value: torch.Tensor) -> torch.Tensor:
+    return value.full_tensor() if isinstance(value, DTensor) else value

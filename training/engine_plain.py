@@ -1,0 +1,51 @@
+"""The whole model in every process, gradients averaged by torch's DistributedDataParallel."""
+
+import contextlib
+from typing import Any
+
+import torch
+
+from training.engine import Engine, meeting
+from training.state import PlainState, RunState
+
+
+class PlainEngine(Engine):
+    """Strategy `none`."""
+
+    def backward(self, loss: torch.Tensor, last: bool) -> None:
+        """See Engine."""
+        self._accelerator.gradient_state._set_sync_gradients(last)
+        self._accelerator.backward(loss)
+
+    def accumulating(self, last: bool) -> contextlib.AbstractContextManager[None]:
+        """See Engine."""
+        return contextlib.nullcontext() if last else self._accelerator.no_sync(self._model)
+
+    def step(self) -> float:
+        """See Engine."""
+        parameters = self._model.parameters()
+        norm = self._accelerator.clip_grad_norm_(parameters, self.config.max_grad_norm)
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        return float(norm)
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """See Engine."""
+        return self._accelerator.get_state_dict(self._model)
+
+    def _start(self) -> Any:
+        from accelerate import Accelerator, PartialState
+
+        cpu = not torch.cuda.is_available()
+        PartialState(cpu=cpu, **meeting())
+        return Accelerator(mixed_precision="bf16" if self.bfloat16 else "no", cpu=cpu)
+
+    def _take(self, model: torch.nn.Module) -> None:
+        self._model, self._optimizer = self._accelerator.prepare(model, self._adamw(model))
+
+    def _as_asked(self) -> bool:
+        return True
+
+    def _state(self) -> RunState:
+        model = self._accelerator.unwrap_model(self._model)
+        return PlainState(model, self._optimizer.optimizer)

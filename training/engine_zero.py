@@ -1,0 +1,87 @@
+"""The model under DeepSpeed: ZeRO-2 or ZeRO-3, offloaded or not."""
+
+import os
+from typing import Any
+
+import torch
+
+from training.config import TrainConfig
+from training.deepspeed_config import ACCUMULATION, deepspeed_config
+from training.engine import Engine, meeting
+from training.state import RunState
+from training.state_zero import ZeroState
+
+
+class ZeroEngine(Engine):
+    """Strategies `zero2` and `zero3`."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        """See Engine."""
+        self.zero_stage = int(config.resources.strategy[-1])
+        super().__init__(config)
+
+    @property
+    def weights_dtype(self) -> torch.dtype:
+        """DeepSpeed keeps float32 masters itself."""
+        return torch.bfloat16 if self.bfloat16 else torch.float32
+
+    def backward(self, loss: torch.Tensor, last: bool) -> None:
+        """See Engine."""
+        self._accelerator.gradient_state._set_sync_gradients(last)
+        self._accelerator.backward(loss, scale_wrt_gas=False)
+
+    def accumulating(self, last: bool) -> Any:
+        """See Engine."""
+        return super().accumulating(last) if last else self._accelerator.no_sync(self._model)
+
+    def step(self) -> float:
+        """The update itself is done by the last backward pass."""
+        return float(self._model.get_global_grad_norm())
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """See Engine."""
+        return self._accelerator.get_state_dict(self._model)
+
+    def _start(self) -> Any:
+        from accelerate import Accelerator, DeepSpeedPlugin, PartialState
+
+        cuda = torch.cuda.is_available()
+        if not cuda:
+            _cpu_only()
+        PartialState(backend="nccl" if cuda else "gloo", **meeting())
+        plugin = DeepSpeedPlugin(
+            hf_ds_config=deepspeed_config(self.config, self.bfloat16),
+            gradient_accumulation_steps=ACCUMULATION,
+            zero3_init_flag=self.zero_stage == 3,
+        )
+        return Accelerator(
+            mixed_precision="bf16" if self.bfloat16 else "no",
+            deepspeed_plugin=plugin,
+            gradient_accumulation_steps=ACCUMULATION,
+        )
+
+    def _take(self, model: torch.nn.Module) -> None:
+        self._model, self._optimizer = self._accelerator.prepare(model, self._adamw(model))
+
+    def _as_asked(self) -> bool:
+        from deepspeed import DeepSpeedEngine
+
+        if not isinstance(self._model, DeepSpeedEngine):
+            return False
+        return self._model.zero_optimization_stage() == self.zero_stage
+
+    def _state(self) -> RunState:
+        return ZeroState(self._model.module, self._model.optimizer, self.zero_stage)
+
+
+def _cpu_only() -> None:
+    """Settings under which DeepSpeed runs on processors alone, over gloo."""
+    os.environ["DS_ACCELERATOR"] = "cpu"
+    os.environ["ACCELERATE_TORCH_DEVICE"] = "cpu"
+    # DeepSpeed's Muon compiles functions on import, which nothing here calls: 2 s of each start.
+    os.environ["TORCHDYNAMO_DISABLE"] = "1"
+    import deepspeed.ops
+
+    # Probing for ops runs compilers, and its shared-memory all-reduce is built at first use
+    # (g++ and ninja, half a minute). Gloo does without.
+    deepspeed.ops.__dict__["__compatible_ops__"] = {}
