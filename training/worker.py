@@ -58,16 +58,21 @@ def train(job: Job) -> None:
     first = os.environ.get("RANK", "0") == "0"
     # A worker of a killed run may still be dying: it may not rename a checkpoint under us.
     with folder_lock(folder) if first else nullcontext():
-        torch.set_num_threads(threads(job.config.resources))
-        disable_progress_bar()
-        logging.getLogger("accelerate").setLevel(logging.WARNING)
-        # DeepSpeed's collectives go by names that torch has deprecated, once each call.
-        warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")
+        settle(job, first)
         if first:
             checkpoints.clear_unfinished(folder)
-        else:
-            logging.getLogger().setLevel(logging.WARNING)
         _train(job, folder)
+
+
+def settle(job: Job, first: bool) -> None:
+    """What each process sets before it trains; only the first one talks."""
+    torch.set_num_threads(threads(job.config.resources))
+    disable_progress_bar()
+    logging.getLogger("accelerate").setLevel(logging.WARNING)
+    # DeepSpeed's collectives go by names that torch has deprecated, once each call.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")
+    if not first:
+        logging.getLogger().setLevel(logging.WARNING)
 
 
 def make_ready(job: Job, engine: Engine, folder: Path) -> tuple[PreTrainedModel, Trainer]:
