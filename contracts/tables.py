@@ -131,9 +131,21 @@ METRICS = _table(
     _column("value", pa.float64(), "its value at that step"),
 )
 
+LEARNING_RATES = _table(
+    "LEARNING_RATES",
+    _column("step", pa.int64(), "optimizer step of the range test"),
+    _column("learning_rate", pa.float64(), "its rate"),
+    _column("loss", pa.float64(), "loss of its pairs before the step"),
+    _column("smoothed", pa.float64(), "mean of the losses around it"),
+    _column("margin", pa.float64(), "rewards/margins"),
+    _column("accuracy", pa.float64(), "rewards/accuracies"),
+    _column("grad_norm", pa.float64(), "the gradient's norm before clipping"),
+)
+
 ALL = {
     table.metadata[b"table"].decode(): table
     for table in (
         PROMPTS, RESPONSES, SCORES, PAIRS, DEMONSTRATIONS, TOKENS, REFERENCE, COMPARISON, METRICS,
+        LEARNING_RATES,
     )
 }  # fmt: skip
