@@ -43,6 +43,30 @@ class Schedule:
         return self.config.learning_rate * _decay(self.config.schedule, done)
 
 
+@dataclass(frozen=True)
+class RangeSchedule(Schedule):
+    """Steps of a learning-rate range test: the rate grows from `low` to `high` by a constant
+    factor (training.lr_range), over as many epochs as `count` steps need."""
+
+    low: float
+    high: float
+    count: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Whole global batches only: a short one's loss would show as a change of rate."""
+        return max(1, self.pairs // self.config.global_batch)
+
+    @property
+    def steps(self) -> int:
+        """Steps in all."""
+        return self.count
+
+    def learning_rate(self, step: int) -> float:
+        """Learning rate of a step, counted from 0."""
+        return self.low * math.pow(self.high / self.low, step / (self.count - 1))
+
+
 def _decay(kind: str, done: float) -> float:
     if kind == "cosine":
         return max(0.0, 0.5 * (1.0 + math.cos(math.pi * done)))
