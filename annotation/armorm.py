@@ -15,8 +15,8 @@ from transformers import LlamaConfig, LlamaModel, LlamaPreTrainedModel
 
 from annotation import shared_prompt
 from annotation.last_layer import read_last_layer
+from annotation.loading import load_weights
 from contracts.errors import UserError
-from contracts.model import split_reference
 
 if TYPE_CHECKING:
     from annotation.shared_prompt import Packed
@@ -126,20 +126,9 @@ def load_armorm(reference: str, device: torch.device, dtype: torch.dtype) -> Arm
         UserError: no safetensors, another architecture, or tensors of the heads missing.
     """
     shared_prompt.register()
-    path, revision = split_reference(reference)
-    try:
-        model, loading = ArmoRM.from_pretrained(
-            path,
-            revision=revision,
-            dtype=dtype,
-            use_safetensors=True,
-            attn_implementation=shared_prompt.ATTENTION,
-            output_loading_info=True,
-        )
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = (str(error).strip().splitlines() or [""])[0]
-        raise UserError(f"{reference}: cannot be loaded as ArmoRM: {reason}") from None
-    missing = sorted(loading["missing_keys"])
+    model, missing = load_weights(
+        ArmoRM, reference, dtype, "ArmoRM", attn_implementation=shared_prompt.ATTENTION
+    )
     if heads := [name for name in missing if not name.startswith("model.")]:
         raise UserError(
             f"{reference}: its reward heads are missing ({', '.join(heads)}); with random heads "

@@ -8,11 +8,12 @@ import torch
 from annotation import batches
 from annotation.batches import Group
 from annotation.config import ClassifierConfig, ScoreResources
+from annotation.loading import load_weights
 from annotation.reward_models import ModelScorer, placement
 from annotation.scorer import Score, checked
 from contracts.chat import ChatFormat, Tokens
 from contracts.errors import UserError
-from contracts.model import load_tokenizer, split_reference
+from contracts.model import load_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -57,20 +58,14 @@ def open_classifier(
 def _load_classifier(reference: str, dtype: torch.dtype) -> "PreTrainedModel":
     from transformers import AutoModelForSequenceClassification
 
-    path, revision = split_reference(reference)
-    try:
-        model, loading = AutoModelForSequenceClassification.from_pretrained(
-            path,
-            revision=revision,
-            dtype=dtype,
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = (str(error).strip().splitlines() or [""])[0]
-        raise UserError(f"{reference}: cannot be loaded as a classifier: {reason}") from None
-    if missing := sorted(loading["missing_keys"]):
+    model, missing = load_weights(
+        AutoModelForSequenceClassification,
+        reference,
+        dtype,
+        "a classifier",
+        trust_remote_code=False,
+    )
+    if missing:
         raise UserError(
             f"{reference}: {missing[0]} is missing, so its scores would be random; name a model "
             "that was trained as a reward model, or `kind: armorm` for ArmoRM"

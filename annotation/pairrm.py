@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 from transformers import DebertaV2Config, DebertaV2Model, DebertaV2PreTrainedModel
 
+from annotation.loading import load_weights
 from contracts.errors import UserError
-from contracts.model import split_reference
+
+_MARKERS = ("source_prefix_id", "cand1_prefix_id", "cand2_prefix_id")
 
 
 class PairRM(DebertaV2PreTrainedModel):
@@ -31,10 +33,9 @@ class PairRM(DebertaV2PreTrainedModel):
         self.post_init()
 
     @property
-    def markers(self) -> tuple[int, int, int]:
+    def markers(self) -> tuple[int, ...]:
         """Ids of the source's, the first candidate's and the second candidate's marker."""
-        config = self.config
-        return config.source_prefix_id, config.cand1_prefix_id, config.cand2_prefix_id
+        return tuple(getattr(self.config, name) for name in _MARKERS)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """[B, T], each row with each marker once -> [B]: above 0 where the first one is better."""
@@ -52,16 +53,10 @@ def load_pairrm(reference: str, device: torch.device, dtype: torch.dtype) -> Pai
     Raises:
         UserError: no safetensors, another architecture, or tensors missing.
     """
-    path, revision = split_reference(reference)
-    try:
-        model, loading = PairRM.from_pretrained(
-            path, revision=revision, dtype=dtype, use_safetensors=True, output_loading_info=True
-        )
-        _ = model.markers
-    except (OSError, ValueError, RuntimeError, AttributeError) as error:
-        reason = (str(error).strip().splitlines() or [""])[0]
-        raise UserError(f"{reference}: cannot be loaded as PairRM: {reason}") from None
-    if missing := sorted(loading["missing_keys"]):
+    model, missing = load_weights(PairRM, reference, dtype, "PairRM")
+    if absent := [name for name in _MARKERS if not hasattr(model.config, name)]:
+        raise UserError(f"{reference}: cannot be loaded as PairRM: its config has no {absent[0]}")
+    if missing:
         raise UserError(
             f"{reference}: {missing[0]} is missing, so its comparisons would be random; use "
             "llm-blender/PairRM-hf or a model trained with its tensor names"
