@@ -7,6 +7,23 @@ from training.loss_config import CPOConfig, DPOConfig, RDPOConfig, SimPOConfig
 
 _BILLION = 1e9
 _PUBLISHED_BATCH = 128
+# Full tuning: recipe, section 2. Adapters: ten times as much ("LoRA Without Regret",
+# thinkingmachines.ai/blog/lora); the alignment handbook's DPO of zephyr-7b with LoRA has 5e-6.
+_FULL_RATES = (3e-7, 1e-6)
+_LORA_RATES = (3e-6, 1e-5)
+_SFT_RATE = 5e-6
+# The smallest of Tinker's swept rates for supervised adapters (tinker_cookbook.hyperparam_utils).
+_LORA_SFT_RATE = 1e-4
+
+
+def published_rates(
+    training: TrainConfig, parameters: float | None = None
+) -> tuple[float, float] | None:
+    """The lowest and the highest learning rate published for such training, where they say
+    anything of it: not of a small model's, nor of supervised fine-tuning."""
+    if training.loss.kind == "sft" or (parameters is not None and parameters < _BILLION):
+        return None
+    return _LORA_RATES if training.lora else _FULL_RATES
 
 
 def advice(
@@ -19,10 +36,9 @@ def advice(
             models of billions, so of a smaller one nothing is said about them.
     """
     messages: list[str] = []
-    if training.lora:
-        messages += [*_lora(training)]
-    elif parameters is None or parameters >= _BILLION:
-        messages += [*_learning_rate(training), *_batch(training)]
+    if published_rates(training, parameters):
+        rates = _lora_rate if training.lora else _learning_rate
+        messages += [*rates(training), *_batch(training)]
     messages += [*_loss(training)]
     if formatting:
         messages += [*_format(formatting)]
@@ -31,7 +47,7 @@ def advice(
 
 def _learning_rate(config: TrainConfig) -> Iterator[str]:
     rate = config.learning_rate
-    if rate >= 5e-6:
+    if rate >= _SFT_RATE:
         yield (
             f"learning_rate {rate:g} is one of supervised fine-tuning: preference training of a "
             "whole model collapses into repetition at 1e-5. Try 3e-7, 5e-7, 8e-7, 1e-6"
@@ -52,11 +68,15 @@ def _batch(config: TrainConfig) -> Iterator[str]:
         )
 
 
-def _lora(config: TrainConfig) -> Iterator[str]:
-    if config.learning_rate <= 1e-6:
+def _lora_rate(config: TrainConfig) -> Iterator[str]:
+    rate, (low, high) = config.learning_rate, _LORA_RATES
+    wanted = f"adapters start at zero and need about ten times its rate ({low:g} to {high:g})"
+    if rate <= _FULL_RATES[1]:
+        yield f"learning_rate {rate:g} with LoRA is one of full tuning: {wanted}"
+    elif rate >= _LORA_SFT_RATE:
         yield (
-            f"learning_rate {config.learning_rate:g} with LoRA is one of full tuning: adapters "
-            "start at zero and need about ten times as much (5e-6 to 2e-5)"
+            f"learning_rate {rate:g} with LoRA is one of supervised fine-tuning; preference "
+            f"training of adapters has {low:g} to {high:g}"
         )
 
 
@@ -78,6 +98,11 @@ def _simpo(loss: SimPOConfig) -> Iterator[str]:
             f"loss.gamma_beta_ratio {absolute:g} is above 1 and asks for a margin of "
             f"{loss.beta * absolute:g}: it is a ratio. If this is TRL's absolute simpo_gamma, "
             f"write {absolute / loss.beta:g}"
+        )
+    if loss.beta > 10:
+        yield (
+            f"loss.beta {loss.beta:g} is above every published setting (2 to 10): the loss "
+            "is steep at smaller differences of log-prob, and so is a wrong label's pull"
         )
     if loss.beta < 2:
         yield (

@@ -7,7 +7,7 @@ import pytest
 from training.advice import advice
 from training.collapse import CollapseGuard
 from training.config import FormatConfig, LoraConfig, TrainConfig
-from training.loss_config import DPOConfig, SimPOConfig
+from training.loss_config import DPOConfig, SFTConfig, SimPOConfig
 
 
 def said(**changes: Any) -> str:
@@ -26,7 +26,9 @@ def test_the_published_defaults_need_no_advice() -> None:
     ({"loss": SimPOConfig(beta=10, gamma_beta_ratio=5)}, "simpo_gamma, write 0.5"),
     ({"loss": SimPOConfig(beta=0.1)}, "loss.beta 0.1 is low for SimPO"),
     ({"loss": SimPOConfig(sft_weight=1)}, "keeps reasoning, and costs chat quality"),
+    ({"loss": SimPOConfig(beta=30)}, "loss.beta 30 is above every published setting"),
     ({"lora": LoraConfig()}, "with LoRA is one of full tuning"),
+    ({"lora": LoraConfig(), "learning_rate": 2e-4}, "with LoRA is one of supervised fine-tuning"),
     ({"loss": DPOConfig(beta=2.5)}, "loss.beta 2.5 with dpo: it scales summed log-probs"),
 ])  # fmt: skip
 def test_a_setting_that_others_had_trouble_with_is_named_with_its_reason(
@@ -39,6 +41,14 @@ def test_published_rates_say_nothing_of_a_tiny_model() -> None:
     tiny = TrainConfig(learning_rate=3e-4, global_batch=16)
     assert len(advice(tiny)) == 2
     assert advice(tiny, parameters=4e5) == []
+
+
+def test_published_rates_say_nothing_of_supervised_fine_tuning() -> None:
+    assert advice(TrainConfig(loss=SFTConfig(), learning_rate=2e-5)) == []
+
+
+def test_adapters_at_their_own_rate_need_no_advice() -> None:
+    assert advice(TrainConfig(lora=LoraConfig(), learning_rate=5e-6)) == []
 
 
 def test_the_recipes_truncation_says_what_it_leaves() -> None:
