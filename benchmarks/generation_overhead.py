@@ -30,7 +30,7 @@ from generation.journal import Journal
 from generation.requests import Request
 from generation.responses import Writer
 from generation.sample import fill, open_engine
-from generation.site import site_for
+from generation.site import site_for, warm_up
 
 _PASSES = 7
 _PROMPTS = 256
@@ -48,7 +48,7 @@ def main() -> None:
         os.execv(sys.executable, [sys.executable, "-m", "benchmarks.generation_overhead"])  # noqa: S606
     job, parts = demo_job(_PROMPTS, n=4, max_tokens=64)
     site = site_for(job.config.engine)
-    site.warm_up(job.config.engine)
+    warm_up(site, job.config.engine)
     llm = _start(job)
     writer = Writer(load_tokenizer(job.policy), job.config.stop, "benchmark")
     parameters = sampling_parameters(job)

@@ -125,6 +125,9 @@ class EngineResources(Resources):
     """Worker processes, each with a copy of the model; null is one for every `tensor_parallel`
     GPUs that can be seen, or one on the CPU. 0 samples in the stage's own process, where a crash
     of the engine ends the stage."""
+    hang_timeout: float | None = Field(600, ge=3)
+    """Seconds without a sign of life from a ready worker that has requests, after which it is
+    killed and they are treated as in a crash; null waits for ever. A sign comes with each token."""
     max_error_share: float = Field(0.01, ge=0, le=1)
     """Share of the requests that may fail (each is told in `_errors.parquet`) before the stage
     gives up."""

@@ -2,30 +2,25 @@
 protocol of an engine.
 
 A worker that dies gives its batches back. Killed from outside (SIGKILL, SIGTERM), it says
-nothing against them. Where the engine itself crashed, one of the requests in flight may be
-why: the new worker gets them in halves, each half alone, until the one is found that crashes
-it by itself, for the second time. That request becomes a failure, and the others go on.
+nothing against them. Where the engine itself crashed or hung, one of the requests in flight
+may be why: the new worker gets them in halves, each half alone, until the one is found that
+crashes it by itself, for the second time. That request becomes a failure, the others go on.
 """
 
 import logging
-import signal
 from collections import Counter, deque
 from collections.abc import Sequence
-from multiprocessing.connection import wait
 from typing import Any
 
-from contracts.errors import OnPolicyError, UserError
+from contracts.site import Site
+from contracts.workers import Deaths, hear
 from generation.engines import Batch, Job
 from generation.member import Member
 from generation.requests import Failure, Outcome, Sample
-from generation.site import Site
 
 log = logging.getLogger(__name__)
 
 _TRIES = 2
-# Deaths without a single outcome between them, when something else than a request is wrong.
-_MOST_DEATHS = 10
-_FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM)
 
 
 class Crew:
@@ -41,7 +36,7 @@ class Crew:
         self.batch = batch
         self._queue: deque[Batch] = deque()
         self._crashes: Counter[str] = Counter()
-        self._deaths = 0
+        self._deaths = Deaths("sampling", "sample")
         self._members = [Member(site, job, number) for number in range(site.workers)]
         try:
             while not self.capacity:
@@ -82,57 +77,34 @@ class Crew:
             while self._queue and member.room > 0 and self._queue[0][0].prompt_id == prompt:
                 member.put(self._queue.popleft())
         for member in self._members:
-            member.send()
+            member.send_out()
 
     def _hear(self) -> list[Outcome]:
         outcomes: list[Outcome] = []
-        by_pipe = {member.pipe: member for member in self._members}
-        for pipe in wait(list(by_pipe)):
-            member = by_pipe[pipe]
-            try:
-                outcomes += self._take(member, member.receive())
-            except EOFError:
+        for member, message in hear(self._members):
+            if message is None:
                 outcomes += self._replace(member)
+            else:
+                outcomes += [member.finish(_outcome(fields)) for fields in message["outcomes"]]
         if outcomes:
-            self._deaths = 0
+            self._deaths.forget()
         return outcomes
-
-    def _take(self, member: Member, message: dict[str, Any]) -> list[Outcome]:
-        match message:
-            case {"ready": capacity}:
-                member.capacity = capacity
-                member.ready = True
-            case {"refused": reason}:
-                raise UserError(reason)
-            case {"crash": reason}:
-                member.last_words = reason
-            case {"outcomes": found}:
-                return [member.finish(_outcome(fields)) for fields in found]
-        return []
 
     def _replace(self, member: Member) -> list[Failure]:
         """Start a dead worker anew; what is to be done with the batches that it held."""
-        code, reason = member.bury()
+        from_outside, reason = member.bury()
         lost, alone = member.lose()
         held = sum(map(len, lost))
         log.warning("worker %d ended (%s) with %d requests", member.number, reason, held)
         found = []
-        if member.last_words is None and code in _FROM_OUTSIDE:
+        if from_outside:
             self._give_back(member, lost, alone)
         elif lost:
             found = self._suspect(member, lost, reason)
-        if not lost or code in _FROM_OUTSIDE:
-            self._count_death(reason)
+        if not lost or from_outside:
+            self._deaths.one_more(reason)
         member.begin()
         return found
-
-    def _count_death(self, reason: str) -> None:
-        self._deaths += 1
-        if self._deaths >= _MOST_DEATHS:
-            raise OnPolicyError(
-                f"the sampling workers ended {_MOST_DEATHS} times in a row without one sample "
-                f"({reason}); is there too little memory? The same command goes on from here"
-            )
 
     def _give_back(self, member: Member, lost: list[Batch], alone: bool) -> None:
         if alone:

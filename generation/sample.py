@@ -17,6 +17,7 @@ from contracts.model import load_tokenizer, split_reference
 from contracts.parts import iter_parts, part_path, read_table, write_part
 from contracts.process import main
 from contracts.progress import Progress
+from contracts.site import Site
 from contracts.step import Inputs, Stage
 from contracts.tables import RESPONSES
 from generation import engines
@@ -26,7 +27,7 @@ from generation.crew import Crew
 from generation.journal import Journal
 from generation.requests import Failure, Outcome, Request, Sample, plan
 from generation.responses import Writer, write_errors
-from generation.site import Site, site_for
+from generation.site import site_for, warm_up
 from generation.startup import without_collecting
 from generation.stream import Done, Parts, stream, whole_batches
 
@@ -45,7 +46,7 @@ def run(config: SampleConfig, inputs: Inputs, out: Path) -> Result:
     """
     policy = fingerprint.of_input(inputs["policy"])
     site = site_for(config.engine)
-    site.warm_up(config.engine)
+    warm_up(site, config.engine)
     loaded = resolve(inputs["policy"])
     with without_collecting():
         chat = ChatFormat(load_tokenizer(loaded.tokenizer), config.bos)

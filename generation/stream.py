@@ -1,6 +1,5 @@
 """The stream: requests go in without a pause, samples come out, parts close as they fill."""
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 
 from contracts.progress import Progress
@@ -10,8 +9,6 @@ from generation.requests import Outcome, Request
 
 Parts = Mapping[int, Sequence[Request]]
 Done = dict[str, Outcome]
-
-_SYNC_SECONDS = 10.0
 
 
 def whole_batches(parts: Parts, samples: Done, batch: int) -> Done:
@@ -54,7 +51,6 @@ def _run(
     todo: Iterator[Sequence[Request]], engine: Engine, journal: Journal
 ) -> Iterator[Sequence[Outcome]]:
     in_flight = 0
-    synced = time.monotonic()
     while True:
         while in_flight < engine.capacity and (batch := next(todo, None)):
             engine.add(batch)
@@ -65,9 +61,7 @@ def _run(
             in_flight -= len(samples)
             journal.append(samples)
             yield samples
-        if time.monotonic() - synced > _SYNC_SECONDS:
-            journal.sync()
-            synced = time.monotonic()
+        journal.sync()
 
 
 def _take(part: Sequence[Request], done: Done) -> Sequence[Outcome]:

@@ -20,6 +20,7 @@ from transformers import (
 
 from contracts.errors import UserError
 from contracts.model import load_tokenizer, split_reference
+from contracts.pipe import alive
 from generation.config import SampleConfig, TransformersEngine
 from generation.engines import Job
 from generation.engines.stopping import StopStrings
@@ -119,6 +120,7 @@ class Choose(LogitsProcessor):
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """`scores` [batch, vocabulary] with the drawn token's as the highest."""
+        alive()
         noisy = self._filters(input_ids, scores)
         if not self._greedy:
             noise = torch.empty_like(noisy)
