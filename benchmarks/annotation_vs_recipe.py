@@ -46,8 +46,8 @@ def main() -> None:
     _report(passes, parameters, sum(len(talk.responses) for talk in talks))
 
 
-Pass = tuple[float, float, float]
-"""Seconds one at a time, our seconds, largest difference of a score."""
+Pass = tuple[float, float, float, list[float]]
+"""Seconds one at a time, our seconds, largest difference of a score, our scores."""
 
 
 def _pass(plain: ArmoRM, scorer: ArmoRMScorer, talks: list[Conversation], first: int) -> Pass:
@@ -62,7 +62,7 @@ def _pass(plain: ArmoRM, scorer: ArmoRMScorer, talks: list[Conversation], first:
         seconds[side] = time.perf_counter() - start
     apart = max(abs(a - b) for a, b in zip(*scores, strict=True))
     print(f"one at a time {seconds[0]:.2f} s, ours {seconds[1]:.2f} s, apart {apart:.1e}")
-    return seconds[0], seconds[1], apart
+    return seconds[0], seconds[1], apart, scores[1]
 
 
 def one_at_a_time(
@@ -84,7 +84,8 @@ def one_at_a_time(
 
 
 def _report(passes: Sequence[Pass], parameters: int, responses: int) -> None:
-    ratios = [recipe / ours for recipe, ours, _ in passes]
+    ratios = [recipe / ours for recipe, ours, *_ in passes]
+    scores = [score for *_, own in passes for score in own]
     report(
         "annotation_vs_recipe",
         statistics.median(ratios),
@@ -94,8 +95,9 @@ def _report(passes: Sequence[Pass], parameters: int, responses: int) -> None:
         lowest=round(min(ratios), 3),
         highest=round(max(ratios), 3),
         responses=responses,
-        our_responses_per_second=round(responses / sum(ours for _, ours, _ in passes), 1),
-        largest_difference=max(apart for *_, apart in passes),
+        our_responses_per_second=round(responses / sum(ours for _, ours, *_ in passes), 1),
+        largest_difference=max(apart for _, _, apart, _ in passes),
+        deviation_of_scores=round(statistics.pstdev(scores), 3),
         layer_parameters=parameters,
         lengths=world.source_of_lengths(),
         dtype="float32",

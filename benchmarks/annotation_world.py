@@ -60,7 +60,8 @@ def save_model(folder: Path, texts: list[Conversation]) -> int:
         gating_hidden_dim=256,
     )  # fmt: skip
     model = ArmoRM(config)
-    torch.nn.init.normal_(model.regression_layer.weight)  # scores of the order of 1
+    # Objectives of the order of 1, as ArmoRM's own: differences are then on its scores' scale.
+    torch.nn.init.normal_(model.regression_layer.weight, std=_HIDDEN**-0.5)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return sum(weight.numel() for weight in model.model.layers.parameters())
