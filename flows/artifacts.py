@@ -64,18 +64,27 @@ def publish_pairs(step: PlannedStep) -> None:
     )
 
 
+def publish_plot(folder: Path, title: str, plot: bytes) -> None:
+    """A markdown page with one plot (PNG)."""
+    lines = [f"# {folder.name}", *_picture(title, plot)]
+    create_markdown_artifact("\n\n".join(lines), key=_key(folder, "", "plot"), description=title)
+
+
 def publish_round(folder: Path, number: int) -> None:
     """A markdown page with the round's plots, as pictures inside the page."""
     data = RoundData(folder / f"round-{number}")
     lines = [f"# {folder.name}, round {number}"]
     for title, figure in round_figures(data):
-        picture = base64.b64encode(to_png(figure)).decode()
-        lines += [f"## {title}", f"![{title}](data:image/png;base64,{picture})"]
+        lines += _picture(title, to_png(figure))
     create_markdown_artifact(
         "\n\n".join(lines),
         key=_key(folder, f"round-{number}", "plots"),
         description=f"Plots of round {number}",
     )
+
+
+def _picture(title: str, plot: bytes) -> list[str]:
+    return [f"## {title}", f"![{title}](data:image/png;base64,{base64.b64encode(plot).decode()})"]
 
 
 def _describe(step: PlannedStep, reading: Reading) -> str:

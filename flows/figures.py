@@ -11,6 +11,7 @@ matplotlib.rcParams["svg.hashsalt"] = "onpolicy"
 
 import matplotlib.pyplot as plt  # noqa: E402
 import numpy as np  # noqa: E402
+import pyarrow as pa  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 from matplotlib.ticker import MaxNLocator  # noqa: E402
 
@@ -87,6 +88,21 @@ def intervals(rows: Sequence[Mapping[str, Any]]) -> Figure:
     axes.set_yticks(range(len(rows)), labels)
     axes.invert_yaxis()
     axes.set_xlabel("gain in held-out reward over the start")
+    return figure
+
+
+def learning_rates(table: pa.Table, facts: Mapping[str, Any]) -> Figure:
+    """Loss over the rates of a range test, with the rates that it found."""
+    figure, axes = plt.subplots(figsize=_SIZE, layout="constrained")
+    rates = table["learning_rate"].to_numpy()
+    axes.plot(rates, table["loss"].to_numpy(), color="#b8c8d8", label="loss of a step")
+    axes.plot(rates, table["smoothed"].to_numpy(), color="#4878a8", label="smoothed")
+    for name, style in (("steepest", ":"), ("lowest", "--"), ("suggestion", "-")):
+        if facts[name]:
+            label = f"{name} {facts[name]:.1e}"
+            axes.axvline(facts[name], color="#c05020", linestyle=style, linewidth=1, label=label)
+    axes.set(xscale="log", xlabel="learning rate", ylabel="loss")
+    axes.legend(fontsize=8)
     return figure
 
 
