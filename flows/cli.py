@@ -7,12 +7,16 @@ from typing import Annotated
 
 import typer
 
+from flows.tune_cli import app as tune_app
+
 app = typer.Typer(
     help="On-policy preference data and alignment: sample, score, pair, train, evaluate, repeat.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(tune_app, name="tune")
 
 ConfigPath = Annotated[Path, typer.Argument(help="A YAML config, e.g. configs/demo.yaml.")]
 Overrides = Annotated[
@@ -101,6 +105,20 @@ def export(
     from flows.export import export as write
 
     typer.echo(f"{write(round_folder, target, push):,} pairs in {target}")
+
+
+@app.command()
+def merge(
+    adapter: Annotated[Path, typer.Argument(help="A LoRA adapter's folder, as peft writes it.")],
+    target: Annotated[Path, typer.Argument(help="A new folder for the whole model.")],
+    base: Annotated[
+        str | None, typer.Option(help="Model folder or hub id; else the one the adapter names.")
+    ] = None,
+) -> None:
+    """Sum a LoRA adapter into its base's weights: a model that loads like any other."""
+    from training.merge import merge as write
+
+    typer.echo(write(adapter, target, base))
 
 
 @app.command()
