@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from contracts.errors import UserError
 from contracts.model import split_reference
+from training.advice import published_rates
 from training.config import LoraConfig, TrainConfig
 
 # The alignment handbook's DPO of Mistral-7B on UltraFeedback's 60k pairs (recipes/zephyr-7b-beta/
@@ -54,7 +55,8 @@ class LoraAdvice:
 
     rank: int
     alpha: float
-    learning_rate: float
+    learning_rate: float | None
+    """None where nothing is published of such a small model."""
     parameters: int
     """Trained parameters at that rank."""
     reasons: list[str]
@@ -73,30 +75,47 @@ def lora_advice(
     per_rank = shape.layers * sum(known.get(name, 0) for name in targets)
     if not per_rank:
         raise UserError(f"lora.targets: none of {', '.join(targets)} is one of {', '.join(known)}")
-    rank = _PUBLISHED_RANK * _PUBLISHED_WIDTHS / per_rank
+    wanted = _PUBLISHED_RANK * _PUBLISHED_WIDTHS / per_rank
     reasons = [
         f"rank: as many trained parameters as the published DPO of a 7B has at rank "
         f"{_PUBLISHED_RANK} (42M, alignment handbook, zephyr-7b DPO)"
     ]
-    if response_tokens and response_tokens > rank * per_rank:
-        rank = response_tokens / per_rank
+    if response_tokens and response_tokens > wanted * per_rank:
+        wanted = response_tokens / per_rank
         reasons = [
             f"rank: a trained parameter for each of the {response_tokens:,} response tokens, below "
             "which adapters learn less than full tuning (LoRA Without Regret; Tinker's LoRA primer)"
         ]
-    power = int(min(max(2 ** math.ceil(math.log2(rank) - 0.25), _RANKS[0]), _RANKS[1]))
-    reasons += [
+    most = min(_RANKS[1], 2 ** int(math.log2(shape.hidden / 4)))
+    rank = min(max(_power_of_two(wanted), _RANKS[0]), most)
+    if rank == most < _RANKS[1]:
+        reasons = [
+            f"rank: at most a quarter of the hidden size, {shape.hidden}; more is hardly low"
+        ]
+    reasons.append(
         "alpha: equal to the rank, as published; the product is scaled by alpha / rank, so change "
-        "both together or the rate changes with them",
+        "both together or the rate changes with them"
+    )
+    rates = published_rates(training.model_copy(update={"lora": LoraConfig()}), shape.parameters)
+    reasons.append(
         f"learning_rate: {_PUBLISHED_RATE:g} as published with this alpha; ten times full "
-        "tuning's, up to 1e-5, for rank and size alike (LoRA Without Regret)",
-    ]
+        f"tuning's, up to {rates[1]:g}, for ranks and sizes alike (LoRA Without Regret)"
+        if rates
+        else "learning_rate: about ten times full tuning's (LoRA Without Regret); find it with "
+        "onpolicy tune lr"
+    )
     if set(targets) != set(known):
         reasons.append(
             "targets: adapters on all linear layers learn more than on attention alone, also at "
             "the same number of parameters (LoRA Without Regret)"
         )
-    return LoraAdvice(power, float(power), _PUBLISHED_RATE, power * per_rank, reasons)
+    rate = _PUBLISHED_RATE if rates else None
+    return LoraAdvice(rank, float(rank), rate, rank * per_rank, reasons)
+
+
+def _power_of_two(rank: float) -> int:
+    """The next one, or the one before where that is much nearer."""
+    return int(2 ** math.ceil(math.log2(rank) - 0.25))
 
 
 def shape_of(reference: str) -> Shape:

@@ -76,6 +76,12 @@ def test_adapters_on_attention_alone_are_advised_against() -> None:
     assert "on attention alone" in lora_advice(GEMMA_2B, training).reasons[-1]
 
 
+def test_a_tiny_model_gets_a_low_rank_and_no_published_rate() -> None:
+    found = lora_advice(Shape(2, 96, 256, 64, 32, 1000, tied=True), TrainConfig())
+    assert (found.rank, found.learning_rate) == (16, None)
+    assert "onpolicy tune lr" in found.reasons[-1]
+
+
 def test_targets_that_no_layer_has_are_refused() -> None:
     with pytest.raises(UserError, match="none of c_attn"):
         lora_advice(GEMMA_2B, TrainConfig(lora=LoraConfig(targets=["c_attn"])))
