@@ -8,6 +8,7 @@ from typing import TypeVar
 import torch
 
 from contracts.errors import OnPolicyError
+from contracts.pipe import alive
 
 log = logging.getLogger(__name__)
 
@@ -94,6 +95,7 @@ def in_batches(
             budget = _halved(batch, size(batch))
             waiting = _arrange(waiting, budget)
             continue
+        alive()
         yield from zip([row for group in batch for row in group.rows], values, strict=True)
         del waiting[: len(batch)]
 

@@ -13,6 +13,13 @@ class ScoreResources(Resources):
 
     device: str = "auto"
     """`auto` (a CUDA device where there is one), `cpu`, `cuda` or `cuda:1`."""
+    workers: Annotated[int, Field(ge=0)] | None = None
+    """Worker processes, each with the models, that take parts off one list. Null is one for each
+    GPU that can be seen; on a CPU, or with no model to load, it is 0: the stage's own process,
+    where a crash ends the stage."""
+    hang_timeout: Annotated[float, Field(ge=3)] | None = 600
+    """Seconds without a sign of life from a worker that scores, after which it is killed and the
+    part counts as one that crashed it; null waits for ever. A sign comes with each batch."""
     batch_tokens: Annotated[int, Field(ge=1)] | None = None
     """Tokens a batch may hold, padding included; halved where they do not fit the memory.
 
@@ -76,6 +83,10 @@ class PairwiseConfig(RewardModel):
     """Longest prompt in tokens; each response gets half of what it leaves (PairRM's own limit)."""
 
 
+ModelAnnotator = ArmoRMConfig | ClassifierConfig | PairwiseConfig
+"""The annotators whose model runs here."""
+
+
 class _NoModel(_Named):
     @property
     def reference(self) -> None:
@@ -97,7 +108,7 @@ class JudgeResources(Resources):
     """How a judge is asked."""
 
     concurrency: Annotated[int, Field(ge=1)] = 16
-    """Requests in flight."""
+    """Requests in flight, shared by the stage's workers."""
     attempts: Annotated[int, Field(ge=1)] = 6
     """Times a request is sent before the stage stops; it goes on from there when run again."""
     timeout: Annotated[float, Field(gt=0)] = 120.0

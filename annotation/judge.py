@@ -1,8 +1,11 @@
 """Scoring with a language model behind an OpenAI-compatible chat endpoint."""
 
+import hashlib
+import json
 import os
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import permutations
 from typing import Any
@@ -10,9 +13,11 @@ from typing import Any
 import httpx
 import tenacity
 
+from annotation.answers import Answers
 from annotation.config import JudgeConfig
 from annotation.scorer import Conversation, Score, by_comparison, checked, transcript
 from contracts.errors import OnPolicyError, UserError
+from contracts.pipe import alive
 
 _POINTWISE = """Judge the response to the conversation below by its {criteria}.
 
@@ -58,9 +63,12 @@ class _Refused(Exception):
 class JudgeScorer:
     """A judge, asked over HTTP; answers come back in the order of the questions."""
 
-    def __init__(self, config: JudgeConfig, client: httpx.Client) -> None:
+    def __init__(
+        self, config: JudgeConfig, client: httpx.Client, answers: Answers | None = None
+    ) -> None:
         self.config = config
         self._client = client
+        self._answers = answers
         self._retry = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(_TryAgain),
             wait=tenacity.wait_random_exponential(max=config.resources.longest_wait),
@@ -97,7 +105,7 @@ class JudgeScorer:
             for conversation in conversations
             for text in conversation.responses
         ]
-        return list(map(grade, pool.map(self._ask, questions)))
+        return list(map(grade, self._ask_all(questions, pool)))
 
     def _pairwise(
         self, conversations: Sequence[Conversation], pool: ThreadPoolExecutor
@@ -113,7 +121,7 @@ class JudgeScorer:
                     self._question(_PAIRWISE, conversation, texts[first], texts[second])
                 )
             start += len(texts)
-        answers = pool.map(self._ask, questions)
+        answers = self._ask_all(questions, pool)
         results = [(*game, winner(answer)) for game, answer in zip(games, answers, strict=True)]
         return by_comparison([Score()] * start, results)
 
@@ -127,6 +135,34 @@ class JudgeScorer:
             second=second,
         )
 
+    def _ask_all(self, questions: Sequence[str], pool: ThreadPoolExecutor) -> Iterator[str]:
+        """The answers in order. A question that is asked twice has two answers, two keys."""
+        seen: Counter[str] = Counter()
+        keys = []
+        for question in questions:
+            seen[question] += 1
+            asked = json.dumps([self.config.name, self._body(question), seen[question]])
+            keys.append(hashlib.sha256(asked.encode()).hexdigest())
+        return pool.map(self._answer, keys, questions)
+
+    def _answer(self, key: str, question: str) -> str:
+        """An answer that was paid for before, or a new one."""
+        if self._answers is None:
+            return self._ask(question)
+        if (known := self._answers.get(key)) is not None:
+            return known
+        answer = self._ask(question)
+        self._answers.put(key, answer)
+        return answer
+
+    def _body(self, question: str) -> dict[str, Any]:
+        return {
+            "model": self.config.model,
+            "messages": [{"role": "user", "content": question}],
+            "temperature": self.config.temperature,
+            "max_tokens": self.config.max_tokens,
+        }
+
     def _ask(self, question: str) -> str:
         """The judge's answer; empty where it will not judge this."""
         try:
@@ -137,18 +173,13 @@ class JudgeScorer:
             raise OnPolicyError(
                 f"annotator {self.config.name!r}: {self.config.base_url} did not answer after "
                 f"{self.config.resources.attempts} attempts ({error}); run the same command "
-                "again later: the parts that are scored are kept"
+                "again later: every answer that came is kept"
             ) from None
 
     def _request(self, question: str) -> str:
-        body = {
-            "model": self.config.model,
-            "messages": [{"role": "user", "content": question}],
-            "temperature": self.config.temperature,
-            "max_tokens": self.config.max_tokens,
-        }
+        alive()
         try:
-            response = self._client.post("chat/completions", json=body)
+            response = self._client.post("chat/completions", json=self._body(question))
         except httpx.TransportError as error:
             raise _TryAgain(type(error).__name__) from None
         self._check(response)
@@ -192,7 +223,7 @@ def winner(answer: str) -> float | None:
     return _RESULTS[found[-1].lower()] if found else None
 
 
-def open_judge(config: JudgeConfig) -> JudgeScorer:
+def open_judge(config: JudgeConfig, answers: Answers | None = None) -> JudgeScorer:
     """The judge; its key is read from the environment and kept nowhere else.
 
     Raises:
@@ -214,4 +245,4 @@ def open_judge(config: JudgeConfig) -> JudgeScorer:
         timeout=config.resources.timeout,
         limits=limits,
     )
-    return JudgeScorer(config, client)
+    return JudgeScorer(config, client, answers)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from contracts.chat import Message, RowError
+from contracts.pipe import alive
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class FunctionScorer:
         ]
 
     def _score(self, messages: Sequence[Message], text: str) -> Score:
+        alive()
         try:
             return checked(float(self.function(messages, text)))
         except RowError as error:

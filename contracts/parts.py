@@ -50,12 +50,21 @@ def write_part(folder: Path, index: int, table: pa.Table, schema: pa.Schema) -> 
 
 def write_table(path: Path, table: pa.Table, schema: pa.Schema) -> None:
     """Write a table that is one file, as `write_part` does."""
-    table = conform(table, schema, str(path))
+    write_atomic(path, encode(table, schema, str(path)))
+
+
+def encode(table: pa.Table, schema: pa.Schema, origin: str) -> bytes:
+    """The bytes of a part's file; `origin` names the table in an error.
+
+    Raises:
+        OnPolicyError: as `write_part`.
+    """
+    table = conform(table, schema, origin)
     sink = pa.BufferOutputStream()
     pq.write_table(
         table, sink, compression="zstd", write_page_checksum=True, use_dictionary=_repeating(schema)
     )
-    write_atomic(path, sink.getvalue())
+    return sink.getvalue().to_pybytes()
 
 
 def _repeating(schema: pa.Schema) -> list[str]:
