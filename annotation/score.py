@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from annotation.agreement import agreements
 from annotation.answers import answers_of
 from annotation.config import ScoreConfig
 from annotation.score_crew import Crew, site_for, warm_up
@@ -52,6 +53,9 @@ def run(config: ScoreConfig, inputs: Inputs, out: Path) -> Result:
     finally:
         scorers.close()
     facts |= {e.name: {"members": [m.name for m in e.members]} for e in config.ensembles}
+    del scorers  # and with them the models: what comes next needs the memory
+    for name, found in agreements(config, inputs, out).items():
+        facts[name]["agreement"] = found
     return Result(rows=sum(rows) * len(facts), facts=_facts(out, responses, facts))
 
 
