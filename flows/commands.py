@@ -11,6 +11,7 @@ from flows import prefect_settings
 from flows.config import RunConfig
 from flows.console import console
 from flows.run_folder import is_finished, run_identity
+from training.trackers import refuse_missing
 
 
 def load_run(path: Path, overrides: Sequence[str]) -> RunConfig:
@@ -36,6 +37,7 @@ def run_config(path: Path, overrides: Sequence[str]) -> None:
     if is_finished(config):
         console.print(f"{config.name}: every stage is done, nothing to run. Report: {report}")
         return
+    refuse_missing(config.training.trackers)
     prefect_settings.apply()
     from flows.on_policy import on_policy
 

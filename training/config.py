@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from contracts.config import Config, Resources
 from training.loss_config import LossConfig, SimPOConfig
+from training.trackers import Trackers
 
 
 class FormatConfig(Config):
@@ -149,6 +150,9 @@ class TrainConfig(Config):
     `auto`: bfloat16 on CUDA, float32 on the CPU."""
     resources: TrainResources = TrainResources()
     """Where and in what batches; no part of the result's identity."""
+    trackers: Trackers = []
+    """Where the curves are shown while it trains, e.g. `[tensorboard]`; beside `tensorboard`
+    there are `wandb` and `trackio`."""
 
 
 def threads(resources: TrainResources) -> int:

@@ -18,8 +18,9 @@ class MetricsLog:
     def __init__(self, folder: Path, done: int) -> None:
         """Keep the first `done` steps of an earlier process; its later lines are made again."""
         self._path = folder / FILE
-        kept = _lines(self._path)[:done]
-        write_atomic(self._path, "".join(kept).encode())
+        self.before = _lines(self._path)
+        """The lines of all steps that an earlier process took."""
+        write_atomic(self._path, "".join(self.before[:done]).encode())
         self._file = self._path.open("a", encoding="utf-8")
 
     def add(self, step: int, values: dict[str, float]) -> None:

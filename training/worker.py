@@ -27,6 +27,7 @@ from training.lora import add_adapters, merge, write_adapter
 from training.metrics import MetricsLog
 from training.policy import load_policy, refuse_too_long, write_policy
 from training.process import run_worker
+from training.trackers import Tracking
 from training.trainer import Trainer
 
 log = logging.getLogger(__name__)
@@ -112,6 +113,7 @@ def _train(job: Job, folder: Path) -> None:
     trainer.run(done, after_step)
     weights = _named_as_policy(engine.weights())
     if follow:
+        follow.tracking.finish()
         if job.config.lora:
             write_adapter(weights, job.config.lora, job.policy, job.out)
             weights = merge(weights, job.config.lora)
@@ -127,12 +129,15 @@ class _Follow:
 
     def __init__(self, config: TrainConfig, trainer: Trainer, folder: Path, done: int) -> None:
         self.log = MetricsLog(folder, done)
+        shown = config.model_dump(mode="json", exclude={"resources", "trackers"})
+        self.tracking = Tracking(config.trackers, folder.parent, shown, self.log.before)
         self._progress = Progress(trainer.schedule.steps, "step", resumed=done)
         self._guard = CollapseGuard()
 
     def step(self, steps: int, metrics: dict[str, float]) -> None:
         """A step is done."""
         self.log.add(steps, metrics)
+        self.tracking.log(steps, metrics)
         for sign in self._guard.watch(metrics):
             log.warning("step %d: %s", steps, sign)
         note = f"loss {metrics['loss']:.4f}, margin {metrics['rewards/margins']:.3f}"
