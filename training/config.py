@@ -150,7 +150,7 @@ class TrainConfig(Config):
     `auto`: bfloat16 on CUDA, float32 on the CPU."""
     resources: TrainResources = TrainResources()
     """Where and in what batches; no part of the result's identity."""
-    trackers: Trackers = []
+    trackers: Trackers = Field([])
     """Where the curves are shown while it trains, e.g. `[tensorboard]`; beside `tensorboard`
     there are `wandb` and `trackio`."""
 
