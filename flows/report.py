@@ -22,6 +22,7 @@ class Section:
 
     name: str
     gains: dict[str, dict[str, Any]]
+    agreements: dict[str, dict[str, Any]]
     figures: list[tuple[str, Markup]]
     pairs: list[dict[str, Any]]
 
@@ -52,6 +53,5 @@ def write_report(folder: Path) -> Path:
 def _section(data: RoundData) -> Section:
     # Our own plots; every text from a model or a prompt stays escaped.
     figures = [(title, Markup(to_svg(figure))) for title, figure in round_figures(data)]  # noqa: S704
-    return Section(
-        data.name, data.gains, figures, sample_pairs(data.folder / "pairs", _SHOWN_PAIRS)
-    )
+    pairs = sample_pairs(data.folder / "pairs", _SHOWN_PAIRS)
+    return Section(data.name, data.gains, data.agreements, figures, pairs)

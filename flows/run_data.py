@@ -68,6 +68,13 @@ class RoundData:
         manifest = read_manifest(self.folder / "evaluation" / "comparison")
         return manifest.facts["gains"] if manifest else {}
 
+    @cached_property
+    def agreements(self) -> dict[str, dict[str, Any]]:
+        """Annotator to how its scores agree with float32's, for those that ran in less."""
+        manifest = read_manifest(self.folder / "scores")
+        annotators = manifest.facts.get("annotators", {}) if manifest else {}
+        return {name: own["agreement"] for name, own in annotators.items() if "agreement" in own}
+
 
 @dataclass(frozen=True)
 class StepSummary:

@@ -72,6 +72,18 @@ def test_the_report_shows_gains_drops_and_curves(run: Path) -> None:
         assert text in page
 
 
+def test_the_report_says_how_bfloat16_scores_agree_with_float32(run: Path) -> None:
+    assert "Agreement with float32" not in write_report(run).read_text()
+    found = {"prompts": 64, "responses": 320, "rank_correlation": 0.99876, "flipped_pairs": 0.0625,
+             "mean_absolute_difference": 0.00123, "deviation": 0.2}  # fmt: skip
+    annotators = {EVIL: {"agreement": found}, "big": {"agreement": {"prompts": 0, "reason": EVIL}}}
+    write(run / "round-1" / "scores", SCORES, SCORE, annotators={**annotators, "exact": {}})
+    page = write_report(run).read_text()
+    for text in ("0.99876", "0.00123", "6.2 %", "not compared: &lt;script&gt;"):
+        assert text in page
+    assert "<script" not in page
+
+
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no run lies here"):
         write_report(tmp_path)
