@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from contracts.progress import Reading
+from demo.config import TrainedConfig
 
 log = logging.getLogger(__name__)
 
@@ -22,12 +23,11 @@ def fit(
     weights: Sequence[nn.Parameter],
     rows: Sequence[Row],
     loss_of: Callable[[Sequence[Row]], Tensor],
-    *,
-    batch: int,
-    learning_rate: float,
+    config: TrainedConfig,
     unit: str,
 ) -> None:
     """One pass over `rows` as they lie, on a cosine schedule; `loss_of(batch)` is a scalar."""
+    batch, learning_rate = config.batch, config.learning_rate
     steps = len(rows) // batch
     optimizer = torch.optim.AdamW(weights, lr=learning_rate, betas=(0.9, 0.98), fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _cosine(step / steps))

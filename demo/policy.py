@@ -38,8 +38,7 @@ def build_policy(
         list(model.parameters()),
         _examples(config, ChatFormat(tokenizer), prompts),
         loss_of,
-        batch=config.policy.batch,
-        learning_rate=config.policy.learning_rate,
+        config.policy,
         unit="policy steps",
     )
     model.eval().save_pretrained(out)

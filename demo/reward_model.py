@@ -40,8 +40,7 @@ def build_reward_model(
         [*learned, *notes.parameters()],
         examples,
         loss_of,
-        batch=config.reward_model.batch,
-        learning_rate=config.reward_model.learning_rate,
+        config.reward_model,
         unit="reward model steps",
     )
     model.eval().save_pretrained(out)
