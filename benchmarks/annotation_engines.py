@@ -9,7 +9,6 @@ default. Starting is left out: importing vLLM and starting its engine takes it 1
 """
 
 import os
-import statistics
 import tempfile
 import time
 from collections.abc import Sequence
@@ -26,7 +25,7 @@ from annotation.armorm_vllm import VllmScorer, open_vllm
 from annotation.config import ScoreResources
 from annotation.scorer import Conversation
 from benchmarks import annotation_world as world
-from benchmarks.outcome import report
+from benchmarks.outcome import report_passes
 
 _PASSES = 8
 _PROMPTS = 32
@@ -68,14 +67,11 @@ def _pass(ours: ArmoRMScorer, theirs: VllmScorer, talks: list[Conversation], fir
 
 def _report(passes: Sequence[Pass], parameters: int, responses: int) -> None:
     ratios = [theirs / ours for ours, theirs, _ in passes]
-    report(
+    report_passes(
         "annotation_engines",
-        statistics.median(ratios),
+        ratios,
         1.0,
         "times vLLM's responses/s, with our own batches",
-        passes=len(passes),
-        lowest=round(min(ratios), 3),
-        highest=round(max(ratios), 3),
         responses=responses,
         our_responses_per_second=round(responses / sum(ours for ours, *_ in passes), 1),
         vllm_responses_per_second=round(responses / sum(theirs for _, theirs, _ in passes), 1),

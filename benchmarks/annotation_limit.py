@@ -20,7 +20,7 @@ from annotation.batches import Group
 from annotation.config import ScoreResources
 from annotation.scorer import Conversation
 from benchmarks import annotation_world as world
-from benchmarks.outcome import report
+from benchmarks.outcome import report_passes
 
 _PASSES = 8
 _PROMPTS = 4
@@ -80,14 +80,11 @@ def flops(config: LlamaConfig, group: Group) -> float:
 
 def _report(passes: Sequence[tuple[float, float]]) -> None:
     shares = [ours / limit for ours, limit in passes]
-    report(
+    report_passes(
         "annotation_limit",
-        statistics.median(shares),
+        shares,
         0.6,
         "our FLOP/s over this machine's matmul rate, fp32",
-        passes=len(passes),
-        lowest=round(min(shares), 3),
-        highest=round(max(shares), 3),
         our_gflops=round(statistics.median(ours for ours, _ in passes) / 1e9, 1),
         matmul_gflops=round(statistics.median(limit for _, limit in passes) / 1e9, 1),
         lengths=world.source_of_lengths(),

@@ -21,7 +21,7 @@ from annotation.armorm_scorer import ArmoRMScorer, last_occurrence, open_armorm
 from annotation.config import ScoreResources
 from annotation.scorer import Conversation
 from benchmarks import annotation_world as world
-from benchmarks.outcome import report
+from benchmarks.outcome import report_passes
 
 _PASSES = 8
 _PROMPTS = 32
@@ -86,14 +86,11 @@ def one_at_a_time(
 def _report(passes: Sequence[Pass], parameters: int, responses: int) -> None:
     ratios = [recipe / ours for recipe, ours, *_ in passes]
     scores = [score for *_, own in passes for score in own]
-    report(
+    report_passes(
         "annotation_vs_recipe",
-        statistics.median(ratios),
+        ratios,
         1.2,
         "times one conversation at a time, responses/s",
-        passes=len(passes),
-        lowest=round(min(ratios), 3),
-        highest=round(max(ratios), 3),
         responses=responses,
         our_responses_per_second=round(responses / sum(ours for _, ours, *_ in passes), 1),
         largest_difference=max(apart for _, _, apart, _ in passes),

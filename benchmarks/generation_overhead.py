@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.generation_demo import demo_job
-from benchmarks.outcome import report
+from benchmarks.outcome import report_passes
 from contracts.model import load_tokenizer
 from generation.config import VllmResources
 from generation.engines import Job
@@ -109,15 +109,12 @@ def _report(passes: Sequence[dict[str, Cost]], requests: int) -> None:
     def ratios(name: str, cost: int = 0) -> list[float]:
         return [one[name][cost] / one["bare"][cost] for one in passes]
 
-    report(
+    report_passes(
         "generation_overhead",
-        statistics.median(ratios("worker")),
+        ratios("worker"),
         0.95,
         "our tokens/s over bare LLM.generate's",
         requests=requests,
-        passes=len(passes),
-        lowest=round(min(ratios("worker")), 3),
-        highest=round(max(ratios("worker")), 3),
         in_process=round(statistics.median(ratios("in_process")), 3),
         in_process_cpu=round(statistics.median(ratios("in_process", 1)), 3),
         bare_tokens_per_second=round(statistics.median(one["bare"][0] for one in passes)),

@@ -1,6 +1,8 @@
 """What a benchmark prints: one JSON object, on its last line."""
 
 import json
+import statistics
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -15,3 +17,19 @@ def report(name: str, figure: float, reach: float, unit: str, **detail: Any) -> 
         "detail": detail,
     }
     print(json.dumps(outcome), flush=True)
+
+
+def report_passes(
+    name: str, figures: Sequence[float], reach: float, unit: str, **detail: Any
+) -> None:
+    """`report` the median of several passes' figures, with their span."""
+    report(
+        name,
+        statistics.median(figures),
+        reach,
+        unit,
+        passes=len(figures),
+        lowest=round(min(figures), 3),
+        highest=round(max(figures), 3),
+        **detail,
+    )
