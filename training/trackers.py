@@ -107,8 +107,9 @@ class Tracking:
 
 
 def _start(tracker: Tracker, out: Path, config: dict[str, Any], resumed: bool) -> Any:
-    from accelerate import tracking
+    from accelerate import PartialState, tracking
 
+    PartialState()  # its trackers log through it
     if tracker.kind == "tensorboard":
         shutil.rmtree(out / TENSORBOARD, ignore_errors=True)
         started = tracking.TensorBoardTracker(TENSORBOARD, str(out))
