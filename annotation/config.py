@@ -1,5 +1,6 @@
 """How responses are scored, and how pairs are chosen from the scores."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -161,7 +162,8 @@ class EnsembleConfig(_NoModel):
     """Who counts; each is an annotator of the same list."""
     scale: Literal["raw", "prompt"] = "raw"
     """Members' scores as they are, or as z-scores among the responses of each prompt, which
-    brings annotators of any scale together but says nothing across prompts."""
+    brings annotators of any scale together but says nothing across prompts. Neither looks at
+    other prompts, so no score depends on what else is in its part or its run."""
 
     @model_validator(mode="after")
     def _weights_count(self) -> Self:
@@ -180,6 +182,30 @@ Annotator = Annotated[
     Field(discriminator="kind"),
 ]
 """One source of scores."""
+
+
+def scored_alone(annotators: Sequence[Annotator]) -> list[Annotator]:
+    """Those whose score of a response does not depend on the prompt's other responses.
+
+    Only they tell one policy from another: comparisons and z-scores within a prompt have a mean
+    of 0 whatever the policy, and a single answer has none.
+    """
+    alone = [annotator for annotator in annotators if not _is_relative(annotator)]
+    names = {annotator.name for annotator in alone}
+    return [
+        annotator
+        for annotator in alone
+        if not isinstance(annotator, EnsembleConfig)
+        or names.issuperset(member.name for member in annotator.members)
+    ]
+
+
+def _is_relative(annotator: Annotator) -> bool:
+    if isinstance(annotator, JudgeConfig):
+        return annotator.compare == "pairwise"
+    if isinstance(annotator, EnsembleConfig):
+        return annotator.scale == "prompt"
+    return isinstance(annotator, PairwiseConfig)
 
 
 class ScoreConfig(Config):

@@ -1,6 +1,7 @@
 """Prompts by id, read along with the responses: flat memory where both have one order."""
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,6 +11,22 @@ from contracts.errors import UserError
 from contracts.parts import part_paths, read_part
 
 _PARTS_KEPT = 4
+
+
+def refuse_split_prompts(paths: Iterable[Path]) -> None:
+    """Check that all responses of a prompt are in one part, as this project's stages write them.
+
+    Raises:
+        UserError: a prompt's are in two, where they could not be compared with each other.
+    """
+    seen: dict[str, Path] = {}
+    for path in paths:
+        for prompt_id in read_part(path, ["prompt_id"])["prompt_id"].unique().to_pylist():
+            if (other := seen.setdefault(prompt_id, path)) != path:
+                raise UserError(
+                    f"{path}: has responses to prompt {prompt_id}, and so has {other.name}; an "
+                    "annotator that compares a prompt's responses needs them in one part"
+                )
 
 
 class Prompts:

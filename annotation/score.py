@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 
 from annotation.agreement import agreements
 from annotation.answers import answers_of
-from annotation.config import ScoreConfig
+from annotation.config import ScoreConfig, scored_alone
+from annotation.prompts import refuse_split_prompts
 from annotation.score_crew import Crew, site_for, warm_up
 from annotation.scoring import Scoring
 from contracts.errors import OnPolicyError
@@ -39,6 +40,8 @@ def run(config: ScoreConfig, inputs: Inputs, out: Path) -> Result:
     warm_up(site, config)
     responses = Path(inputs["responses"])
     sources = dict(enumerate(part_paths(responses)))
+    if len(scored_alone(config.annotators)) < len(config.annotators):
+        refuse_split_prompts(sources.values())
     parts = {i: path for i, path in sources.items() if not part_path(out, i).exists()}
     rows = [pq.read_metadata(path).num_rows for path in sources.values()]
     resumed = sum(rows) - sum(rows[i] for i in parts)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from annotation.config import PairsConfig, ScoreConfig
+from annotation.config import Annotator, PairsConfig, ScoreConfig, scored_alone
 from contracts.config import Config, Resources
 from contracts.model import ModelConfig
 from evaluation.config import EvaluationConfig
@@ -71,6 +71,22 @@ class RunConfig(Config):
         if not self.prompts.test_size:
             raise ValueError("prompts.test_size: hold out at least 1 prompt to judge a round by")
         return self
+
+    @model_validator(mode="after")
+    def _something_tells_policies_apart(self) -> "RunConfig":
+        if not self.held_out_annotators:
+            names = ", ".join(annotator.name for annotator in self.annotation.annotators)
+            raise ValueError(
+                f"evaluation.annotators: {names} can only order one prompt's responses, which says "
+                "nothing of one policy against another; add an annotator that scores a response "
+                "alone: an armorm, a classifier, a function, or a judge with `compare: pointwise`"
+            )
+        return self
+
+    @property
+    def held_out_annotators(self) -> list[Annotator]:
+        """Who scores the held-out answers: all that score a response alone."""
+        return scored_alone([*self.annotation.annotators, *self.evaluation.annotators])
 
     @property
     def folder(self) -> Path:

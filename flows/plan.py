@@ -143,7 +143,7 @@ class _Planner:
         answering = self._sampling(config.evaluation.sampling, config.seed)
         label = "answer held-out prompts"
         yield self._step(f"{root}/responses", label, sample.STAGE, answering, asked)
-        annotators = [*config.annotation.annotators, *config.evaluation.annotators]
+        annotators = config.held_out_annotators
         scoring = config.annotation.model_copy(update={"annotators": annotators})
         answered = {"prompts": asked["prompts"], "responses": self._at(f"{root}/responses")}
         inputs = answered | _models(annotators)

@@ -1,6 +1,7 @@
 """Scoring of whole tables, run as a step."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ from annotation_steps import LENGTH, VOWELS, pair_in, score_in
 from annotation.config import ScoreConfig
 from contracts.errors import OnPolicyError, UserError
 from contracts.manifest import read_manifest
-from contracts.parts import part_path, part_paths, read_table
+from contracts.parts import part_path, part_paths, read_table, write_part
+from contracts.tables import RESPONSES
 
 
 def test_every_response_has_one_row_from_each_annotator(run_folder):
@@ -111,3 +113,16 @@ def test_what_a_function_refuses_is_an_error_row_and_another_annotator_goes_on(r
     manifest = score_in(run_folder, LENGTH, function)
     found = manifest.facts["annotators"]
     assert found["picky"]["errors"] == {"off_topic": 18} and found["length"]["count"] == 15
+
+
+def test_a_prompt_in_two_parts_is_refused_where_its_responses_are_compared(run_folder):
+    folder = run_folder / "responses"
+    tables = [read_table(folder).slice(*part) for part in ((0, 8), (8, 10))]
+    for index, table in enumerate(tables):
+        write_part(folder, index, table, RESPONSES)
+    members = [{"name": "length"}, {"name": "vowels"}]
+    ensemble = {"kind": "ensemble", "name": "both", "members": members}
+    with pytest.raises(UserError, match=r"part-00001.parquet: has responses to prompt p4, and so"):
+        score_in(run_folder, LENGTH, VOWELS, {**ensemble, "scale": "prompt"})
+    shutil.rmtree(run_folder / "scores")
+    assert score_in(run_folder, LENGTH, VOWELS, ensemble).rows == 54

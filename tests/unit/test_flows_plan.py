@@ -126,3 +126,46 @@ def test_rounds_and_resources_may_change_between_two_starts(tmp_path: Path) -> N
     claim_run(settings)
     resources = {"resources": {"processes": 8}}
     assert claim_run(config(runs_dir=str(tmp_path), rounds=3, training=resources)).rounds == 3
+
+
+PAIRRM = {"kind": "pairwise", "name": "pairrm", "path": "owner/pairrm"}
+JUDGE = {"kind": "judge", "name": "judge", "model": "m"}
+
+
+def annotated(
+    *annotators: dict[str, Any], evaluation: tuple[dict[str, Any], ...] = ()
+) -> RunConfig:
+    held_out = MINIMAL["evaluation"] | {"annotators": list(evaluation)}
+    return config(annotation={"annotators": list(annotators)}, evaluation=held_out)
+
+
+@pytest.mark.parametrize("annotators", [(PAIRRM,), (PAIRRM, JUDGE)])
+def test_a_run_that_cannot_tell_policies_apart_is_refused_at_the_start(
+    annotators: tuple[dict[str, Any], ...],
+) -> None:
+    with pytest.raises(UserError, match=r"pairrm.* says nothing of one policy.*; add an annotator"):
+        annotated(*annotators)
+
+
+def test_held_out_answers_are_scored_by_those_that_need_no_other_answers() -> None:
+    reward = {"kind": "armorm", "name": "rm", "path": "owner/reward"}
+    alone = {**JUDGE, "name": "grades", "compare": "pointwise"}
+    members = [{"name": "rm"}, {"name": "pairrm"}]
+    both = {"kind": "ensemble", "name": "both", "members": members}
+    ranks = {**both, "name": "ranks", "members": [{"name": "rm"}, {"name": "grades"}]}
+    sums = {**ranks, "name": "sums"}
+    ranks["scale"] = "prompt"
+    annotators = (PAIRRM, reward, both, alone, ranks, sums)
+    steps = by_path(annotated(*annotators, evaluation=(JUDGE,)))
+    held_out = steps["round-1/evaluation/scores"]
+    assert [a.name for a in held_out.config.annotators] == ["rm", "grades", "sums"]
+    assert "model:pairrm" not in held_out.inputs
+    assert "model:pairrm" in steps["round-1/scores"].inputs
+    assert len(steps["round-1/scores"].config.annotators) == len(annotators)
+
+
+def test_a_pairwise_annotator_may_have_another_beside_it_for_the_evaluation_alone() -> None:
+    reward = {"kind": "armorm", "name": "rm", "path": "owner/reward"}
+    steps = by_path(annotated(PAIRRM, evaluation=(reward,)))
+    assert [a.name for a in steps["round-0/evaluation/scores"].config.annotators] == ["rm"]
+    assert [a.name for a in steps["round-1/scores"].config.annotators] == ["pairrm"]
