@@ -91,6 +91,19 @@ def intervals(rows: Sequence[Mapping[str, Any]]) -> Figure:
     return figure
 
 
+def training_curves(metrics: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
+    """Loss, rewards and margin of a training run side by side."""
+    figure, row = plt.subplots(1, len(_CURVES), figsize=(12, 3.2), layout="constrained")
+    for axes, (title, names) in zip(row, _CURVES, strict=True):
+        for name in names:
+            if name in metrics:
+                axes.plot(*metrics[name], label=name)
+        axes.set(title=title, xlabel="optimizer step")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.legend(fontsize=8)
+    return figure
+
+
 def learning_rates(table: pa.Table, facts: Mapping[str, Any]) -> Figure:
     """Loss over the rates of a range test, with the rates that it found."""
     figure, axes = plt.subplots(figsize=_SIZE, layout="constrained")
