@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.compute as pc
 
 from contracts import fingerprint
@@ -25,6 +26,7 @@ from generation.adapter import resolve
 from generation.config import SampleConfig, TransformersEngine
 from generation.crew import Crew
 from generation.journal import Journal
+from generation.repetition import repetition
 from generation.requests import Failure, Outcome, Request, Sample, plan
 from generation.responses import Writer, write_errors
 from generation.site import site_for, warm_up
@@ -199,12 +201,19 @@ def _stop_ids(policy: str, chat: ChatFormat) -> list[int]:
 
 
 def _result(out: Path, dropped: Counter[str], facts: dict[str, Any]) -> Result:
-    rows = tokens = truncated = 0
-    for part in iter_parts(out, ["n_tokens", "finish_reason"]):
+    rows = tokens = truncated = measured = 0
+    repeated = 0.0
+    for part in iter_parts(out, ["n_tokens", "finish_reason", "token_ids"]):
         rows += len(part)
         tokens += pc.sum(part["n_tokens"], min_count=0).as_py()
         truncated += pc.sum(pc.equal(part["finish_reason"], "length"), min_count=0).as_py()
-    return Result(rows, dict(dropped), {"tokens": tokens, "truncated": truncated} | facts)
+        shares = repetition(part["token_ids"].combine_chunks())
+        shares = shares[~np.isnan(shares)]
+        measured += len(shares)
+        repeated += float(shares.sum())
+    counts: dict[str, float] = {"tokens": tokens, "truncated": truncated}
+    counts |= {"repetition": round(repeated / measured, 6)} if measured else {}
+    return Result(rows, dict(dropped), counts | facts)
 
 
 STAGE = Stage(name="generation.sample", version=1, config=SampleConfig, run=run)

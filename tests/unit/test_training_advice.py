@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 
 from training.advice import advice
-from training.collapse import CollapseGuard
 from training.config import FormatConfig, LoraConfig, TrainConfig
 from training.loss_config import DPOConfig, SFTConfig, SimPOConfig
 
@@ -54,23 +53,3 @@ def test_adapters_at_their_own_rate_need_no_advice() -> None:
 def test_the_recipes_truncation_says_what_it_leaves() -> None:
     (message,) = advice(TrainConfig(), FormatConfig(truncation="recipe"))
     assert "to 248 tokens" in message
-
-
-def watched(chosen: list[float], accuracy: float = 0.7) -> list[str]:
-    guard = CollapseGuard()
-    steps = ({"logps/chosen": value, "rewards/accuracies": accuracy} for value in chosen)
-    return [sign for step in steps for sign in guard.watch(step)]
-
-
-def test_a_steady_policy_raises_no_alarm() -> None:
-    assert watched([-1.0 - 0.02 * step for step in range(50)]) == []
-
-
-def test_falling_chosen_log_probs_are_said_once_with_the_knob() -> None:
-    (sign,) = watched([-1.0 - 0.1 * step for step in range(60)])
-    assert "Lower learning_rate first" in sign
-
-
-def test_pairs_that_are_all_ranked_right_are_said_once() -> None:
-    (sign,) = watched([-1.0] * 30, accuracy=1.0)
-    assert "every pair of the last 5 steps is ranked right" in sign
