@@ -1,41 +1,92 @@
-"""`onpolicy export`: a round's pairs as a dataset in the published layout, with its card."""
+"""`onpolicy export`: a round's pairs as a dataset in the published layout, or its policy; with
+a card, and pushed to the hub where that is asked for."""
 
 import json
+import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
 from jinja2 import Environment, FileSystemLoader
 
 from annotation.export import write_published
 from contracts.errors import UserError
 from contracts.manifest import read_manifest
 from contracts.parts import write_atomic
+from flows.model_card import write_model_card
+from flows.published import hub_id, public
+from flows.published import push as upload
+from flows.run_data import RoundData
+from training import train
 
 _STAGES = ("prompts", "responses", "scores", "pairs")
 
 
-def export(round_folder: Path, target: Path, push: str | None) -> int:
-    """Write the dataset of a finished round to `target`; gives its rows.
+@dataclass(frozen=True)
+class Push:
+    """Where to upload, if at all."""
 
-    `push` also uploads it to that hub repository, with the token in `HF_TOKEN`.
+    repository: str
+    private: bool = True
+
+
+def export(source: Path, target: Path, push: Push | None) -> str:
+    """Write what is in `source`, a round or a round's policy, to `target`; one line about it.
 
     Raises:
-        UserError: the round's pairs are not finished, or the target holds something.
+        UserError: it is neither, it is not finished, or the target holds something.
     """
     if target.exists() and any(target.iterdir()):
         raise UserError(f"{target}: is not empty; name a new folder")
-    (target / "data").mkdir(parents=True, exist_ok=True)
+    manifest = read_manifest(source)
+    kind, write = ("dataset", _dataset)
+    if manifest and manifest.stage == train.STAGE.name:
+        kind, write = ("model", _model)
+    elif manifest or not source.is_dir():
+        raise UserError(f"{source}: is no round and no round's policy, e.g. runs/demo/round-1")
+    told = write(source, target, push.repository if push else None)
+    if push:
+        upload(target, push.repository, kind, push.private)
+        told += f", pushed to {push.repository} ({'private' if push.private else 'public'})"
+    return told
+
+
+def _dataset(round_folder: Path, target: Path, _: str | None) -> str:
+    """The pairs of a round in the published layout."""
     pairs, responses, scores = (round_folder / name for name in ("pairs", "responses", "scores"))
+    if read_manifest(pairs) is None:
+        raise UserError(f"{pairs}: these pairs are not finished; run the flow first")
+    (target / "data").mkdir(parents=True, exist_ok=True)
     rows = write_published(pairs, responses, scores, "train", target / "data" / "train.parquet")
     write_atomic(target / "README.md", _card(round_folder, rows).encode())
-    if push:
-        _push(target, push)
-    return rows
+    return f"{rows:,} pairs in {target}"
+
+
+def _model(policy: Path, target: Path, repository: str | None) -> str:
+    """A policy's files without those of its making, and its card."""
+    manifest = read_manifest(policy)
+    if not (policy.parent.parent / "config.yaml").is_file():
+        raise UserError(f"{policy}: lies in no run, so that its card cannot be written")
+    for name in manifest.files if manifest else ():
+        if name.startswith("adapter/") and not _has_public_base(policy):
+            continue
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(policy / name, target / name)
+    write_model_card(RoundData(policy.parent), target, repository)
+    return f"{policy} in {target}"
+
+
+def _has_public_base(policy: Path) -> bool:
+    """Whether the adapter's base is on the hub: elsewhere, one over a folder here is of no use."""
+    config = json.loads((policy / "adapter" / "adapter_config.json").read_text())
+    return hub_id(config["base_model_name_or_path"].partition("@")[0]) is not None
 
 
 def _card(round_folder: Path, rows: int) -> str:
     """The dataset card: config, counts and fingerprints, so that the data can be made again."""
     manifests = {name: read_manifest(round_folder / name) for name in _STAGES}
     pairs = manifests["pairs"]
+    config = yaml.safe_load((round_folder.parent / "config.yaml").read_text())
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=False)  # noqa: S701 - markdown
     return environment.get_template("dataset_card.md.j2").render(
         run=round_folder.resolve().parent.name,
@@ -43,21 +94,5 @@ def _card(round_folder: Path, rows: int) -> str:
         rows=rows,
         manifests={name: found for name, found in manifests.items() if found},
         facts=json.dumps(pairs.facts if pairs else {}, indent=1),
-        config=(round_folder.parent / "config.yaml").read_text(),
+        config=yaml.safe_dump(public(config), sort_keys=False, allow_unicode=True),
     )
-
-
-def _push(folder: Path, repository: str) -> None:
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError
-
-    hub = HfApi()
-    try:
-        hub.create_repo(repository, repo_type="dataset", exist_ok=True)
-        hub.upload_folder(folder_path=folder, repo_id=repository, repo_type="dataset")
-    except (HfHubHTTPError, OSError) as error:
-        reason = (str(error).splitlines() or [""])[0]
-        raise UserError(
-            f"{repository}: cannot be pushed to: {reason}. The dataset lies in {folder}; is a "
-            "token with write access in HF_TOKEN?"
-        ) from None
