@@ -89,22 +89,28 @@ def inspect(
 
 @app.command()
 def report(run_folder: Annotated[Path, typer.Argument(help="A run's folder.")]) -> None:
-    """Write a run's report.html anew from what is finished."""
+    """Write a run's report.html and its policies' cards anew from what is finished."""
+    from flows.model_card import write_model_cards
     from flows.report import write_report
 
+    write_model_cards(run_folder)
     typer.echo(write_report(run_folder))
 
 
 @app.command()
 def export(
-    round_folder: Annotated[Path, typer.Argument(help="A round, e.g. runs/demo/round-1.")],
-    target: Annotated[Path, typer.Argument(help="A new folder for the dataset.")],
-    push: Annotated[str | None, typer.Option(help="Also upload to this hub dataset.")] = None,
+    source: Annotated[Path, typer.Argument(help="A round, or its policy/ folder.")],
+    target: Annotated[Path, typer.Argument(help="A new folder for the dataset or the model.")],
+    push: Annotated[
+        str | None, typer.Option(help="Also upload to owner/name on the hub, by HF_TOKEN.")
+    ] = None,
+    public: Annotated[bool, typer.Option("--public", help="Make what is pushed public.")] = False,
 ) -> None:
-    """Write a round's pairs as a dataset in the published layout, with its card."""
+    """Write a round's pairs as a dataset in the published layout, or its policy; with a card."""
+    from flows.export import Push
     from flows.export import export as write
 
-    typer.echo(f"{write(round_folder, target, push):,} pairs in {target}")
+    typer.echo(write(source, target, Push(push, not public) if push else None))
 
 
 @app.command()

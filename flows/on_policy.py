@@ -19,6 +19,7 @@ from flows import artifacts
 from flows.config import RunConfig
 from flows.console import print_done, step_line
 from flows.launch import run_step
+from flows.model_card import write_model_cards
 from flows.plan import COMPARE, PAIR, PlannedStep, plan
 from flows.report import write_report
 from flows.run_folder import claim_run
@@ -81,7 +82,8 @@ def run_stage(step: PlannedStep) -> None:
 
 @task(name="write report", task_run_name="round {number}: write report", cache_policy=NO_CACHE)
 def report_task(folder: Path, number: int) -> None:
-    """Write `report.html` and publish the round's plots."""
+    """Write `report.html` and the policies' cards, publish the round's plots."""
+    write_model_cards(folder)
     write_report(folder)
     artifacts.publish_round(folder, number)
 
