@@ -4,7 +4,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 
@@ -19,10 +19,8 @@ from contracts.progress import Progress
 from contracts.step import Inputs, Stage
 from contracts.tables import TOKENS
 from training.config import FormatConfig
+from training.difference import RecipeDifference
 from training.tokens import PairTokens, recipe, standard, truncate
-
-if TYPE_CHECKING:
-    pass
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +76,7 @@ class _Formatter:
         self.config = config
         self.chat = chat
         self.sampled = sampled
+        self.difference = RecipeDifference(chat)
         self.dropped: Counter[str] = Counter()
         self.lengths: dict[str, list[int]] = {"prompt": [], "chosen": [], "rejected": []}
         self.truncated = self.responses = self.equal = 0
@@ -102,12 +101,13 @@ class _Formatter:
             }
 
     def facts(self) -> dict[str, Any]:
-        """Lengths, how many pairs were cut, and how many responses re-tokenise to what was
-        sampled."""
+        """Lengths, how many pairs were cut, how many responses re-tokenise to what was sampled,
+        and what the published format would have read otherwise."""
         return {
             "lengths": {name: _quantiles(values) for name, values in self.lengths.items()},
             "truncated": self.truncated,
             "retokenized_equal": self.equal / self.responses if self.responses else None,
+            "differs_from_recipe": self.difference.facts(),
         }
 
     def why_none(self) -> str:
@@ -119,6 +119,7 @@ class _Formatter:
         chosen, rejected = (pair[side][-1]["content"] for side in ("chosen", "rejected"))
         whole = _FORMATS[self.config.format](self.chat, pair["prompt"], chosen, rejected)
         if self.config.format == "standard":
+            self.difference.add(pair["prompt"], chosen, rejected, whole)
             whole = self._compare_with_sampled(whole, pair)
         limits = self.config.max_length, self.config.max_prompt_length
         tokens = truncate(whole, self.config.truncation, *limits)

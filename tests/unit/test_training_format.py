@@ -119,3 +119,19 @@ def test_pairs_of_another_policy_pass_when_the_config_says_so(formatted: Callabl
 def test_pairs_of_which_none_can_be_used_are_refused(formatted: Callable) -> None:
     with pytest.raises(UserError, match="no pair can be used: pair_too_long 2"):
         formatted([("red " * 300, "green")] * 2)
+
+
+def test_the_manifest_tells_what_the_published_format_reads_otherwise(formatted: Callable) -> None:
+    manifest, table = formatted([("red", "green")])
+    found = manifest.facts["differs_from_recipe"]
+    assert found["pairs"] == 1
+    before, after = (found["only_in_recipe"][side] for side in ("before", "after"))
+    assert ("".join(before), after) == ("<start_of_turn>model\n", ["\n", "<eos>"])
+    ours = (len(table["chosen_ids"][0]) + len(table["rejected_ids"][0])) / 2
+    assert found["loss_tokens"] == {"standard": ours, "recipe": ours + len(before) + len(after)}
+    assert found["other_answer_tokens"] == 0
+
+
+def test_the_published_format_itself_is_compared_with_nothing(formatted: Callable) -> None:
+    manifest, _ = formatted([("red", "green")], format="recipe")
+    assert manifest.facts["differs_from_recipe"] is None
