@@ -23,9 +23,10 @@ from annotation.scorer import Score
 from contracts.chat import ChatFormat, Tokens
 from contracts.errors import UserError
 from contracts.model import load_tokenizer, split_reference
+from contracts.pipe import alive
 
 if TYPE_CHECKING:
-    from vllm import LLM
+    from vllm import LLMEngine
 
 _ARCHITECTURE = "OnPolicyArmoRM"
 _MOST_REQUESTS = 256
@@ -33,25 +34,24 @@ _CPU_BLOCK = 32
 
 
 class VllmScorer(TokenScorer):
-    """ArmoRM behind vLLM's `encode`."""
+    """ArmoRM as a pooling model of vLLM's engine."""
 
     config: ArmoRMConfig
 
-    def __init__(self, config: ArmoRMConfig, llm: "LLM", chat: ChatFormat) -> None:
+    def __init__(self, config: ArmoRMConfig, engine: "LLMEngine", chat: ChatFormat) -> None:
         super().__init__(config, chat)
-        self.llm = llm
+        self.engine = engine
         self.header = chat.header_ids()
-        settings = llm.llm_engine.model_config.hf_config
+        settings = engine.model_config.hf_config
         self.names = objective_names(getattr(settings, "num_objectives", 19))
         self.weights = own_weights(config, self.names)
 
     @property
     def facts(self) -> dict[str, Any]:
         """As `Scorer.facts`."""
-        engine = self.llm.llm_engine
         return {
-            "dtype": str(engine.model_config.dtype),
-            "device": engine.vllm_config.device_config.device_type,
+            "dtype": str(self.engine.model_config.dtype),
+            "device": self.engine.vllm_config.device_config.device_type,
             "objectives": list(self.names),
             "engine": "vllm",
         }
@@ -61,7 +61,7 @@ class VllmScorer(TokenScorer):
 
     def _batches(self, groups: list[Group]) -> Iterator[tuple[int, Score]]:
         # What is computed for a part is to depend on no part before it.
-        self.llm.reset_prefix_cache()
+        self.engine.reset_prefix_cache()
         pooled = self._pooled([ids for group in groups for ids in _requests(group)])
         start = 0
         for group in groups:
@@ -74,15 +74,15 @@ class VllmScorer(TokenScorer):
         """[3K] float32 for each request, on the CPU."""
         from vllm import PoolingParams
 
-        if not requests:
-            return []
-        outputs = self.llm.encode(
-            [{"prompt_token_ids": ids} for ids in requests],
-            pooling_params=PoolingParams(use_activation=False),
-            pooling_task="classify",
-            use_tqdm=False,
-        )
-        return [output.outputs.data for output in outputs]
+        pooled: dict[str, Tensor] = {}
+        for number, ids in enumerate(requests):
+            settings = PoolingParams(task="classify", use_activation=False)
+            self.engine.add_request(str(number), {"prompt_token_ids": ids}, settings)
+        while self.engine.has_unfinished_requests():
+            for output in self.engine.step():
+                pooled[output.request_id] = output.outputs.data
+            alive()
+        return [pooled[str(number)] for number in range(len(requests))]
 
 
 def open_vllm(config: ArmoRMConfig, reference: str, resources: ScoreResources) -> VllmScorer:
@@ -101,7 +101,7 @@ def open_vllm(config: ArmoRMConfig, reference: str, resources: ScoreResources) -
     arguments = _arguments(config, reference, budget_of(resources, device), device, dtype)
     _set_environment(device)
     try:
-        from vllm import LLM, ModelRegistry
+        from vllm import EngineArgs, LLMEngine, ModelRegistry
     except ModuleNotFoundError as error:
         raise UserError(
             f"annotator {config.name!r}: vLLM cannot be imported ({error}); install "
@@ -111,7 +111,8 @@ def open_vllm(config: ArmoRMConfig, reference: str, resources: ScoreResources) -
 
     ModelRegistry.register_model(_ARCHITECTURE, VllmArmoRM)
     try:
-        return VllmScorer(config, LLM(**arguments), chat)
+        engine = LLMEngine.from_engine_args(EngineArgs(**arguments))
+        return VllmScorer(config, engine, chat)
     except (ValueError, OSError, RuntimeError) as error:
         reason = (str(error).strip().splitlines() or [""])[0]
         raise UserError(f"{reference}: vLLM refuses it: {reason}") from None
