@@ -93,11 +93,14 @@ def intervals(rows: Sequence[Mapping[str, Any]]) -> Figure:
 
 def training_curves(metrics: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
     """Loss, rewards and margin of a training run side by side."""
-    figure, row = plt.subplots(1, len(_CURVES), figsize=(12, 3.2), layout="constrained")
-    for axes, (title, names) in zip(row, _CURVES, strict=True):
+    shown = [(title, [name for name in names if name in metrics]) for title, names in _CURVES]
+    shown = [(title, names) for title, names in shown if names]
+    figure, row = plt.subplots(
+        1, len(shown), figsize=(4 * len(shown), 3.2), layout="constrained", squeeze=False
+    )
+    for axes, (title, names) in zip(row[0], shown, strict=True):
         for name in names:
-            if name in metrics:
-                axes.plot(*metrics[name], label=name)
+            axes.plot(*metrics[name], label=name)
         axes.set(title=title, xlabel="optimizer step")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(fontsize=8)

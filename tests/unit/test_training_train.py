@@ -115,6 +115,19 @@ def test_training_twice_gives_the_same_files(
     assert of_files(tmp_path / "one") == of_files(tmp_path / "two")
 
 
+def test_a_tracker_changes_no_file_of_the_policy(
+    tokens: Path, tiny_gemma: Path, tmp_path: Path
+) -> None:
+    from contracts.fingerprint import of_files
+    from training.trackers import Tracker
+
+    followed = config().model_copy(update={"trackers": [Tracker(kind="tensorboard")]})
+    for out, settings in (("plain", config()), ("followed", followed)):
+        trained(settings, tokens, tiny_gemma, tmp_path / out)
+    assert of_files(tmp_path / "plain") == of_files(tmp_path / "followed")
+    assert list((tmp_path / "followed" / ".tensorboard").glob("events.*"))
+
+
 def test_a_loss_that_is_not_finite_stops_with_the_step_and_the_pairs(
     tiny_gemma: Path, tmp_path: Path
 ) -> None:
