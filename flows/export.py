@@ -14,7 +14,7 @@ from contracts.errors import UserError
 from contracts.manifest import read_manifest
 from contracts.parts import write_atomic
 from flows.model_card import write_model_card
-from flows.published import hub_id, public
+from flows.published import hub_id, hub_token, public
 from flows.published import push as upload
 from flows.run_data import RoundData
 from training import train
@@ -39,19 +39,22 @@ def export(source: Path, target: Path, push: Push | None) -> str:
     if target.exists() and any(target.iterdir()):
         raise UserError(f"{target}: is not empty; name a new folder")
     manifest = read_manifest(source)
-    kind, write = ("dataset", _dataset)
-    if manifest and manifest.stage == train.STAGE.name:
-        kind, write = ("model", _model)
-    elif manifest or not source.is_dir():
+    is_policy = manifest is not None and manifest.stage == train.STAGE.name
+    if not source.is_dir() or (manifest and not is_policy):
         raise UserError(f"{source}: is no round and no round's policy, e.g. runs/demo/round-1")
-    told = write(source, target, push.repository if push else None)
+    if push:
+        hub_token(push.repository)
+    if is_policy:
+        kind, told = "model", _model(source, target, push.repository if push else None)
+    else:
+        kind, told = "dataset", _dataset(source, target)
     if push:
         upload(target, push.repository, kind, push.private)
         told += f", pushed to {push.repository} ({'private' if push.private else 'public'})"
     return told
 
 
-def _dataset(round_folder: Path, target: Path, _: str | None) -> str:
+def _dataset(round_folder: Path, target: Path) -> str:
     """The pairs of a round in the published layout."""
     pairs, responses, scores = (round_folder / name for name in ("pairs", "responses", "scores"))
     if read_manifest(pairs) is None:

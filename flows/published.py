@@ -39,6 +39,17 @@ def hub_id(reference: str | None) -> str | None:
     return None if Path(reference).suffix in (".json", ".jsonl", ".parquet") else reference
 
 
+def hub_token(repository: str) -> str:
+    """The token for a push; one that an earlier login left behind is not used.
+
+    Raises:
+        UserError: HF_TOKEN is not set.
+    """
+    if token := os.environ.get("HF_TOKEN"):
+        return token
+    raise UserError(f"--push {repository}: set HF_TOKEN to a token with write access")
+
+
 def push(folder: Path, repository: str, kind: str, private: bool) -> None:
     """Upload a folder to a `model` or `dataset` repository, with the token in HF_TOKEN.
 
@@ -48,14 +59,7 @@ def push(folder: Path, repository: str, kind: str, private: bool) -> None:
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-    token = os.environ.get("HF_TOKEN")
-    if not token:
-        raise UserError(
-            f"{repository}: not pushed, for HF_TOKEN is not set; it lies in {folder}. Set a token "
-            "with write access, and upload it with: "
-            f"hf upload {repository} {folder} --repo-type {kind}"
-        )
-    hub = HfApi(token=token)
+    hub = HfApi(token=hub_token(repository))
     try:
         hub.create_repo(repository, repo_type=kind, private=private, exist_ok=True)
         hub.upload_folder(folder_path=folder, repo_id=repository, repo_type=kind)
