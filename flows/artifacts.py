@@ -70,16 +70,16 @@ def publish_plot(folder: Path, title: str, plot: bytes) -> None:
     create_markdown_artifact("\n\n".join(lines), key=_key(folder, "", "plot"), description=title)
 
 
-def publish_round(folder: Path, number: int) -> None:
+def publish_round(data: RoundData) -> None:
     """A markdown page with the round's plots, as pictures inside the page."""
-    data = RoundData(folder / f"round-{number}")
-    lines = [f"# {folder.name}, round {number}"]
+    run = data.folder.parent
+    lines = [f"# {run.name}, {data.name}"]
     for title, figure in round_figures(data):
         lines += _picture(title, to_png(figure))
     create_markdown_artifact(
         "\n\n".join(lines),
-        key=_key(folder, f"round-{number}", "plots"),
-        description=f"Plots of round {number}",
+        key=_key(run, data.folder.name, "plots"),
+        description=f"Plots of {data.name}",
     )
 
 

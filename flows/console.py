@@ -76,3 +76,9 @@ def print_done(title: str, manifest: Manifest, skipped: bool) -> None:
         f"  {title:<32} {manifest.rows:>8,} rows  {took:>12}"
         + (f"  [yellow]dropped: {drops}[/]" if drops else "")
     )
+
+
+def print_warning(text: str) -> None:
+    """One line that is not to be overlooked."""
+    console.print("  warning:", style="yellow", end=" ")
+    console.print(text, markup=False)

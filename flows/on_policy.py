@@ -17,11 +17,12 @@ from contracts.progress import Reading
 from contracts.step import folder_lock
 from flows import artifacts
 from flows.config import RunConfig
-from flows.console import print_done, step_line
+from flows.console import print_done, print_warning, step_line
 from flows.launch import run_step
 from flows.model_card import write_model_cards
 from flows.plan import COMPARE, PAIR, PlannedStep, plan
 from flows.report import write_report
+from flows.run_data import RoundData
 from flows.run_folder import claim_run
 
 
@@ -85,7 +86,11 @@ def report_task(folder: Path, number: int) -> None:
     """Write `report.html` and the policies' cards, publish the round's plots."""
     write_model_cards(folder)
     write_report(folder)
-    artifacts.publish_round(folder, number)
+    data = RoundData(folder / f"round-{number}")
+    for sign in data.signs:
+        get_run_logger().warning(sign)
+        print_warning(sign)
+    artifacts.publish_round(data)
 
 
 def _is_failure(_task: Any, _run: Any, state: Any) -> bool:

@@ -20,9 +20,7 @@ _SHOWN_PAIRS = 10
 class Section:
     """One round as the page shows it."""
 
-    name: str
-    gains: dict[str, dict[str, Any]]
-    agreements: dict[str, dict[str, Any]]
+    data: RoundData
     figures: list[tuple[str, Markup]]
     pairs: list[dict[str, Any]]
 
@@ -54,4 +52,4 @@ def _section(data: RoundData) -> Section:
     # Our own plots; every text from a model or a prompt stays escaped.
     figures = [(title, Markup(to_svg(figure))) for title, figure in round_figures(data)]  # noqa: S704
     pairs = sample_pairs(data.folder / "pairs", _SHOWN_PAIRS)
-    return Section(data.name, data.gains, data.agreements, figures, pairs)
+    return Section(data, figures, pairs)

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from contracts.manifest import Manifest, read_manifest
 from contracts.parts import part_paths, read_part, read_table
+from training.collapse import repetition_sign
 
 
 @dataclass(frozen=True)
@@ -65,15 +66,34 @@ class RoundData:
     @cached_property
     def gains(self) -> dict[str, dict[str, Any]]:
         """Annotator to mean rewards and gains on the held-out prompts."""
-        manifest = read_manifest(self.folder / "evaluation" / "comparison")
-        return manifest.facts["gains"] if manifest else {}
+        return _facts(self.folder / "evaluation" / "comparison").get("gains", {})
 
     @cached_property
     def agreements(self) -> dict[str, dict[str, Any]]:
         """Annotator to how its scores agree with float32's, for those that ran in less."""
-        manifest = read_manifest(self.folder / "scores")
-        annotators = manifest.facts.get("annotators", {}) if manifest else {}
+        annotators = _facts(self.folder / "scores").get("annotators", {})
         return {name: own["agreement"] for name, own in annotators.items() if "agreement" in own}
+
+    @cached_property
+    def formatting(self) -> dict[str, Any]:
+        """What training.format tells of the round's tokens."""
+        return _facts(self.folder / "tokens")
+
+    @cached_property
+    def repetition(self) -> dict[str, float]:
+        """Repeated 4-grams in the held-out answers `before` and `after` the round, if counted."""
+        number = int(self.folder.name.removeprefix("round-"))
+        before = self.folder.parent / f"round-{number - 1}"
+        found = {"before": before, "after": self.folder}
+        facts = {name: _facts(path / "evaluation" / "responses") for name, path in found.items()}
+        return {name: own["repetition"] for name, own in facts.items() if "repetition" in own}
+
+    @property
+    def signs(self) -> list[str]:
+        """What the sampled answers say of a collapse, with the knob to turn."""
+        if len(self.repetition) < 2:
+            return []
+        return [sign for sign in [repetition_sign(**self.repetition)] if sign]
 
 
 @dataclass(frozen=True)
@@ -116,6 +136,11 @@ def sample_pairs(folder: Path, count: int) -> list[dict[str, Any]]:
     if table.num_rows > count:
         table = table.take(np.linspace(0, table.num_rows - 1, count).round().astype(int))
     return table.to_pylist()
+
+
+def _facts(folder: Path) -> dict[str, Any]:
+    manifest = read_manifest(folder)
+    return manifest.facts if manifest else {}
 
 
 def _by_annotator(scores: pa.Table) -> dict[str, np.ndarray]:

@@ -84,6 +84,30 @@ def test_the_report_says_how_bfloat16_scores_agree_with_float32(run: Path) -> No
     assert "<script" not in page
 
 
+def test_the_report_shows_what_the_published_format_reads_otherwise(run: Path) -> None:
+    assert "Tokens</h3>" not in write_report(run).read_text()
+    longest = {name: {"max": 1234.0} for name in ("prompt", "chosen", "rejected")}
+    only = {"before": ["<start_of_turn>", "model", "\n"], "after": ["\n", "<eos>"]}
+    published = {"pairs": 9, "only_in_recipe": only, "other_answer_tokens": 0.0,
+                 "loss_tokens": {"standard": 10.0, "recipe": 15.0}}  # fmt: skip
+    facts = {"lengths": longest, "truncated": 2, "retokenized_equal": 0.98765}
+    write(run / "round-1" / "tokens", TOKENS, TOKEN, **facts, differs_from_recipe=published)
+    page = write_report(run).read_text()
+    for text in ("1,234", "98.77 %", "10.0 tokens a response", "published 15.0",
+                 "&lt;start_of_turn&gt;model\\n", "\\n&lt;eos&gt;"):  # fmt: skip
+        assert text in page
+
+
+@pytest.mark.parametrize(("after", "warned"), [(0.05, False), (0.4, True)])
+def test_the_report_warns_where_the_answers_begin_to_repeat(run: Path, after, warned) -> None:
+    for number, share in ((0, 0.02), (1, after)):
+        folder = run / f"round-{number}" / "evaluation" / "responses"
+        write(folder, RESPONSES, RESPONSE, repetition=share)
+    page = write_report(run).read_text()
+    assert f"before 2.0 %, after {100 * after:.1f} %" in page
+    assert ("lower training.learning_rate" in page) == warned
+
+
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no run lies here"):
         write_report(tmp_path)
