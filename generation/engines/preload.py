@@ -6,5 +6,5 @@ from generation.startup import without_collecting
 
 with without_collecting():
     if os.environ.get("ONPOLICY_PRELOAD") == "vllm":
-        pass
+        from vllm import EngineArgs, LLMEngine  # noqa: F401
     import generation.engines.transformers  # noqa: F401
