@@ -7,10 +7,11 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import filelock
+import psutil
 import pytest
 
 CHECKOUT = Path(__file__).parents[2]
@@ -105,3 +106,45 @@ def demo_run(workplace: Path, prefect_server: dict[str, str], small: list[str]) 
     )
     assert ended.returncode == 0, ended.stderr
     return workplace / "runs" / "demo"
+
+
+@pytest.fixture(scope="session")
+def token_inputs(tmp_path_factory: pytest.TempPathFactory, tiny_gemma: Path) -> dict[str, str]:
+    """22 pairs of uneven lengths: tokens and policy as training takes them."""
+    import pyarrow as pa
+
+    from contracts.fingerprint import of_input
+    from contracts.manifest import Result, write_manifest
+    from contracts.parts import write_part
+    from contracts.tables import TOKENS
+
+    folder = tmp_path_factory.mktemp("tokens")
+    rows = [
+        {
+            "prompt_id": f"p{number}",
+            "prompt_ids": [2, *range(10, 12 + number % 7)],
+            "chosen_ids": [20 + (3 * number + place) % 60 for place in range(1 + number % 6)],
+            "rejected_ids": [90 + (5 * number + place) % 60 for place in range(1 + number % 4)],
+            "chosen_loss_start": 0,
+            "rejected_loss_start": 0,
+        }
+        for number in range(22)
+    ]
+    write_part(folder, 0, pa.Table.from_pylist(rows, schema=TOKENS), TOKENS)
+    facts = {"formatted_for": of_input(str(tiny_gemma))}
+    write_manifest(folder, "training.format", Result(len(rows), facts=facts), 0.0)
+    return {"tokens": str(folder), "policy": str(tiny_gemma)}
+
+
+@pytest.fixture(scope="session")
+def workers_of() -> Callable[[int], list[int]]:
+    """From a stage's process to its workers: those of its descendants that lead a group."""
+
+    def find(stage: int) -> list[int]:
+        try:
+            found = [child.pid for child in psutil.Process(stage).children(recursive=True)]
+            return sorted(pid for pid in found if os.getpgid(pid) == pid)
+        except (psutil.NoSuchProcess, ProcessLookupError):
+            return []
+
+    return find

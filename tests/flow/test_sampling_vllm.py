@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pyarrow as pa
@@ -23,6 +25,7 @@ from generation.sample import STAGE
 pytestmark = pytest.mark.engine
 
 CHECKOUT = Path(__file__).parents[2]
+KILLS = 8
 VLLM = {"kind": "vllm", "resources": {"max_num_seqs": 16}}
 
 
@@ -92,6 +95,32 @@ def test_a_killed_run_resumes_to_the_bytes_of_a_whole_one(
     assert resumed.rows == 96
     after = {path.name: path.stat().st_mtime_ns for path in part_paths(killed.out)}
     assert kept.items() <= after.items()
+
+
+def test_kills_of_two_vllm_workers_change_no_byte(
+    tiny_gemma: Path,
+    prompts: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    workers_of: Callable[[int], list[int]],
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    inputs = {"prompts": str(prompts), "policy": str(tiny_gemma)}
+    whole = Step(tmp_path / "whole", inputs, engine=VLLM, n=12).finish()
+    two = {"kind": "vllm", "resources": {"max_num_seqs": 16, "data_parallel": 2}}
+    step = Step(tmp_path / "killed", inputs, engine=two, n=12)
+    stage, random, kills, due = step.start(), Random(0), 0, 1
+    while kills < KILLS and stage.poll() is None:
+        time.sleep(random.uniform(0.0, 0.02))
+        if step.journaled() >= due and len(workers := workers_of(stage.pid)) == 2:
+            os.kill(random.choice(workers), signal.SIGKILL)
+            kills, due = kills + 1, step.journaled() + random.randint(1, 24)
+    output, _ = stage.communicate(timeout=300)
+    assert stage.returncode == 0, output
+    assert kills == KILLS
+    killed = read_manifest(step.out)
+    assert killed is not None
+    assert (killed.files, killed.rows, killed.dropped) == (whole.files, 288, {})
 
 
 def test_greedy_vllm_and_greedy_transformers_agree(

@@ -68,9 +68,16 @@ def write_prompts(folder: Path, texts: list[str]) -> Path:
 @pytest.fixture
 def sample(tmp_path: Path) -> Sampler:
     def run(
-        policy: Path, prompts: Path, name: str, workers: int, share: float = 0.0, **keys: Any
+        policy: Path,
+        prompts: Path,
+        name: str,
+        workers: int,
+        share: float = 0.0,
+        hang_timeout: float = 600,
+        **keys: Any,
     ) -> Manifest:
         resources = {"data_parallel": workers, "max_error_share": share}
+        resources |= {"hang_timeout": hang_timeout}
         engine = {"kind": "transformers", "batch_size": 4, "resources": resources}
         keys = {"n": 3, "max_tokens": 24, "prompts_per_part": 4, "engine": engine} | keys
         inputs = {"prompts": str(prompts), "policy": str(policy)}
@@ -186,3 +193,28 @@ def test_a_worker_that_cannot_load_the_model_says_so_once(
     prompts = write_prompts(tmp_path / "prompts", ["name a fish"])
     with pytest.raises(UserError, match="broken: cannot be loaded"):
         sample(broken, prompts, "out", workers=2)
+
+
+def test_a_worker_that_hangs_is_replaced_and_its_requests_are_sampled(
+    sample: Sampler,
+    tiny_gemma: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    stopped: list[int] = []
+    send_out = member.Member.send_out
+
+    def sent_out(one: member.Member) -> None:
+        send_out(one)
+        if one.busy and not stopped:
+            stopped.append(one._process.pid)
+            os.kill(stopped[0], signal.SIGSTOP)
+
+    prompts = write_prompts(tmp_path / "prompts", [f"name {i} fish" for i in range(12)])
+    whole = sample(tiny_gemma, prompts, "whole", workers=1)
+    monkeypatch.setattr(member.Member, "send_out", sent_out)
+    hung = sample(tiny_gemma, prompts, "hung", workers=2, hang_timeout=3)
+    assert hung.files == whole.files
+    assert "hung: silent for 3 s" in caplog.text
+    assert not Path(f"/proc/{stopped[0]}").exists()

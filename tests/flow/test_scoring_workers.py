@@ -106,20 +106,14 @@ def fish(count: int) -> list[str]:
     return [f"name {i} {'red ' * (i % 9)}fish" for i in range(count)]
 
 
-def living_workers(stage: int) -> list[int]:
-    """The workers of a stage: those of its descendants that lead a group of their own."""
-    try:
-        found = [child.pid for child in psutil.Process(stage).children(recursive=True)]
-        return sorted(pid for pid in found if os.getpgid(pid) == pid)
-    except (psutil.NoSuchProcess, ProcessLookupError):
-        return []
-
-
 class Chaos:
     """A stage, started as often as it is killed; each kill is at a seeded moment."""
 
-    def __init__(self, out: Path, seed: int, kills: int) -> None:
+    def __init__(
+        self, out: Path, seed: int, kills: int, workers_of: Callable[[int], list[int]]
+    ) -> None:
         self._out = out
+        self._workers_of = workers_of
         self._random = Random(seed)
         self.left = kills
         self.stages = 0
@@ -143,7 +137,7 @@ class Chaos:
         due = len(part_paths(self._out)) + 1
         while stage.poll() is None:
             time.sleep(self._random.uniform(0.0, 0.02))
-            workers = living_workers(stage.pid)
+            workers = self._workers_of(stage.pid)
             if not self.left or not workers or len(part_paths(self._out)) < due:
                 continue
             self.left -= 1
@@ -159,7 +153,7 @@ class Chaos:
 
 
 def test_fifty_kills_of_workers_and_of_the_stage_change_no_byte(
-    reward_model: Path, tmp_path: Path
+    reward_model: Path, tmp_path: Path, workers_of: Callable[[int], list[int]]
 ) -> None:
     inputs = write_run(tmp_path, fish(240), per_part=2) | {"model:armo": str(reward_model)}
     whole = run_once(score.STAGE, config_of(reward_model, 0), inputs, tmp_path / "whole")
@@ -168,7 +162,7 @@ def test_fifty_kills_of_workers_and_of_the_stage_change_no_byte(
     while kills < KILLS:
         out = tmp_path / f"killed-{seed}"
         claim(score.STAGE, config_of(reward_model, 2), inputs, out)
-        chaos = Chaos(out, seed, KILLS - kills)
+        chaos = Chaos(out, seed, KILLS - kills, workers_of)
         killed = chaos.run()
         assert (killed.files, killed.rows, killed.facts) == (whole.files, whole.rows, whole.facts)
         kills, seed, stages = KILLS - chaos.left, seed + 1, stages + chaos.stages
@@ -309,3 +303,44 @@ def test_a_part_whose_scoring_always_hangs_is_named(
     with pytest.raises(OnPolicyError, match=r"on prompt p0003 crashed .*hung: silent for 3 s"):
         run_once(score.STAGE, config, inputs, tmp_path / "scores")
     assert len(part_paths(tmp_path / "scores")) == 1
+
+
+WITH_A_CHILD = """
+import multiprocessing
+import time
+from pathlib import Path
+
+started = []
+
+def reward(messages, text):
+    if not started:
+        context = multiprocessing.get_context("spawn")
+        started.append(context.Process(target=time.sleep, args=(600,), daemon=True))
+        started[0].start()
+        Path(__file__).with_name("child").write_text(str(started[0].pid))
+    return 1.0
+"""
+
+
+def test_a_worker_on_a_gpu_may_start_processes_and_they_end_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "parent_rewards.py").write_text(WITH_A_CHILD)
+    monkeypatch.syspath_prepend(tmp_path)
+    inputs = write_run(tmp_path, fish(2), per_part=2)
+    config = function_config("parent_rewards:reward").model_dump(mode="json")
+    job = {"config": config, "inputs": inputs, "out": str(tmp_path)}
+    member = score_crew.Member(Site(1, (("0",),)), 0, work, job, patience=60)
+    while not member.ready:
+        assert hear([member]) == []
+    member.give(score_crew.Part(0, Path(inputs["responses"]) / "part-00000.parquet"))
+    while not (heard := hear([member])):
+        continue
+    assert heard[0][1] is not None and "scored" in heard[0][1]
+    child = psutil.Process(int((tmp_path / "child").read_text()))
+    assert child.is_running()
+    os.kill(member._process.pid, signal.SIGKILL)
+    assert hear([member]) == [(member, None)]
+    assert member.bury() == (True, "killed by SIGKILL")
+    psutil.wait_procs([child], timeout=10)
+    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
