@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from annotation.config import Annotator, PairsConfig, ScoreConfig, scored_alone
+from annotation.config import Annotator, BestConfig, PairsConfig, ScoreConfig, scored_alone
 from contracts.config import Config, Resources
 from contracts.model import ModelConfig
 from evaluation.config import EvaluationConfig
@@ -45,6 +45,9 @@ class RunConfig(Config):
     """The reward model."""
     pairs: PairsConfig = PairsConfig()
     """How chosen and rejected are picked."""
+    demonstrations: BestConfig | None = None
+    """Also keep each prompt's best response as a conversation for SFT elsewhere; `{}` for its
+    defaults. (`training.loss.kind: sft` trains on the pairs' chosen responses.)"""
     format: FormatConfig = FormatConfig()
     """How pairs become tokens."""
     training: TrainConfig

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from annotation import pairs, score
+from annotation import best, pairs, score
 from annotation.config import Annotator
 from contracts.config import Config
 from contracts.manifest import Manifest, read_manifest
@@ -107,6 +107,8 @@ class _Planner:
         scored = answered | _models(config.annotation.annotators)
         yield step("scores", "score responses", score.STAGE, config.annotation, scored)
         yield step("pairs", PAIR, pairs.STAGE, _seeded(config.pairs, seed), found)
+        if wanted := config.demonstrations:
+            yield step("demonstrations", "keep the best responses", best.STAGE, wanted, found)
         paired = {
             "pairs": self._at(f"{root}/pairs"),
             "responses": found["responses"],

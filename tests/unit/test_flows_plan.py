@@ -47,6 +47,13 @@ def test_every_step_comes_after_those_that_it_reads_from() -> None:
         made.add(str(step.out))
 
 
+def test_the_best_responses_are_kept_for_sft_where_a_config_asks_for_it() -> None:
+    assert "round-1/demonstrations" not in by_path(config())
+    step = by_path(config(demonstrations={"min_score": 0.5}))["round-2/demonstrations"]
+    assert step.inputs["scores"] == "runs/test/round-2/scores"
+    assert step.config.min_score == 0.5
+
+
 def test_rounds_take_disjoint_slices_of_one_order() -> None:
     steps = by_path(config())
     slices = [steps[f"round-{n}/prompts"].config for n in (1, 2)]
