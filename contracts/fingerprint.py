@@ -71,10 +71,23 @@ def of_input(reference: str) -> str:
     if path.is_file():
         return of_file(path)
     if path.is_dir():
-        return of_json(of_files(path))
+        return of_json(of_files(path) | _adapter_base(path))
     if _HUB_ID.fullmatch(reference) and not reference.endswith(_DATA_FILES):
         return f"hub:{reference}"
     raise UserError(f"{reference}: no such file or folder, and not a hub id such as owner/name")
+
+
+def _adapter_base(folder: Path) -> dict[str, str]:
+    """Fingerprint of the model below a LoRA adapter, which answers as much as the adapter does."""
+    path = folder / "adapter_config.json"
+    if not path.is_file():
+        return {}
+    try:
+        settings = json.loads(path.read_text())
+        base, revision = settings["base_model_name_or_path"], settings.get("revision")
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{path}: names no base_model_name_or_path") from None
+    return {"base": of_input(f"{base}@{revision}" if revision else str(base))}
 
 
 def _of_stage(manifest: Path) -> str:

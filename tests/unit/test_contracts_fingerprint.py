@@ -90,6 +90,24 @@ def test_a_folder_is_known_by_its_files_names_and_contents(tmp_path: Path) -> No
     assert fingerprint.of_input(str(tmp_path)) != before
 
 
+def test_an_adapter_is_known_by_its_base_too(tmp_path: Path) -> None:
+    base, adapter = tmp_path / "base", tmp_path / "adapter"
+    base.mkdir()
+    adapter.mkdir()
+    (base / "weights").write_text("1")
+    path = adapter / "adapter_config.json"
+    path.write_text(json.dumps({"base_model_name_or_path": str(base)}))
+    before = fingerprint.of_input(str(adapter))
+    (base / "weights").write_text("2")
+    assert fingerprint.of_input(str(adapter)) != before
+    path.write_text(json.dumps({"base_model_name_or_path": "owner/base", "revision": "a"}))
+    first = fingerprint.of_input(str(adapter))
+    path.write_text("{}")
+    with pytest.raises(UserError, match="names no base_model_name_or_path"):
+        fingerprint.of_input(str(adapter))
+    assert first != before
+
+
 def test_a_stages_folder_is_known_by_its_manifest_once_it_has_finished(tmp_path: Path) -> None:
     (tmp_path / "_step.json").write_text("{}")
     with pytest.raises(UserError, match="has not finished; run it first"):
