@@ -6,9 +6,11 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
+from annotation.answers import Answers, answers_of
 from annotation.config import JudgeConfig
 from annotation.judge import grade, open_judge, winner
 from annotation.scorer import Conversation
@@ -67,14 +69,15 @@ def serve(monkeypatch) -> Iterator[Callable]:
         endpoint.server.server_close()
 
 
-def judge(url: str, **config: object):
+def judge(url: str, answers: Answers | None = None, **config: object):
     resources = {"attempts": 3, "longest_wait": 0.01, "concurrency": 4}
     return open_judge(
         JudgeConfig.model_validate(
             {"name": "j", "model": "judge-1", "base_url": url, "api_key_env": "JUDGE_KEY"}
             | {"resources": resources}
             | config
-        )
+        ),
+        answers,
     )
 
 
@@ -152,6 +155,42 @@ def test_a_question_that_is_refused_is_an_error_row(serve):
     good, bad = judge(endpoint.url, compare="pointwise").score([talk])
     assert good.score == 9.0
     assert bad.score is None and bad.error.startswith("unparsed:")
+
+
+def grades(url: str, folder: Path, texts: list[str], part: int = 0) -> list[float | None]:
+    """Each text's grade by a judge that keeps its answers, one question after another."""
+    answers = Answers(folder)
+    one = judge(url, answers, compare="pointwise", resources={"concurrency": 1, "attempts": 1})
+    with answers.part(part):
+        return [score.score for score in one.score([Conversation(QUESTION, texts)])]
+
+
+def test_answers_that_came_before_a_failure_are_not_bought_again(serve, tmp_path):
+    said: Iterator[str | int] = iter(["Score: 3", "Score: 3", 503, "Score: 7", "Score: 7"])
+    endpoint = serve(lambda _: next(said))
+    texts = ["a", "bb", "ccc", "dddd"]
+    with pytest.raises(OnPolicyError, match="every answer that came is kept"):
+        grades(endpoint.url, tmp_path, texts)
+    assert grades(endpoint.url, tmp_path, texts) == [3.0, 3.0, 7.0, 7.0]
+    asked = [responses_in(body["messages"][0]["content"])[0] for body in endpoint.bodies]
+    assert sorted(asked) == ["a", "bb", "ccc", "ccc", "dddd"]
+
+
+def test_a_question_that_is_asked_twice_keeps_both_its_answers(serve, tmp_path):
+    numbers = iter(range(1, 9))
+    endpoint = serve(lambda _: f"Score: {next(numbers)}")
+    for _ in range(2):
+        assert grades(endpoint.url, tmp_path, ["same", "same"]) == [1.0, 2.0]
+    assert len(endpoint.bodies) == 2
+
+
+def test_answers_belong_to_their_part_until_they_are_removed(serve, tmp_path):
+    endpoint = serve(lambda _: "Score: 3")
+    for part in (0, 1, 1):
+        grades(endpoint.url, tmp_path, ["a"], part)
+    assert len(endpoint.bodies) == 2
+    answers_of(tmp_path, 0).remove()
+    assert [path.name for path in tmp_path.iterdir()] == [".answers-00001.jsonl"]
 
 
 @pytest.mark.parametrize(("status", "message"), [(401, "refuses the key"), (404, "knows no model")])
