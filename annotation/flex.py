@@ -39,16 +39,21 @@ def block_mask(unit: Tensor, prompt: Tensor) -> "BlockMask":
 
 def attend(query: Tensor, key: Tensor, value: Tensor, scale: float, mask: "BlockMask") -> Tensor:
     """Query [1, H, N, D] -> [1, H, N, D]; compiled on a GPU, on a CPU as it is."""
-    function = _compiled() if query.is_cuda else _plain()
+    function = compiled_attention() if query.is_cuda else _plain()
     return function(query, key, value, block_mask=mask, scale=scale, enable_gqa=True)
+
+
+@cache
+def compiled_attention() -> Any:
+    """FlexAttention as one kernel: compiled for the first length of a row, then for any.
+
+    With `fullgraph` it fails where it cannot be compiled, for uncompiled it would lay out all N^2
+    scores of a head.
+    """
+    return torch.compile(_plain(), fullgraph=True)
 
 
 def _plain() -> Any:
     from torch.nn.attention.flex_attention import flex_attention
 
     return flex_attention
-
-
-@cache
-def _compiled() -> Any:
-    return torch.compile(_plain())

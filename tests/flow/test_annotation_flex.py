@@ -1,0 +1,50 @@
+"""FlexAttention compiled, here by the CPU's compiler: right, and not anew for each length."""
+
+import shutil
+
+import pytest
+import torch
+
+from annotation.batches import Group
+from annotation.flex import compiled_attention
+from annotation.shared_prompt import pack
+
+
+def groups(count: int) -> list[Group]:
+    return [
+        Group(
+            list(range(60 + 7 * n)),
+            [list(range(5, 20 + 31 * ((n + r) % 6))) for r in range(5)],
+            [5 * n + r for r in range(5)],
+        )
+        for n in range(count)
+    ]
+
+
+@pytest.mark.engine
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch compiles for the CPU with g++")
+@pytest.mark.filterwarnings("ignore:flex_attention called")
+def test_rows_of_all_lengths_are_compiled_for_twice_and_equal_the_dense_mask():
+    from torch._dynamo.utils import counters
+
+    counters.clear()
+    torch.manual_seed(0)
+    graphs = []
+    with torch.inference_mode():
+        for count in (1, 2, 3, 5, 4, 8):
+            batch = pack(groups(count), torch.device("cpu"), whole=True)
+            size = len(batch.input_ids)
+            at = torch.arange(size)
+            dense = batch.block_mask.mask_mod(None, None, at[:, None], at[None])
+            query = torch.randn(1, 4, size, 64)
+            key, value = torch.randn(1, 2, size, 64), torch.randn(1, 2, size, 64)
+            got = compiled_attention()(
+                query, key, value, block_mask=batch.block_mask, scale=0.125, enable_gqa=True
+            )
+            want = torch.nn.functional.scaled_dot_product_attention(
+                query, key, value, attn_mask=dense, scale=0.125, enable_gqa=True
+            )
+            torch.testing.assert_close(got, want, atol=1e-5, rtol=0)
+            graphs.append(counters["stats"]["unique_graphs"])
+    assert graphs[0] > 0  # it was compiled
+    assert graphs[1:] == [graphs[1]] * 5
