@@ -5,7 +5,7 @@ a pass is four prompts with five responses each, so that other work on the machi
 Ours packs a prompt with its responses; vLLM gets a request for each prompt's gate and one for
 each conversation, and shares the prompt through its prefix cache. The figure is the median of
 the passes' ratios, ours over vLLM's responses/s: below 1, `engine: vllm` would be the better
-default. Starting is left out: importing vLLM and starting its engine takes it 10 s more.
+default. Starting is left out: importing vLLM and starting its engine takes some 5 s more.
 """
 
 import os

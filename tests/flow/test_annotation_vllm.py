@@ -1,5 +1,6 @@
 """ArmoRM in a real vLLM, each time in a process of its own, against our own batches."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -40,6 +41,10 @@ def reward_model(tmp_path_factory, tiny_llama_tokenizer) -> Path:
     torch.nn.init.normal_(model.reward_transform_matrix, std=0.3)
     torch.nn.init.constant_(model.gating.logit_scale, 1.3)
     model.save_pretrained(path)
+    settings = json.loads((path / "config.json").read_text())
+    settings["architectures"] = ["LlamaForRewardModelWithGating"]  # as it is published
+    settings["auto_map"] = {"AutoModelForSequenceClassification": "modeling_custom.Refused"}
+    (path / "config.json").write_text(json.dumps(settings))
     return path
 
 

@@ -10,6 +10,7 @@ from transformers import AutoTokenizer, LlamaConfig
 
 from annotation.armorm import OBJECTIVES, ArmoRM, load_armorm
 from annotation.armorm_scorer import ArmoRMScorer, open_armorm
+from annotation.armorm_vllm import open_vllm
 from annotation.config import ArmoRMConfig, ScoreResources
 from annotation.scorer import Conversation
 from contracts.chat import ChatFormat
@@ -176,3 +177,9 @@ def test_the_gate_pattern_of_the_published_tokenizer_has_the_published_shape(sha
     assert header[:2] == [eot, begin]
     assert end in header
     assert tokenizer.decode(header) == "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
+
+
+def test_vllm_is_not_asked_for_more_than_the_model_has_positions_for(folder):
+    config = ArmoRMConfig(name="a", path=str(folder), engine="vllm")
+    with pytest.raises(UserError, match=r"max_length is 4096, and vLLM takes no more .* 2048 pos"):
+        open_vllm(config, str(folder), ScoreResources(device="cpu"))
