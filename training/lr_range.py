@@ -110,7 +110,8 @@ def _suggestion(config: LrRangeConfig, work: Path, out: Path) -> dict[str, Any]:
     })  # fmt: skip
     write_part(out, 0, table, LEARNING_RATES)
     parameters = json.loads((work / _SIZE).read_text())
-    found = suggest(rates, losses, published_rates(config.training, parameters))
+    bounds = published_rates(config.training, parameters)
+    found = suggest(rates, losses, bounds, ended_early=len(rows) < config.steps)
     return {
         "steps": len(rows),
         "parameters": parameters,

@@ -43,7 +43,10 @@ def smooth(losses: Sequence[float]) -> np.ndarray:
 
 
 def suggest(
-    rates: Sequence[float], losses: Sequence[float], bounds: tuple[float, float] | None = None
+    rates: Sequence[float],
+    losses: Sequence[float],
+    bounds: tuple[float, float] | None = None,
+    ended_early: bool = False,
 ) -> Suggestion:
     """The rate to train with.
 
@@ -51,6 +54,7 @@ def suggest(
         rates: one a step, growing by a constant factor.
         losses: the loss at each, before the step.
         bounds: rates that are known to be good for such a model; a suggestion is moved into them.
+        ended_early: the loss had left for good before the last rate.
     """
     if len(rates) < 3:
         reason = f"the loss was not finite after {len(rates)} steps: lower --from"
@@ -60,7 +64,8 @@ def suggest(
     noise = _noise(losses)
     fall = float(smoothed[0] - smoothed[bottom])
     if fall <= max(_LEAST_FALL * abs(float(smoothed[0])), 2 * noise):
-        return Suggestion(None, reasons=[_no_fall(rates, smoothed, fall, noise)])
+        rises = ended_early or smoothed[-1] > smoothed[0] + 2 * noise
+        return Suggestion(None, reasons=[_no_fall(rates, rises, fall, noise)])
     slopes = np.gradient(smoothed, np.log(rates))
     steepest = float(rates[int(slopes[: bottom + 1].argmin())])
     lowest = float(rates[bottom])
@@ -99,12 +104,12 @@ def _moved_into(bounds: tuple[float, float], rate: float) -> tuple[float, list[s
     ]
 
 
-def _no_fall(rates: Sequence[float], smoothed: np.ndarray, fall: float, noise: float) -> str:
-    if smoothed[-1] > smoothed[0] + max(noise, _LEAST_FALL * abs(float(smoothed[0]))):
+def _no_fall(rates: Sequence[float], rises: bool, fall: float, noise: float) -> str:
+    if rises:
         return f"the loss only rises from {rates[0]:.1e} on: lower --from"
     return (
-        f"the loss falls by {fall:.2g}, too little beside its noise of {noise:.2g}: raise "
-        "--to, or take more --steps"
+        f"the loss falls by {fall:.2g}, too little beside its noise of {noise:.2g}: raise --to, "
+        "or take more --steps"
     )
 
 

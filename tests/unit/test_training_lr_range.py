@@ -60,6 +60,12 @@ def test_a_loss_that_only_rises_suggests_nothing_but_lower_rates() -> None:
     assert "lower --from" in found.reasons[0]
 
 
+def test_a_loss_that_leaves_within_a_few_steps_asks_for_lower_rates() -> None:
+    found = suggest(RATES[:6], [1.0, 30.0, 4.0, 50.0, 60.0, 90.0], ended_early=True)
+    assert found.rate is None
+    assert "lower --from" in found.reasons[0]
+
+
 def test_a_loss_that_still_falls_at_the_end_asks_for_higher_rates() -> None:
     found = suggest(RATES, [2 - 0.2 * math.log10(rate / 1e-8) for rate in RATES])
     assert any("raise --to" in reason for reason in found.reasons)
