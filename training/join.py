@@ -4,6 +4,7 @@
 """
 
 import logging
+import os
 import sys
 import threading
 import time
@@ -33,12 +34,17 @@ def join(folder: Path, rank: int, finished: Callable[[], bool]) -> None:
     log.info("machine %d: follows machine 0 in %s", rank, folder)
     done = ""
     while not finished():
-        for path in folder.rglob(FILE):
+        for path in _announcements(folder):
             launch = read_launch(path)
             if launch and launch.id != done:
                 done = launch.id
                 _run(path, launch, rank)
         time.sleep(_POLL_SECONDS)
+
+
+def _announcements(folder: Path) -> list[Path]:
+    # Not rglob, which stumbles over folders that go away meanwhile.
+    return [Path(root, FILE) for root, _, files in os.walk(folder) if FILE in files]
 
 
 def _run(path: Path, launch: Launch, rank: int) -> None:

@@ -9,18 +9,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from contracts.errors import OnPolicyError, UserError
-from contracts.fingerprint import of_input
-from contracts.manifest import Manifest, Result, read_manifest, write_manifest
-from contracts.parts import write_part
+from contracts.manifest import Manifest, read_manifest
 from contracts.step import claim, run_once
-from contracts.tables import TOKENS
 from training import reference, train
 from training.config import LoraConfig, ReferenceConfig, TrainConfig, TrainResources
 from training.loss_config import DPOConfig
@@ -31,24 +27,9 @@ CHECKOUT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory, tiny_gemma: Path) -> dict[str, str]:
+def inputs(token_inputs: dict[str, str]) -> dict[str, str]:
     """22 pairs of uneven lengths: batches of 8, and a last one of 6."""
-    folder = tmp_path_factory.mktemp("tokens")
-    rows = [
-        {
-            "prompt_id": f"p{number}",
-            "prompt_ids": [2, *range(10, 12 + number % 7)],
-            "chosen_ids": [20 + (3 * number + place) % 60 for place in range(1 + number % 6)],
-            "rejected_ids": [90 + (5 * number + place) % 60 for place in range(1 + number % 4)],
-            "chosen_loss_start": 0,
-            "rejected_loss_start": 0,
-        }
-        for number in range(22)
-    ]
-    write_part(folder, 0, pa.Table.from_pylist(rows, schema=TOKENS), TOKENS)
-    facts = {"formatted_for": of_input(str(tiny_gemma))}
-    write_manifest(folder, "training.format", Result(len(rows), facts=facts), 0.0)
-    return {"tokens": str(folder), "policy": str(tiny_gemma)}
+    return token_inputs
 
 
 def config(epochs: int = 2, **resources: Any) -> TrainConfig:
