@@ -155,8 +155,10 @@ def _arguments(
         "disable_log_stats": True,
     }
     if device.type == "cpu":
-        arguments |= {"distributed_executor_backend": "uni", "block_size": _CPU_BLOCK}
-    return arguments
+        return arguments | {"distributed_executor_backend": "uni", "block_size": _CPU_BLOCK}
+    # With a KV cache of our size it is only what has to be free at the start; other annotators'
+    # models may be there already.
+    return arguments | {"gpu_memory_utilization": 0.1}
 
 
 def _kv_bytes(config: ArmoRMConfig, reference: str, budget: int, dtype: torch.dtype) -> int:
