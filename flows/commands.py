@@ -7,10 +7,14 @@ from pathlib import Path
 from contracts.config import load_config
 from contracts.errors import Interrupted, UserError
 from contracts.fingerprint import of_json
+from contracts.process import configure_logging
 from flows import prefect_settings
 from flows.config import RunConfig
 from flows.console import console
+from flows.plan import plan
 from flows.run_folder import is_finished, run_identity
+from training.join import join
+from training.machines import machine_rank
 from training.trackers import refuse_missing
 
 
@@ -34,6 +38,11 @@ def run_config(path: Path, overrides: Sequence[str]) -> None:
     """Run what a config describes, and say where the report lies."""
     config = load_run(path, overrides)
     report = config.folder / "report.html"
+    if rank := machine_rank(config.training.resources):
+        configure_logging()
+        with interruptible():
+            join(config.folder, rank, lambda: _all_done(config))
+        return
     if is_finished(config):
         console.print(f"{config.name}: every stage is done, nothing to run. Report: {report}")
         return
@@ -45,6 +54,11 @@ def run_config(path: Path, overrides: Sequence[str]) -> None:
     with interruptible():
         on_policy(config.model_dump(mode="json"))
     console.print(f"Report: {report}")
+
+
+def _all_done(config: RunConfig) -> bool:
+    """Whether machine 0 has finished the run; reads only, for the folder is machine 0's."""
+    return (config.folder / "report.html").exists() and all(step.done for step in plan(config))
 
 
 @contextmanager

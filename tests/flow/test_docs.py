@@ -18,8 +18,8 @@ pytestmark = [
 
 CHECKOUT = Path(__file__).parents[2]
 PAGES = sorted((CHECKOUT / "docs").glob("*.md"))
-# Run elsewhere: as this very suite, as CI, or as the session's server.
-ELSEWHERE = ("make lint", "prefect server start", "export ")
+# Run elsewhere: as this very suite, as CI, as the session's server, or two at once.
+ELSEWHERE = ("make lint", "prefect server start", "export ", "MACHINE_RANK=")
 
 
 def commands(page: Path, language: str) -> list[str]:

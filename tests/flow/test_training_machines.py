@@ -1,6 +1,7 @@
 """Training over several machines, and what listens where: real launches on loopback."""
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -87,6 +88,29 @@ def test_a_machine_joins_again_when_the_first_one_starts_anew(
     assert joined.returncode == 0, output
     assert output.count("joining") == 2
     assert read_manifest(out)
+
+
+def test_the_documented_commands_run_on_two_machines_at_once(
+    workplace: Path, demo_models: Path, prefect_server: dict[str, str], small: list[str]
+) -> None:
+    page = (CHECKOUT / "docs" / "scale.md").read_text()
+    commands = re.findall(r"^MACHINE_RANK=(\d) onpolicy (run .*)$", page, re.MULTILINE)
+    assert [rank for rank, _ in commands] == ["0", "1"]
+    environment = {**os.environ, **prefect_server, **LOOPBACK, "PYTHONPATH": str(CHECKOUT)}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "flows.cli", *command.split(), *small],
+            cwd=workplace, env={**environment, "MACHINE_RANK": rank}, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )
+        for rank, command in commands
+    ]  # fmt: skip
+    outputs = [process.communicate(timeout=300)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], "\n".join(outputs)
+    manifest = read_manifest(workplace / "runs" / "docs-machines" / "round-1" / "policy")
+    assert manifest
+    assert manifest.facts["processes"] == 2
+    assert "joining" in outputs[1]
 
 
 def listening(tree: psutil.Process) -> set[str]:
