@@ -1,6 +1,6 @@
 """`python -m benchmarks.annotation_engines`: our own batches against vLLM as ArmoRM's engine.
 
-Both score the same conversations with the same fp32 weights on the CPU, in turn in one process;
+Both score the same conversations with the same fp32 weights, in turn in one process;
 a pass is four prompts with five responses each, so that other work on the machine meets both.
 Ours packs a prompt with its responses; vLLM gets a request for each prompt's gate and one for
 each conversation, and shares the prompt through its prefix cache. The figure is the median of
@@ -37,7 +37,7 @@ Pass = tuple[float, float, float]
 def main() -> None:
     """Print the outcome."""
     talks = world.conversations(_PROMPTS)
-    resources = ScoreResources(device="cpu")
+    resources = ScoreResources()
     with tempfile.TemporaryDirectory() as folder:
         parameters = world.save_model(Path(folder), world.conversations(400))
         theirs = open_vllm(world.ANNOTATOR, folder, resources)
@@ -49,7 +49,7 @@ def main() -> None:
         _pass(ours, theirs, talks[size * number : size * (number + 1)], first=number % 2)
         for number in range(_PASSES)
     ]
-    _report(passes, parameters, sum(len(talk.responses) for talk in talks))
+    _report(passes, parameters, sum(len(talk.responses) for talk in talks), ours.facts["device"])
 
 
 def _pass(ours: ArmoRMScorer, theirs: VllmScorer, talks: list[Conversation], first: int) -> Pass:
@@ -65,7 +65,7 @@ def _pass(ours: ArmoRMScorer, theirs: VllmScorer, talks: list[Conversation], fir
     return seconds[0], seconds[1], apart
 
 
-def _report(passes: Sequence[Pass], parameters: int, responses: int) -> None:
+def _report(passes: Sequence[Pass], parameters: int, responses: int, device: str) -> None:
     ratios = [theirs / ours for ours, theirs, _ in passes]
     report_passes(
         "annotation_engines",
@@ -79,6 +79,7 @@ def _report(passes: Sequence[Pass], parameters: int, responses: int) -> None:
         layer_parameters=parameters,
         lengths=world.source_of_lengths(),
         dtype="float32",
+        device=device,
         threads=torch.get_num_threads(),
     )
 

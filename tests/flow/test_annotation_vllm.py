@@ -22,6 +22,8 @@ from contracts.step import claim, run_once
 from contracts.tables import PROMPTS, RESPONSES
 
 CHECKOUT = Path(__file__).parents[2]
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+TOLERANCE = {"cpu": 1e-5, "cuda": 1e-3}[DEVICE]
 PARTS, PROMPTS_A_PART, SAMPLES = 3, 4, 5
 
 
@@ -86,10 +88,9 @@ def response(number: int, sample: int) -> dict:
 
 def config_of(reward_model: Path, **annotator: object) -> ScoreConfig:
     armorm = {"kind": "armorm", "name": "armo", "path": str(reward_model), "max_length": 512}
-    resources = {"device": "cpu", "batch_tokens": 700}
-    return ScoreConfig.model_validate(
-        {"annotators": [{**armorm, **annotator}], "resources": resources}
-    )
+    armorm |= {"dtype": "float32", **annotator}
+    # The device that vLLM was built for.
+    return ScoreConfig.model_validate({"annotators": [armorm], "resources": {"batch_tokens": 700}})
 
 
 def run_in_a_process(config: ScoreConfig, inputs, out: Path) -> subprocess.CompletedProcess:
@@ -118,12 +119,12 @@ def test_vllm_gives_the_native_scores(scored, inputs, reward_model, tmp_path):
     for row, native in zip(got, want, strict=True):
         assert row["error"] == native["error"]
         for name in ("score", "objectives", "gate"):
-            assert row[name] == (native[name] and pytest.approx(native[name], abs=1e-5))
+            assert row[name] == (native[name] and pytest.approx(native[name], abs=TOLERANCE))
     scores = [row["score"] for row in want if row["score"] is not None]
     assert len({round(value, 4) for value in scores}) > len(scores) // 2  # it can fail
     facts = read_manifest(scored).facts["annotators"]["armo"]
     assert facts["errors"] == {"too_long": 1}
-    assert (facts["engine"], facts["dtype"], facts["device"]) == ("vllm", "torch.float32", "cpu")
+    assert (facts["engine"], facts["dtype"], facts["device"]) == ("vllm", "torch.float32", DEVICE)
 
 
 @pytest.mark.engine
