@@ -111,6 +111,9 @@ class LoraConfig(Config):
         ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"], min_length=1
     )
     """Names of the linear layers that get them."""
+    quantize: Literal["nf4"] | None = None
+    """`nf4`: hold the frozen linear layers in 4 bits while training (QLoRA, arXiv 2305.14314).
+    Needs bitsandbytes and strategy `none`. The adapter is merged into the weights as they were."""
 
 
 class TrainConfig(Config):
@@ -150,6 +153,16 @@ class TrainConfig(Config):
     `auto`: bfloat16 on CUDA, float32 on the CPU."""
     resources: TrainResources = TrainResources()
     """Where and in what batches; no part of the result's identity."""
+
+    @model_validator(mode="after")
+    def _quantized_weights_stay_whole(self) -> Self:
+        if self.lora and self.lora.quantize and self.resources.strategy != "none":
+            raise ValueError(
+                "lora.quantize needs resources.strategy `none`, each process with the whole model: "
+                f"`{self.resources.strategy}` cannot split 4-bit weights"
+            )
+        return self
+
     trackers: Trackers = Field([])
     """Where the curves are shown while it trains, e.g. `[tensorboard]`; beside `tensorboard`
     there are `wandb` and `trackio`."""

@@ -36,19 +36,24 @@ def merge(weights: dict[str, torch.Tensor], config: LoraConfig) -> dict[str, tor
     """Whole weights under their own names: W + alpha / rank * B A, summed in float32.
 
     Args:
-        weights: names to tensors of a policy with adapters.
+        weights: names to tensors of a policy with adapters, its own weights under their names
+            before or after the adapters were put beside them.
     """
     merged = {}
     for name, weight in weights.items():
         if "lora_" in name:
             continue
-        layer, found, kind = name.partition(_WRAPPED)
-        if found and kind == "weight":
-            up, down = (weights[f"{layer}.lora_{side}.{_ADAPTER}.weight"] for side in "BA")
+        own = name.replace(_WRAPPED, ".")
+        up, down = (_matrix(weights, own.removesuffix(".weight"), side) for side in "BA")
+        if up is not None and down is not None:
             change = up.float() @ down.float() * (config.alpha / config.rank)
             weight = (weight.float() + change).to(weight.dtype)
-        merged[name.replace(_WRAPPED, ".")] = weight
+        merged[own] = weight
     return merged
+
+
+def _matrix(weights: dict[str, torch.Tensor], layer: str, side: str) -> torch.Tensor | None:
+    return weights.get(f"{layer}.lora_{side}.{_ADAPTER}.weight")
 
 
 def own_names(policy: Any) -> set[str]:

@@ -21,8 +21,13 @@ log = logging.getLogger(__name__)
 FAMILIES = ("gemma", "gemma2", "llama", "mistral", "qwen2", "qwen3")
 
 
-def load_policy(reference: str, resources: TrainResources, dtype: torch.dtype) -> Any:
+def load_policy(
+    reference: str, resources: TrainResources, dtype: torch.dtype, quantization: Any = None
+) -> Any:
     """The policy, ready to train: dropout off, activations recomputed where wanted.
+
+    Args:
+        quantization: how transformers is to quantise its linear layers (training.quantize).
 
     Raises:
         UserError: there is no such model, or its family is not one that is known here.
@@ -36,6 +41,7 @@ def load_policy(reference: str, resources: TrainResources, dtype: torch.dtype) -
         policy = AutoModelForCausalLM.from_pretrained(
             path, revision=revision, config=config, dtype=dtype, use_safetensors=True,
             trust_remote_code=False, attn_implementation=attention_of(resources, config),
+            quantization_config=quantization,
         )  # fmt: skip
     except (OSError, ValueError) as error:
         reason = (str(error).strip().splitlines() or [""])[0]

@@ -16,6 +16,7 @@ from contracts.step import Inputs, Stage
 from training.checks import refuse_bad_rows, refuse_other_policy, refuse_other_reference
 from training.config import TrainConfig
 from training.launch import run_workers
+from training.quantize import refuse_unquantizable
 from training.trackers import refuse_missing
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ def run(config: TrainConfig, inputs: Inputs, out: Path) -> Result:
     refuse_missing(config.trackers)
     refuse_other_policy(tokens, inputs["policy"])
     refuse_other_reference(config, inputs)
+    refuse_unquantizable(config)
     rows = refuse_bad_rows(tokens)
     checkpoints, trained = out / _CHECKPOINTS, out / _TRAINED
     if not trained.exists():

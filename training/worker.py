@@ -27,6 +27,7 @@ from training.lora import add_adapters, merge, write_adapter
 from training.metrics import MetricsLog
 from training.policy import load_policy, refuse_too_long, write_policy
 from training.process import run_worker
+from training.quantize import settings_of, unquantized
 from training.trackers import Tracking
 from training.trainer import Trainer
 
@@ -79,7 +80,8 @@ def settle(job: Job, first: bool) -> None:
 def make_ready(job: Job, engine: Engine, folder: Path) -> tuple[PreTrainedModel, Trainer]:
     """The policy that the job starts from, in the engine's hands, and what trains it."""
     pairs = read_pairs(Path(job.tokens))
-    policy = load_policy(job.policy, job.config.resources, engine.weights_dtype)
+    quantization = settings_of(job.config, uses_bfloat16(job.config))
+    policy = load_policy(job.policy, job.config.resources, engine.weights_dtype, quantization)
     refuse_too_long(pairs, policy.config)
     if engine.rank == 0:
         for message in advice(job.config, parameters=size_of(policy)):
@@ -114,10 +116,12 @@ def _train(job: Job, folder: Path) -> None:
     weights = _named_as_policy(engine.weights())
     if follow:
         follow.tracking.finish()
+        dtype = torch.bfloat16 if uses_bfloat16(job.config) else torch.float32
         if job.config.lora:
             write_adapter(weights, job.config.lora, job.policy, job.out)
+            if job.config.lora.quantize:
+                policy, weights = unquantized(job.policy, dtype, weights)
             weights = merge(weights, job.config.lora)
-        dtype = torch.bfloat16 if uses_bfloat16(job.config) else torch.float32
         write_policy(policy, weights, job.policy, dtype, job.out)
         last = follow.log.write_table(job.out / "metrics.parquet")
         _mark_trained(job, engine, trainer, last)
