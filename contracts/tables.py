@@ -137,8 +137,8 @@ LEARNING_RATES = _table(
     _column("learning_rate", pa.float64(), "its rate"),
     _column("loss", pa.float64(), "loss of its pairs before the step"),
     _column("smoothed", pa.float64(), "mean of the losses around it"),
-    _column("margin", pa.float64(), "rewards/margins"),
-    _column("accuracy", pa.float64(), "rewards/accuracies"),
+    _column("margin", pa.float64(), "rewards/margins; none for SFT", nullable=True),
+    _column("accuracy", pa.float64(), "rewards/accuracies; none for SFT", nullable=True),
     _column("grad_norm", pa.float64(), "the gradient's norm before clipping"),
 )
 

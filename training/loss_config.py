@@ -133,7 +133,7 @@ class SLiCConfig(LossVariant):
 class SFTConfig(LossVariant):
     """Likelihood of the chosen response alone: a base model's warm-up.
 
-    The rejected response is run too, for the curves' sake.
+    The rejected response is not run, and has no metrics.
     """
 
     kind: Literal["sft"] = "sft"

@@ -251,7 +251,10 @@ def slic_hf(config: SLiCConfig, policy: PairLogprobs) -> PairLosses:
 
 
 def sft(policy: PairLogprobs) -> PairLosses:
-    """Supervised fine-tuning on the chosen responses: -lp_w / |w|."""
+    """Supervised fine-tuning on the chosen responses: -lp_w / |w|.
+
+    The rejected ones' rewards mean nothing where they were not run.
+    """
     return _with_rewards(-policy.chosen.mean, 1.0, policy.chosen.mean, policy.rejected.mean)
 
 

@@ -104,8 +104,8 @@ def _suggestion(config: LrRangeConfig, work: Path, out: Path) -> dict[str, Any]:
         "learning_rate": rates,
         "loss": losses,
         "smoothed": smooth(losses) if rows else [],
-        "margin": [row["rewards/margins"] for row in rows],
-        "accuracy": [row["rewards/accuracies"] for row in rows],
+        "margin": [row.get("rewards/margins") for row in rows],
+        "accuracy": [row.get("rewards/accuracies") for row in rows],
         "grad_norm": [row["grad_norm"] for row in rows],
     })  # fmt: skip
     write_part(out, 0, table, LEARNING_RATES)

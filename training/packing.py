@@ -97,9 +97,10 @@ def make_batch(pairs: Sequence[Pair], layout: Layout, multiple: int = 1) -> Batc
     A pair's group is prompt + chosen + rejected. The rejected response is blind to the chosen
     one and its positions restart at the prompt's end, so both get the log-probs that they have
     in rows of their own, and the prompt is computed once. A packed row has no padding, but for
-    the rows' length being a multiple of `multiple`.
+    the rows' length being a multiple of `multiple`. A pair without a rejected response (SFT) has
+    the chosen one alone.
     """
-    rows = _rows(len(pairs), layout)
+    rows = _rows(pairs, layout)
     width = max(sum(_group_length(pairs, group) for group in row) for row in rows)
     width = -(-width // multiple) * multiple
     filled = [_fill_row(pairs, row, number * width) for number, row in enumerate(rows)]
@@ -161,13 +162,17 @@ class _Row:
         self.group.extend([group] * len(ids))
 
 
-def _rows(pairs: int, layout: Layout) -> list[list[_Group]]:
-    whole = [(index, (_CHOSEN, _REJECTED)) for index in range(pairs)]
+def _rows(pairs: Sequence[Pair], layout: Layout) -> list[list[_Group]]:
+    whole = [
+        (index, (_CHOSEN, _REJECTED) if len(pair.rejected) else (_CHOSEN,))
+        for index, pair in enumerate(pairs)
+    ]
     if layout == "packed":
         return [list(whole)]
     if layout == "shared":
         return [[group] for group in whole]
-    return [[(index, (side,))] for side in (_CHOSEN, _REJECTED) for index in range(pairs)]
+    return [[(index, (side,))] for side in (_CHOSEN, _REJECTED) for index, sides in whole
+            if side in sides]  # fmt: skip
 
 
 def _segments(pairs: Sequence[Pair]) -> tuple[Segment, ...]:

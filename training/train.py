@@ -59,7 +59,7 @@ def run(config: TrainConfig, inputs: Inputs, out: Path) -> Result:
     return Result(rows, facts=facts)
 
 
-STAGE = Stage(name="training.train", version=1, config=TrainConfig, run=run)
+STAGE = Stage(name="training.train", version=2, config=TrainConfig, run=run)
 
 if __name__ == "__main__":
     main(STAGE)

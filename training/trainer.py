@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -33,6 +33,8 @@ NAMES = (
     "logps/chosen",
     "logps/rejected",
 )
+# Without a rejected response, as SFT runs.
+CHOSEN_NAMES = ("loss", "logps/chosen")
 
 
 class Trainer:
@@ -57,6 +59,11 @@ class Trainer:
         self.schedule = Schedule(config, len(pairs))
         self._reference = reference
         self._folder = folder
+        alone = config.loss.kind == "sft"
+        self._names = CHOSEN_NAMES if alone else NAMES
+        self._run = (
+            [replace(pair, rejected=(), rejected_start=0) for pair in pairs] if alone else pairs
+        )
 
     def run(self, start: int, after_step: Callable[[int, dict[str, float]], None]) -> None:
         """Every step from `start` on; `after_step` gets the steps done and the metrics.
@@ -74,7 +81,7 @@ class Trainer:
         rate = self.schedule.learning_rate(step)
         engine.set_learning_rate(rate)
         divergence = self._divergence(mine, batch) if self.config.loss.kind == "kto" else None
-        sums = torch.zeros(len(NAMES), device=engine.device)
+        sums = torch.zeros(len(self._names), device=engine.device)
         for number, members in enumerate(mine, start=1):
             share = _Share(step, members, batch, last=number == len(mine))
             sums += self._pass(share, divergence)
@@ -82,12 +89,16 @@ class Trainer:
         if not math.isfinite(norm):
             raise self._not_finite("gradient's norm", norm, step, batch)
         means = (engine.sum(sums) / len(batch)).tolist()
-        return {**dict(zip(NAMES, means, strict=True)), "grad_norm": norm, "learning_rate": rate}
+        return {
+            **dict(zip(self._names, means, strict=True)),
+            "grad_norm": norm,
+            "learning_rate": rate,
+        }
 
     def _my_passes(self, batch: Sequence[int]) -> list[list[int]]:
         """The pairs of each of this process's passes over the step's pairs."""
         engine, budget = self.engine, self.config.resources.micro_batch_tokens
-        lengths = [self.pairs[index].length for index in batch]
+        lengths = [self._run[index].length for index in batch]
         padded = self.config.resources.layout != "packed"
         plan = micro_batches(lengths, engine.processes, budget, padded)
         return [[batch[place] for place in places] for places in plan[engine.rank]]
@@ -104,10 +115,10 @@ class Trainer:
                 raise self._not_finite("loss", worst, share.step, share.scored)
             weight = engine.processes / len(share.batch) if share.members else 0.0
             engine.backward(losses.loss.sum() * weight, share.last)
-        return _metric_sums(losses, policy) * bool(share.members)
+        return _metric_sums(losses, policy, self._names) * bool(share.members)
 
     def _score(self, indices: Sequence[int]) -> PairLogprobs:
-        pairs, layout = [self.pairs[index] for index in indices], self.config.resources.layout
+        pairs, layout = [self._run[index] for index in indices], self.config.resources.layout
         laid_out = make_batch(pairs, layout, row_multiple(self.engine.device))
         return as_pairs(*self.engine.forward(laid_out.to(self.engine.device)))
 
@@ -166,16 +177,16 @@ class _Share:
         return self.members or self.batch[:1]
 
 
-def _metric_sums(losses: PairLosses, logprobs: PairLogprobs) -> torch.Tensor:
-    """[metrics] sums over pairs, in the order of NAMES."""
+def _metric_sums(losses: PairLosses, logprobs: PairLogprobs, names: Sequence[str]) -> torch.Tensor:
+    """[names] sums over pairs."""
     chosen, rejected = losses.chosen_rewards, losses.rejected_rewards
-    values = [
-        losses.loss.detach(),
-        chosen,
-        rejected,
-        chosen - rejected,
-        (chosen > rejected).to(chosen.dtype),
-        logprobs.chosen.mean.detach(),
-        logprobs.rejected.mean.detach(),
-    ]
-    return torch.stack([value.sum() for value in values])
+    values = {
+        "loss": losses.loss.detach(),
+        "rewards/chosen": chosen,
+        "rewards/rejected": rejected,
+        "rewards/margins": chosen - rejected,
+        "rewards/accuracies": (chosen > rejected).to(chosen.dtype),
+        "logps/chosen": logprobs.chosen.mean.detach(),
+        "logps/rejected": logprobs.rejected.mean.detach(),
+    }
+    return torch.stack([values[name].sum() for name in names])

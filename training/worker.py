@@ -144,7 +144,9 @@ class _Follow:
         self.tracking.log(steps, metrics)
         for sign in self._guard.watch(metrics):
             log.warning("step %d: %s", steps, sign)
-        note = f"loss {metrics['loss']:.4f}, margin {metrics['rewards/margins']:.3f}"
+        note = f"loss {metrics['loss']:.4f}"
+        if "rewards/margins" in metrics:
+            note += f", margin {metrics['rewards/margins']:.3f}"
         self._progress.advance(note=note)
 
 

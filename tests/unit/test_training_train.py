@@ -17,6 +17,7 @@ from contracts.parts import write_part
 from contracts.tables import METRICS, TOKENS
 from training import checks
 from training.config import LoraConfig, TrainConfig, TrainResources
+from training.loss_config import SFTConfig, SimPOConfig
 from training.worker import TRAINED, Job
 from training.worker import train as work
 
@@ -84,6 +85,25 @@ def test_how_pairs_are_batched_does_not_change_what_is_learned(
     weights = [load_file(tmp_path / out / "model.safetensors") for out in ("whole", "split")]
     for name, weight in weights[0].items():
         torch.testing.assert_close(weights[1][name], weight, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("layout", ["packed", "shared", "separate"])
+def test_sft_runs_the_chosen_responses_alone(
+    tokens: Path, tiny_gemma: Path, tmp_path: Path, layout: str
+) -> None:
+    settings = config(layout=layout).model_copy(update={"loss": SFTConfig()})
+    found = trained(settings, tokens, tiny_gemma, tmp_path / "sft")
+    assert set(found["name"].to_pylist()) == {
+        "loss", "logps/chosen", "grad_norm", "learning_rate",
+    }  # fmt: skip
+    assert values(found, "loss") == [-value for value in values(found, "logps/chosen")]
+    # The same loss, with the rejected responses beside it: nothing of them gets in.
+    heavy = SimPOConfig(beta=1e-8, sft_weight=1.0)
+    beside = config().model_copy(update={"loss": heavy})
+    expected = trained(beside, tokens, tiny_gemma, tmp_path / "simpo")
+    assert values(found, "logps/chosen") == pytest.approx(
+        values(expected, "logps/chosen"), rel=1e-3
+    )
 
 
 def test_the_trained_policy_loads_prefers_the_chosen_and_can_be_sampled(
