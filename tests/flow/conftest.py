@@ -1,5 +1,6 @@
 """Real parts for the flow tests: the demo's models, a Prefect server, a browser."""
 
+import json
 import os
 import shutil
 import socket
@@ -9,6 +10,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import filelock
 import psutil
@@ -148,3 +150,71 @@ def workers_of() -> Callable[[int], list[int]]:
             return []
 
     return find
+
+
+@pytest.fixture(scope="session")
+def poisoned_armorm(tmp_path_factory: pytest.TempPathFactory, tiny_llama_tokenizer: Any) -> Path:
+    """A small random ArmoRM whose tokenizer has a word, `zzpoison`, without an embedding."""
+    import torch
+    from transformers import LlamaConfig
+
+    from annotation.armorm import ArmoRM
+
+    path = tmp_path_factory.mktemp("armorm")
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tiny_llama_tokenizer),
+        hidden_size=64,
+        intermediate_size=96,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        pad_token_id=tiny_llama_tokenizer.pad_token_id,
+        initializer_range=0.2,
+        gating_hidden_dim=16,
+    )
+    ArmoRM(config).save_pretrained(path)
+    tiny_llama_tokenizer.save_pretrained(path)
+    vocabulary = json.loads((path / "tokenizer.json").read_text())
+    special = dict(vocabulary["added_tokens"][-1])
+    special |= {"id": len(tiny_llama_tokenizer), "content": "zzpoison", "special": False}
+    vocabulary["added_tokens"].append(special)
+    (path / "tokenizer.json").write_text(json.dumps(vocabulary))
+    return path
+
+
+@pytest.fixture(scope="session")
+def write_run() -> Callable[..., dict[str, str]]:
+    """Writes prompts with `n` responses each as a run's tables; gives the stages' inputs."""
+    import pyarrow as pa
+
+    from contracts.manifest import Manifest, Result, write_manifest
+    from contracts.parts import write_part
+    from contracts.tables import PROMPTS, RESPONSES
+
+    def write(root: Path, texts: list[str], per_part: int, n: int = 3) -> dict[str, str]:
+        prompts, responses = [], []
+        for i, text in enumerate(texts):
+            name = f"p{i:04}"
+            messages = [{"role": "user", "content": text}]
+            prompts.append(
+                {"prompt_id": name, "messages": messages, "source": "x", "split": "train"}
+            )
+            for sample in range(n):
+                answer = {"text": f"fish {sample} " + "red " * ((7 * i + sample) % 11)}
+                row = dict.fromkeys(RESPONSES.names, None) | answer
+                row |= {"prompt_id": name, "response_id": f"{name}-{sample}", "sample": sample}
+                row |= {"seed": sample, "token_ids": [1], "n_tokens": 1}
+                responses.append(row | {"finish_reason": "stop", "policy": "some policy"})
+        tables = [("prompts", prompts, PROMPTS, 1), ("responses", responses, RESPONSES, n)]
+        for name, rows, schema, each in tables:
+            (root / name).mkdir(parents=True)
+            size = per_part * each
+            for part, first in enumerate(range(0, len(rows), size)):
+                table = pa.Table.from_pylist(rows[first : first + size], schema)
+                write_part(root / name, part, table, schema)
+            finished = Result(rows=len(rows), facts={"policy": "some policy"})
+            write_manifest(root / name, "test", finished, Manifest.clock())
+        return {"prompts": str(root / "prompts"), "responses": str(root / "responses")}
+
+    return write
