@@ -63,11 +63,12 @@ class TrainResources(Resources):
     layout: Literal["packed", "shared", "separate"] = "packed"
     """All pairs of a pass in one row without padding, each pair as a padded row that holds its
     prompt once, or each response as a padded row."""
-    attention: Literal["auto", "flex", "segments", "eager", "sdpa"] = "auto"
-    """`flex` (FlexAttention) and `segments` (pair by pair, in a packed row) skip what a mask
-    would hide, and soft-cap scores where the model does. `auto`: where packed, `flex` on a GPU
-    and `segments` on the CPU; else `eager` for models that soft-cap (Gemma-2), `sdpa` for
-    others. The log says which."""
+    attention: Literal["auto", "flex", "flash", "segments", "eager", "sdpa"] = "auto"
+    """`flex` (FlexAttention), `flash` (flash-attn from 2.6.3 on) and `segments` (pair by pair)
+    skip what a mask would hide in a packed row, and soft-cap scores where the model does. `auto`:
+    where packed, on a GPU the first of `flex` (needs Triton), `flash` and `segments` that is
+    there, `segments` on the CPU; else `eager` for models that soft-cap (Gemma-2), `sdpa` for
+    others. The log says which, and why."""
     logits_mib: Annotated[int, Field(ge=1)] = 256
     """Mebibytes of float32 logits that exist at once; those that fit are not made again in the
     backward pass."""
@@ -86,8 +87,8 @@ class TrainResources(Resources):
             raise ValueError("offload `parameters` needs strategy `zero3`")
         if self.offload != "none" and "zero" not in self.strategy:
             raise ValueError("offload needs strategy `zero2` or `zero3`")
-        if self.attention == "segments" and self.layout != "packed":
-            raise ValueError("attention `segments` needs layout `packed`")
+        if self.attention in ("segments", "flash") and self.layout != "packed":
+            raise ValueError(f"attention `{self.attention}` needs layout `packed`")
         return self
 
 

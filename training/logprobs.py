@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from training import attention, flex
+from training import attention, flash, flex
 from training.head import ResponseHead
 from training.losses import PairLogprobs, ResponseLogprobs
 from training.packing import Batch, additive, attention_allowed
@@ -44,6 +44,9 @@ class PairScorer(nn.Module):
         """What tells the attention layers who attends to whom."""
         if self.config._attn_implementation == attention.NAME:
             return {"attention_mask": None, "segments": batch.segments}
+        if self.config._attn_implementation == flash.NAME:
+            places = flash.Sequences.of(batch.segments, batch.input_ids.device)
+            return {"attention_mask": None, "sequences": places}
         return {"attention_mask": self._masks(batch)}
 
     def _masks(self, batch: Batch) -> Any:

@@ -9,7 +9,8 @@ import torch
 
 from contracts.errors import OnPolicyError, UserError
 from contracts.model import load_tokenizer, split_reference
-from training import attention, flex
+from training import flex
+from training.attention_choice import attention_of
 from training.config import TrainResources
 from training.lora import own_names
 from training.packing import Pair
@@ -52,26 +53,6 @@ def load_policy(
     if _recomputes(resources):
         policy.gradient_checkpointing_enable({"use_reentrant": False})
     return policy.train()
-
-
-def attention_of(resources: TrainResources, config: Any) -> str:
-    """transformers' name of the attention. SDPA has no soft-cap: it leaves Gemma-2's out.
-
-    Raises:
-        UserError: the attention asked for cannot do what the model needs.
-    """
-    asked = resources.attention
-    if asked == "sdpa" and _caps_attention(config):
-        raise UserError("resources.attention: this model soft-caps its attention scores, "
-                        "which sdpa cannot; use segments or eager")  # fmt: skip
-    if asked == "auto" and resources.layout == "packed":
-        asked = "flex" if torch.cuda.is_available() else "segments"
-    elif asked == "auto":
-        asked = "eager" if _caps_attention(config) else "sdpa"
-    if asked == "segments":
-        attention.register()
-    log.info("attention: %s%s", asked, ", scores soft-capped" if _caps_attention(config) else "")
-    return {"segments": attention.NAME, "flex": flex.NAME}.get(asked, asked)
 
 
 def row_multiple(device: torch.device) -> int:
@@ -130,10 +111,6 @@ def _switch_dropout_off(policy: Any) -> None:
             module.attention_dropout = 0.0
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
-
-
-def _caps_attention(config: Any) -> bool:
-    return getattr(config, "attn_logit_softcapping", None) is not None
 
 
 def _recomputes(resources: TrainResources) -> bool:
