@@ -1,4 +1,4 @@
-"""On a CUDA device with flash-attn: varlen calls over packed rows against eager over padded ones."""
+"""On a CUDA device with flash-attn: varlen calls over packed rows, eager over padded ones."""
 
 import pytest
 import torch
