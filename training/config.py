@@ -98,7 +98,8 @@ class ReferenceConfig(Config):
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Dtype of the forward pass. `auto`: bfloat16 on CUDA, float32 on the CPU."""
     resources: TrainResources = TrainResources(strategy="none")
-    """Where it runs; each process holds the whole reference, so `strategy` means nothing."""
+    """Where it runs. `strategy: fsdp` splits the reference over the processes; else each one
+    holds the whole of it and scores rows of its own."""
 
 
 class LoraConfig(Config):

@@ -40,25 +40,10 @@ class FsdpEngine(Engine):
         return kept
 
     def _start(self) -> Any:
-        from accelerate import Accelerator, PartialState
-
-        cpu = not torch.cuda.is_available()
-        PartialState(cpu=cpu, **meeting())
-        if not torch.distributed.is_initialized():  # a single process
-            store = torch.distributed.HashStore()  # type: ignore[attr-defined]
-            backend = "gloo" if cpu else "nccl"
-            torch.distributed.init_process_group(backend, store=store, rank=0, world_size=1)
-        return Accelerator(cpu=cpu)
+        return join_processes()
 
     def _take(self, model: torch.nn.Module) -> None:
-        mesh = init_device_mesh(self.device.type, (self.processes,))
-        dtype = torch.bfloat16 if self.bfloat16 else torch.float32
-        policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32)
-        layers: Any = model.get_submodule("policy.model.layers")
-        for layer in layers:
-            fully_shard(layer, mesh=mesh, mp_policy=policy)
-        self._model = fully_shard(model, mesh=mesh, mp_policy=policy)
-        self._model.to(self.device)  # buffers; the parameters are there
+        self._model = split(model, self.device, torch.bfloat16 if self.bfloat16 else torch.float32)
         self._optimizer = self._adamw(self._model)
 
     def _as_asked(self) -> bool:
@@ -66,6 +51,30 @@ class FsdpEngine(Engine):
 
     def _state(self) -> RunState:
         return _FsdpState(self._model, self._optimizer)
+
+
+def join_processes() -> Any:
+    """An accelerator in a process group, be it of one process."""
+    from accelerate import Accelerator, PartialState
+
+    cpu = not torch.cuda.is_available()
+    PartialState(cpu=cpu, **meeting())
+    if not torch.distributed.is_initialized():
+        store = torch.distributed.HashStore()  # type: ignore[attr-defined]
+        backend = "gloo" if cpu else "nccl"
+        torch.distributed.init_process_group(backend, store=store, rank=0, world_size=1)
+    return Accelerator(cpu=cpu)
+
+
+def split(model: torch.nn.Module, device: torch.device, dtype: torch.dtype) -> Any:
+    """A PairScorer whose parameters are split over all processes, and run in `dtype`."""
+    mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
+    policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32)
+    layers: Any = model.get_submodule("policy.model.layers")
+    for layer in layers:
+        fully_shard(layer, mesh=mesh, mp_policy=policy)
+    whole: Any = fully_shard(model, mesh=mesh, mp_policy=policy)
+    return whole.to(device)  # buffers; the parameters are there
 
 
 class _FsdpState(PlainState):

@@ -39,7 +39,7 @@ def run(config: ReferenceConfig, inputs: Inputs, out: Path) -> Result:
             "out": str(out.resolve()),
         }
         write_atomic(out / _JOB, json.dumps(job).encode())
-        run_workers(_apart(config.resources), out / _JOB, "training.reference_worker")
+        run_workers(_launched(config.resources), out / _JOB, "training.reference_worker")
     facts = {
         "reference": of_input(inputs["policy"]),
         "tokens": of_input(inputs["tokens"]),
@@ -49,8 +49,10 @@ def run(config: ReferenceConfig, inputs: Inputs, out: Path) -> Result:
     return Result(rows, facts=facts)
 
 
-def _apart(resources: TrainResources) -> TrainResources:
-    """One machine's processes, each with the whole reference: they need not talk."""
+def _launched(resources: TrainResources) -> TrainResources:
+    """Where the reference is whole in each process they need not talk, so machine 0 does it."""
+    if resources.strategy == "fsdp":
+        return resources
     return resources.model_copy(update={"strategy": "none", "machines": 1})
 
 

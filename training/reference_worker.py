@@ -1,6 +1,7 @@
 """One process of reference scoring: `python -m training.reference_worker JOB.json`.
 
-Each process holds the whole model and takes every n-th part; they need not talk.
+Each process holds the whole model and takes every n-th part; they need not talk. Under FSDP
+each holds a slice, and they go through every part together.
 """
 
 import json
@@ -8,11 +9,13 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import torch
 from transformers.utils.logging import disable_progress_bar
 
+from contracts.errors import UserError
 from contracts.parts import part_path, part_paths, read_part, write_part
 from contracts.progress import Progress
 from contracts.tables import REFERENCE
@@ -29,50 +32,134 @@ def score(path: Path) -> None:
     """Score this process's share of the job's parts."""
     job = json.loads(path.read_text())
     config = ReferenceConfig.model_validate(job["config"])
-    rank, processes = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     tokens, out = part_paths(Path(job["tokens"])), Path(job["out"])
-    mine = [number for number in range(rank, len(tokens), processes)
-            if not part_path(out, number).exists()]  # fmt: skip
     torch.set_num_threads(threads(config.resources))
     disable_progress_bar()
-    device = torch.device("cpu")
-    if torch.cuda.is_available():
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-    policy = load_policy(job["policy"], config.resources, _dtype(config)).to(device)
+    group = _Together() if config.resources.strategy == "fsdp" else _Apart()
+    mine = group.share([not part_path(out, number).exists() for number in range(len(tokens))])
+    policy = load_policy(job["policy"], config.resources, _dtype(config))
     scorer = PairScorer(policy, config.resources.logits_mib << 20).eval().requires_grad_(False)
-    progress = Progress(len(mine), "part")
+    model = group.take(scorer, _dtype(config))
+    progress = Progress(len(mine), "part") if group.talks else None
     for number in mine:
         pairs = pairs_of(read_part(tokens[number]))
         refuse_too_long(pairs, policy.config)
-        table = pa.Table.from_pylist(_rows(scorer, pairs, config, device), schema=REFERENCE)
-        write_part(out, number, table, REFERENCE)
-        progress.advance()
+        sums = group.joined(_sums(model, pairs, config, group))
+        if group.writes:
+            table = pa.Table.from_pylist(_rows(pairs, sums.tolist()), schema=REFERENCE)
+            write_part(out, number, table, REFERENCE)
+        if progress:
+            progress.advance()
+    group.leave()
+
+
+class _Apart:
+    """Processes that share out the parts."""
+
+    talks = writes = True
+    rank, processes = 0, 1
+
+    def __init__(self) -> None:
+        self.device = torch.device("cpu")
+        if torch.cuda.is_available():
+            self.device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+    def share(self, missing: Sequence[bool]) -> list[int]:
+        """The parts that this process scores."""
+        rank, processes = (int(os.environ.get(name, default))
+                           for name, default in (("RANK", "0"), ("WORLD_SIZE", "1")))  # fmt: skip
+        return [number for number in range(rank, len(missing), processes) if missing[number]]
+
+    def take(self, scorer: PairScorer, dtype: torch.dtype) -> Any:
+        """The scorer on this process's device.
+
+        Raises:
+            UserError: it does not fit.
+        """
+        needed = sum(parameter.nbytes for parameter in scorer.parameters())
+        if self.device.type == "cuda":
+            memory = torch.cuda.get_device_properties(self.device).total_memory
+            if needed > 0.9 * memory:
+                raise UserError(
+                    f"the reference's weights ({needed >> 30} GiB) do not fit one GPU "
+                    f"({memory >> 30} GiB); resources.strategy `fsdp` splits them"
+                )
+        return scorer.to(self.device)
+
+    def joined(self, sums: torch.Tensor) -> torch.Tensor:
+        """What all processes know of a part."""
+        return sums
+
+    def leave(self) -> None:
+        """Leave the others."""
+
+
+class _Together:
+    """Processes that each hold a slice of the reference and go through each part in step."""
+
+    def __init__(self) -> None:
+        from training.engine_fsdp import join_processes
+
+        accelerator = join_processes()
+        self.device = accelerator.device
+        self.rank, self.processes = accelerator.process_index, accelerator.num_processes
+        self.talks = self.writes = self.rank == 0
+
+    def share(self, missing: Sequence[bool]) -> list[int]:
+        """Every part that rank 0 misses: it may have written more when another one looks."""
+        flags = torch.tensor(missing, dtype=torch.int64, device=self.device)
+        torch.distributed.broadcast(flags, 0)
+        return flags.nonzero().flatten().tolist()
+
+    def take(self, scorer: PairScorer, dtype: torch.dtype) -> Any:
+        """The scorer, split."""
+        from training.engine_fsdp import split
+
+        return split(scorer, self.device, dtype)
+
+    def joined(self, sums: torch.Tensor) -> torch.Tensor:
+        """Each process's sums, the others' being 0 there."""
+        torch.distributed.all_reduce(sums)
+        return sums
+
+    def leave(self) -> None:
+        """Leave the process group, all together."""
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
 
 
 @torch.no_grad()
-def _rows(
-    scorer: PairScorer, pairs: Sequence[Pair], config: ReferenceConfig, device: torch.device
-) -> list[dict[str, object]]:
-    """REFERENCE rows in the order of the pairs."""
+def _sums(
+    model: Any, pairs: Sequence[Pair], config: ReferenceConfig, group: _Apart | _Together
+) -> torch.Tensor:
+    """[pairs, 2] summed log-probs of chosen and rejected; 0 for pairs of another process."""
     resources = config.resources
-    rows: dict[int, dict[str, object]] = {}
+    sums = torch.zeros(len(pairs), 2, device=group.device)
     lengths, padded = [pair.length for pair in pairs], resources.layout != "packed"
-    (passes,) = micro_batches(lengths, 1, resources.micro_batch_tokens, padded)
-    for places in passes:
-        members = [pairs[place] for place in places]
-        batch = make_batch(members, resources.layout, row_multiple(device)).to(device)
-        logprobs = as_pairs(*scorer(batch))
-        sides = zip(logprobs.chosen.total.tolist(), logprobs.rejected.total.tolist(), strict=True)
-        for place, (chosen, rejected) in zip(places, sides, strict=True):
-            counts = pairs[place].tokens_in_loss
-            rows[place] = {
-                "prompt_id": pairs[place].pair_id,
-                "chosen_logp": chosen,
-                "rejected_logp": rejected,
-                "chosen_tokens": counts[0],
-                "rejected_tokens": counts[1],
-            }
-    return [rows[place] for place in range(len(pairs))]
+    plan = micro_batches(lengths, group.processes, resources.micro_batch_tokens, padded)
+    for places in plan[group.rank]:
+        # An empty pass keeps step with the others'.
+        members = [pairs[place] for place in places or [0]]
+        batch = make_batch(members, resources.layout, row_multiple(group.device)).to(group.device)
+        logprobs = as_pairs(*model(batch))
+        if places:
+            totals = [logprobs.chosen.total, logprobs.rejected.total]
+            sums[places] = torch.stack(totals, 1).to(sums.dtype)
+    return sums
+
+
+def _rows(pairs: Sequence[Pair], sums: Sequence[Sequence[float]]) -> list[dict[str, object]]:
+    """REFERENCE rows in the order of the pairs."""
+    return [
+        {
+            "prompt_id": pair.pair_id,
+            "chosen_logp": chosen,
+            "rejected_logp": rejected,
+            "chosen_tokens": pair.tokens_in_loss[0],
+            "rejected_tokens": pair.tokens_in_loss[1],
+        }
+        for pair, (chosen, rejected) in zip(pairs, sums, strict=True)
+    ]
 
 
 def _dtype(config: ReferenceConfig) -> torch.dtype:

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from contracts.errors import OnPolicyError, UserError
 from contracts.manifest import Manifest, read_manifest
+from contracts.parts import read_table
 from contracts.step import claim, run_once
 from training import reference, train
 from training.config import LoraConfig, ReferenceConfig, TrainConfig, TrainResources
@@ -75,7 +76,7 @@ def test_two_processes_learn_what_one_plain_process_learns(
         torch.testing.assert_close(weights[name], weight, atol=1e-5, rtol=1e-4)
 
 
-def test_two_processes_score_the_reference_and_dpo_learns_from_it(
+def test_two_processes_score_the_reference_whole_or_split_and_dpo_learns_from_it(
     inputs: dict[str, str], tmp_path: Path
 ) -> None:
     folder = tmp_path / "reference"
@@ -83,6 +84,15 @@ def test_two_processes_score_the_reference_and_dpo_learns_from_it(
     settings = ReferenceConfig(resources=TrainResources(processes=2, threads=1))
     scored = run_once(reference.STAGE, settings, scoring, folder)
     assert scored.rows == 22
+    split = settings.model_copy(update={"resources": TrainResources(
+        strategy="fsdp", processes=2, threads=1, micro_batch_tokens=60
+    )})  # fmt: skip
+    run_once(reference.STAGE, split, scoring, tmp_path / "split")
+    whole, other = (read_table(out) for out in (folder, tmp_path / "split"))
+    for name in whole.column_names:
+        found, expected = other[name].to_pylist(), whole[name].to_pylist()
+        numbers = name.endswith("_logp")
+        assert found == (pytest.approx(expected, rel=1e-5) if numbers else expected)
     training = config(strategy="zero3", processes=2).model_copy(update={"loss": DPOConfig()})
     out = tmp_path / "policy"
     run_once(train.STAGE, training, {**inputs, "reference": str(folder)}, out)
