@@ -24,6 +24,7 @@ from training.advice import published_rates
 from training.checks import refuse_bad_rows, refuse_other_policy, refuse_other_reference
 from training.config import TrainConfig
 from training.launch import run_workers
+from training.quantize import refuse_unquantizable
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +64,7 @@ def run(config: LrRangeConfig, inputs: Inputs, out: Path) -> Result:
     tokens = Path(inputs["tokens"])
     refuse_other_policy(tokens, inputs["policy"])
     refuse_other_reference(config.training, inputs)
+    refuse_unquantizable(config.training)
     pairs = refuse_bad_rows(tokens)
     work = out / _WORK
     shutil.rmtree(work, ignore_errors=True)

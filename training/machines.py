@@ -5,6 +5,7 @@ with another rank (training.join) launches its own processes for it, through acc
 """
 
 import json
+import logging
 import os
 import socket
 import uuid
@@ -16,6 +17,8 @@ from pathlib import Path
 from contracts.errors import UserError
 from contracts.parts import write_atomic
 from training.config import TrainResources
+
+log = logging.getLogger(__name__)
 
 FILE = ".launch.json"
 _RANKS = ("MACHINE_RANK", "NODE_RANK", "SLURM_NODEID")
@@ -57,6 +60,8 @@ def announced(resources: TrainResources, job: Path, module: str) -> Iterator[Lau
     """Tell the other machines to launch `job` with this one, until it has ended here."""
     where = _address(resources), _port(resources)
     launch = Launch(uuid.uuid4().hex, str(job), module, resources, *where)
+    others = resources.machines - 1
+    log.info("machine 0 at %s:%d waits for %d other(s)", launch.address, launch.port, others)
     path = job.with_name(FILE)
     written = {**vars(launch), "resources": resources.model_dump(mode="json")}
     write_atomic(path, json.dumps(written).encode())
