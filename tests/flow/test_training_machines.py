@@ -15,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from contracts.errors import OnPolicyError
 from contracts.manifest import read_manifest
 from contracts.step import run_once
 from training import train
@@ -88,6 +89,38 @@ def test_a_machine_joins_again_when_the_first_one_starts_anew(
     assert joined.returncode == 0, output
     assert output.count("joining") == 2
     assert read_manifest(out)
+
+
+def test_a_machine_that_dies_ends_the_training_which_then_goes_on_from_its_checkpoint(
+    token_inputs: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in LOOPBACK.items():
+        monkeypatch.setenv(name, value)
+    resources = {"strategy": "none", "machines": 2, "main_address": "127.0.0.1"}
+    settings = config(epochs=40, checkpoint_every=4, **resources)
+    out = tmp_path / "policy"
+    out.mkdir()
+    joined = other_machine(out)
+    log = out / ".checkpoints" / "metrics.jsonl"
+
+    def kill() -> None:
+        while not log.exists() or len(log.read_text().splitlines()) < 10:
+            time.sleep(0.01)
+        joined.kill()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    with pytest.raises(OnPolicyError):
+        run_once(train.STAGE, settings, token_inputs, out)
+    killer.join()
+    joined.communicate()
+    done = max(int(path.name[5:]) for path in (out / ".checkpoints").glob("step-*"))
+    assert 8 <= done < 120
+    again = other_machine(out)
+    manifest = run_once(train.STAGE, settings, token_inputs, out)
+    assert again.wait(60) == 0
+    again.communicate()
+    assert (manifest.facts["steps"], manifest.facts["processes"]) == (120, 2)
 
 
 def test_the_documented_commands_run_on_two_machines_at_once(
