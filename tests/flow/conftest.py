@@ -155,26 +155,10 @@ def workers_of() -> Callable[[int], list[int]]:
 @pytest.fixture(scope="session")
 def poisoned_armorm(tmp_path_factory: pytest.TempPathFactory, tiny_llama_tokenizer: Any) -> Path:
     """A small random ArmoRM whose tokenizer has a word, `zzpoison`, without an embedding."""
-    import torch
-    from transformers import LlamaConfig
-
-    from annotation.armorm import ArmoRM
+    from tiny_armorm import write_armorm
 
     path = tmp_path_factory.mktemp("armorm")
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(tiny_llama_tokenizer),
-        hidden_size=64,
-        intermediate_size=96,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        pad_token_id=tiny_llama_tokenizer.pad_token_id,
-        initializer_range=0.2,
-        gating_hidden_dim=16,
-    )
-    ArmoRM(config).save_pretrained(path)
-    tiny_llama_tokenizer.save_pretrained(path)
+    write_armorm(path, tiny_llama_tokenizer)
     vocabulary = json.loads((path / "tokenizer.json").read_text())
     special = dict(vocabulary["added_tokens"][-1])
     special |= {"id": len(tiny_llama_tokenizer), "content": "zzpoison", "special": False}

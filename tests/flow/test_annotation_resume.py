@@ -10,11 +10,9 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-import torch
-from transformers import LlamaConfig
+from tiny_armorm import write_armorm
 
 from annotation import pairs, score
-from annotation.armorm import ArmoRM
 from annotation.config import PairsConfig, ScoreConfig
 from contracts.manifest import Manifest, Result, read_manifest, write_manifest
 from contracts.parts import part_paths, read_table, write_part
@@ -29,20 +27,7 @@ PART = 20
 def reward_model(tmp_path_factory, tiny_llama_tokenizer) -> Path:
     """A small random ArmoRM."""
     path = tmp_path_factory.mktemp("armorm")
-    tiny_llama_tokenizer.save_pretrained(path)
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(tiny_llama_tokenizer),
-        hidden_size=64,
-        intermediate_size=96,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        pad_token_id=tiny_llama_tokenizer.pad_token_id,
-        initializer_range=0.2,
-        gating_hidden_dim=16,
-    )
-    ArmoRM(config).save_pretrained(path)
+    write_armorm(path, tiny_llama_tokenizer)
     return path
 
 

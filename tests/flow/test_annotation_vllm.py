@@ -11,10 +11,9 @@ import pyarrow as pa
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import LlamaConfig
+from tiny_armorm import write_armorm
 
 from annotation import score
-from annotation.armorm import ArmoRM
 from annotation.config import ScoreConfig
 from contracts.manifest import Manifest, Result, read_manifest, write_manifest
 from contracts.parts import part_path, read_table, write_part
@@ -31,15 +30,8 @@ PARTS, PROMPTS_A_PART, SAMPLES = 3, 4, 5
 def reward_model(tmp_path_factory, tiny_llama_tokenizer) -> Path:
     """A small random ArmoRM with heads of the width that vLLM's CPU attention takes."""
     path = tmp_path_factory.mktemp("armorm")
-    tiny_llama_tokenizer.save_pretrained(path)
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(tiny_llama_tokenizer), hidden_size=64, intermediate_size=96,
-        num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, head_dim=32,
-        max_position_embeddings=512, pad_token_id=tiny_llama_tokenizer.pad_token_id,
-        initializer_range=0.2, gating_hidden_dim=16,
-    )  # fmt: skip
-    model = ArmoRM(config)
+    shape = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 32}
+    model = write_armorm(path, tiny_llama_tokenizer, max_position_embeddings=512, **shape)
     torch.nn.init.normal_(model.reward_transform_matrix, std=0.3)
     torch.nn.init.constant_(model.gating.logit_scale, 1.3)
     model.save_pretrained(path)
