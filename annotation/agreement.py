@@ -78,7 +78,7 @@ def compare(rough: pa.Table, exact: pa.Table) -> dict[str, Any]:
 def _is_rough(annotator: ModelAnnotator, config: ScoreConfig) -> bool:
     import torch
 
-    from annotation.reward_models import placement
+    from annotation.scorers.reward_models import placement
 
     return placement(annotator, config.resources)[1] != torch.float32
 

@@ -25,10 +25,10 @@ from contracts.workers import Deaths, Worker, hear
 log = logging.getLogger(__name__)
 
 _PRELOADED = {
-    "armorm": "annotation.armorm_scorer",
-    "classifier": "annotation.classifier",
-    "pairwise": "annotation.pairwise",
-    "judge": "annotation.judge",
+    "armorm": "annotation.scorers.armorm_scorer",
+    "classifier": "annotation.scorers.classifier",
+    "pairwise": "annotation.scorers.pairwise",
+    "judge": "annotation.scorers.judge",
 }
 
 

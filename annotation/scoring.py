@@ -95,23 +95,23 @@ def open_scorer(
     if isinstance(annotator, FunctionConfig):
         return FunctionScorer(_import(annotator))
     if annotator.kind == "judge":
-        from annotation.judge import open_judge
+        from annotation.scorers.judge import open_judge
 
         return open_judge(annotator, answers)
     reference = inputs.get(f"model:{annotator.name}", annotator.reference)
     if annotator.kind == "armorm" and annotator.engine == "vllm":
-        from annotation.armorm_vllm import open_vllm
+        from annotation.scorers.armorm_vllm import open_vllm
 
         return open_vllm(annotator, reference, resources)
     if annotator.kind == "armorm":
-        from annotation.armorm_scorer import open_armorm
+        from annotation.scorers.armorm_scorer import open_armorm
 
         return open_armorm(annotator, reference, resources)
     if annotator.kind == "pairwise":
-        from annotation.pairwise import open_pairwise
+        from annotation.scorers.pairwise import open_pairwise
 
         return open_pairwise(annotator, reference, resources)
-    from annotation.classifier import open_classifier
+    from annotation.scorers.classifier import open_classifier
 
     return open_classifier(annotator, reference, resources)
 

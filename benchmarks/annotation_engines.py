@@ -20,10 +20,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 import torch
 
-from annotation.armorm_scorer import ArmoRMScorer, open_armorm
-from annotation.armorm_vllm import VllmScorer, open_vllm
 from annotation.config import ScoreResources
 from annotation.scorer import Conversation
+from annotation.scorers.armorm_scorer import ArmoRMScorer, open_armorm
+from annotation.scorers.armorm_vllm import VllmScorer, open_vllm
 from benchmarks import annotation_world as world
 from benchmarks.outcome import report_passes
 

@@ -15,10 +15,10 @@ from pathlib import Path
 import torch
 from transformers import LlamaConfig
 
-from annotation.armorm_scorer import ArmoRMScorer, open_armorm
-from annotation.batches import Group
 from annotation.config import ScoreResources
 from annotation.scorer import Conversation
+from annotation.scorers.armorm_scorer import ArmoRMScorer, open_armorm
+from annotation.scorers.batches import Group
 from benchmarks import annotation_world as world
 from benchmarks.outcome import report_passes
 

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import torch
 
-from annotation.armorm import ArmoRM
-from annotation.armorm_scorer import ArmoRMScorer, last_occurrence, open_armorm
 from annotation.config import ScoreResources
 from annotation.scorer import Conversation
+from annotation.scorers.armorm import ArmoRM
+from annotation.scorers.armorm_scorer import ArmoRMScorer, last_occurrence, open_armorm
 from benchmarks import annotation_world as world
 from benchmarks.outcome import report_passes
 

@@ -48,7 +48,7 @@ def save_model(folder: Path, texts: list[Conversation]) -> int:
     import torch
     from transformers import LlamaConfig
 
-    from annotation.armorm import ArmoRM
+    from annotation.scorers.armorm import ArmoRM
 
     lines = (text for talk in texts for text in [talk.messages[0]["content"], *talk.responses])
     tokenizer = train_tokenizer(LLAMA, lines, _VOCABULARY, max_length=8192)

@@ -48,10 +48,10 @@ def ours(folder: Path, settings: Settings) -> None:
     import torch
 
     from training.config import TrainConfig, TrainResources
-    from training.engine import make_engine
-    from training.logprobs import PairScorer
+    from training.engines import make_engine
     from training.loss_config import SimPOConfig
-    from training.packing import Pair
+    from training.packed.logprobs import PairScorer
+    from training.packed.packing import Pair
     from training.policy import load_policy
     from training.schedule import Schedule
     from training.trainer import Trainer

@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from annotation.armorm import OBJECTIVES
-from annotation.armorm_scorer import last_occurrence
+from annotation.scorers.armorm import OBJECTIVES
+from annotation.scorers.armorm_scorer import last_occurrence
 from contracts.chat import ChatFormat
 from demo.config import RewardModelConfig
 from demo.rubric import Merits, Request, listed_items, merits, parse_request

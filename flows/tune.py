@@ -20,7 +20,7 @@ from flows.on_policy import run_stage
 from flows.plan import PlannedStep, plan
 from flows.tune_source import Source, read_source
 from training import reference
-from training.lr_range import STAGE, LrRangeConfig
+from training.tuning.lr_range import STAGE, LrRangeConfig
 
 PLOT = "learning-rates.png"
 

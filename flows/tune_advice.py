@@ -10,10 +10,10 @@ from contracts.errors import UserError
 from contracts.parts import iter_parts
 from flows.config import RunConfig
 from flows.tune_source import Source, read_source
-from training.advice import advice
 from training.config import LoraConfig, TrainConfig
-from training.lora_advice import lora_advice, shape_of
-from training.scaling import SOURCES, rescale, steps
+from training.tuning.advice import advice
+from training.tuning.lora_advice import lora_advice, shape_of
+from training.tuning.scaling import SOURCES, rescale, steps
 
 
 def scale(path: Path, size: int, rule: str, pairs: int | None) -> list[str]:

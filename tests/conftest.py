@@ -6,6 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
+
+# The same examples on every machine: a suite that fails says something about the last change.
+settings.register_profile("repeatable", derandomize=True)
+settings.load_profile("repeatable")
 
 # Tiny models gain nothing from threads, and lose much to each other's on shared cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

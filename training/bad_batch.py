@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from contracts.parts import conform, write_atomic
 from contracts.tables import TOKENS
-from training.packing import Pair
+from training.packed.packing import Pair
 
 
 def keep_batch(folder: Path, step: int, rank: int, pairs: Sequence[Pair]) -> Path:

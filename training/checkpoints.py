@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from training.engine import Engine
+from training.engines.base import Engine
 
 FOLDER = ".checkpoints"
 

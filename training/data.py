@@ -8,7 +8,7 @@ import torch
 
 from contracts.errors import UserError
 from contracts.parts import iter_parts
-from training.packing import Pair
+from training.packed.packing import Pair
 
 _IDS = ("prompt_ids", "chosen_ids", "rejected_ids")
 _REST = ("prompt_id", "chosen_loss_start", "rejected_loss_start")

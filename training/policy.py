@@ -9,11 +9,11 @@ import torch
 
 from contracts.errors import OnPolicyError, UserError
 from contracts.model import load_tokenizer, split_reference
-from training import flex
-from training.attention_choice import attention_of
 from training.config import TrainResources
 from training.lora import own_names
-from training.packing import Pair
+from training.packed import flex
+from training.packed.attention_choice import attention_of
+from training.packed.packing import Pair
 
 log = logging.getLogger(__name__)
 

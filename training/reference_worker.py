@@ -21,8 +21,8 @@ from contracts.progress import Progress
 from contracts.tables import REFERENCE
 from training.config import ReferenceConfig, threads
 from training.data import pairs_of
-from training.logprobs import PairScorer, as_pairs
-from training.packing import Pair, make_batch
+from training.packed.logprobs import PairScorer, as_pairs
+from training.packed.packing import Pair, make_batch
 from training.policy import load_policy, refuse_too_long, row_multiple
 from training.process import run_worker
 from training.schedule import micro_batches
@@ -98,7 +98,7 @@ class _Together:
     """Processes that each hold a slice of the reference and go through each part in step."""
 
     def __init__(self) -> None:
-        from training.engine_fsdp import join_processes
+        from training.engines.fsdp import join_processes
 
         accelerator = join_processes()
         self.device = accelerator.device
@@ -113,7 +113,7 @@ class _Together:
 
     def take(self, scorer: PairScorer, dtype: torch.dtype) -> Any:
         """The scorer, split."""
-        from training.engine_fsdp import split
+        from training.engines.fsdp import split
 
         return split(scorer, self.device, dtype)
 

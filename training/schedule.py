@@ -46,7 +46,7 @@ class Schedule:
 @dataclass(frozen=True)
 class RangeSchedule(Schedule):
     """Steps of a learning-rate range test: the rate grows from `low` to `high` by a constant
-    factor (training.lr_range), over as many epochs as `count` steps need."""
+    factor (training.tuning.lr_range), over as many epochs as `count` steps need."""
 
     low: float
     high: float

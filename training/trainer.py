@@ -10,8 +10,7 @@ import torch
 from contracts.errors import OnPolicyError
 from training.bad_batch import keep_batch
 from training.config import TrainConfig
-from training.engine import Engine
-from training.logprobs import as_pairs
+from training.engines.base import Engine
 from training.losses import (
     Divergence,
     PairLogprobs,
@@ -19,7 +18,8 @@ from training.losses import (
     ResponseLogprobs,
     pair_losses,
 )
-from training.packing import Pair, make_batch
+from training.packed.logprobs import as_pairs
+from training.packed.packing import Pair, make_batch
 from training.policy import row_multiple
 from training.schedule import Schedule, micro_batches
 

@@ -17,19 +17,20 @@ from contracts.parts import write_atomic
 from contracts.progress import Progress
 from contracts.step import folder_lock
 from training import checkpoints
-from training.advice import advice
 from training.collapse import CollapseGuard
 from training.config import TrainConfig, threads
 from training.data import read_pairs, read_reference
-from training.engine import Engine, make_engine, uses_bfloat16
-from training.logprobs import PairScorer
+from training.engines import make_engine
+from training.engines.base import Engine, uses_bfloat16
 from training.lora import add_adapters, merge, write_adapter
 from training.metrics import MetricsLog
+from training.packed.logprobs import PairScorer
 from training.policy import load_policy, refuse_too_long, write_policy
 from training.process import run_worker
 from training.quantize import settings_of, unquantized
 from training.trackers import Tracking
 from training.trainer import Trainer
+from training.tuning.advice import advice
 
 log = logging.getLogger(__name__)
 

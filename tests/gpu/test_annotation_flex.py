@@ -4,10 +4,10 @@ import pytest
 import torch
 from transformers import LlamaConfig
 
-from annotation import shared_prompt
-from annotation.armorm import ArmoRM, Rewards
-from annotation.batches import Group
-from annotation.shared_prompt import pack
+from annotation.scorers import shared_prompt
+from annotation.scorers.armorm import ArmoRM, Rewards
+from annotation.scorers.batches import Group
+from annotation.scorers.shared_prompt import pack
 
 pytestmark = [
     pytest.mark.gpu,

@@ -4,7 +4,7 @@ import pytest
 import torch
 from gpu_pairs import scored
 
-from training import flash
+from training.packed import flash
 
 pytestmark = [
     pytest.mark.gpu,

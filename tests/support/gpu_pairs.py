@@ -3,10 +3,10 @@
 import torch
 from transformers import Gemma2Config, Gemma2ForCausalLM
 
-from training.logprobs import PairScorer, as_pairs
 from training.loss_config import SimPOConfig
 from training.losses import pair_losses
-from training.packing import Layout, Pair, make_batch
+from training.packed.logprobs import PairScorer, as_pairs
+from training.packed.packing import Layout, Pair, make_batch
 
 PAIRS = [
     Pair(str(n), [2, *range(10, 40 + 9 * n)], [*range(50, 90 + 5 * n)], [*range(100, 120 + 31 * n)])

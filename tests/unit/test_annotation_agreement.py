@@ -10,8 +10,8 @@ from transformers import LlamaConfig
 
 from annotation import agreement, score, scoring
 from annotation.agreement import compare
-from annotation.armorm import ArmoRM
 from annotation.config import ScoreConfig
+from annotation.scorers.armorm import ArmoRM
 from contracts.manifest import Manifest, Result, read_manifest, write_manifest
 from contracts.parts import read_table, write_part
 from contracts.step import run_once

@@ -9,10 +9,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from annotation.armorm import OBJECTIVES, load_armorm, objective_names
-from annotation.armorm_scorer import last_occurrence, open_armorm
 from annotation.config import ArmoRMConfig, ScoreResources
 from annotation.scorer import Conversation
+from annotation.scorers.armorm import OBJECTIVES, load_armorm, objective_names
+from annotation.scorers.armorm_scorer import last_occurrence, open_armorm
 
 HIDDEN, LAYERS, HEADS, KV_HEADS, OBJECTIVE_COUNT = 64, 2, 4, 2, 19
 CONFIG = {

@@ -8,11 +8,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, LlamaConfig
 
-from annotation.armorm import OBJECTIVES, ArmoRM, load_armorm
-from annotation.armorm_scorer import ArmoRMScorer, open_armorm
-from annotation.armorm_vllm import open_vllm
 from annotation.config import ArmoRMConfig, ScoreResources
 from annotation.scorer import Conversation
+from annotation.scorers.armorm import OBJECTIVES, ArmoRM, load_armorm
+from annotation.scorers.armorm_scorer import ArmoRMScorer, open_armorm
+from annotation.scorers.armorm_vllm import open_vllm
 from contracts.chat import ChatFormat
 from contracts.errors import UserError
 

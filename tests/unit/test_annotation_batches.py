@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annotation.batches import Group, alone, in_batches, packed_tokens, padded_tokens
+from annotation.scorers.batches import Group, alone, in_batches, packed_tokens, padded_tokens
 from contracts.errors import OnPolicyError
 
 

@@ -14,9 +14,9 @@ from transformers import (
     LlamaForSequenceClassification,
 )
 
-from annotation.classifier import open_classifier
 from annotation.config import ClassifierConfig, ScoreResources
 from annotation.scorer import Conversation
+from annotation.scorers.classifier import open_classifier
 from contracts.errors import UserError
 
 SIZES = {

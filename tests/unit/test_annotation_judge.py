@@ -12,8 +12,8 @@ import pytest
 
 from annotation.answers import Answers, answers_of
 from annotation.config import JudgeConfig
-from annotation.judge import grade, open_judge, winner
 from annotation.scorer import Conversation
+from annotation.scorers.judge import grade, open_judge, winner
 from contracts.errors import OnPolicyError, UserError
 
 KEY = "sk-never-to-be-seen"

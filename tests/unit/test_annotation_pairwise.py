@@ -10,9 +10,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import DebertaV2Config, DebertaV2Model, PreTrainedTokenizerFast
 
 from annotation.config import PairwiseConfig, ScoreResources
-from annotation.pairrm import PairRM
-from annotation.pairwise import open_pairwise
 from annotation.scorer import Conversation
+from annotation.scorers.pairrm import PairRM
+from annotation.scorers.pairwise import open_pairwise
 from contracts.errors import UserError
 
 WORDS = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "what", "is", "a", "tree", "plant", "with", "leaves",

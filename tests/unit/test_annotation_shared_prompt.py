@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from annotation.batches import Group
-from annotation.flex import BLOCK, attend
-from annotation.shared_prompt import pack
+from annotation.scorers.batches import Group
+from annotation.scorers.flex import BLOCK, attend
+from annotation.scorers.shared_prompt import pack
 
 CPU = torch.device("cpu")
 GROUPS = [

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from training.advice import advice
 from training.config import FormatConfig, LoraConfig, TrainConfig
 from training.loss_config import DPOConfig, SFTConfig, SimPOConfig
+from training.tuning.advice import advice
 
 
 def said(**changes: Any) -> str:

@@ -12,10 +12,10 @@ from transformers import Gemma2Config, LlamaConfig
 
 from contracts.config import check
 from contracts.errors import UserError
-from training import attention, attention_choice, flash
-from training.attention_choice import attention_of
 from training.config import TrainConfig, TrainResources
-from training.packing import Pair, make_batch
+from training.packed import attention, attention_choice, flash
+from training.packed.attention_choice import attention_of
+from training.packed.packing import Pair, make_batch
 
 PAIRS = [
     Pair("a", [1, 2, 3], [4, 5, 6, 7], [8, 9]),

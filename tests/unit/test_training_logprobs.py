@@ -17,13 +17,13 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from training import attention
-from training.flex import block_mask
-from training.head import target_logprobs
-from training.logprobs import PairScorer, as_pairs
 from training.loss_config import SimPOConfig
 from training.losses import pair_losses
-from training.packing import Pair, attention_allowed, make_batch
+from training.packed import attention
+from training.packed.flex import block_mask
+from training.packed.head import target_logprobs
+from training.packed.logprobs import PairScorer, as_pairs
+from training.packed.packing import Pair, attention_allowed, make_batch
 
 COMMON = {
     "vocab_size": 97,

@@ -7,10 +7,10 @@ import pytest
 from pydantic import ValidationError
 
 from training.config import TrainConfig
-from training.lr_range import LrRangeConfig
-from training.lr_range_worker import Diverged, Watch
-from training.lr_suggestion import smooth, suggest
 from training.schedule import RangeSchedule, Schedule
+from training.tuning.lr_range import LrRangeConfig
+from training.tuning.lr_range_worker import Diverged, Watch
+from training.tuning.lr_suggestion import smooth, suggest
 
 RATES = [1e-8 * 10 ** (4 * step / 59) for step in range(60)]
 

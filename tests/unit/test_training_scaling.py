@@ -4,8 +4,8 @@ import pytest
 
 from contracts.errors import UserError
 from training.config import LoraConfig, TrainConfig
-from training.lora_advice import Shape, lora_advice, shape_of
-from training.scaling import rescale, steps
+from training.tuning.lora_advice import Shape, lora_advice, shape_of
+from training.tuning.scaling import rescale, steps
 
 GEMMA_9B = Shape(42, 3584, 14336, 4096, 2048, 256_000, tied=True)
 GEMMA_2B = Shape(26, 2304, 9216, 2048, 1024, 256_000, tied=True)

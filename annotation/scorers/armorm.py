@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaModel, LlamaPreTrainedModel
 
-from annotation import shared_prompt
-from annotation.last_layer import read_last_layer
-from annotation.loading import load_weights
+from annotation.scorers import shared_prompt
+from annotation.scorers.last_layer import read_last_layer
+from annotation.scorers.loading import load_weights
 from contracts.errors import UserError
 
 if TYPE_CHECKING:
-    from annotation.shared_prompt import Packed
+    from annotation.scorers.shared_prompt import Packed
 
 # As RLHFlow/ArmoRM-Llama3-8B-v0.1 publishes them, in the order of its objectives.
 OBJECTIVES = (

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import DebertaV2Config, DebertaV2Model, DebertaV2PreTrainedModel
 
-from annotation.loading import load_weights
+from annotation.scorers.loading import load_weights
 from contracts.errors import UserError
 
 _MARKERS = ("source_prefix_id", "cand1_prefix_id", "cand2_prefix_id")

@@ -11,8 +11,8 @@ import torch
 
 from contracts.errors import OnPolicyError
 from training.config import TrainConfig
+from training.engines.state import RunState
 from training.launch import STORE
-from training.state import RunState
 
 log = logging.getLogger(__name__)
 
@@ -140,18 +140,6 @@ class Engine(ABC):
             _parameter_groups(model, config.weight_decay),
             lr=config.learning_rate, betas=config.adam_betas, eps=config.adam_epsilon,
         )  # fmt: skip
-
-
-def make_engine(config: TrainConfig) -> Engine:
-    """The engine that `resources.strategy` names."""
-    from training.engine_fsdp import FsdpEngine
-    from training.engine_plain import PlainEngine
-    from training.engine_zero import ZeroEngine
-
-    strategy = config.resources.strategy
-    if strategy == "fsdp":
-        return FsdpEngine(config)
-    return PlainEngine(config) if strategy == "none" else ZeroEngine(config)
 
 
 def meeting() -> dict[str, Any]:

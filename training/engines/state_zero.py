@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from training.state import WEIGHT, RunState, make_averages
+from training.engines.state import WEIGHT, RunState, make_averages
 
 
 class ZeroState(RunState):

@@ -3,7 +3,8 @@
 No mask says so, but varlen calls do: queries lie in the row as they are, prompt and chosen as one
 sequence and rejected as the next, whose keys are gathered from the prompt and from itself. Where
 a sequence has fewer queries than keys, flash-attn aligns the causal mask and the window at their
-ends. Registered with transformers as `onpolicy_varlen`. Shape legend as in training.attention.
+ends. Registered with transformers as `onpolicy_varlen`. Shape legend as in
+training.packed.attention.
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from typing import Any
 import torch
 
 from contracts.errors import UserError
-from training.packing import Segment
+from training.packed.packing import Segment
 
 NAME = "onpolicy_varlen"
 # The first with Gemma-2's soft-cap in the backward pass.

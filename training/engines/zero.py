@@ -6,10 +6,10 @@ from typing import Any
 import torch
 
 from training.config import TrainConfig
-from training.deepspeed_config import ACCUMULATION, deepspeed_config
-from training.engine import Engine, meeting
-from training.state import RunState
-from training.state_zero import ZeroState
+from training.engines.base import Engine, meeting
+from training.engines.deepspeed_config import ACCUMULATION, deepspeed_config
+from training.engines.state import RunState
+from training.engines.state_zero import ZeroState
 
 
 class ZeroEngine(Engine):

@@ -11,8 +11,8 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from training.engine import Engine, meeting
-from training.state import PlainState, RunState
+from training.engines.base import Engine, meeting
+from training.engines.state import PlainState, RunState
 
 
 class FsdpEngine(Engine):

@@ -18,8 +18,8 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from annotation import flex
-from annotation.batches import Group
+from annotation.scorers import flex
+from annotation.scorers.batches import Group
 
 if TYPE_CHECKING:
     from torch.nn.attention.flex_attention import BlockMask

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from contracts.errors import UserError
-from training import attention, flash, flex
 from training.config import TrainResources
+from training.packed import attention, flash, flex
 
 log = logging.getLogger(__name__)
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from annotation import batches
-from annotation.batches import Group
 from annotation.config import PairwiseConfig, ScoreResources
-from annotation.pairrm import PairRM, load_pairrm
-from annotation.reward_models import budget_of, placement
 from annotation.scorer import Conversation, Score, by_comparison, transcript
+from annotation.scorers import batches
+from annotation.scorers.batches import Group
+from annotation.scorers.pairrm import PairRM, load_pairrm
+from annotation.scorers.reward_models import budget_of, placement
 from contracts.chat import RowError
 from contracts.errors import UserError
 from contracts.model import load_tokenizer

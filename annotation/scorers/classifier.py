@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from annotation import batches
-from annotation.batches import Group
 from annotation.config import ClassifierConfig, ScoreResources
-from annotation.loading import load_weights
-from annotation.reward_models import ModelScorer, placement
 from annotation.scorer import Score, checked
+from annotation.scorers import batches
+from annotation.scorers.batches import Group
+from annotation.scorers.loading import load_weights
+from annotation.scorers.reward_models import ModelScorer, placement
 from contracts.chat import ChatFormat, Tokens
 from contracts.errors import UserError
 from contracts.model import load_tokenizer

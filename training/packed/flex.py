@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from training.packing import Batch
+from training.packed.packing import Batch
 
 if TYPE_CHECKING:
     from torch.nn.attention.flex_attention import BlockMask

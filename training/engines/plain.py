@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 
-from training.engine import Engine, meeting
-from training.state import PlainState, RunState
+from training.engines.base import Engine, meeting
+from training.engines.state import PlainState, RunState
 
 
 class PlainEngine(Engine):

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from contracts.errors import UserError
 from contracts.model import split_reference
-from training.advice import published_rates
 from training.config import LoraConfig, TrainConfig
+from training.tuning.advice import published_rates
 
 # The alignment handbook's DPO of Mistral-7B on UltraFeedback's 60k pairs (recipes/zephyr-7b-beta/
 # dpo/config_qlora.yaml): rank 16, alpha 16, rate 5e-6 on all linear layers, 42M parameters.

@@ -15,7 +15,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer, rotate_half
 
 if TYPE_CHECKING:
-    from annotation.shared_prompt import Segment
+    from annotation.scorers.shared_prompt import Segment
 
 
 def read_last_layer(

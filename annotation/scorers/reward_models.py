@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from annotation.batches import Group
 from annotation.config import RewardModel, ScoreResources
 from annotation.scorer import Conversation, Score
+from annotation.scorers.batches import Group
 from contracts.chat import ChatFormat, RowError, Tokens
 from contracts.errors import UserError
 

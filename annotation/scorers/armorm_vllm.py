@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from annotation.armorm import Rewards, objective_names
-from annotation.armorm_scorer import gate_position, own_weights, to_scores
-from annotation.batches import Group
 from annotation.config import ArmoRMConfig, ScoreResources
-from annotation.reward_models import TokenScorer, budget_of, placement
 from annotation.scorer import Score
+from annotation.scorers.armorm import Rewards, objective_names
+from annotation.scorers.armorm_scorer import gate_position, own_weights, to_scores
+from annotation.scorers.batches import Group
+from annotation.scorers.reward_models import TokenScorer, budget_of, placement
 from contracts.chat import ChatFormat, Tokens
 from contracts.errors import UserError
 from contracts.model import load_tokenizer, split_reference
@@ -107,7 +107,7 @@ def open_vllm(config: ArmoRMConfig, reference: str, resources: ScoreResources) -
             f"annotator {config.name!r}: vLLM cannot be imported ({error}); install "
             "requirements/cpu.txt or gpu.txt, or set `engine: native`"
         ) from None
-    from annotation.armorm_vllm_model import VllmArmoRM
+    from annotation.scorers.armorm_vllm_model import VllmArmoRM
 
     ModelRegistry.register_model(_ARCHITECTURE, VllmArmoRM)
     try:

@@ -6,13 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from annotation import batches
-from annotation.armorm import ArmoRM, Rewards, load_armorm, objective_names
-from annotation.batches import Group
 from annotation.config import ArmoRMConfig, ScoreResources
-from annotation.reward_models import ModelScorer, placement
 from annotation.scorer import Score, checked
-from annotation.shared_prompt import pack
+from annotation.scorers import batches
+from annotation.scorers.armorm import ArmoRM, Rewards, load_armorm, objective_names
+from annotation.scorers.batches import Group
+from annotation.scorers.reward_models import ModelScorer, placement
+from annotation.scorers.shared_prompt import pack
 from contracts.chat import ChatFormat, RowError, Tokens
 from contracts.errors import UserError
 from contracts.model import load_tokenizer

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from training.packing import Segment
+from training.packed.packing import Segment
 
 NAME = "onpolicy_segments"
 # Queries at once: keys behind the last of them are not touched, which skips most of the half of

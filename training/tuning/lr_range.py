@@ -20,15 +20,15 @@ from contracts.parts import write_atomic, write_part
 from contracts.process import main
 from contracts.step import Inputs, Stage
 from contracts.tables import LEARNING_RATES
-from training.advice import published_rates
 from training.checks import refuse_bad_rows, refuse_other_policy, refuse_other_reference
 from training.config import TrainConfig
 from training.launch import run_workers
 from training.quantize import refuse_unquantizable
+from training.tuning.advice import published_rates
 
 log = logging.getLogger(__name__)
 
-# Named here and in training.lr_range_worker, which imports torch.
+# Named here and in training.tuning.lr_range_worker, which imports torch.
 _WORK = ".work"
 _DIVERGED = "diverged"
 _SIZE = "parameters.json"
@@ -71,7 +71,7 @@ def run(config: LrRangeConfig, inputs: Inputs, out: Path) -> Result:
     work.mkdir()
     write_atomic(work / "job.json", json.dumps(_job(config, inputs, work)).encode())
     try:
-        run_workers(config.training.resources, work / "job.json", "training.lr_range_worker")
+        run_workers(config.training.resources, work / "job.json", "training.tuning.lr_range_worker")
     except OnPolicyError:
         if not (work / _DIVERGED).exists():
             raise
@@ -96,7 +96,7 @@ def _job(config: LrRangeConfig, inputs: Inputs, work: Path) -> dict[str, Any]:
 
 def _suggestion(config: LrRangeConfig, work: Path, out: Path) -> dict[str, Any]:
     """Write the table; what it says."""
-    from training.lr_suggestion import smooth, suggest
+    from training.tuning.lr_suggestion import smooth, suggest
 
     lines = (work / "metrics.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines]
@@ -125,7 +125,7 @@ def _suggestion(config: LrRangeConfig, work: Path, out: Path) -> dict[str, Any]:
     }
 
 
-STAGE = Stage(name="training.lr_range", version=1, config=LrRangeConfig, run=run)
+STAGE = Stage(name="training.tuning.lr_range", version=1, config=LrRangeConfig, run=run)
 
 if __name__ == "__main__":
     main(STAGE)

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from training import attention, flash, flex
-from training.head import ResponseHead
 from training.losses import PairLogprobs, ResponseLogprobs
-from training.packing import Batch, additive, attention_allowed
+from training.packed import attention, flash, flex
+from training.packed.head import ResponseHead
+from training.packed.packing import Batch, additive, attention_allowed
 
 
 class PairScorer(nn.Module):

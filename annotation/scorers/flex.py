@@ -2,8 +2,8 @@
 
 For GPUs, where a call for each response would cost more than it computes. Blocks of the row
 where nobody sees anybody are skipped. Training packs pairs, with a sliding window, under a mask
-of its own (`training.flex`): what the two have in common is less than what a shared one would
-have to be told. Shapes: N tokens in the row, H heads, D their size.
+of its own (`training.packed.flex`): what the two have in common is less than what a shared one
+would have to be told. Shapes: N tokens in the row, H heads, D their size.
 """
 
 from functools import cache

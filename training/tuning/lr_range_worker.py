@@ -1,4 +1,4 @@
-"""One process of a range test: `python -m training.lr_range_worker JOB.json`.
+"""One process of a range test: `python -m training.tuning.lr_range_worker JOB.json`.
 
 Engine, loading, batches and loss are training's own; only the schedule is another.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 from contracts.errors import OnPolicyError
 from contracts.parts import write_atomic
 from contracts.progress import Progress
-from training.engine import make_engine
+from training.engines import make_engine
 from training.metrics import MetricsLog
 from training.process import run_worker
 from training.schedule import RangeSchedule

@@ -1,0 +1,1 @@
+"""Annotators behind one protocol: reward models, pairwise rankers, judges."""

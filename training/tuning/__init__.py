@@ -1,0 +1,1 @@
+"""Help with hyper-parameters: advice, range test, scaling."""
