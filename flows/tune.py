@@ -51,7 +51,7 @@ def run_lr(path: Path, overrides: Sequence[str], asked: Asked) -> list[str]:
     return [*_told(source, folder)]
 
 
-@flow(name="tune-lr", flow_run_name="{config[name]}", persist_result=False)
+@flow(name="tune-lr", flow_run_name="{config[name]}: learning rates", persist_result=False)
 def tune_lr(config: dict[str, Any], training: list[str], number: int, rates: dict[str, Any]) -> str:
     """Make the round's pairs if they are not made, and test; the test's folder.
 

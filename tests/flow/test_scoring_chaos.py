@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 
@@ -71,13 +72,15 @@ class Chaos:
             workers = self._workers_of(stage.pid)
             if not self.left or not workers or len(part_paths(self._out)) < due:
                 continue
-            self.left -= 1
             due = len(part_paths(self._out)) + self._random.randint(1, 3)
             if self._random.random() < 0.1:
+                self.left -= 1
                 stage.kill()
                 stage.wait()
                 return True
-            os.kill(self._random.choice(workers), signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it was done first
+                os.kill(self._random.choice(workers), signal.SIGKILL)
+                self.left -= 1
         assert stage.stderr is not None
         assert stage.returncode == 0, stage.stderr.read().decode()
         return False
