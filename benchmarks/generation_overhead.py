@@ -32,8 +32,8 @@ from generation.responses import Writer
 from generation.sample import fill, open_engine
 from generation.site import site_for, warm_up
 
-_PASSES = 7
-_PROMPTS = 256
+_PASSES = 11
+_PROMPTS = 512
 
 Parts = dict[int, list[Request]]
 Cost = tuple[float, float]

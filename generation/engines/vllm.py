@@ -39,8 +39,10 @@ class Vllm:
     def add(self, requests: Sequence[Request]) -> None:
         """Queue requests."""
         for request in requests:
-            prompt = {"prompt_token_ids": request.prompt}
+            # As vLLM's own renderer would make it of ids.
+            prompt = {"type": "token", "prompt_token_ids": request.prompt}
             settings = self._parameters(request.seed)
+            settings.skip_clone = True  # made for this request alone
             try:
                 self._engine.add_request(
                     request.response_id, prompt, settings, lora_request=self._adapter
