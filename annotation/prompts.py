@@ -1,7 +1,7 @@
 """Prompts by id, read along with the responses: flat memory where both have one order."""
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from contracts.errors import UserError
 from contracts.parts import part_paths, read_part
 
-_PARTS_KEPT = 4
+_PARTS_KEPT = 2
 
 
 def refuse_split_prompts(paths: Iterable[Path]) -> None:
@@ -51,22 +51,27 @@ class Prompts:
         Raises:
             UserError: an id is not among the prompts.
         """
-        tables = [t for t in self._kept.values() if self._holds_any(t, ids)]
-        for _ in self._paths:
-            if self._covers(tables, ids):
-                break
-            table = self._read_next()
-            if self._holds_any(table, ids):
+        tables, missing = [], ids
+        for table in self._newest_first():
+            known = pc.is_in(missing, table["prompt_id"])
+            if pc.any(known, min_count=0).as_py():
                 tables.append(table)
-        if not self._covers(tables, ids):
-            absent = self._absent(tables, ids)
+                missing = missing.filter(pc.invert(known))
+            if not len(missing):
+                break
+        else:
             raise UserError(
-                f"{self._folder}: has no prompt {absent}, which responses name; score and pair "
+                f"{self._folder}: has no prompt {missing[0]}, which responses name; score and pair "
                 "responses with the prompts that they were sampled for"
             )
-        prompts = pa.concat_tables(tables or [self._read_next()]).combine_chunks()
-        found = pc.index_in(ids, prompts["prompt_id"].combine_chunks())
-        return prompts.take(found)
+        prompts = pa.concat_tables(tables or [table]).combine_chunks()
+        return prompts.take(pc.index_in(ids, prompts["prompt_id"].combine_chunks()))
+
+    def _newest_first(self) -> Iterator[pa.Table]:
+        """What is in memory, the last one read first, then every part, on from there."""
+        yield from reversed(self._kept.values())
+        for _ in self._paths:
+            yield self._read_next()
 
     def _read_next(self) -> pa.Table:
         index, self._next = self._next, (self._next + 1) % len(self._paths)
@@ -77,17 +82,3 @@ class Prompts:
         while len(self._kept) > _PARTS_KEPT:
             self._kept.popitem(last=False)
         return table
-
-    @staticmethod
-    def _holds_any(table: pa.Table, ids: pa.Array) -> bool:
-        return pc.any(pc.is_in(table["prompt_id"], ids)).as_py() or False
-
-    @staticmethod
-    def _covers(tables: list[pa.Table], ids: pa.Array) -> bool:
-        known = pa.chunked_array([c for t in tables for c in t["prompt_id"].chunks], pa.string())
-        return pc.all(pc.is_in(ids, known)).as_py() is not False
-
-    @staticmethod
-    def _absent(tables: list[pa.Table], ids: pa.Array) -> str:
-        known = pa.chunked_array([c for t in tables for c in t["prompt_id"].chunks], pa.string())
-        return ids.filter(pc.invert(pc.is_in(ids, known)))[0].as_py()

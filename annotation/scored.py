@@ -26,7 +26,7 @@ def read_ahead(
     """Each part of responses and its scores, the next one read meanwhile."""
 
     def read(source: tuple[Path, Path]) -> tuple[pa.Table, np.ndarray]:
-        responses = read_part(source[0], _RESPONSES)
+        responses = read_part(source[0], _RESPONSES, encoded=["prompt_id"])
         scores = read_part(source[1], _SCORES)
         return responses, scores_of(scores, annotator, responses["response_id"])
 

@@ -1,7 +1,7 @@
 """Atomic parquet parts: a part that exists is whole."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,6 +9,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from contracts.errors import OnPolicyError, UserError
+
+_DISTINCT = ("text", "content", "response_id", "chosen_id", "rejected_id")
 
 
 def part_path(folder: Path, index: int) -> Path:
@@ -68,14 +70,14 @@ def encode(table: pa.Table, schema: pa.Schema, origin: str) -> bytes:
 
 
 def _repeating(schema: pa.Schema) -> list[str]:
-    """The columns, by parquet's path, whose values repeat; looking for them in texts is dear."""
+    """The columns, by parquet's path, whose values repeat; looking for them elsewhere is dear."""
 
     def leaves(field: pa.Field, path: str) -> list[str]:
         if pa.types.is_list(field.type):
             return leaves(field.type.value_field, f"{path}.list.{field.type.value_field.name}")
         if pa.types.is_struct(field.type):
             return [leaf for child in field.type for leaf in leaves(child, f"{path}.{child.name}")]
-        return [] if field.name in ("text", "content") else [path]
+        return [] if field.name in _DISTINCT or pa.types.is_float64(field.type) else [path]
 
     return [leaf for field in schema for leaf in leaves(field, field.name)]
 
@@ -108,19 +110,25 @@ def _null_in(column: pa.ChunkedArray, field: pa.Field) -> str | None:
     return next((f"{field.name}.{place}" for place in places if place), None)
 
 
-def read_part(path: Path, columns: list[str] | None = None) -> pa.Table:
+def read_part(
+    path: Path, columns: list[str] | None = None, encoded: Sequence[str] = ()
+) -> pa.Table:
     """One part.
+
+    Args:
+        encoded: columns to give as dictionaries, which are cheap where values repeat.
 
     Raises:
         UserError: the file is no readable parquet (it was damaged after it was written), or
             lacks a column.
     """
     try:
-        file = pq.ParquetFile(path, page_checksum_verification=True)
+        file = pq.ParquetFile(path, page_checksum_verification=True, read_dictionary=encoded)
         missing = set(columns or ()) - set(file.schema_arrow.names)
         if missing:
             raise KeyError(f"no column {min(missing)}")
-        return file.read(columns=columns)
+        # Parts are small: handing columns to threads costs more than it brings.
+        return file.read(columns=columns, use_threads=False)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (pa.ArrowException, OSError, KeyError) as error:
