@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -23,21 +24,40 @@ _PARTS_AHEAD = 1
 def read_ahead(
     sources: list[tuple[Path, Path]], annotator: str
 ) -> Iterator[tuple[pa.Table, np.ndarray]]:
-    """Each part of responses and its scores, the next one read meanwhile."""
+    """Each part of responses and its scores, the next one read meanwhile.
+
+    Raises:
+        UserError: the annotator is not there, a response has no score, or a prompt's responses
+            go on in the next part, where they could not be compared with each other.
+    """
 
     def read(source: tuple[Path, Path]) -> tuple[pa.Table, np.ndarray]:
         responses = read_part(source[0], _RESPONSES, encoded=["prompt_id"])
         scores = read_part(source[1], _SCORES)
         return responses, scores_of(scores, annotator, responses["response_id"])
 
+    last = None
     with ThreadPoolExecutor(1) as reader:
         waiting: deque[Future[tuple[pa.Table, np.ndarray]]] = deque()
-        for source in sources:
-            waiting.append(reader.submit(read, source))
-            if len(waiting) > _PARTS_AHEAD:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        unread = iter(sources)
+        for path, _ in sources:
+            for source in islice(unread, 1 + _PARTS_AHEAD - len(waiting)):
+                waiting.append(reader.submit(read, source))
+            responses, score = waiting.popleft().result()
+            last = _refuse_split(path, responses["prompt_id"], last)
+            yield responses, score
+
+
+def _refuse_split(path: Path, ids: pa.ChunkedArray, last: str | None) -> str | None:
+    """A part's last prompt, which the next one may not begin with."""
+    if not len(ids):
+        return last
+    if ids[0].as_py() == last:
+        raise UserError(
+            f"{path}: goes on with the responses of prompt {last}, which the part before ends "
+            "with; all responses of a prompt belong in one part"
+        )
+    return str(ids[-1].as_py())
 
 
 def candidates_of(responses: pa.Table, score: np.ndarray) -> tuple[Candidates, pa.StringArray]:

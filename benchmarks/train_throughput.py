@@ -19,7 +19,7 @@ REACH = 2.4
 def main() -> None:
     """Race both and print the ratio."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--steps", type=int, default=20, help="at least 2: the first warms up")
     parser.add_argument("--vocabulary", type=int, default=32_000)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()

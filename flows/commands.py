@@ -56,6 +56,18 @@ def run_config(path: Path, overrides: Sequence[str]) -> None:
     console.print(f"Report: {report}")
 
 
+def refuse_machines(command: str, config: RunConfig) -> None:
+    """
+    Raises:
+        UserError: several machines are to train, which know what to join in `onpolicy run` alone.
+    """
+    if (machines := config.training.resources.machines) > 1:
+        raise UserError(
+            f"training.resources.machines: {machines}; `onpolicy {command}` trains on one machine, "
+            "set training.resources.machines=1 for it"
+        )
+
+
 def _all_done(config: RunConfig) -> bool:
     """Whether machine 0 has finished the run; reads only, for the folder is machine 0's."""
     return (config.folder / "report.html").exists() and all(step.done for step in plan(config))

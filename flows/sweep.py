@@ -15,7 +15,7 @@ from contracts.config import check
 from contracts.errors import UserError
 from contracts.fingerprint import of_json
 from contracts.parts import write_atomic
-from flows.commands import interruptible, load_run
+from flows.commands import interruptible, load_run, refuse_machines
 from flows.config import RunConfig
 from flows.figures import intervals, to_svg
 from flows.on_policy import on_policy
@@ -41,6 +41,8 @@ def run_sweep(path: Path, overrides: Sequence[str], grid: Sequence[str]) -> Path
     """Run each point of the grid that is not done yet; the path of the comparison page."""
     found = points(grid)
     runs = [load_run(path, [*overrides, *point]) for point in found]
+    for run in runs:
+        refuse_machines("sweep", run)
     if len({run.name for run in runs}) < len(runs):
         raise UserError("--grid: two points are the same run; leave `name` to the sweep")
     base = load_run(path, overrides)

@@ -13,7 +13,7 @@ from contracts.fingerprint import of_input, of_json
 from contracts.manifest import read_manifest
 from contracts.parts import read_table, write_atomic
 from flows import artifacts
-from flows.commands import interruptible
+from flows.commands import interruptible, refuse_machines
 from flows.config import RunConfig
 from flows.figures import learning_rates, to_png
 from flows.on_policy import run_stage
@@ -41,6 +41,7 @@ def run_lr(path: Path, overrides: Sequence[str], asked: Asked) -> list[str]:
         UserError: there is nothing to train on, or the rates do not grow.
     """
     source = read_source(path, overrides)
+    refuse_machines("tune", source.changed)
     rate = source.changed.training.learning_rate
     low, high = asked.low or rate / 100, asked.high or rate * 100
     settings = {"low": low, "high": high, "steps": asked.steps}

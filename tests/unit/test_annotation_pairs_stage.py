@@ -9,8 +9,9 @@ from annotation import best
 from annotation.config import BestConfig
 from annotation.export import PUBLISHED, write_published
 from contracts.errors import OnPolicyError, UserError
-from contracts.parts import part_path, part_paths, read_table
+from contracts.parts import part_path, part_paths, read_table, write_part
 from contracts.step import run_once
+from contracts.tables import RESPONSES
 
 
 def test_pairs_join_prompts_responses_and_scores(run_folder):
@@ -79,6 +80,15 @@ def test_scores_of_other_responses_are_refused(run_folder):
     last.unlink()
     with pytest.raises(UserError, match="has 1 parts where"):
         pair_in(run_folder, out="more")
+
+
+def test_a_prompt_whose_responses_go_on_in_the_next_part_is_refused(run_folder):
+    rows = read_table(run_folder / "responses")
+    for index, part in enumerate((rows.slice(0, 7), rows.slice(7))):
+        write_part(run_folder / "responses", index, part, RESPONSES)
+    score_in(run_folder)
+    with pytest.raises(UserError, match=r"part-00001.parquet: goes on with .* prompt p4"):
+        pair_in(run_folder)
 
 
 def test_several_pairs_of_a_prompt_are_rows_of_one_table_and_of_the_export(run_folder):

@@ -5,7 +5,10 @@ from pathlib import Path
 import pytest
 
 from contracts.errors import UserError
-from flows.sweep import points, write_comparison
+from flows.sweep import points, run_sweep, write_comparison
+from flows.tune import Asked, run_lr
+
+DEMO = Path(__file__).parents[2] / "configs" / "demo.yaml"
 
 
 def test_a_grid_is_every_combination_in_order() -> None:
@@ -26,3 +29,11 @@ def test_the_page_escapes_what_a_config_says_and_sorts_by_gain(tmp_path: Path) -
     table = page[page.index("<table>") :]
     assert "&lt;b&gt;best&lt;/b&gt;" in table and "<b>" not in table
     assert table.index("best") < table.index("worse")
+
+
+def test_several_machines_are_for_run_alone() -> None:
+    machines = ["training.resources.machines=2"]
+    with pytest.raises(UserError, match="onpolicy sweep` trains on one machine, set training"):
+        run_sweep(DEMO, machines, ["seed=1,2"])
+    with pytest.raises(UserError, match="onpolicy tune` trains on one machine, set training"):
+        run_lr(DEMO, machines, Asked(None, None, 10))
