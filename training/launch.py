@@ -84,24 +84,19 @@ def _alone(
     if resources.processes == 1 and "zero" not in resources.strategy:
         yield [sys.executable, *worker], {}
         return
-    command = _accelerate(
-        resources, worker,
-        "--main_process_port", "0", "--rdzv_backend", "c10d", "--rdzv_conf", "store_type=file",
-    )  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="onpolicy-") as folder:
-        yield (
-            command,
-            {
-                # torch's TCPStore cannot be bound to one address: processes meet in a file instead.
-                "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
-                "LOGLEVEL": "ERROR",  # torch warns that no address is used
-                STORE: f"{folder}/store",
-                **{
-                    name: os.environ.get(name, "lo")
-                    for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
-                },
-            },
-        )
+        command = _accelerate(
+            resources, worker, "--log_dir", folder,
+            "--main_process_port", "0", "--rdzv_backend", "c10d", "--rdzv_conf", "store_type=file",
+        )  # fmt: skip
+        environment = {
+            # torch's TCPStore cannot be bound to one address: processes meet in a file instead.
+            "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
+            "LOGLEVEL": "ERROR",  # torch warns that no address is used
+            STORE: f"{folder}/store",
+        }
+        networks = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
+        yield command, environment | {name: os.environ.get(name, "lo") for name in networks}
 
 
 def _accelerate(resources: TrainResources, worker: list[str], *more: str) -> list[str]:
