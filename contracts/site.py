@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from multiprocessing import forkserver
 from pathlib import Path
 
+from contracts.children import BRIEF_SPIN
 from contracts.errors import UserError
 
 Groups = tuple[tuple[str, ...], ...]
@@ -40,6 +41,8 @@ class Site:
     def warm_up(self, modules: Sequence[str]) -> None:
         """Begin to import what workers on the CPU share, while this process goes on."""
         if self.workers and self.start_method == "forkserver":
+            for name, value in BRIEF_SPIN.items():
+                os.environ.setdefault(name, value)
             multiprocessing.get_context("forkserver").set_forkserver_preload(list(modules))
             forkserver.ensure_running()
 

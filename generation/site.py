@@ -40,9 +40,6 @@ def set_vllm_environment(on_cpu: bool, eager: bool) -> None:
         # One process: the engine's own would import everything again. Its warnings speak
         # of Triton, NUMA and preloaded allocators.
         settings |= {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_LOGGING_LEVEL": "ERROR"}
-        # OpenMP's threads spin at a barrier for microseconds, then sleep. For the demo's model
-        # that cost 8 % on two idle cores and was 5 times as fast on two that others used too.
-        settings |= {"GOMP_SPINCOUNT": "5000"}
         if eager:
             # Else the first log-prob asked for compiles a helper of vLLM's for 16 s.
             settings |= {"TORCH_COMPILE_DISABLE": "1"}

@@ -5,6 +5,8 @@ import signal
 import sys
 import time
 
+import pytest
+
 from contracts.children import start_child
 
 LEAVES_ONE_BEHIND = """
@@ -46,3 +48,15 @@ def test_the_environment_says_to_phone_nobody() -> None:
     show = "import os; print(os.environ['DO_NOT_TRACK'], os.environ['X'])"
     child = start_child([sys.executable, "-c", show], {"X": "mine"})
     assert child.stdout and child.stdout.read().split() == ["1", "mine"]
+
+
+@pytest.mark.parametrize(("mine", "seen"), [(None, "5000"), ("7", "7")])
+def test_openmp_barely_spins_unless_the_user_says_so(
+    monkeypatch: pytest.MonkeyPatch, mine: str | None, seen: str
+) -> None:
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    if mine:
+        monkeypatch.setenv("GOMP_SPINCOUNT", mine)
+    show = "import os; print(os.environ['GOMP_SPINCOUNT'])"
+    child = start_child([sys.executable, "-c", show], {})
+    assert child.stdout and child.stdout.read().strip() == seen
