@@ -42,6 +42,13 @@ class Manifest:
     seconds: float
     versions: dict[str, str]
     revision: str
+    taken_from: str | None = None
+    """Folder of the step of another run that made it, where it was taken over."""
+
+    @property
+    def took(self) -> str:
+        """How long it took, as people read it; of a step that was taken over, that it was."""
+        return "taken over" if self.taken_from else f"{self.seconds:.1f} s"
 
     @staticmethod
     def clock() -> float:
@@ -76,15 +83,21 @@ def write_manifest(folder: Path, stage: str, result: Result, started: float) -> 
         files=files,
         started=started,
         seconds=round(time.time() - started, 3),
-        versions=_versions(),
+        versions=versions(),
         revision=_revision(),
     )
-    write_atomic(folder / "_manifest.json", json.dumps(asdict(manifest), indent=1).encode())
+    save_manifest(folder, manifest)
     return manifest
 
 
+def save_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write `_manifest.json` as it is."""
+    write_atomic(folder / "_manifest.json", json.dumps(asdict(manifest), indent=1).encode())
+
+
 @cache
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Installed versions of the packages that may change what a stage makes."""
     found = {}
     for name in _RECORDED:
         try:

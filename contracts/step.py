@@ -48,14 +48,13 @@ class Stage:
         return self.run.__module__
 
 
-def claim(stage: Stage, config: Config, inputs: Inputs, out: Path) -> Manifest | None:
-    """Claim `out` for this step; its manifest if it is done already.
+def describe(stage: Stage, config: Config, inputs: Inputs) -> dict[str, Any]:
+    """A step as `_step.json` holds it.
 
     Raises:
-        ConfigDrift: the folder belongs to another config or other inputs; names each key.
         UserError: an input is missing or not finished.
     """
-    step = {
+    return {
         "stage": stage.name,
         "version": stage.version,
         "identity": {
@@ -65,13 +64,33 @@ def claim(stage: Stage, config: Config, inputs: Inputs, out: Path) -> Manifest |
         "config": config.model_dump(mode="json"),
         "inputs": dict(inputs),
     }
+
+
+def makes_the_same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two steps, as `describe` gives them, make the same output."""
+    return _essence(one) == _essence(other)
+
+
+def claim(stage: Stage, config: Config, inputs: Inputs, out: Path) -> Manifest | None:
+    """Claim `out` for this step; its manifest if it is done already.
+
+    Raises:
+        ConfigDrift: the folder belongs to another config or other inputs; names each key.
+        UserError: an input is missing or not finished.
+    """
+    step = describe(stage, config, inputs)
     path = out / "_step.json"
     if path.exists():
-        _refuse_drift(out, _read_step(path), step)
+        _refuse_drift(out, read_step(path), step)
     out.mkdir(parents=True, exist_ok=True)
-    if not path.exists() or _read_step(path) != step:
-        write_atomic(path, json.dumps(step, indent=1, sort_keys=True).encode())
+    if not path.exists() or read_step(path) != step:
+        save_step(out, step)
     return read_manifest(out)
+
+
+def save_step(folder: Path, step: Mapping[str, Any]) -> None:
+    """Write `_step.json`, which claims the folder."""
+    write_atomic(folder / "_step.json", json.dumps(step, indent=1, sort_keys=True).encode())
 
 
 def run_once(stage: Stage, config: Config, inputs: Inputs, out: Path) -> Manifest:
@@ -94,7 +113,7 @@ def run_once(stage: Stage, config: Config, inputs: Inputs, out: Path) -> Manifes
 
 def run_step_file(stage: Stage, path: Path) -> Manifest:
     """Run the step that a `_step.json` describes, in the folder that the file lies in."""
-    step = _read_step(path)
+    step = read_step(path)
     if step["stage"] != stage.name:
         raise UserError(f"{path}: is a step of {step['stage']}, not of {stage.name}")
     config = check(stage.config, step["config"], origin=str(path))
@@ -134,7 +153,12 @@ def _text(path: Path) -> str:
         return ""
 
 
-def _read_step(path: Path) -> dict[str, Any]:
+def read_step(path: Path) -> dict[str, Any]:
+    """A `_step.json`.
+
+    Raises:
+        UserError: it is not there, or is no step.
+    """
     try:
         step = json.loads(path.read_text())
         return {key: step[key] for key in ("stage", "version", "identity", "config", "inputs")}
@@ -145,8 +169,11 @@ def _read_step(path: Path) -> dict[str, Any]:
 
 
 def _refuse_drift(out: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
-    compared = ("stage", "version", "identity")
-    refuse_drift(out, *({key: step[key] for key in compared} for step in (old, new)))
+    refuse_drift(out, _essence(old), _essence(new))
+
+
+def _essence(step: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: step[key] for key in ("stage", "version", "identity")}
 
 
 def refuse_drift(folder: Path, old: dict[str, Any], new: dict[str, Any]) -> None:

@@ -20,6 +20,9 @@ class FlowResources(Resources):
     """Times that a failed stage is started again; it goes on where it stopped."""
     retry_delay: Annotated[float, Field(ge=0)] = 30.0
     """Seconds before a retry."""
+    reuse: bool = True
+    """Take over what another run in `runs_dir` has made by the same settings from the same
+    inputs, all but trained policies."""
 
 
 class RunConfig(Config):

@@ -71,7 +71,7 @@ def step_line(title: str) -> Iterator[StepBar]:
 def print_done(title: str, manifest: Manifest, skipped: bool) -> None:
     """One line for a finished step: rows, seconds, drops."""
     drops = ", ".join(f"{count:,} {reason}" for reason, count in manifest.dropped.items())
-    took = "done before" if skipped else f"{manifest.seconds:.1f} s"
+    took = "done before" if skipped else manifest.took
     console.print(
         f"  {title:<32} {manifest.rows:>8,} rows  {took:>12}"
         + (f"  [yellow]dropped: {drops}[/]" if drops else "")

@@ -70,15 +70,13 @@ def _show_folders(console: Console, path: Path) -> None:
     manifests = sorted(path.rglob("_manifest.json"), key=lambda found: found.stat().st_mtime)
     if not manifests:
         raise UserError(f"{path}: neither a table nor a run (no parquet, no manifest below it)")
-    table = Table("folder", "stage", "rows", "dropped", "seconds")
+    table = Table("folder", "stage", "rows", "dropped", "time")
     for found in manifests:
         manifest = read_manifest(found.parent)
         if manifest:
             dropped = ", ".join(f"{n:,} {why}" for why, n in manifest.dropped.items())
             where = str(found.parent.relative_to(path))
-            table.add_row(
-                where, manifest.stage, f"{manifest.rows:,}", dropped, f"{manifest.seconds:.1f}"
-            )
+            table.add_row(where, manifest.stage, f"{manifest.rows:,}", dropped, manifest.took)
     console.print(table)
 
 

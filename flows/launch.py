@@ -13,6 +13,7 @@ from contracts.process import parse_error
 from contracts.progress import Reading, parse_progress
 from contracts.step import claim
 from flows.plan import PlannedStep
+from flows.reuse import take_over
 
 _STOP_SECONDS = 15.0
 
@@ -21,13 +22,17 @@ OnProgress = Callable[[Reading], None]
 
 
 def run_step(step: PlannedStep, on_line: OnLine, on_progress: OnProgress) -> Manifest:
-    """Run a step in a subprocess unless it is done; its log lines and progress come as they do.
+    """Run a step in a subprocess unless it is done, here or in another run; its log lines and
+    progress come as they do.
 
     Raises:
         ConfigDrift: the step's folder was made by another config or from other inputs.
         UserError: the stage ended with exit code 2, with its own message.
         OnPolicyError: it ended with any other code, or was killed.
     """
+    if manifest := take_over(step):
+        on_line(f"INFO taken over from {manifest.taken_from}: same settings, same inputs")
+        return manifest
     if manifest := claim(step.stage, step.config, step.inputs, step.out):
         return manifest
     process = _start(step)

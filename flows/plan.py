@@ -38,6 +38,8 @@ class PlannedStep:
     stage: Stage
     config: Config
     inputs: dict[str, str]
+    shared: bool = False
+    """Whether another run's output of the same step will do."""
 
     @property
     def out(self) -> Path:
@@ -171,7 +173,9 @@ class _Planner:
     def _step(
         self, path: str, label: str, stage: Stage, config: Config, inputs: dict[str, str]
     ) -> PlannedStep:
-        return PlannedStep(self._run, path, label, stage, config, inputs)
+        # Whoever trains anew, e.g. with another ZeRO stage, wants to see it train.
+        shared = self._config.resources.reuse and stage != train.STAGE
+        return PlannedStep(self._run, path, label, stage, config, inputs, shared)
 
     def _at(self, path: str) -> str:
         return str(self._run / path)
