@@ -49,6 +49,15 @@ _CORPUS = [
 ]
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A file's tests go to one test process, and all that look at the demo's run to another's."""
+    for item in items:
+        fixtures = getattr(item, "fixturenames", ())
+        group = "the run of the demo" if "demo_run" in fixtures else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real public data beside the checkout; the test is skipped without it."""

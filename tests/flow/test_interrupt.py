@@ -65,5 +65,10 @@ def test_a_stage_that_is_killed_is_started_again_where_retries_are_asked_for(
     retries = ["resources.retries=1", "resources.retry_delay=0"]
     run, stage = start(tmp_path, prefect_server, [*small, *retries])
     os.kill(stage, signal.SIGKILL)
-    _, stderr = run.communicate(timeout=240)
-    assert run.returncode == 0, stderr
+    manifest = tmp_path / "stopped" / "round-0" / "evaluation" / "responses" / "_manifest.json"
+    deadline = time.monotonic() + 120
+    while not manifest.exists() and run.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    run.send_signal(signal.SIGINT)
+    _, stderr = run.communicate(timeout=60)
+    assert manifest.exists(), stderr

@@ -40,6 +40,10 @@ def config(epochs: int = 2, **resources: Any) -> TrainConfig:
     )  # fmt: skip
 
 
+def adapted(**resources: Any) -> TrainConfig:
+    return config(**resources).model_copy(update={"lora": LoraConfig(rank=4, alpha=8)})
+
+
 def metrics(out: Path) -> list[float]:
     return pq.read_table(out / "metrics.parquet")["value"].to_pylist()
 
@@ -49,6 +53,22 @@ def plain(tmp_path_factory: pytest.TempPathFactory, inputs: dict[str, str]) -> P
     """The same training in one plain process."""
     out = tmp_path_factory.mktemp("plain")
     run_once(train.STAGE, config(strategy="none"), inputs, out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def plain_adapters(tmp_path_factory: pytest.TempPathFactory, inputs: dict[str, str]) -> Path:
+    """As `plain`, with adapters."""
+    out = tmp_path_factory.mktemp("plain-adapters")
+    run_once(train.STAGE, adapted(strategy="none"), inputs, out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def plain_and_long(tmp_path_factory: pytest.TempPathFactory, inputs: dict[str, str]) -> Path:
+    """As `plain`, over 8 epochs."""
+    out = tmp_path_factory.mktemp("plain-and-long")
+    run_once(train.STAGE, config(epochs=8, strategy="none"), inputs, out)
     return out
 
 
@@ -104,20 +124,13 @@ def test_two_processes_score_the_reference_whole_or_split_and_dpo_learns_from_it
 
 @pytest.mark.parametrize("strategy", ["zero3", "fsdp"])
 def test_adapters_learn_the_same_on_split_weights(
-    inputs: dict[str, str], tmp_path: Path, strategy: str
+    inputs: dict[str, str], plain_adapters: Path, tmp_path: Path, strategy: str
 ) -> None:
-    settings = {"lora": LoraConfig(rank=4, alpha=8)}
-    for name, resources in (
-        ("plain", {"strategy": "none"}),
-        ("split", {"strategy": strategy, "processes": 2, "gradient_checkpointing": True}),
-    ):
-        training = config(**resources).model_copy(update=settings)
-        run_once(train.STAGE, training, inputs, tmp_path / name)
-    assert metrics(tmp_path / "split") == pytest.approx(
-        metrics(tmp_path / "plain"), rel=1e-4, abs=1e-4
-    )
+    settings = adapted(strategy=strategy, processes=2, gradient_checkpointing=True)
+    run_once(train.STAGE, settings, inputs, tmp_path)
+    assert metrics(tmp_path) == pytest.approx(metrics(plain_adapters), rel=1e-4, abs=1e-4)
     found, expected = (
-        load_file(tmp_path / name / "model.safetensors") for name in ("split", "plain")
+        load_file(folder / "model.safetensors") for folder in (tmp_path, plain_adapters)
     )
     assert found.keys() == expected.keys()
     for name, weight in expected.items():
@@ -201,16 +214,19 @@ def test_a_worker_that_fails_is_a_failure_with_its_own_message(
     ({"strategy": "fsdp", "processes": 2}, {"strategy": "none", "processes": 1}),
 ], ids=str)  # fmt: skip
 def test_a_killed_training_goes_on_with_other_processes_to_the_same_losses(
-    inputs: dict[str, str], tmp_path: Path, before: dict[str, Any], after: dict[str, Any]
+    inputs: dict[str, str],
+    plain_and_long: Path,
+    tmp_path: Path,
+    before: dict[str, Any],
+    after: dict[str, Any],
 ) -> None:
-    whole, out = tmp_path / "whole", tmp_path / "moved"
-    run_once(train.STAGE, config(epochs=8, strategy="none"), inputs, whole)
+    out = tmp_path
     first = config(epochs=8, checkpoint_every=4, **before)
     kill_after_step(start(first, inputs, out), out, 10)
     assert list((out / ".checkpoints").glob("step-*"))
     manifest = run_once(train.STAGE, config(epochs=8, **after), inputs, out)
     assert manifest.facts["processes"] == after["processes"]
-    assert metrics(out) == pytest.approx(metrics(whole), rel=2e-3, abs=2e-3)
-    moved, expected = (load_file(folder / "model.safetensors") for folder in (out, whole))
+    assert metrics(out) == pytest.approx(metrics(plain_and_long), rel=2e-3, abs=2e-3)
+    moved, expected = (load_file(folder / "model.safetensors") for folder in (out, plain_and_long))
     for name, weight in expected.items():
         torch.testing.assert_close(moved[name], weight, atol=1e-3, rtol=1e-3)

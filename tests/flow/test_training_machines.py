@@ -124,7 +124,7 @@ def test_a_machine_that_dies_ends_the_training_which_then_goes_on_from_its_check
 
 
 def test_the_documented_commands_run_on_two_machines_at_once(
-    workplace: Path, demo_models: Path, prefect_server: dict[str, str], small: list[str]
+    workplace: Path, demo_run: Path, prefect_server: dict[str, str], small: list[str]
 ) -> None:
     page = (CHECKOUT / "docs" / "scale.md").read_text()
     commands = re.findall(r"^MACHINE_RANK=(\d) onpolicy (run .*)$", page, re.MULTILINE)
