@@ -3,10 +3,11 @@
 import os
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadFileScheduling
 
 # The same examples on every machine: a suite that fails says something about the last change.
 settings.register_profile("repeatable", derandomize=True)
@@ -49,13 +50,18 @@ _CORPUS = [
 ]
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A file's tests go to one test process, and all that look at the demo's run to another's."""
-    for item in items:
-        fixtures = getattr(item, "fixturenames", ())
-        group = "the run of the demo" if "demo_run" in fixtures else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+class _Scheduling(LoadFileScheduling):
+    """A file's tests go to one test process; those that look at one run of the demo, too."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        folder, found, _ = nodeid.partition("/demo_run/")
+        return folder + found if found else str(super()._split_scope(nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
+    """How `pytest -n` hands tests out."""
+    return _Scheduling(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -90,27 +90,6 @@ def small() -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def workplace(tmp_path_factory: pytest.TempPathFactory, demo_models: Path) -> Path:
-    """A folder in which the documented commands work as in a checkout, runs kept apart."""
-    folder = tmp_path_factory.mktemp("workplace")
-    for name in ("configs", ".cache", "demo", "docs", "Makefile"):
-        (folder / name).symlink_to(CHECKOUT / name)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def demo_run(workplace: Path, prefect_server: dict[str, str], small: list[str]) -> Path:
-    """The folder of a finished run of the demo, with fewer prompts."""
-    command = [sys.executable, "-m", "flows.cli", "run", "configs/demo.yaml", "name=demo", *small]
-    environment = {**os.environ, **prefect_server, "PYTHONPATH": str(CHECKOUT)}
-    ended = subprocess.run(
-        command, cwd=workplace, env=environment, capture_output=True, text=True, check=False
-    )
-    assert ended.returncode == 0, ended.stderr
-    return workplace / "runs" / "demo"
-
-
-@pytest.fixture(scope="session")
 def token_inputs(tmp_path_factory: pytest.TempPathFactory, tiny_gemma: Path) -> dict[str, str]:
     """22 pairs of uneven lengths: tokens and policy as training takes them."""
     import pyarrow as pa

@@ -1,7 +1,6 @@
 """Training over several machines, and what listens where: real launches on loopback."""
 
 import os
-import re
 import subprocess
 import sys
 import threading
@@ -121,29 +120,6 @@ def test_a_machine_that_dies_ends_the_training_which_then_goes_on_from_its_check
     assert again.wait(60) == 0
     again.communicate()
     assert (manifest.facts["steps"], manifest.facts["processes"]) == (120, 2)
-
-
-def test_the_documented_commands_run_on_two_machines_at_once(
-    workplace: Path, demo_run: Path, prefect_server: dict[str, str], small: list[str]
-) -> None:
-    page = (CHECKOUT / "docs" / "scale.md").read_text()
-    commands = re.findall(r"^MACHINE_RANK=(\d) onpolicy (run .*)$", page, re.MULTILINE)
-    assert [rank for rank, _ in commands] == ["0", "1"]
-    environment = {**os.environ, **prefect_server, **LOOPBACK, "PYTHONPATH": str(CHECKOUT)}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", "flows.cli", *command.split(), *small],
-            cwd=workplace, env={**environment, "MACHINE_RANK": rank}, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )
-        for rank, command in commands
-    ]  # fmt: skip
-    outputs = [process.communicate(timeout=300)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], "\n".join(outputs)
-    manifest = read_manifest(workplace / "runs" / "docs-machines" / "round-1" / "policy")
-    assert manifest
-    assert manifest.facts["processes"] == 2
-    assert "joining" in outputs[1]
 
 
 def listening(tree: psutil.Process) -> set[str]:

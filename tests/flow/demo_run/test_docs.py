@@ -11,14 +11,17 @@ from pathlib import Path
 
 import pytest
 
+from contracts.manifest import read_manifest
+
 pytestmark = [
     pytest.mark.engine,
     pytest.mark.timeout(900),
 ]
 
-CHECKOUT = Path(__file__).parents[2]
+CHECKOUT = Path(__file__).parents[3]
 PAGES = sorted((CHECKOUT / "docs").glob("*.md"))
 # Run elsewhere: as this very suite, as CI, as the session's server, or two at once.
+LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
 ELSEWHERE = ("make lint", "prefect server start", "export ", "MACHINE_RANK=")
 
 
@@ -68,6 +71,29 @@ def test_every_command_of_a_page_works(
             check=False,
         )
         assert ended.returncode == 0, f"{block}\n{ended.stderr}"
+
+
+def test_the_documented_commands_run_on_two_machines_at_once(
+    workplace: Path, demo_run: Path, prefect_server: dict[str, str], small: list[str]
+) -> None:
+    page = (CHECKOUT / "docs" / "scale.md").read_text()
+    commands = re.findall(r"^MACHINE_RANK=(\d) onpolicy (run .*)$", page, re.MULTILINE)
+    assert [rank for rank, _ in commands] == ["0", "1"]
+    environment = {**os.environ, **prefect_server, **LOOPBACK, "PYTHONPATH": str(CHECKOUT)}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "flows.cli", *command.split(), *small],
+            cwd=workplace, env={**environment, "MACHINE_RANK": rank}, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )
+        for rank, command in commands
+    ]  # fmt: skip
+    outputs = [process.communicate(timeout=300)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], "\n".join(outputs)
+    manifest = read_manifest(workplace / "runs" / "docs-machines" / "round-1" / "policy")
+    assert manifest
+    assert manifest.facts["processes"] == 2
+    assert "joining" in outputs[1]
 
 
 def test_a_schedule_is_a_deployment_that_runs_and_stops(

@@ -14,7 +14,7 @@ from contracts.tables import LEARNING_RATES
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
 
-CHECKOUT = Path(__file__).parents[2]
+CHECKOUT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
