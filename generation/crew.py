@@ -68,8 +68,9 @@ class Crew:
         """Suspects first, alone; then the list, to whoever has least, prompt by prompt."""
         for member in self._members:
             member.take_suspects()
+        hungry = [member for member in self._members if member.hungry]
         while self._queue:
-            free = [member for member in self._members if member.room > 0]
+            free = [member for member in hungry if member.room > 0]
             if not free:
                 break
             member = min(free, key=lambda one: one.load)

@@ -8,6 +8,9 @@ from generation.engines import Batch, Job
 from generation.requests import Outcome
 from generation.worker import pack_batches, pack_job, work
 
+# A message brings at least so many-th of what a worker takes; it never has less than the rest.
+_SHARE = 8
+
 
 class Member(Worker):
     """A process, what it holds, and what it is suspected of."""
@@ -35,6 +38,11 @@ class Member(Worker):
     def busy(self) -> bool:
         """As `Worker.busy`."""
         return bool(self._in_flight)
+
+    @property
+    def hungry(self) -> bool:
+        """Whether it is worth a message: often, few at a time, they cost as much as the work."""
+        return self.room >= max(1, self.capacity // _SHARE)
 
     @property
     def room(self) -> int:

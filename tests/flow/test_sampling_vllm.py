@@ -20,6 +20,7 @@ from contracts.step import claim, run_once
 from contracts.tables import PROMPTS
 from generation.config import SampleConfig
 from generation.conversation import prompt_id
+from generation.member import Member
 from generation.sample import STAGE
 
 pytestmark = pytest.mark.engine
@@ -121,6 +122,25 @@ def test_kills_of_two_vllm_workers_change_no_byte(
     killed = read_manifest(step.out)
     assert killed is not None
     assert (killed.files, killed.rows, killed.dropped) == (whole.files, 288, {})
+
+
+def test_a_worker_gets_requests_many_at_a_time(
+    tiny_gemma: Path, prompts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    send = Member.send
+
+    def sent(member: Member, **message: Any) -> None:
+        sizes.extend([len(message["batches"])] if "batches" in message else [])
+        send(member, **message)
+
+    monkeypatch.setattr(Member, "send", sent)
+    inputs = {"prompts": str(prompts), "policy": str(tiny_gemma)}
+    manifest = run_once(STAGE, SampleConfig(n=4, max_tokens=40, engine=VLLM), inputs, tmp_path)
+    assert manifest.rows == sum(sizes) == 96
+    first, *between, _ = sizes
+    assert first == 32  # twice the sequences that run at once
+    assert min(between) >= 4
 
 
 def test_greedy_vllm_and_greedy_transformers_agree(
