@@ -8,7 +8,8 @@ from generation.engines import Batch, Job
 from generation.requests import Outcome
 from generation.worker import pack_batches, pack_job, work
 
-# A message brings at least so many-th of what a worker takes; it never has less than the rest.
+# A message brings at least this share of what a worker takes. One for each finished sample woke
+# a thread beside the engine's so often that sampling was 4 % slower.
 _SHARE = 8
 
 
@@ -41,7 +42,7 @@ class Member(Worker):
 
     @property
     def hungry(self) -> bool:
-        """Whether it is worth a message: often, few at a time, they cost as much as the work."""
+        """Whether there is room for enough requests to be worth a message."""
         return self.room >= max(1, self.capacity // _SHARE)
 
     @property
