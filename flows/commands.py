@@ -13,6 +13,7 @@ from flows.config import RunConfig
 from flows.console import console
 from flows.plan import plan
 from flows.run_folder import is_finished, run_identity
+from flows.server import ensure_server, has_server
 from training.join import join
 from training.machines import machine_rank
 from training.trackers import refuse_missing
@@ -52,6 +53,7 @@ def run_config(path: Path, overrides: Sequence[str]) -> None:
 
     console.print(f"{config.name}: {config.rounds} round(s) from {config.policy.path}")
     with interruptible():
+        ensure_server()
         on_policy(config.model_dump(mode="json"))
     console.print(f"Report: {report}")
 
@@ -86,7 +88,7 @@ def serve_config(path: Path, overrides: Sequence[str], cron: str, next_round: bo
     """Serve the flow on a schedule until it is stopped.
 
     Raises:
-        UserError: the cron expression is not valid.
+        UserError: the cron expression is not valid, or there is no server that stays.
     """
     config = load_run(path, overrides)
     prefect_settings.apply()
@@ -99,6 +101,11 @@ def serve_config(path: Path, overrides: Sequence[str], cron: str, next_round: bo
         CronSchedule(cron=cron)
     except ValueError:
         raise UserError(f"--cron {cron!r}: not a cron expression; e.g. '0 2 * * *'") from None
+    if not has_server():
+        raise UserError(
+            "a schedule needs a Prefect server that stays: `prefect server start --host 127.0.0.1`,"
+            " and PREFECT_API_URL=http://127.0.0.1:4200/api in the environment"
+        )
     console.print(f"Serving {config.name} at {cron!r}; stop with Ctrl-C.")
     on_policy.serve(
         name=config.name,

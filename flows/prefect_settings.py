@@ -7,11 +7,10 @@ _ALWAYS = {
     "DO_NOT_TRACK": "1",
     # The terminal shows our own lines; Prefect's go to its API, hence to its UI.
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    # A server for the time of a run is ours to start and to end (`flows.server`).
+    "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
 }
 _DEFAULTS = {
-    # Where no PREFECT_API_URL is set, a server is started for the time of the run.
-    "PREFECT_SERVER_EPHEMERAL_ENABLED": "true",
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
 }
 

@@ -20,6 +20,7 @@ from flows.config import RunConfig
 from flows.figures import intervals, to_svg
 from flows.on_policy import on_policy
 from flows.run_data import finished_rounds
+from flows.server import ensure_server
 
 
 def points(grid: Sequence[str]) -> list[list[str]]:
@@ -49,6 +50,7 @@ def run_sweep(path: Path, overrides: Sequence[str], grid: Sequence[str]) -> Path
     name = f"{base.name}-sweep-{of_json(found)[:6]}"
     settings = [run.model_dump(mode="json") for run in runs]
     with interruptible():
+        ensure_server()
         rows = sweep(name, [", ".join(point) for point in found], settings)
     return write_comparison(base.runs_dir / name, rows)
 

@@ -52,6 +52,17 @@ def test_a_wrong_key_value_or_path_is_named(
     assert "Traceback" not in ended.stderr
 
 
+def test_a_schedule_without_a_server_that_stays_is_refused(tmp_path: Path) -> None:
+    own = {**os.environ, "PREFECT_HOME": str(tmp_path), "PREFECT_API_URL": ""}
+    command = ["schedule", "configs/demo.yaml", "--cron", "0 2 * * *"]
+    ended = subprocess.run(
+        [sys.executable, "-m", "flows.cli", *command],
+        cwd=CHECKOUT, env=own, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert ended.returncode == 2, ended.stderr
+    assert "prefect server start" in ended.stderr and "Traceback" not in ended.stderr
+
+
 @pytest.mark.parametrize(
     ("lines", "message"),
     [

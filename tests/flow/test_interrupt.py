@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
@@ -25,6 +26,7 @@ def start(
         env={**os.environ, **environment},
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
     holder = runs / "stopped" / "round-0" / "evaluation" / "responses" / ".lock-holder"
     deadline = time.monotonic() + 120
@@ -46,6 +48,27 @@ def test_an_interrupted_run_ends_cleanly_with_all_its_processes(
     assert "Traceback" not in stderr
     assert not Path(f"/proc/{stage}").exists()
     assert (tmp_path / "stopped" / "prompts" / "_manifest.json").exists()
+
+
+@pytest.mark.parametrize(("number", "code"), [
+    (signal.SIGINT, 130),
+    (signal.SIGTERM, -signal.SIGTERM),
+    (signal.SIGKILL, -signal.SIGKILL),
+], ids=lambda value: getattr(value, "name", ""))  # fmt: skip
+def test_a_signal_to_the_whole_group_ends_run_stage_and_server_at_once(
+    tmp_path: Path, demo_models: Path, small: list[str], number: signal.Signals, code: int
+) -> None:
+    """As a terminal's Ctrl-C and a cluster's scheduler send it; the server is the run's own."""
+    own = {"PREFECT_HOME": str(tmp_path / "prefect"), "PREFECT_API_URL": ""}
+    run, _ = start(tmp_path, own, small)
+    started = psutil.Process(run.pid).children(recursive=True)
+    assert any("flows.server" in process.cmdline() for process in started)
+    os.killpg(run.pid, number)
+    _, stderr = run.communicate(timeout=30)
+    assert run.returncode == code, stderr
+    assert "Traceback" not in stderr
+    _, alive = psutil.wait_procs(started, timeout=15)
+    assert not alive
 
 
 def test_a_stage_that_is_killed_is_named_and_the_run_fails_with_one(
