@@ -53,7 +53,7 @@ class PromptsConfig(Config):
     limit: int | None = Field(None, ge=1)
     """Take the first so many different prompts; of a mixture, so many in all."""
     test_size: int = Field(0, ge=0)
-    """Prompts held out: those with the lowest hash of seed and prompt id. Adding prompts
+    """Prompts held out: those with the lowest hash of seed and question. Adding prompts
     changes the choice only where a new prompt's hash is among the lowest."""
     seed: int = 42
     """Seed of the held-out choice."""

@@ -22,6 +22,11 @@ def prompt_id(messages: Conversation) -> str:
     return fingerprint.of_json(canonical)
 
 
+def question_id(messages: Conversation) -> str:
+    """The prompt's id without its system messages: one question, whoever is told to answer."""
+    return prompt_id([turn for turn in messages if turn["role"] != "system"])
+
+
 def to_messages(origin: str, value: Any) -> Conversation:
     """The conversation up to the user's last turn; empty where there is nothing to answer.
 

@@ -1,9 +1,10 @@
 """Decontamination: prompts that hold a benchmark's question are taken out.
 
-The rule. Texts are words: runs of letters and digits, in lower case. A prompt holds a question
-if the n-grams (runs of 8 words) that both have make up at least half of the question's own, the
-rule of Tulu 3 (arXiv 2411.15124, section 3.2). A question of fewer words than that counts only
-where it is the whole of one of the prompt's turns: its words within a longer text prove nothing.
+The rule. Texts are words: runs of letters and digits, in lower case. The user's turns count, not
+the system's, which many prompts share. A prompt holds a question if the n-grams (runs of 8 words)
+that both have make up at least half of the question's own, the rule of Tulu 3 (arXiv 2411.15124,
+section 3.2). A question of fewer words than that counts only where it is the whole of one of the
+prompt's turns: its words within a longer text prove nothing.
 """
 
 from collections import Counter, defaultdict
@@ -91,9 +92,12 @@ class Benchmarks:
 
 
 def _turns(value: Any) -> list[str]:
-    """The texts of a question: a text, a list of texts, or a message list."""
-    if isinstance(value, str):
-        return [value]
-    turns = value if isinstance(value, list) else []
-    texts = [turn.get("content") if isinstance(turn, dict) else turn for turn in turns]
+    """What the user asks in a question: a text, a list of texts, or a message list."""
+    turns = value if isinstance(value, list) else [value]
+    texts = [_asked(turn) if isinstance(turn, dict) else turn for turn in turns]
     return [text for text in texts if isinstance(text, str)]
+
+
+def _asked(turn: dict[str, Any]) -> Any:
+    # Arena-Hard's turns have no role.
+    return turn.get("content") if turn.get("role", "user") == "user" else None

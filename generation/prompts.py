@@ -14,7 +14,13 @@ from contracts.process import main
 from contracts.step import Inputs, Stage
 from contracts.tables import PROMPTS
 from generation.config import PromptsConfig, PromptSource
-from generation.conversation import Conversation, is_unicode, prompt_id, to_messages
+from generation.conversation import (
+    Conversation,
+    is_unicode,
+    prompt_id,
+    question_id,
+    to_messages,
+)
 from generation.decontaminate import BENCHMARK_COLUMNS, Benchmarks
 from generation.mixture import Row, mix
 from generation.near_duplicates import NearDuplicates
@@ -34,8 +40,8 @@ def rank(seed: int, identifier: str) -> bytes:
 class _Different:
     """Lets each different prompt through once, with its id; counts the others."""
 
-    def __init__(self, taken: Iterable[str], dropped: Counter[str]) -> None:
-        self._taken = set(taken)
+    def __init__(self, benchmark: Iterable[Row], dropped: Counter[str]) -> None:
+        self._taken = {question_id(row["messages"]) for row in benchmark}
         self._seen: set[str] = set()
         self._dropped = dropped
 
@@ -46,9 +52,9 @@ class _Different:
                 self._dropped["empty_prompt"] += 1
             elif not is_unicode(messages):
                 self._dropped["invalid_unicode"] += 1
-            elif (identifier := prompt_id(messages)) in self._taken:
+            elif question_id(messages) in self._taken:
                 self._dropped["in_benchmark"] += 1
-            elif identifier in self._seen:
+            elif (identifier := prompt_id(messages)) in self._seen:
                 self._dropped["duplicate_prompt"] += 1
             else:
                 self._seen.add(identifier)
@@ -67,7 +73,7 @@ def run(config: PromptsConfig, inputs: Inputs, out: Path) -> Result:
     dropped: Counter[str] = Counter()
     removed: list[Removed] = []
     benchmark = _benchmark(inputs.get("benchmark"), dropped)
-    different = _Different((row["prompt_id"] for row in benchmark), dropped)
+    different = _Different(benchmark, dropped)
     checks = _checks(config, inputs)
     sources = [
         _sift(different.rows(_read(source, inputs[key]), source.path), checks, removed)
@@ -113,17 +119,17 @@ def _sift(rows: Iterable[Row], checks: Sequence[Check], removed: list[Removed]) 
 
 
 def _hold_out(prompts: list[Row], config: PromptsConfig, dropped: Counter[str]) -> None:
-    """Give each prompt its split."""
-    if len(prompts) <= config.test_size:
+    """Give each prompt its split; one question under two system messages stays in one."""
+    questions = [question_id(row["messages"]) for row in prompts]
+    held_out = set(sorted(questions, key=lambda i: rank(config.seed, i))[: config.test_size])
+    if held_out.issuperset(questions):
         raise UserError(
             f"{', '.join(source.path for source in config.mixture)}: {len(prompts)} usable "
             f"prompts, of which test_size holds out {config.test_size}: none is left to train on "
             f"(left out: {dict(dropped) or 'none'})"
         )
-    ranked = sorted((row["prompt_id"] for row in prompts), key=lambda i: rank(config.seed, i))
-    held_out = set(ranked[: config.test_size])
-    for row in prompts:
-        row["split"] = "test" if row["prompt_id"] in held_out else "train"
+    for row, question in zip(prompts, questions, strict=True):
+        row["split"] = "test" if question in held_out else "train"
 
 
 def _benchmark(path: str | None, dropped: Counter[str]) -> list[Row]:
@@ -141,7 +147,7 @@ def _write(rows: Sequence[Row], out: Path) -> None:
         write_part(out, index, part, PROMPTS)
 
 
-STAGE = Stage(name="generation.prompts", version=1, config=PromptsConfig, run=run)
+STAGE = Stage(name="generation.prompts", version=2, config=PromptsConfig, run=run)
 
 if __name__ == "__main__":
     main(STAGE)

@@ -22,5 +22,9 @@ def ngrams(of: Sequence[str], size: int) -> list[NGram]:
 
 
 def asked(messages: Sequence[Message]) -> list[str]:
-    """What the user and the system say, turn by turn."""
-    return [turn["content"] for turn in messages if turn["role"] != "assistant"]
+    """What the user says, turn by turn.
+
+    Not what the system says: many prompts share one system message, which would make them
+    all alike.
+    """
+    return [turn["content"] for turn in messages if turn["role"] == "user"]

@@ -200,6 +200,16 @@ def test_a_single_shared_run_is_enough_at_overlap_zero() -> None:
     assert benchmarks.match([f"{shared} and so on"]) == ("bench.json", shared, 0.2)
 
 
+def test_a_question_in_the_shared_system_message_takes_no_prompt_out(tmp_path: Path) -> None:
+    questions = write(tmp_path / "questions.jsonl", [QUESTION, "Name three green fish"])
+    path = write(tmp_path / "p.jsonl", ["Name three green fish", "Name three red birds"])
+    system = f"An example of what you are asked: {QUESTION}"
+    _, rows, removed = make(tmp_path / "out", path=path, system=system, decontaminate=[questions])
+    assert texts(rows) == ["Name three red birds"]
+    # The report shows what the user asks, not 200 characters that every prompt shares.
+    assert [row["excerpt"] for row in removed] == ["Name three green fish"]
+
+
 def test_real_benchmark_questions_are_found_in_every_turn(
     shared_data: Path, tmp_path: Path
 ) -> None:

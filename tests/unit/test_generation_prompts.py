@@ -102,6 +102,37 @@ def test_a_benchmark_prompt_is_never_a_training_prompt(make: Make) -> None:
     assert result.dropped == {"in_benchmark": 1}
 
 
+@pytest.mark.parametrize("system", [None, "Answer as a pirate would."])
+def test_a_system_message_hides_no_benchmark_prompt(make: Make, system: str | None) -> None:
+    texts = [f"question {i}" for i in range(60)]
+    own = {"role": "system", "content": "Be brief."}
+    told = {"prompt": [own, *user(texts[0])]}
+    asked = [{"instruction": text} for text in texts[:50]]
+    result, rows = make([told, *({"prompt": t} for t in texts[1:])], asked, system=system)
+    assert result.dropped == {"in_benchmark": 50}
+    assert result.facts == {"train": 10, "benchmark": 50}
+    assert [row["messages"] for row in rows[10:]] == [user(text) for text in texts[:50]]
+
+
+def test_a_benchmarks_own_system_message_hides_no_prompt_either(make: Make) -> None:
+    asked = [{"role": "system", "content": "Be brief."}, *user("b")]
+    result, _ = make([{"prompt": "a"}, {"prompt": "b"}], benchmark=[{"prompt": asked}])
+    assert result.dropped == {"in_benchmark": 1}
+
+
+def test_a_question_is_never_held_out_under_one_system_message_and_trained_under_another(
+    make: Make,
+) -> None:
+    told = [{"role": "system", "content": "Be brief."}]
+    both = [prompt for i in range(20) for prompt in (user(f"q{i}"), told + user(f"q{i}"))]
+    _, rows = make([{"prompt": prompt} for prompt in both], test_size=10)
+    splits = {
+        split: {row["messages"][-1]["content"] for row in rows if row["split"] == split}
+        for split in ("train", "test")
+    }
+    assert len(splits["test"]) == 5 and len(splits["train"]) == 15
+
+
 @pytest.mark.parametrize("turns", [["one", "two"], [{"content": "one"}]])
 def test_benchmark_turns_give_their_first_question(make: Make, turns: list[Any]) -> None:
     _, rows = make([{"prompt": "a"}], benchmark=[{"turns": turns}])
