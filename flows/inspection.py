@@ -96,8 +96,8 @@ def _show_table(console: Console, path: Path, view: View) -> None:
         columns.add_row(field.name, escape(_short_type(field.type, kind)), escape(doc))
     console.print(columns)
     shown = first.slice(0, view.rows)
-    if (view.where or view.sort) and path.is_dir():
-        shown = select(path, view.where, view.sort, view.rows)
+    if view.where is not None or view.sort is not None:
+        shown = select(parts, view.where, view.sort, view.rows)
     for index, row in enumerate(shown.to_pylist()):
         console.print(f"[bold]row {index}[/]")
         for key, value in row.items():
