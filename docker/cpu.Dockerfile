@@ -19,9 +19,11 @@ WORKDIR /app
 
 # The lock alone first: a change of the code does not install 2.8 GB again.
 # --no-deps: the lock is complete, and no resolution satisfies every package's own pins.
-COPY requirements/cpu.txt requirements/
-RUN python -m pip install --no-deps \
-    --extra-index-url https://download.pytorch.org/whl/cpu --requirement requirements/cpu.txt
+COPY requirements/uv.txt requirements/cpu.txt requirements/
+RUN python -m pip install --no-deps --requirement requirements/uv.txt \
+    && uv pip install --system --no-cache --compile-bytecode --no-deps \
+        --index-strategy unsafe-best-match \
+        --extra-index-url https://download.pytorch.org/whl/cpu --requirement requirements/cpu.txt
 
 COPY . .
 RUN python -m pip install --no-deps --no-build-isolation --editable .

@@ -20,8 +20,10 @@ WORKDIR /app
 
 # The locks alone first: a change of the code does not build flash-attn again.
 # --no-deps: the locks are complete, and no resolution satisfies every package's own pins.
-COPY requirements/gpu.txt requirements/gpu-flash.txt requirements/
-RUN python -m pip install --no-deps --requirement requirements/gpu.txt
+COPY requirements/uv.txt requirements/gpu.txt requirements/gpu-flash.txt requirements/
+RUN python -m pip install --no-deps --requirement requirements/uv.txt \
+    && uv pip install --python /opt/venv/bin/python --no-cache --compile-bytecode --no-deps \
+        --requirement requirements/gpu.txt
 # Each compile job of flash-attn takes up to 6 GB of memory.
 ARG MAX_JOBS=4
 RUN python -m pip install --no-deps --no-build-isolation --requirement requirements/gpu-flash.txt
