@@ -8,7 +8,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,9 +66,17 @@ def describe(stage: Stage, config: Config, inputs: Inputs) -> dict[str, Any]:
     }
 
 
-def makes_the_same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two steps, as `describe` gives them, make the same output."""
-    return _essence(one) == _essence(other)
+def changes(stage: Stage, recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """What tells a recorded step from the one wanted: `beta: was 2.0, now 3.0`, a line a key.
+
+    Both are as `describe` gives them. None where they make the same output.
+    """
+    return config_changes(_essence(stage, recorded), _essence(stage, wanted))
+
+
+def config_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """A line for each key whose value in `new` is not the one in `old`."""
+    return [f"{key}: was {was!r}, now {now!r}" for key, was, now in _differences(old, new)]
 
 
 def claim(stage: Stage, config: Config, inputs: Inputs, out: Path) -> Manifest | None:
@@ -80,8 +88,8 @@ def claim(stage: Stage, config: Config, inputs: Inputs, out: Path) -> Manifest |
     """
     step = describe(stage, config, inputs)
     path = out / "_step.json"
-    if path.exists():
-        _refuse_drift(out, read_step(path), step)
+    if path.exists() and (found := changes(stage, read_step(path), step)):
+        raise ConfigDrift(_told(out, found))
     out.mkdir(parents=True, exist_ok=True)
     if not path.exists() or read_step(path) != step:
         save_step(out, step)
@@ -168,23 +176,28 @@ def read_step(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: is no step file; delete its folder and run again") from None
 
 
-def _refuse_drift(out: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
-    refuse_drift(out, _essence(old), _essence(new))
+def _told(out: Path, found: list[str]) -> str:
+    return (
+        f"{out}: was made by another config; nothing was changed.\n  "
+        + "\n  ".join(found)
+        + f"\nChoose another `name` for the new run, or delete {out} to make it anew."
+    )
 
 
-def _essence(step: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: step[key] for key in ("stage", "version", "identity")}
+def _essence(stage: Stage, step: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides a step's output; its config as today's model reads it.
 
-
-def refuse_drift(folder: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
-    """Raise `ConfigDrift`, naming each key whose value in `new` is not the one in `old`."""
-    changes = [f"{key}: was {was!r}, now {now!r}" for key, was, now in _differences(old, new)]
-    if changes:
-        raise ConfigDrift(
-            f"{folder}: was made by another config; nothing was changed.\n  "
-            + "\n  ".join(changes)
-            + f"\nChoose another `name` for the new run, or delete {folder} to make it anew."
-        )
+    So that a step from before an upgrade goes on where the upgrade brought a key whose default
+    changes nothing.
+    """
+    config = step["identity"]["config"]
+    with suppress(UserError):  # a key is gone, or may no longer be so: it is named as it stands
+        config = identity(check(stage.config, step["config"], origin=""))
+    return {
+        "stage": step["stage"],
+        "version": step["version"],
+        "identity": {**step["identity"], "config": config},
+    }
 
 
 def _differences(old: Any, new: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:

@@ -8,6 +8,7 @@ from contracts.config import load_config
 from contracts.errors import Interrupted, UserError
 from contracts.fingerprint import of_json
 from contracts.process import configure_logging
+from contracts.step import config_changes
 from flows import prefect_settings
 from flows.config import RunConfig
 from flows.console import console
@@ -27,12 +28,15 @@ def load_run(path: Path, overrides: Sequence[str]) -> RunConfig:
     config = load_config(RunConfig, path, overrides)
     if any(override.startswith("name=") for override in overrides):
         return config
-    changes = of_json(run_identity(config))
     try:
-        same = changes == of_json(run_identity(load_config(RunConfig, path)))
+        base = run_identity(load_config(RunConfig, path))
     except UserError:  # the file needs its overrides to be complete
-        same = False
-    return config if same else config.model_copy(update={"name": f"{config.name}-{changes[:6]}"})
+        base = {}
+    # By what changes alone: an upgrade that brings a key is no other run.
+    changes = config_changes(base, run_identity(config))
+    if not changes:
+        return config
+    return config.model_copy(update={"name": f"{config.name}-{of_json(changes)[:6]}"})
 
 
 def run_config(path: Path, overrides: Sequence[str]) -> None:

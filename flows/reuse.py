@@ -14,7 +14,7 @@ from typing import Any
 from contracts import fingerprint
 from contracts.errors import UserError
 from contracts.manifest import Manifest, read_manifest, save_manifest, versions
-from contracts.step import describe, makes_the_same, read_step, save_step
+from contracts.step import changes, describe, read_step, save_step
 from flows.plan import PlannedStep
 
 
@@ -31,7 +31,7 @@ def take_over(step: PlannedStep) -> Manifest | None:
         return None
     wanted = describe(step.stage, step.config, step.inputs)
     for folder, found in _same_place(step):
-        if makes_the_same(found, wanted) and (manifest := _sound(folder)):
+        if not changes(step.stage, found, wanted) and (manifest := _sound(folder)):
             manifest = replace(manifest, taken_from=manifest.taken_from or str(folder))
             _fill(step.out, folder, wanted, manifest)
             return manifest

@@ -5,8 +5,9 @@ from typing import Any
 import yaml
 
 from contracts.config import check, identity
+from contracts.errors import ConfigDrift
 from contracts.parts import write_atomic
-from contracts.step import claim, refuse_drift
+from contracts.step import claim, config_changes
 from flows.config import RunConfig
 from flows.plan import plan
 
@@ -53,7 +54,12 @@ def refuse_other_run(config: RunConfig) -> RunConfig:
     """
     path = config.folder / "config.yaml"
     made_by = check(RunConfig, yaml.safe_load(path.read_text()), origin=str(path))
-    refuse_drift(config.folder, run_identity(made_by), run_identity(config))
+    if found := config_changes(run_identity(made_by), run_identity(config)):
+        raise ConfigDrift(
+            f"{config.folder}: was made by another config; nothing was changed.\n  "
+            + "\n  ".join(found)
+            + "\nChoose another `name` for the new run."
+        )
     return made_by
 
 

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +113,35 @@ def test_another_config_is_refused_and_each_key_that_differs_is_named(workshop: 
     assert "parts" not in said.replace("tests.parts", "")
     assert "Choose another `name`" in said
     assert {path: path.read_bytes() for path in workshop.out.glob("[!.]*")} == before
+
+
+class Upgraded(Settings):
+    """The stage's settings after an upgrade brought a key."""
+
+    smoothing: float = 0.0
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_step_from_before_an_upgrade_that_brought_a_key_goes_on(
+    workshop: Workshop, finished: bool
+) -> None:
+    inputs = {"source": str(workshop.source)}
+    claim(workshop.stage(), Settings(), inputs, workshop.out)
+    if finished:
+        workshop.run()
+    upgraded = replace(workshop.stage(), config=Upgraded)
+    assert run_once(upgraded, Upgraded(), inputs, workshop.out).rows == 3
+    assert workshop.runs == 1
+    with pytest.raises(ConfigDrift, match=r"\n  smoothing: was 0\.0, now 0\.1\n"):
+        run_once(upgraded, Upgraded(smoothing=0.1), inputs, workshop.out)
+
+
+def test_a_key_that_an_upgrade_took_away_is_named(workshop: Workshop) -> None:
+    inputs = {"source": str(workshop.source)}
+    upgraded = replace(workshop.stage(), config=Upgraded)
+    run_once(upgraded, Upgraded(), inputs, workshop.out)
+    with pytest.raises(ConfigDrift, match=r"\n  smoothing: was 0\.0, now None\n"):
+        workshop.run()
 
 
 def test_another_version_or_stage_is_refused(workshop: Workshop) -> None:

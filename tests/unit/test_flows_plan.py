@@ -4,28 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from minimal_run import MINIMAL, config
 
-from contracts.config import check
 from contracts.errors import ConfigDrift, UserError
 from flows.config import RunConfig
 from flows.plan import plan
 from flows.run_folder import claim_run, is_finished
-
-MINIMAL: dict[str, Any] = {
-    "name": "test",
-    "rounds": 2,
-    "policy": {"path": "owner/policy", "revision": "abc"},
-    "prompts": {"path": "prompts.jsonl", "test_size": 4},
-    "prompts_per_round": 10,
-    "sampling": {"n": 4},
-    "annotation": {"annotators": [{"kind": "armorm", "name": "rm", "path": "owner/reward"}]},
-    "training": {},
-    "evaluation": {"sampling": {"n": 1, "temperature": 0}},
-}
-
-
-def config(**changes: Any) -> RunConfig:
-    return check(RunConfig, MINIMAL | changes, origin="test")
 
 
 def by_path(settings: RunConfig) -> dict[str, Any]:

@@ -117,6 +117,21 @@ def test_another_version_of_the_stage_is_not_taken(tmp_path: Path, done: Planned
     assert take_over(newer) is None
 
 
+class Upgraded(Settings):
+    """The stage's settings after an upgrade brought a key."""
+
+    upper: bool = False
+
+
+def test_what_was_made_before_an_upgrade_brought_a_key_is_taken(
+    tmp_path: Path, done: PlannedStep
+) -> None:
+    upgraded = replace(STAGE, config=Upgraded)
+    second = replace(step(tmp_path, "second"), stage=upgraded, config=Upgraded())
+    assert take_over(second)
+    assert take_over(replace(second, run=tmp_path / "third", config=Upgraded(upper=True))) is None
+
+
 def test_what_other_packages_made_is_not_taken(tmp_path: Path, done: PlannedStep) -> None:
     path = done.out / "_manifest.json"
     manifest = json.loads(path.read_text())
