@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from annotation.config import Annotator, BestConfig, PairsConfig, ScoreConfig, scored_alone
+from annotation.naming import naming_faults
 from contracts.config import Config, Resources
 from contracts.model import ModelConfig
 from evaluation.config import EvaluationConfig
@@ -76,6 +77,16 @@ class RunConfig(Config):
     def _something_held_out(self) -> "RunConfig":
         if not self.prompts.test_size:
             raise ValueError("prompts.test_size: hold out at least 1 prompt to judge a round by")
+        return self
+
+    @model_validator(mode="after")
+    def _annotators_are_there(self) -> "RunConfig":
+        deciding = {"pairs.annotator": self.pairs.annotator}
+        if self.demonstrations:
+            deciding["demonstrations.annotator"] = self.demonstrations.annotator
+        own, held_out = self.annotation.annotators, self.evaluation.annotators
+        if faults := naming_faults(own, held_out, deciding):
+            raise ValueError("\n  ".join(faults))
         return self
 
     @model_validator(mode="after")

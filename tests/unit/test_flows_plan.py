@@ -127,7 +127,8 @@ def annotated(
     *annotators: dict[str, Any], evaluation: tuple[dict[str, Any], ...] = ()
 ) -> RunConfig:
     held_out = MINIMAL["evaluation"] | {"annotators": list(evaluation)}
-    return config(annotation={"annotators": list(annotators)}, evaluation=held_out)
+    decides = {"annotator": annotators[0]["name"]}
+    return config(annotation={"annotators": list(annotators)}, evaluation=held_out, pairs=decides)
 
 
 @pytest.mark.parametrize("annotators", [(PAIRRM,), (PAIRRM, JUDGE)])
