@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from contracts.config_errors import configs_in, explain
+from contracts.credentials import refuse_credentials
 from contracts.errors import UserError
 from contracts.strict_yaml import NotYaml, parse_yaml
 
@@ -110,6 +111,7 @@ def load_config(model: type[C], path: Path, overrides: Sequence[str] = ()) -> C:
 
 def check(model: type[C], data: dict[str, Any], origin: str) -> C:
     """`data` as a `model`, or a `UserError` that names every bad key and what it may be."""
+    refuse_credentials(data, origin)
     try:
         return model.model_validate(data)
     except ValidationError as error:
