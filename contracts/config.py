@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import PydanticSerializationError, to_json
 
 from contracts.config_errors import configs_in, explain
 from contracts.credentials import refuse_credentials
 from contracts.errors import UserError
-from contracts.strict_yaml import NotYaml, parse_yaml
+from contracts.strict_yaml import DEEPEST, NotYaml, parse_yaml
 
 
 class Config(BaseModel):
@@ -86,18 +87,51 @@ def apply_overrides(data: dict[str, Any], overrides: Sequence[str]) -> dict[str,
         keys = dotted.strip().split(".")
         if not separator or not all(keys):
             raise UserError(f"override {override!r}: write it as key=value, e.g. rounds=2")
-        target = data = dict(data)
-        for key in keys[:-1]:
-            child = target.get(key)
-            if not isinstance(child, dict | None):
-                raise UserError(f"override {override!r}: {key!r} is a value, it has no keys inside")
-            target[key] = dict(child or {})
-            target = target[key]
         try:
-            target[keys[-1]] = parse_yaml(text)
+            if len(keys) > DEEPEST:
+                raise NotYaml(f"nested deeper than {DEEPEST} levels")
+            data = _replaced(data, keys, parse_yaml(text))
         except NotYaml as error:
             raise UserError(f"override {override!r}: not valid YAML: {error}") from None
+        except _NoSuchPlace as error:
+            raise UserError(f"override {override!r}: {error}") from None
     return data
+
+
+class _NoSuchPlace(Exception):
+    """An override's key leads nowhere."""
+
+
+def _replaced(inside: Any, keys: Sequence[str], value: Any, way: str = "") -> Any:
+    """A copy of `inside`, a mapping or a list reached by `way`, with the value put in place."""
+    key, *rest = keys
+    here = f"{way}.{key}" if way else key
+    place: Any = key
+    match inside:
+        case None:
+            inside = {}
+        case dict():
+            inside = dict(inside)
+        case list():
+            inside, place = list(inside), _index(inside, key, way)
+        case _:
+            last = way.rpartition(".")[2]
+            raise _NoSuchPlace(f"{last!r} is a value, it has no keys inside")
+    if rest:
+        child = inside.get(place) if isinstance(inside, dict) else inside[place]
+        value = _replaced(child, rest, value, here)
+    inside[place] = value
+    return inside
+
+
+def _index(items: list[Any], key: str, way: str) -> int:
+    if key.isdecimal() and len(key) < 10 and int(key) < len(items):
+        return int(key)
+    there = f"numbers 0 to {len(items) - 1} are there" if items else "it is empty"
+    raise _NoSuchPlace(
+        f"{way!r} is a list and has no item {key!r} ({there}); to add one, give the whole list: "
+        f"{way}=[...]"
+    )
 
 
 def load_config(model: type[C], path: Path, overrides: Sequence[str] = ()) -> C:
@@ -113,6 +147,10 @@ def check(model: type[C], data: dict[str, Any], origin: str) -> C:
     """`data` as a `model`, or a `UserError` that names every bad key and what it may be."""
     refuse_credentials(data, origin)
     try:
-        return model.model_validate(data)
+        # As JSON, so that strictness (no booleans or texts for numbers) leaves paths, tuples
+        # and sections to be given as text, lists and mappings.
+        return model.model_validate_json(to_json(data), strict=True)
+    except PydanticSerializationError as error:
+        raise UserError(f"{origin}: {error}") from None
     except ValidationError as error:
         raise UserError(f"{origin}: " + "\n  ".join(explain(error, model))) from None

@@ -9,10 +9,15 @@ from pydantic import BaseModel, ValidationError
 
 Model = type[BaseModel]
 
+_MOST_LINES = 20
+_LONGEST_VALUE = 100
+
 
 def explain(error: ValidationError, model: Model) -> list[str]:
     """One line for each bad key."""
-    return [_explain(item, model) for item in error.errors(include_url=False)]
+    items = error.errors(include_url=False)
+    lines = [_explain(item, model) for item in items[:_MOST_LINES]]
+    return lines + ([f"and {len(items) - _MOST_LINES:,} more"] if items[_MOST_LINES:] else [])
 
 
 def configs_in(annotation: Any) -> Iterator[Model]:
@@ -24,7 +29,7 @@ def configs_in(annotation: Any) -> Iterator[Model]:
 
 
 def _explain(item: Any, model: Model) -> str:
-    path, owners = _locate(model, item["loc"])
+    path, owners, inside = _locate(model, item["loc"])
     key, context = ".".join(path), item.get("ctx", {})
     # pydantic gives the discriminator in quotes.
     tag = ".".join([*path, str(context.get("discriminator", "")).strip("'")])
@@ -36,16 +41,48 @@ def _explain(item: Any, model: Model) -> str:
         case "union_tag_not_found":
             return f"key {tag!r} is missing"
         case "union_tag_invalid":
-            return (
-                f"key {tag!r}: should be one of {context['expected_tags']}, not {context['tag']!r}"
-            )
+            wanted, given = context["expected_tags"], _shown(context["tag"])
+            return f"key {tag!r}: should be one of {wanted}, not {given}"
+        case "model_type" | "dict_type":
+            return f"key {key!r}: is a section{_not_given(item)}; {_as_section(path, item, inside)}"
+        case "list_type":
+            return f"key {key!r}: is a list{_not_given(item)}; write [...], with all its items"
     message = item["msg"].removeprefix("Value error, ")
-    shown = "" if isinstance(item["input"], dict) else f", not {item['input']!r}"
-    return f"key {key!r}: {message}{shown}" if key else message
+    return f"key {key!r}: {message}{_not_given(item)}" if key else message
 
 
-def _locate(model: Model, location: Sequence[int | str]) -> tuple[list[str], list[Model]]:
-    """A key's path as the file has it, and the configs whose keys it lies among.
+def _not_given(item: Any) -> str:
+    return "" if isinstance(item["input"], dict) else f", not {_shown(item['input'])}"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
+
+
+def _as_section(path: list[str], item: Any, inside: list[Model]) -> str:
+    """How to write a section that was given as a value."""
+    kinds = [kind for config in inside for kind in _kinds(config)]
+    key, given = ".".join(path), item["input"]
+    if kinds:
+        kind = given if isinstance(given, str) and given in kinds else kinds[0]
+        way = f"write {{kind: {kind}}}, or {key}.kind={kind} on the command line"
+        return way if kind == given else f"{way} (kinds: {', '.join(kinds)})"
+    names = dict.fromkeys(name for config in inside for name in config.model_fields)
+    return f"its keys: {', '.join(names)}" if names else "write {name: value}"
+
+
+def _kinds(config: Model) -> list[str]:
+    field = config.model_fields.get("kind")
+    is_literal = field and typing.get_origin(field.annotation) is typing.Literal
+    return [str(kind) for kind in typing.get_args(field.annotation)] if field and is_literal else []
+
+
+def _locate(
+    model: Model, location: Sequence[int | str]
+) -> tuple[list[str], list[Model], list[Model]]:
+    """A key's path as the file has it, the configs whose keys it lies among, and those that
+    its value may be.
 
     pydantic puts the tag of a union's variant into the location; no file has it there.
     """
@@ -61,7 +98,7 @@ def _locate(model: Model, location: Sequence[int | str]) -> tuple[list[str], lis
             owners = inside
             fields = [owner.model_fields[part] for owner in owners if part in owner.model_fields]
             inside = [config for field in fields for config in configs_in(field.annotation)]
-    return path, owners
+    return path, owners, inside
 
 
 def _tags(variant: Model) -> list[Any]:

@@ -13,7 +13,7 @@ from flows import prefect_settings
 from flows.config import RunConfig
 from flows.console import console
 from flows.plan import plan
-from flows.run_folder import is_finished, run_identity
+from flows.run_folder import is_finished, make_folder, run_identity
 from flows.server import ensure_server, has_server
 from training.join import join
 from training.machines import machine_rank
@@ -48,6 +48,7 @@ def run_config(path: Path, overrides: Sequence[str]) -> None:
         with interruptible():
             join(config.folder, rank, lambda: _all_done(config))
         return
+    make_folder(config)
     if is_finished(config):
         console.print(f"{config.name}: every stage is done, nothing to run. Report: {report}")
         return
@@ -110,6 +111,7 @@ def serve_config(path: Path, overrides: Sequence[str], cron: str, next_round: bo
             "a schedule needs a Prefect server that stays: `prefect server start --host 127.0.0.1`,"
             " and PREFECT_API_URL=http://127.0.0.1:4200/api in the environment"
         )
+    make_folder(config)
     console.print(f"Serving {config.name} at {cron!r}; stop with Ctrl-C.")
     on_policy.serve(
         name=config.name,

@@ -6,13 +6,14 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
 from jinja2 import Environment, FileSystemLoader
 
 from annotation.export import write_published
+from contracts.config import read_yaml
 from contracts.errors import UserError
 from contracts.manifest import read_manifest
 from contracts.parts import write_atomic
+from contracts.strict_yaml import dump_yaml
 from flows.model_card import write_model_card
 from flows.published import hub_id, hub_token, public
 from flows.published import push as upload
@@ -89,7 +90,7 @@ def _card(round_folder: Path, rows: int) -> str:
     """The dataset card: config, counts and fingerprints, so that the data can be made again."""
     manifests = {name: read_manifest(round_folder / name) for name in _STAGES}
     pairs = manifests["pairs"]
-    config = yaml.safe_load((round_folder.parent / "config.yaml").read_text())
+    config = read_yaml(round_folder.parent / "config.yaml")
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=False)  # noqa: S701 - markdown
     return environment.get_template("dataset_card.md.j2").render(
         run=round_folder.resolve().parent.name,
@@ -97,5 +98,5 @@ def _card(round_folder: Path, rows: int) -> str:
         rows=rows,
         manifests={name: found for name, found in manifests.items() if found},
         facts=json.dumps(pairs.facts if pairs else {}, indent=1),
-        config=yaml.safe_dump(public(config), sort_keys=False, allow_unicode=True),
+        config=dump_yaml(public(config)),
     )

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from contracts.config import read_yaml
 from contracts.manifest import read_manifest
 from contracts.parts import write_atomic
+from contracts.strict_yaml import dump_yaml
 from flows.figures import to_png, training_curves
 from flows.published import hub_id, public
 from flows.run_data import RoundData, finished_rounds
@@ -35,7 +35,7 @@ def write_model_card(data: RoundData, target: Path, place: str | None = None) ->
     """
     from huggingface_hub import ModelCard
 
-    config = yaml.safe_load((data.folder.parent / "config.yaml").read_text())
+    config = read_yaml(data.folder.parent / "config.yaml")
     values = _values(data, public(config), place)
     template = Path(__file__).with_name("model_card.md.j2")
     card = ModelCard.from_template(_metadata(config), str(template), **values)
@@ -83,7 +83,7 @@ def _values(data: RoundData, config: Mapping[str, Any], place: str | None) -> di
         "manifests": manifests,
         "gains": gains,
         "held_out": max((gain["over_start"]["prompts"] for gain in gains.values()), default=0),
-        "config": yaml.safe_dump(config, sort_keys=False, allow_unicode=True),
+        "config": dump_yaml(config),
     }
 
 

@@ -23,7 +23,7 @@ from flows.model_card import write_model_cards
 from flows.plan import COMPARE, PAIR, PlannedStep, plan
 from flows.report import write_report
 from flows.run_data import RoundData
-from flows.run_folder import claim_run
+from flows.run_folder import claim_run, make_folder
 
 
 @flow(name="on-policy", flow_run_name="{config[name]}", persist_result=False)
@@ -35,7 +35,7 @@ def on_policy(config: dict[str, Any], next_round: bool = False) -> str:
         next_round: add a round to the run if all of its rounds are done, e.g. on a schedule.
     """
     settings = check(RunConfig, config, origin="config")
-    settings.folder.mkdir(parents=True, exist_ok=True)
+    make_folder(settings)
     with folder_lock(settings.folder):
         settings = claim_run(settings, next_round)
         for step in plan(settings):

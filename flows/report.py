@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
+from contracts.config import read_yaml
 from contracts.errors import UserError
 from contracts.parts import write_atomic
 from flows.figures import round_figures, to_svg
@@ -39,7 +39,7 @@ def write_report(folder: Path) -> Path:
     page = environment.get_template("report.html.j2").render(
         run=folder.name,
         config=config,
-        model=yaml.safe_load(config)["policy"]["path"],
+        model=read_yaml(folder / "config.yaml")["policy"]["path"],
         rounds=[_section(data) for data in reversed(finished_rounds(folder))],
         steps=step_summaries(folder),
     )

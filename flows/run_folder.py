@@ -1,18 +1,40 @@
 """A run's folder: whose it is, and whether everything in it is done."""
 
+import errno
+import os
+import tempfile
 from typing import Any
 
-import yaml
-
-from contracts.config import check, identity
-from contracts.errors import ConfigDrift
+from contracts.config import check, identity, read_yaml
+from contracts.errors import ConfigDrift, UserError
 from contracts.parts import write_atomic
 from contracts.step import claim, config_changes
+from contracts.strict_yaml import dump_yaml
 from flows.config import RunConfig
 from flows.plan import plan
 
 # May differ between two runs of one folder: a finished run goes on when `rounds` is raised.
 _FREE = {"rounds", "runs_dir"}
+
+
+def make_folder(config: RunConfig) -> None:
+    """Make the run's folder, if it is not there, before anything is started.
+
+    Raises:
+        UserError: it cannot be made, or nothing can be written in it.
+    """
+    try:
+        config.folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=config.folder):
+            pass
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise UserError(
+            f"{config.folder}: cannot be made or written to ({reason}); set `runs_dir` to a "
+            "folder of your own"
+        ) from None
 
 
 def is_finished(config: RunConfig) -> bool:
@@ -41,8 +63,7 @@ def claim_run(config: RunConfig, next_round: bool = False) -> RunConfig:
         made_by = refuse_other_run(config)
         if next_round:
             config = config.model_copy(update={"rounds": _rounds_after(config, made_by.rounds)})
-    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    write_atomic(path, text.encode())
+    write_atomic(path, dump_yaml(config.model_dump(mode="json")).encode())
     return config
 
 
@@ -53,7 +74,7 @@ def refuse_other_run(config: RunConfig) -> RunConfig:
         ConfigDrift: it differs from `config`; names each key.
     """
     path = config.folder / "config.yaml"
-    made_by = check(RunConfig, yaml.safe_load(path.read_text()), origin=str(path))
+    made_by = check(RunConfig, read_yaml(path), origin=str(path))
     if found := config_changes(run_identity(made_by), run_identity(config)):
         raise ConfigDrift(
             f"{config.folder}: was made by another config; nothing was changed.\n  "

@@ -20,6 +20,7 @@ from flows.config import RunConfig
 from flows.figures import intervals, to_svg
 from flows.on_policy import on_policy
 from flows.run_data import finished_rounds
+from flows.run_folder import make_folder
 from flows.server import ensure_server
 
 
@@ -46,6 +47,8 @@ def run_sweep(path: Path, overrides: Sequence[str], grid: Sequence[str]) -> Path
         refuse_machines("sweep", run)
     if len({run.name for run in runs}) < len(runs):
         raise UserError("--grid: two points are the same run; leave `name` to the sweep")
+    for run in runs:
+        make_folder(run)
     base = load_run(path, overrides)
     name = f"{base.name}-sweep-{of_json(found)[:6]}"
     settings = [run.model_dump(mode="json") for run in runs]

@@ -18,6 +18,7 @@ from flows.config import RunConfig
 from flows.figures import learning_rates, to_png
 from flows.on_policy import run_stage
 from flows.plan import PlannedStep, plan
+from flows.run_folder import make_folder
 from flows.server import ensure_server
 from flows.tune_source import Source, read_source
 from training import reference
@@ -47,6 +48,7 @@ def run_lr(path: Path, overrides: Sequence[str], asked: Asked) -> list[str]:
     low, high = asked.low or rate / 100, asked.high or rate * 100
     settings = {"low": low, "high": high, "steps": asked.steps}
     check(LrRangeConfig, {"training": {}, **settings}, origin="--from, --to, --steps")
+    make_folder(source.run)
     with interruptible():
         ensure_server()
         run = source.run.model_dump(mode="json")

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from contracts.config import Config, Resources, apply_overrides, check, identity, load_config
 from contracts.errors import UserError
+from contracts.strict_yaml import dump_yaml, parse_yaml
 
 
 class Gpus(Resources):
@@ -39,6 +40,16 @@ class Run(Config):
     sampling: Sampling = Sampling()
     judges: list[Annotated[Fast | Slow, Field(discriminator="kind")]] = Field([])
     output: Path = Path("runs")
+    rounds: int = 1
+    quick: bool = False
+    betas: tuple[float, float] = (0.9, 0.99)
+
+
+# Each line ten times the one before it; each line a level deeper than the one before it.
+BOMB = "a0: &a0 [1]\n" + "".join(
+    f"a{n + 1}: &a{n + 1} [{', '.join([f'*a{n}'] * 10)}]\n" for n in range(9)
+)
+CHAIN = "a0: &a0 [1]\n" + "".join(f"a{n + 1}: &a{n + 1} [*a{n}]\n" for n in range(5000))
 
 
 def refusal(data: dict) -> str:
@@ -93,6 +104,56 @@ def test_a_variant_that_does_not_exist_is_answered_with_those_that_do(
     assert said in refusal({"sampling": {"engine": engine}})
 
 
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ({"rounds": True}, "key 'rounds': Input should be a valid integer, not True"),
+        ({"rounds": "2"}, "key 'rounds': Input should be a valid integer, not '2'"),
+        ({"learning_rate": False}, "key 'learning_rate': Input should be a valid number, not Fal"),
+        ({"quick": 1}, "key 'quick': Input should be a valid boolean, not 1"),
+        ({"judges": [{"kind": "fast", "batch_size": True}]}, "key 'judges.0.batch_size': Input"),
+    ],
+)
+def test_booleans_numbers_and_texts_are_not_taken_for_one_another(data: dict, said: str) -> None:
+    assert said in refusal(data)
+
+
+def test_an_exponent_without_a_point_is_a_number_and_paths_and_tuples_are_as_yaml_has_them(
+    config_file: Path,
+) -> None:
+    config_file.write_text("name: demo\nlearning_rate: 5e-7\noutput: elsewhere\nbetas: [0, 1]\n")
+    run = load_config(Run, config_file)
+    assert (run.learning_rate, run.output, run.betas) == (5e-7, Path("elsewhere"), (0, 1))
+
+
+def test_text_that_looks_like_a_number_is_text_again_after_it_was_written() -> None:
+    values = {"name": "1e5", "revision": "12e45", "rate": 1e-5, "answer": "yes", "none": None}
+    assert parse_yaml(dump_yaml(values)) == values
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ({"sampling": {"engine": "slow"}}, "key 'sampling.engine': is a section, not 'slow'; write "
+         "{kind: slow}, or sampling.engine.kind=slow on the command line"),
+        ({"sampling": {"engine": "lsow"}}, "(kinds: fast, slow)"),
+        ({"sampling": 3}, "key 'sampling': is a section, not 3; its keys: temperature, engine"),
+        ({"judges": "fast"}, "key 'judges': is a list, not 'fast'; write [...], with all its item"),
+        ({"judges": {"0": {"kind": "fast"}}}, "key 'judges': is a list; write [...], with all "),
+        ({"judges": ["fast"]}, "key 'judges.0': is a section, not 'fast'; write {kind: fast}"),
+    ],
+)  # fmt: skip
+def test_a_value_in_a_sections_or_a_lists_place_is_answered_with_how_to_write_it(
+    data: dict, said: str
+) -> None:
+    assert said in refusal(data)
+
+
+def test_what_is_long_is_cut_and_what_is_many_is_counted() -> None:
+    said = refusal({"rounds": "x" * 10**6, **{f"k{number}": 1 for number in range(1000)}})
+    assert len(said) < 10_000 and said.endswith("and 981 more")
+
+
 def test_every_bad_key_is_in_one_message_with_its_value() -> None:
     said = refusal({"learning_rate": "fast", "sampling": {"temperature": 3}, "naem": "x"})
     assert "key 'learning_rate'" in said and "not 'fast'" in said
@@ -128,6 +189,10 @@ def test_a_config_that_was_read_cannot_be_changed() -> None:
         ("name: a\ndate: 2026-99-99\n", 2, "month must be in 1..12"),
         ("name: a\nnote: \x01\n", 2, "the character U+0001 is not allowed"),
         ("name: a\nnote: !!python/object:os.system ls\n", 2, "could not determine"),
+        ("name: a\njudges: " + "[" * 5000, 2, "nested deeper than 50 levels"),
+        ("name: a\n" + CHAIN, 51, "nested deeper than 50 levels"),
+        ("name: a\n" + BOMB, 7, "stands for more than 100,000 values"),
+        ("name: a\njudges: &all [*all]\n", 2, "an alias lies in what it stands for"),
     ],
 )
 def test_malformed_yaml_is_refused_with_its_line(
@@ -182,14 +247,34 @@ def test_overrides_reach_into_sections_and_leave_the_rest(config_file: Path) -> 
         ("name.first=3", "'name' is a value, it has no keys inside"),
         ("rounds.first=3", "'rounds' is a value, it has no keys inside"),
         ("judges=[1", "not valid YAML"),
+        ("judges=" + "[" * 5000, "not valid YAML: nested deeper than 50 levels"),
+        (".".join("a" * 51) + "=1", "nested deeper than 50 levels"),
+        (
+            "engines.2.kind=slow",
+            "'engines' is a list and has no item '2' (numbers 0 to 1 are "
+            "there); to add one, give the whole list: engines=[...]",
+        ),
+        ("engines.first=slow", "'engines' is a list and has no item 'first'"),
+        ("engines.0.kind.name=x", "'kind' is a value, it has no keys inside"),
         ("sampling={n: 1, n: 2}", "key 'n' is given twice"),
     ],
 )
 def test_an_override_that_cannot_be_applied_says_why(override: str, said: str) -> None:
     with pytest.raises(UserError) as refused:
-        apply_overrides({"name": "demo", "rounds": 0}, [override])
+        engines = [{"kind": "fast"}, {"kind": "slow"}]
+        apply_overrides({"name": "demo", "rounds": 0, "engines": engines}, [override])
     assert str(refused.value).startswith(f"override {override!r}: ")
     assert said in str(refused.value)
+
+
+def test_an_override_sets_one_item_of_a_list_by_its_number() -> None:
+    data = {"judges": [{"kind": "fast", "batch_size": 8}, {"kind": "slow"}], "files": ["a", "b"]}
+    changed = apply_overrides(data, ["judges.0.batch_size=2", "files.1=c"])
+    assert changed == {
+        "judges": [{"kind": "fast", "batch_size": 2}, {"kind": "slow"}],
+        "files": ["a", "c"],
+    }
+    assert data["files"] == ["a", "b"]
 
 
 KEYS = st.text(st.characters(categories=["Ll", "Nd"], include_characters="_"), min_size=1)

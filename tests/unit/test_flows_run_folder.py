@@ -1,0 +1,54 @@
+"""A run's folder: what is wrong with it is told before anything is started."""
+
+from pathlib import Path
+
+import pytest
+
+from contracts.config import load_config
+from contracts.errors import UserError
+from flows.commands import run_config
+from flows.config import RunConfig
+from flows.run_folder import claim_run, is_finished, make_folder
+
+DEMO = Path(__file__).parents[2] / "configs" / "demo.yaml"
+
+
+def config(runs: Path) -> RunConfig:
+    return load_config(RunConfig, DEMO, [f"runs_dir={runs}"])
+
+
+@pytest.mark.parametrize("where", ["/proc/runs", "{file}/runs", "{file}", "/dev/null"])
+def test_a_folder_that_cannot_be_made_is_refused_before_a_server_starts(
+    tmp_path: Path, where: str
+) -> None:
+    (tmp_path / "file").touch()
+    runs = where.format(file=tmp_path / "file")
+    with pytest.raises(UserError) as refused:
+        run_config(DEMO, [f"runs_dir={runs}"])
+    assert str(refused.value).startswith(f"{runs}/demo: cannot be made or written to (")
+    assert "`runs_dir`" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("name: [demo\n", ":2: not valid YAML: "),
+        ("rounds: 2\n", ": key 'name' is missing"),
+        ("", ": holds no keys"),
+    ],
+)
+def test_a_broken_config_in_the_runs_folder_is_named(tmp_path: Path, text: str, said: str) -> None:
+    run = config(tmp_path)
+    make_folder(run)
+    (run.folder / "config.yaml").write_text(text)
+    with pytest.raises(UserError) as refused:
+        is_finished(run)
+    assert str(refused.value).startswith(f"{run.folder / 'config.yaml'}{said}")
+
+
+def test_the_config_that_a_run_writes_is_the_one_it_finds_again(tmp_path: Path) -> None:
+    run = config(tmp_path)
+    run = run.model_copy(update={"policy": run.policy.model_copy(update={"revision": "12e45"})})
+    make_folder(run)
+    assert claim_run(run) == run
+    assert load_config(RunConfig, run.folder / "config.yaml") == run
