@@ -25,6 +25,9 @@ from training.loss_config import (
     SLiCConfig,
 )
 
+# Nats by which a mean log-prob stays below 0 in odds.
+_CERTAIN = 1e-6
+
 
 @dataclass(frozen=True)
 class ResponseLogprobs:
@@ -210,10 +213,12 @@ def orpo(config: ORPOConfig, policy: PairLogprobs) -> PairLosses:
     With p = exp(lp / tokens) and odds(p) = p / (1 - p):
 
         -lp_w / |w| - weight * log s(log odds(p_w) - log odds(p_l))
+
+    p counts as at most 1 - 1e-6, log odds of 13.8 (`_log_odds`).
     """
     chosen, rejected = policy.chosen.mean, policy.rejected.mean
-    log_odds = (chosen - rejected) - (_log1mexp(chosen) - _log1mexp(rejected))
-    loss = -chosen - config.weight * logsigmoid(log_odds)
+    odds_ratio = _log_odds(chosen) - _log_odds(rejected)
+    loss = -chosen - config.weight * logsigmoid(odds_ratio)
     return _with_rewards(loss, config.weight, chosen, rejected)
 
 
@@ -268,6 +273,16 @@ def _ratios(policy: PairLogprobs, reference: PairLogprobs) -> tuple[torch.Tensor
 
 def _smoothed(z: torch.Tensor, smoothing: float) -> torch.Tensor:
     return -(1 - smoothing) * logsigmoid(z) - smoothing * logsigmoid(-z)
+
+
+def _log_odds(mean: torch.Tensor) -> torch.Tensor:
+    """log(p / (1 - p)) for p = exp(mean), finite and with a finite gradient up to p = 1.
+
+    A mean within 1e-6 of 0 counts as -1e-6: there a float32 log-prob is rounding alone (a logit
+    of 16 is known to 1e-6), which may even put it above 0, where the log would be NaN.
+    """
+    mean = mean.clamp(max=-_CERTAIN)
+    return mean - _log1mexp(mean)
 
 
 def _log1mexp(x: torch.Tensor) -> torch.Tensor:

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from training.loss_config import (
@@ -39,6 +41,23 @@ def logprobs(chosen: list[float], rejected: list[float], tokens: int = 2) -> Pai
 # reference at ref_w = -7, ref_l = -7.5: log-ratios 1 and -0.5, a token 1/3 and -1/4.
 POLICY = PairLogprobs(responses([-6.0], [3]), responses([-8.0], [2]))
 REFERENCE = PairLogprobs(responses([-7.0], [3]), responses([-7.5], [2]))
+
+
+METHODS: list[Any] = [
+    SimPOConfig(),
+    SimPOConfig(beta=2.0, label_smoothing=0.1, sft_weight=0.3),
+    SimPOConfig(beta=0.3, variant="hinge"),
+    DPOConfig(beta=0.3, label_smoothing=0.2, sft_weight=0.1),
+    IPOConfig(),
+    IPOConfig(length_normalized=False),
+    CPOConfig(label_smoothing=0.1),
+    KTOConfig(chosen_weight=1.3),
+    ORPOConfig(),
+    RDPOConfig(beta=0.2),
+    RRHFConfig(),
+    SLiCConfig(),
+    SFTConfig(),
+]
 
 
 def softplus(x: float) -> float:
@@ -137,6 +156,28 @@ def test_orpo_stays_finite_for_likely_and_for_unlikely_responses() -> None:
     assert torch.isfinite(totals.grad).all()
 
 
+MEANS = st.floats(-1e4, 2**-22, width=32)  # sums of rounded logits may end above 0
+
+
+@pytest.mark.parametrize("config", METHODS, ids=lambda config: repr(config))
+@given(chosen=MEANS, rejected=MEANS)
+@example(chosen=0.0, rejected=0.0)
+@example(chosen=0.0, rejected=-1.0)
+@example(chosen=-1.0, rejected=0.0)
+@example(chosen=2**-22, rejected=2**-22)
+def test_no_log_prob_makes_a_loss_or_its_gradient_infinite(
+    config: Any, chosen: float, rejected: float
+) -> None:
+    totals = [torch.tensor([mean], requires_grad=True) for mean in (chosen, rejected)]
+    policy = PairLogprobs(*(ResponseLogprobs(total, torch.ones(1)) for total in totals))
+    zero = ResponseLogprobs(torch.zeros(1), torch.ones(1))
+    divergence = Divergence(torch.tensor(0.3), torch.tensor(0.1))
+    loss = pair_losses(config, policy, PairLogprobs(zero, zero), divergence).loss
+    loss.backward()
+    assert torch.isfinite(loss).all()
+    assert all(torch.isfinite(total.grad).all() for total in totals if total.grad is not None)
+
+
 def test_r_dpo_counts_a_longer_chosen_response_as_partly_won() -> None:
     result = pair_losses(RDPOConfig(beta=0.2, alpha=0.05), POLICY, REFERENCE)
     assert value(result) == pytest.approx(softplus(-(0.3 + 0.05 * (3 - 2))))
@@ -156,23 +197,6 @@ def test_slic_hf_wants_its_margin_between_summed_log_probs() -> None:
 
 def test_sft_is_the_chosen_responses_mean_negative_log_prob() -> None:
     assert value(pair_losses(SFTConfig(), POLICY)) == 2
-
-
-METHODS: list[Any] = [
-    SimPOConfig(),
-    SimPOConfig(beta=2.0, label_smoothing=0.1, sft_weight=0.3),
-    SimPOConfig(beta=0.3, variant="hinge"),
-    DPOConfig(beta=0.3, label_smoothing=0.2, sft_weight=0.1),
-    IPOConfig(),
-    IPOConfig(length_normalized=False),
-    CPOConfig(label_smoothing=0.1),
-    KTOConfig(chosen_weight=1.3),
-    ORPOConfig(),
-    RDPOConfig(beta=0.2),
-    RRHFConfig(),
-    SLiCConfig(),
-    SFTConfig(),
-]
 
 
 @pytest.mark.parametrize("config", METHODS, ids=lambda config: repr(config))
