@@ -21,7 +21,7 @@ from training.loss_config import SimPOConfig
 from training.losses import pair_losses
 from training.packed import attention
 from training.packed.flex import block_mask
-from training.packed.head import target_logprobs
+from training.packed.head import ResponseHead, _Plan, target_logprobs
 from training.packed.logprobs import PairScorer, as_pairs
 from training.packed.packing import Pair, attention_allowed, make_batch
 
@@ -154,6 +154,61 @@ def test_bfloat16_states_give_float32_log_probs() -> None:
     hidden, weight = torch.randn(3, 4).bfloat16(), torch.randn(9, 4).bfloat16()
     logprobs = target_logprobs(hidden, weight, torch.tensor([0, 1, 2]), None, 2)
     assert logprobs.dtype == torch.float32
+
+
+def test_log_probs_of_bfloat16_states_are_those_of_float32_logits() -> None:
+    """A model of 1,024 that is sure: its logits reach 30, and bfloat16 knows those to 0.1."""
+    torch.manual_seed(0)
+    weight = torch.randn(4096, 1024).bfloat16()
+    targets = torch.arange(0, 4096, 16)
+    hidden = (0.02 * weight[targets].float() + 0.2 * torch.randn(256, 1024)).bfloat16()
+    exact, rounded = (
+        (hidden.to(dtype) @ weight.to(dtype).T).double().log_softmax(-1)
+        for dtype in (torch.float64, torch.bfloat16)
+    )
+    found = target_logprobs(hidden, weight, targets, None, 1 << 20)
+    error, before = (
+        float((logprobs - exact.gather(1, targets[:, None])[:, 0]).abs().max())
+        for logprobs in (found, rounded.gather(1, targets[:, None])[:, 0])
+    )
+    print(f"largest error of a log-prob: {error:.1e} nats, with rounded logits {before:.1e}")
+    assert error < 1e-5 < 1e-2 < before
+
+
+def test_autocast_leaves_the_heads_logits_in_float32() -> None:
+    torch.manual_seed(0)
+    head = ResponseHead(torch.nn.Linear(64, 300, bias=False), None, 1 << 20)
+    states, targets = 8 * torch.randn(20, 64), torch.arange(20)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = head(states, targets)
+    halves = states.bfloat16().double(), head.weight.detach().bfloat16().double()
+    expected = (halves[0] @ halves[1].T).log_softmax(-1)[range(20), targets]
+    torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("tokens", [1, 100, 3000, 8192])
+def test_blocks_of_the_vocabulary_are_whole_tiles(tokens: int) -> None:
+    for device in ("cpu", "cuda"):
+        plan = _Plan.of(tokens, 256_000, 256 << 20, torch.device(device))
+        assert plan.block % 128 == 0
+
+
+@pytest.mark.parametrize("layout", [*LAYOUTS, "separate"])
+def test_under_autocast_each_layout_learns_what_it_learns_in_float32(
+    model: PreTrainedModel, layout: str
+) -> None:
+    """Weights in float32, as strategy `none` has them. One rounding to bfloat16's 8 bits is off
+    by up to 2**-8; a loss of SimPO's is beta, here 10, times as far off as a log-prob."""
+    losses, slopes = [], []
+    for bfloat16 in (False, True):
+        model.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            loss = pair_losses(SimPOConfig(), score(model, layout)).loss.sum()
+        loss.backward()
+        losses.append(loss.item())
+        slopes.append(torch.cat([p.grad.flatten() for p in model.parameters()]))
+    assert losses[1] == pytest.approx(losses[0], rel=10 * 2**-8, abs=10 * 2**-8)
+    assert torch.cosine_similarity(*slopes, dim=0) > 0.99
 
 
 def test_a_rejected_response_is_blind_to_the_chosen_one() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from training.packed.packing import Segment
+from training.packed.precision import autocast_to
 
 NAME = "onpolicy_segments"
 # Queries at once: keys behind the last of them are not touched, which skips most of the half of
@@ -187,7 +188,8 @@ def segments_attention(
         attention_mask: none; `segments` says who attends to whom.
     """
     shape = Shape(scaling or query.shape[-1] ** -0.5, softcap, sliding_window)
-    out = _SegmentAttention.apply(query[0], key[0], value[0], segments, shape)
+    states = (autocast_to(tensor[0]) for tensor in (query, key, value))
+    out = _SegmentAttention.apply(*states, segments, shape)
     return out.transpose(0, 1)[None], None
 
 
