@@ -108,6 +108,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch, triton: bool, flash_version: str | None
 
 @pytest.mark.parametrize(("triton", "installed", "name", "said"), [
     (True, "2.8.3", "flex_attention", "attention: flex (FlexAttention, compiled by Triton)"),
+    (False, "2.8.3+cu128torch2.9", flash.NAME, "attention: flash (no Triton for FlexAttention)"),
     (False, "2.8.3.post2", flash.NAME, "attention: flash (no Triton for FlexAttention)"),
     (False, "2.6.2", attention.NAME, "and flash-attn 2.6.2 is older than 2.6.3"),
     (False, None, attention.NAME, "and flash-attn is not installed"),

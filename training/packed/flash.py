@@ -14,13 +14,15 @@ from itertools import accumulate
 from typing import Any
 
 import torch
+from packaging.version import Version
 
 from contracts.errors import UserError
 from training.packed.packing import Segment
+from training.packed.precision import autocast_to
 
 NAME = "onpolicy_varlen"
 # The first with Gemma-2's soft-cap in the backward pass.
-_SINCE = (2, 6, 3)
+_SINCE = "2.6.3"
 
 
 @dataclass(frozen=True)
@@ -65,8 +67,9 @@ def unavailable() -> str:
         found = version("flash-attn")
     except PackageNotFoundError:
         return "flash-attn is not installed"
-    if tuple(int(number) for number in found.split(".")[:3]) < _SINCE:
-        return f"flash-attn {found} is older than {'.'.join(map(str, _SINCE))}"
+    # A build's own tag, as in 2.8.3+cu128torch2.9, makes it no older.
+    if Version(found) < Version(_SINCE):
+        return f"flash-attn {found} is older than {_SINCE}"
     if not torch.cuda.is_available() or torch.cuda.get_device_capability() < (8, 0):
         return "flash-attn needs a GPU from Ampere on"
     return ""
@@ -97,13 +100,12 @@ def flash_attention(
 
     if sequences is None:
         raise ValueError("flash attention is for packed rows")
-    half = _half(query)
+    states = [autocast_to(tensor[0]).transpose(0, 1) for tensor in (query, key, value)]
+    if states[0].dtype not in (torch.bfloat16, torch.float16):
+        raise UserError("resources.attention: flash needs dtype bfloat16; use flex or segments")
     # [tokens, heads, D]
-    queries = query[0, :, : sequences.queries].transpose(0, 1).to(half)
-    keys, values = (
-        tensor[0].transpose(0, 1).index_select(0, sequences.keys).to(half)
-        for tensor in (key, value)
-    )
+    queries = states[0][: sequences.queries]
+    keys, values = (tensor.index_select(0, sequences.keys) for tensor in states[1:])
     out = flash_attn_varlen_func(
         queries, keys, values, sequences.query_ends, sequences.key_ends,
         sequences.longest_query, sequences.longest_key,
@@ -111,7 +113,7 @@ def flash_attention(
         window_size=(-1, -1) if sliding_window is None else (sliding_window - 1, 0),
     )  # fmt: skip
     padding = query.shape[2] - sequences.queries
-    out = torch.nn.functional.pad(out.to(query.dtype), (0, 0, 0, 0, 0, padding))
+    out = torch.nn.functional.pad(out, (0, 0, 0, 0, 0, padding))
     return out[None], None
 
 
@@ -121,14 +123,6 @@ def register() -> None:
 
     AttentionInterface.register(NAME, flash_attention)
     AttentionMaskInterface.register(NAME, _no_mask)
-
-
-def _half(query: torch.Tensor) -> torch.dtype:
-    kind = query.device.type
-    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else query.dtype
-    if dtype not in (torch.bfloat16, torch.float16):
-        raise UserError("resources.attention: flash needs dtype bfloat16; use flex or segments")
-    return dtype
 
 
 def _ends(lengths: Sequence[int], device: torch.device) -> torch.Tensor:
