@@ -89,9 +89,8 @@ def in_batches(
     waiting = _arrange(groups, budget)
     while waiting:
         batch = _take(waiting, budget, size)
-        try:
-            values = forward(batch)
-        except torch.OutOfMemoryError:
+        values = _unless_out_of_memory(forward, batch)
+        if values is None:
             budget = _halved(batch, size(batch))
             waiting = _arrange(waiting, budget)
             continue
@@ -113,6 +112,17 @@ def _take(
     while count < len(waiting) and size(waiting[: count + 1]) <= budget:
         count += 1
     return list(waiting[:count])
+
+
+def _unless_out_of_memory(
+    forward: Callable[[Sequence[Group]], list[V]], batch: Sequence[Group]
+) -> list[V] | None:
+    """None where it does not fit. The error ends here: its traceback holds the frames of the
+    forward pass, and those all of its tensors."""
+    try:
+        return forward(batch)
+    except torch.OutOfMemoryError:
+        return None
 
 
 def _halved(batch: Sequence[Group], tokens: int) -> int:

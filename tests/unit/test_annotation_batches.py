@@ -1,5 +1,7 @@
 """Batches under a token budget, and what happens when memory runs out."""
 
+import weakref
+
 import pytest
 import torch
 from hypothesis import given
@@ -56,6 +58,23 @@ def test_out_of_memory_halves_the_budget_and_goes_on():
     batches, rows = run(groups, 64, packed_tokens, memory=20)
     assert [len(batch) for batch in batches] == [2, 2, 2, 2]
     assert sorted(row for row, _ in rows) == list(range(8))
+
+
+def test_memory_is_given_back_once_nothing_holds_what_did_not_fit(monkeypatch):
+    held, alive_then = [], []
+    monkeypatch.setattr(
+        torch.cuda, "empty_cache", lambda: alive_then.append(held[-1]() is not None)
+    )
+
+    def forward(batch):
+        activations = torch.zeros(8)
+        held.append(weakref.ref(activations))
+        if packed_tokens(batch) > 20:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return [row for g in batch for row in g.rows]
+
+    list(in_batches([group(4, [4], row) for row in range(8)], 64, packed_tokens, forward))
+    assert alive_then == [False, False]
 
 
 def test_out_of_memory_splits_a_single_group():
