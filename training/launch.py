@@ -20,6 +20,8 @@ _STOP_SECONDS = 10.0
 MISTAKE_MARK = "::mistake"
 # Names a file through which the processes of one machine find each other.
 STORE = "ONPOLICY_STORE"
+# What torch 2.13 reads; an older name that is set goes before the newer one.
+_ALLOCATOR = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF")
 _KEPT_LINES = 12
 
 
@@ -57,7 +59,14 @@ def start(
     """Start workers, or the launcher that starts them."""
     # Under accelerate each worker is in a session of its own: all of them watch the pipe.
     own = {"OMP_NUM_THREADS": str(threads(resources)), "TOKENIZERS_PARALLELISM": "false"}
-    return start_child(command, {**own, **environment})
+    return start_child(command, {**own, **_allocator(), **environment})
+
+
+def _allocator() -> dict[str, str]:
+    """How torch's CUDA allocator is to grow, unless the user says: rows of ever new lengths
+    leave gaps that fixed segments cannot join, and memory that is free is not to be had."""
+    said = any(os.environ.get(name) for name in _ALLOCATOR)
+    return {} if said else {_ALLOCATOR[0]: "expandable_segments:True"}
 
 
 def follow(process: Child) -> None:
