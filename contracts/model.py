@@ -1,5 +1,6 @@
 """Which model, and how its tokenizer is loaded. Weights are loaded where they are used."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -32,6 +33,36 @@ def split_reference(reference: str) -> tuple[str, str | None]:
         return reference, None
     path, _, revision = reference.partition("@")
     return path, revision or None
+
+
+def local_folder(reference: str) -> Path | None:
+    """The folder that a model lies in on this machine: its own, or the hub's cache of it.
+
+    None where not all of its weights were ever downloaded.
+    """
+    path, revision = split_reference(reference)
+    if Path(path).is_dir():
+        return Path(path)
+    if index := _cached(path, "model.safetensors.index.json", revision):
+        return index.parent if _all_there(index) else None
+    single = _cached(path, "model.safetensors", revision)
+    return single.parent if single and _cached(path, "config.json", revision) else None
+
+
+def _cached(repository: str, name: str, revision: str | None) -> Path | None:
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        found = try_to_load_from_cache(repository, name, revision=revision)
+    except HFValidationError:  # neither a folder nor a hub id
+        return None
+    return Path(found) if isinstance(found, str) else None
+
+
+def _all_there(index: Path) -> bool:
+    names = {"config.json", *json.loads(index.read_text())["weight_map"].values()}
+    return all((index.parent / name).is_file() for name in names)
 
 
 def load_tokenizer(reference: str) -> "PreTrainedTokenizerBase":

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from annotation.scorers.armorm import OBJECTIVES
+from annotation.heads import OBJECTIVES
 from annotation.scorers.armorm_scorer import last_occurrence
 from contracts.chat import ChatFormat
 from demo.config import RewardModelConfig

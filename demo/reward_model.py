@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from annotation.scorers.armorm import OBJECTIVES, ArmoRM
+from annotation.heads import OBJECTIVES
+from annotation.scorers.armorm import ArmoRM
 from demo.config import DemoConfig
 from demo.examples import NOTES, UNKNOWN, Example
 from demo.fit import fit, pad

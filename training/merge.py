@@ -7,13 +7,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from contracts.adapters import WEIGHTS, refuse_other_adapter
 from contracts.errors import UserError
-from contracts.model import load_tokenizer, split_reference
+from contracts.loading import first_line, load_adapter, load_model
+from contracts.model import load_tokenizer
 from contracts.process import configure_logging, exit_code_of
+from contracts.weights import refuse_other_weights
 
 log = logging.getLogger(__name__)
-
-_WEIGHTS = "adapter_model.safetensors"
 
 
 def merge(adapter: Path, out: Path, base: str | None = None) -> Path:
@@ -60,8 +61,8 @@ def _settings(adapter: Path) -> dict[str, Any]:
         raise UserError(f"{adapter}: no adapter_config.json that peft wrote lies there") from None
     if kind != "LORA":
         raise UserError(f"{adapter}: is a {kind} adapter; only LoRA can be merged")
-    if not (adapter / _WEIGHTS).exists():
-        raise UserError(f"{adapter}: holds no {_WEIGHTS}; other formats are not read")
+    if not (adapter / WEIGHTS).exists():
+        raise UserError(f"{adapter}: holds no {WEIGHTS}; other formats are not read")
     return settings
 
 
@@ -74,27 +75,16 @@ def _named_base(adapter: Path, settings: dict[str, Any]) -> str:
 
 def _merged(adapter: Path, reference: str) -> Any:
     """The base model, its own dtype, with the adapter summed in (peft knows every LoRA variant)."""
-    from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    path, revision = split_reference(reference)
+    refuse_other_weights(reference)
+    refuse_other_adapter(adapter, reference)
+    what = "the adapter's base"
+    model = load_model(AutoModelForCausalLM, reference, what, dtype="auto", trust_remote_code=False)
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            path, revision=revision, dtype="auto", use_safetensors=True, trust_remote_code=False
-        )
-    except (OSError, ValueError) as error:
-        raise UserError(f"{reference}: the base cannot be loaded: {_first(error)}") from None
-    try:
-        adapted = PeftModel.from_pretrained(model, str(adapter))
-        return adapted.merge_and_unload(safe_merge=True)
-    except (ValueError, RuntimeError, TypeError) as error:
-        message = f"{adapter}: does not fit {reference}: {_first(error)}"
-        raise UserError(message) from None
-
-
-def _first(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines[:2]) or type(error).__name__
+        return load_adapter(model, str(adapter), reference).merge_and_unload(safe_merge=True)
+    except ValueError as error:
+        raise UserError(f"{adapter}: cannot be merged: {first_line(error)}") from None
 
 
 def _main(arguments: list[str]) -> None:

@@ -7,8 +7,11 @@ from typing import Any
 
 import torch
 
+from contracts.architecture import FAMILIES
 from contracts.errors import OnPolicyError, UserError
+from contracts.loading import first_line
 from contracts.model import load_tokenizer, split_reference
+from contracts.weights import refuse_other_weights
 from training.config import TrainResources
 from training.lora import own_names
 from training.packed import flex
@@ -16,10 +19,6 @@ from training.packed.attention_choice import attention_of
 from training.packed.packing import Pair
 
 log = logging.getLogger(__name__)
-
-# Their forward is embedding, layers, norm, head and an optional soft-cap, which PairScorer
-# takes apart; a family that also scales its logits would be trained wrongly without an error.
-FAMILIES = ("gemma", "gemma2", "llama", "mistral", "qwen2", "qwen3")
 
 
 def load_policy(
@@ -36,6 +35,7 @@ def load_policy(
     from transformers import AutoConfig, AutoModelForCausalLM
 
     path, revision = split_reference(reference)
+    looked_at = refuse_other_weights(reference)
     try:
         config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
         _refuse_unknown(reference, config)
@@ -45,8 +45,9 @@ def load_policy(
             quantization_config=quantization,
         )  # fmt: skip
     except (OSError, ValueError) as error:
-        reason = (str(error).strip().splitlines() or [""])[0]
-        raise UserError(f"{reference}: the policy cannot be loaded: {reason}") from None
+        raise UserError(f"{reference}: cannot be loaded as a policy: {first_line(error)}") from None
+    if not looked_at:  # it has just been downloaded
+        refuse_other_weights(reference)
     if policy.lm_head.bias is not None:
         raise UserError(f"{reference}: an output head with a bias is not supported")
     _switch_dropout_off(policy)
@@ -92,12 +93,15 @@ def write_policy(
     state = {name: value.to("cpu", dtype) for name, value in weights.items()}
     policy.config.use_cache = True
     policy.save_pretrained(out, state_dict=state, max_shard_size="5GB")
+    refuse_other_weights(str(out))
     load_tokenizer(reference).save_pretrained(out)
     for path in out.glob("*.safetensors"):
         path.chmod(0o644)  # written through a private temporary file; other users serve it
 
 
 def _refuse_unknown(reference: str, config: Any) -> None:
+    # PairScorer takes their forward apart; a family that also scales its logits would be trained
+    # wrongly without an error.
     if config.model_type not in FAMILIES:
         raise UserError(
             f"{reference}: model type {config.model_type!r} is not supported; "

@@ -13,28 +13,13 @@ import torch
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaModel, LlamaPreTrainedModel
 
+from annotation.heads import OBJECTIVES
 from annotation.scorers import shared_prompt
 from annotation.scorers.last_layer import read_last_layer
 from annotation.scorers.loading import load_weights
-from contracts.errors import UserError
 
 if TYPE_CHECKING:
     from annotation.scorers.shared_prompt import Packed
-
-# As RLHFlow/ArmoRM-Llama3-8B-v0.1 publishes them, in the order of its objectives.
-OBJECTIVES = (
-    "helpsteer-helpfulness", "helpsteer-correctness", "helpsteer-coherence",
-    "helpsteer-complexity", "helpsteer-verbosity", "ultrafeedback-overall_score",
-    "ultrafeedback-instruction_following", "ultrafeedback-truthfulness",
-    "ultrafeedback-honesty", "ultrafeedback-helpfulness", "beavertails-is_safe",
-    "prometheus-score", "argilla-overall_quality", "argilla-judge_lm", "code-complexity",
-    "code-style", "code-explanation", "code-instruction-following", "code-readability",
-)  # fmt: skip
-
-
-def objective_names(count: int) -> tuple[str, ...]:
-    """The names of a model's objectives: the published ones, or numbers for another count."""
-    return OBJECTIVES if count == len(OBJECTIVES) else tuple(map(str, range(count)))
 
 
 @dataclass(frozen=True)
@@ -126,15 +111,6 @@ def load_armorm(reference: str, device: torch.device, dtype: torch.dtype) -> Arm
         UserError: no safetensors, another architecture, or tensors of the heads missing.
     """
     shared_prompt.register()
-    model, missing = load_weights(
-        ArmoRM, reference, dtype, "ArmoRM", attn_implementation=shared_prompt.ATTENTION
-    )
-    if heads := [name for name in missing if not name.startswith("model.")]:
-        raise UserError(
-            f"{reference}: its reward heads are missing ({', '.join(heads)}); with random heads "
-            "every score would mean nothing (a plain sequence classifier gives about -2.0). Use "
-            "RLHFlow/ArmoRM-Llama3-8B-v0.1 or `kind: classifier`"
-        )
-    if missing:
-        raise UserError(f"{reference}: its weights are incomplete, {missing[0]} is missing")
+    attention = {"attn_implementation": shared_prompt.ATTENTION}
+    model: ArmoRM = load_weights(ArmoRM, "armorm", reference, dtype, "ArmoRM", **attention)
     return model.to(device).eval()

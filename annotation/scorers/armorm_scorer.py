@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from annotation.config import ArmoRMConfig, ScoreResources
+from annotation.heads import objective_names
 from annotation.scorer import Score, checked
 from annotation.scorers import batches
-from annotation.scorers.armorm import ArmoRM, Rewards, load_armorm, objective_names
+from annotation.scorers.armorm import ArmoRM, Rewards, load_armorm
 from annotation.scorers.batches import Group
 from annotation.scorers.reward_models import ModelScorer, placement
 from annotation.scorers.shared_prompt import pack

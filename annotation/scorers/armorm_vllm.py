@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from annotation.config import ArmoRMConfig, ScoreResources
+from annotation.heads import objective_names, refuse_headless
 from annotation.scorer import Score
-from annotation.scorers.armorm import Rewards, objective_names
+from annotation.scorers.armorm import Rewards
 from annotation.scorers.armorm_scorer import gate_position, own_weights, to_scores
 from annotation.scorers.batches import Group
 from annotation.scorers.reward_models import TokenScorer, budget_of, placement
@@ -91,6 +92,7 @@ def open_vllm(config: ArmoRMConfig, reference: str, resources: ScoreResources) -
     Raises:
         UserError: vLLM is not installed, or refuses the model; says why.
     """
+    refuse_headless("armorm", reference)
     chat = ChatFormat(load_tokenizer(reference), config.bos)
     device, dtype = placement(config, resources)
     if (device.type == "cuda") != torch.cuda.is_available() or device.index:

@@ -16,7 +16,8 @@ from vllm.model_executor.models.llama import LlamaModel
 from vllm.model_executor.models.utils import AutoWeightsLoader, maybe_prefix
 from vllm.v1.pool.metadata import PoolingMetadata
 
-from annotation.scorers.armorm import OBJECTIVES, Gating
+from annotation.heads import OBJECTIVES
+from annotation.scorers.armorm import Gating
 
 TASK = "classify"
 

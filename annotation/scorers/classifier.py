@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 import torch
 
 from annotation.config import ClassifierConfig, ScoreResources
+from annotation.heads import refuse_labels
 from annotation.scorer import Score, checked
 from annotation.scorers import batches
 from annotation.scorers.batches import Group
 from annotation.scorers.loading import load_weights
 from annotation.scorers.reward_models import ModelScorer, placement
 from contracts.chat import ChatFormat, Tokens
-from contracts.errors import UserError
 from contracts.model import load_tokenizer
 
 if TYPE_CHECKING:
@@ -58,20 +58,13 @@ def open_classifier(
 def _load_classifier(reference: str, dtype: torch.dtype) -> "PreTrainedModel":
     from transformers import AutoModelForSequenceClassification
 
-    model, missing = load_weights(
+    model: PreTrainedModel = load_weights(
         AutoModelForSequenceClassification,
+        "classifier",
         reference,
         dtype,
         "a classifier",
         trust_remote_code=False,
     )
-    if missing:
-        raise UserError(
-            f"{reference}: {missing[0]} is missing, so its scores would be random; name a model "
-            "that was trained as a reward model, or `kind: armorm` for ArmoRM"
-        )
-    if model.config.num_labels != 1:
-        raise UserError(
-            f"{reference}: has {model.config.num_labels} labels; a reward model has one"
-        )
+    refuse_labels(reference, model.config.num_labels)
     return model

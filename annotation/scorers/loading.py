@@ -1,36 +1,30 @@
-"""Loading a reward model's weights, and telling what they lack."""
+"""Loading a reward model's weights, or refusing a model whose heads would be random."""
 
 from typing import Any
 
 import torch
 
-from contracts.errors import UserError
-from contracts.model import split_reference
+from annotation.heads import refuse_headless
+from contracts.loading import load_model
+from contracts.model import local_folder
 
 
 def load_weights(
-    loader: Any, reference: str, dtype: torch.dtype, what: str, **options: Any
-) -> tuple[Any, list[str]]:
-    """A model from safetensors, and the names of the tensors that its files do not have.
+    loader: Any, kind: str, reference: str, dtype: torch.dtype, what: str, **options: Any
+) -> Any:
+    """A reward model from safetensors.
 
     Args:
         loader: the model's class, or one of transformers' Auto classes.
+        kind: its annotator's kind, which says what heads it has.
         what: what it is to be, for the message.
 
     Raises:
-        UserError: no safetensors, or another architecture.
+        UserError: no safetensors, another architecture, or other tensors.
     """
-    path, revision = split_reference(reference)
-    try:
-        model, loading = loader.from_pretrained(
-            path,
-            revision=revision,
-            dtype=dtype,
-            use_safetensors=True,
-            output_loading_info=True,
-            **options,
-        )
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = (str(error).strip().splitlines() or [""])[0]
-        raise UserError(f"{reference}: cannot be loaded as {what}: {reason}") from None
-    return model, sorted(loading["missing_keys"])
+    refuse_headless(kind, reference)
+    here_before = local_folder(reference)
+    model = load_model(loader, reference, what, dtype=dtype, **options)
+    if not here_before:  # it has just been downloaded
+        refuse_headless(kind, reference)
+    return model

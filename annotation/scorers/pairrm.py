@@ -10,10 +10,8 @@ import torch
 from torch import Tensor, nn
 from transformers import DebertaV2Config, DebertaV2Model, DebertaV2PreTrainedModel
 
+from annotation.heads import PAIRRM_MARKERS
 from annotation.scorers.loading import load_weights
-from contracts.errors import UserError
-
-_MARKERS = ("source_prefix_id", "cand1_prefix_id", "cand2_prefix_id")
 
 
 class PairRM(DebertaV2PreTrainedModel):
@@ -35,7 +33,7 @@ class PairRM(DebertaV2PreTrainedModel):
     @property
     def markers(self) -> tuple[int, ...]:
         """Ids of the source's, the first candidate's and the second candidate's marker."""
-        return tuple(getattr(self.config, name) for name in _MARKERS)
+        return tuple(getattr(self.config, name) for name in PAIRRM_MARKERS)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """[B, T], each row with each marker once -> [B]: above 0 where the first one is better."""
@@ -53,12 +51,5 @@ def load_pairrm(reference: str, device: torch.device, dtype: torch.dtype) -> Pai
     Raises:
         UserError: no safetensors, another architecture, or tensors missing.
     """
-    model, missing = load_weights(PairRM, reference, dtype, "PairRM")
-    if absent := [name for name in _MARKERS if not hasattr(model.config, name)]:
-        raise UserError(f"{reference}: cannot be loaded as PairRM: its config has no {absent[0]}")
-    if missing:
-        raise UserError(
-            f"{reference}: {missing[0]} is missing, so its comparisons would be random; use "
-            "llm-blender/PairRM-hf or a model trained with its tensor names"
-        )
+    model: PairRM = load_weights(PairRM, "pairwise", reference, dtype, "PairRM")
     return model.to(device).eval()

@@ -2,8 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
+from contracts.adapters import refuse_other_adapter
+from contracts.weights import refuse_other_weights
 from generation.config import SampleConfig, VllmEngine
 from generation.requests import Outcome, Request
 
@@ -56,6 +59,9 @@ def start(job: Job) -> Engine:
     Raises:
         UserError: the engine is not installed, or the model cannot be loaded.
     """
+    refuse_other_weights(job.policy)
+    if job.adapter:
+        refuse_other_adapter(Path(job.adapter), job.policy)
     if isinstance(job.config.engine, VllmEngine):
         from generation.engines import vllm
 

@@ -19,6 +19,7 @@ from transformers import (
 )
 
 from contracts.errors import UserError
+from contracts.loading import first_line, load_adapter, load_model
 from contracts.model import load_tokenizer, split_reference
 from contracts.pipe import alive
 from generation.config import SampleConfig, TransformersEngine
@@ -47,7 +48,9 @@ class Transformers:
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._model = _load(job.policy, job.config.dtype, self._device)
         if job.adapter:
-            self._model = _adapt(self._model, job.adapter)
+            # Merged, it is a model like any other, and as fast.
+            adapted = load_adapter(self._model, job.adapter, job.policy)
+            self._model = adapted.merge_and_unload().eval()
         # `generate` fills what a config leaves open from the model's own folder.
         self._model.generation_config = GenerationConfig()
         self._waiting: deque[Sequence[Request]] = deque()
@@ -145,28 +148,18 @@ def _load(policy: str, dtype: str, device: torch.device) -> Any:
         config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
         # Only eager attention is known to apply Gemma-2's soft-cap on every device.
         capped = getattr(config.get_text_config(), "attn_logit_softcapping", None)
-        model = AutoModelForCausalLM.from_pretrained(
-            path,
-            config=config,
-            revision=revision,
-            dtype=dtype,
-            trust_remote_code=False,
-            use_safetensors=True,
-            attn_implementation="eager" if capped else None,
-        )
     except (OSError, ValueError) as error:
-        raise UserError(f"{policy}: cannot be loaded: {str(error).splitlines()[0]}") from None
+        raise UserError(f"{policy}: cannot be loaded: {first_line(error)}") from None
+    model = load_model(
+        AutoModelForCausalLM,
+        policy,
+        "a language model",
+        config=config,
+        dtype=dtype,
+        trust_remote_code=False,
+        attn_implementation="eager" if capped else None,
+    )
     return model.to(device).eval()
-
-
-def _adapt(model: Any, adapter: str) -> Any:
-    from peft import PeftModel
-
-    try:
-        # Merged, it is a model like any other, and as fast.
-        return PeftModel.from_pretrained(model, adapter).merge_and_unload().eval()
-    except (OSError, ValueError, RuntimeError) as error:
-        raise UserError(f"{adapter}: cannot be loaded: {str(error).splitlines()[0]}") from None
 
 
 def _left_pad(

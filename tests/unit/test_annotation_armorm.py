@@ -10,8 +10,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from annotation.config import ArmoRMConfig, ScoreResources
+from annotation.heads import OBJECTIVES, objective_names
 from annotation.scorer import Conversation
-from annotation.scorers.armorm import OBJECTIVES, load_armorm, objective_names
+from annotation.scorers.armorm import load_armorm
 from annotation.scorers.armorm_scorer import last_occurrence, open_armorm
 
 HIDDEN, LAYERS, HEADS, KV_HEADS, OBJECTIVE_COUNT = 64, 2, 4, 2, 19

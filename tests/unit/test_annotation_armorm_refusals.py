@@ -9,8 +9,9 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, LlamaConfig
 
 from annotation.config import ArmoRMConfig, ScoreResources
+from annotation.heads import OBJECTIVES
 from annotation.scorer import Conversation
-from annotation.scorers.armorm import OBJECTIVES, ArmoRM, load_armorm
+from annotation.scorers.armorm import ArmoRM, load_armorm
 from annotation.scorers.armorm_scorer import ArmoRMScorer, open_armorm
 from annotation.scorers.armorm_vllm import open_vllm
 from contracts.chat import ChatFormat
@@ -73,7 +74,7 @@ def test_an_incomplete_backbone_is_refused(folder, tmp_path):
     del weights["model.norm.weight"]
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
     (tmp_path / "config.json").write_text((folder / "config.json").read_text())
-    with pytest.raises(UserError, match=r"model\.norm\.weight is missing"):
+    with pytest.raises(UserError, match=r"missing: model\.norm\.weight"):
         load_armorm(str(tmp_path), CPU, torch.float32)
 
 

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from annotation.scorers.armorm import OBJECTIVES
+from annotation.heads import OBJECTIVES
 from contracts.chat import ChatFormat
 from demo.config import RewardModelConfig
 from demo.examples import NOTES, UNKNOWN, score_examples, written_answers

@@ -1,0 +1,89 @@
+"""The tensors of the families that are trained here, from config.json alone.
+
+Importing torch and transformers only to ask a model on the `meta` device for its names would
+cost each `onpolicy run` seconds; a test holds these against transformers' own.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+FAMILIES = ("gemma", "gemma2", "llama", "mistral", "qwen2", "qwen3")
+"""Model types whose forward is embedding, layers, norm, head and an optional soft-cap."""
+
+_NEEDED = (
+    "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+)  # fmt: skip
+# What transformers takes where config.json is silent.
+_HEAD_WIDTHS = {"gemma": 256, "gemma2": 256, "qwen3": 128}
+_KEY_HEADS = {"gemma": 16, "gemma2": 4, "mistral": 8, "qwen2": 32, "qwen3": 32}
+_TIED = ("gemma", "gemma2")
+_FREE_OF_BIAS = ("mistral",)
+
+
+def language_model(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]] | None:
+    """Names and shapes of a causal language model's tensors, without a tied head's.
+
+    None where the family is another, the weights are quantised, or a size is not told.
+    """
+    shapes = backbone(config)
+    if shapes is None:
+        return None
+    if not config.get("tie_word_embeddings", config["model_type"] in _TIED):
+        shapes["lm_head.weight"] = (config["vocab_size"], config["hidden_size"])
+    return shapes
+
+
+def backbone(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]] | None:
+    """As `language_model`, of what lies below its head."""
+    quantised = config.get("quantization_config") or config.get("compression_config")
+    if config.get("model_type") not in FAMILIES or quantised:
+        return None
+    if not all(isinstance(config.get(key), int) for key in _NEEDED):
+        return None
+    hidden = config["hidden_size"]
+    shapes: dict[str, tuple[int, ...]] = {
+        "model.embed_tokens.weight": (config["vocab_size"], hidden),
+        "model.norm.weight": (hidden,),
+    }
+    layer = _layer(config)
+    for number in range(config["num_hidden_layers"]):
+        shapes |= {f"model.layers.{number}.{name}": shape for name, shape in layer.items()}
+    return shapes
+
+
+def _layer(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    family, hidden = config["model_type"], config["hidden_size"]
+    inner = config["intermediate_size"]
+    heads = config["num_attention_heads"]
+    width = config.get("head_dim") or _HEAD_WIDTHS.get(family) or hidden // heads
+    queries = heads * width
+    keys = (config.get("num_key_value_heads") or _KEY_HEADS.get(family, heads)) * width
+    linears = {
+        "self_attn.q_proj": (queries, hidden), "self_attn.k_proj": (keys, hidden),
+        "self_attn.v_proj": (keys, hidden), "self_attn.o_proj": (hidden, queries),
+        "mlp.gate_proj": (inner, hidden), "mlp.up_proj": (inner, hidden),
+        "mlp.down_proj": (hidden, inner),
+    }  # fmt: skip
+    shapes: dict[str, tuple[int, ...]] = {
+        f"{name}.weight": (hidden,) for name in _norms(family)
+    } | {f"{name}.weight": shape for name, shape in linears.items()}
+    if family == "qwen3":
+        shapes |= {f"self_attn.{name}_norm.weight": (width,) for name in "qk"}
+    biased = [name for name in linears if _has_bias(config, name)]
+    return shapes | {f"{name}.bias": linears[name][:1] for name in biased}
+
+
+def _norms(family: str) -> list[str]:
+    norms = ["input_layernorm", "post_attention_layernorm"]
+    if family == "gemma2":
+        norms += ["pre_feedforward_layernorm", "post_feedforward_layernorm"]
+    return norms
+
+
+def _has_bias(config: Mapping[str, Any], linear: str) -> bool:
+    family = config["model_type"]
+    if linear.startswith("mlp."):
+        return family == "llama" and bool(config.get("mlp_bias"))
+    if family == "qwen2":
+        return linear != "self_attn.o_proj"
+    return family not in _FREE_OF_BIAS and bool(config.get("attention_bias"))
