@@ -5,10 +5,12 @@ second one, the most common fault of published pipelines (recipe, section 6). He
 tokenised without special tokens, and what comes out is counted.
 """
 
+import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
+from contracts import clock
 from contracts.errors import OnPolicyError, UserError
 
 if TYPE_CHECKING:
@@ -57,11 +59,15 @@ class ChatFormat:
         self,
         tokenizer: "PreTrainedTokenizerBase",
         bos: Literal["template", "prepend"] = "template",
+        date: datetime.date | None = None,
     ) -> None:
         """
+        Args:
+            date: the day that a template is told that reads the clock.
+
         Raises:
-            UserError: no template, no end of turn, or not exactly one BOS where the tokenizer
-                has one.
+            UserError: no template, no end of turn, not exactly one BOS where the tokenizer
+                has one, or no date for a template that reads the clock.
         """
         self.tokenizer = tokenizer
         self.name = tokenizer.name_or_path or type(tokenizer).__name__
@@ -70,6 +76,7 @@ class ChatFormat:
                 f"{self.name}: the tokenizer has no chat template; use an instruction-tuned "
                 "model, or put a chat_template.jinja beside its tokenizer"
             )
+        self._told = self._tell(date)
         self._controls = self._control_tokens()
         self.bos_id = self._tokenizers_bos()
         self._prepend = bos == "prepend"
@@ -132,12 +139,25 @@ class ChatFormat:
             raise RowError("not_one_bos", f"{self.name}: {ids.count(self.bos_id)} BOS tokens")
         return ids
 
+    def _tell(self, date: datetime.date | None) -> dict[str, Any]:
+        if date is not None:
+            return clock.told(date)
+        templates = self.tokenizer.chat_template
+        texts = templates.values() if isinstance(templates, dict) else [templates]
+        if any(map(clock.reads_clock, texts)):
+            raise UserError(
+                f"{self.name}: the chat template reads the clock, so tomorrow the same question "
+                "would be another prompt; set its `date`, e.g. `date: 2024-07-26` (`onpolicy run` "
+                "does so for the whole run)"
+            )
+        return {}
+
     def _render(self, messages: Sequence[Message], generate: bool) -> str:
         from jinja2 import TemplateError
 
         try:
             text = self.tokenizer.apply_chat_template(
-                list(messages), tokenize=False, add_generation_prompt=generate
+                list(messages), tokenize=False, add_generation_prompt=generate, **self._told
             )
         except TemplateError as error:
             raise RowError("template_refused", f"{self.name}: {error}") from None

@@ -1,5 +1,6 @@
 """The base of every stage's config: frozen, typed, and strict about unknown keys."""
 
+import datetime
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -52,6 +53,8 @@ def identity(config: Config) -> dict[str, Any]:
             return {str(key): plain(item) for key, item in value.items()}
         if isinstance(value, Path):
             return str(value)
+        if isinstance(value, datetime.date):
+            return value.isoformat()
         return value
 
     return plain(config)

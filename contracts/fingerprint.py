@@ -2,14 +2,12 @@
 
 import hashlib
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 from contracts.errors import UserError
+from contracts.hub import is_hub_id
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
-_DATA_FILES = (".json", ".jsonl", ".parquet", ".csv", ".txt")
 _CHUNK = 1 << 20
 _SAMPLED_BLOCKS = 64
 _WHOLE_BELOW = 1 << 28
@@ -72,7 +70,7 @@ def of_input(reference: str) -> str:
         return of_file(path)
     if path.is_dir():
         return of_json(of_files(path) | _adapter_base(path))
-    if _HUB_ID.fullmatch(reference) and not reference.endswith(_DATA_FILES):
+    if is_hub_id(reference):
         return f"hub:{reference}"
     raise UserError(f"{reference}: no such file or folder, and not a hub id such as owner/name")
 

@@ -1,5 +1,6 @@
 """Which model, and how its tokenizer is loaded. Weights are loaded where they are used."""
 
+import datetime
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -20,6 +21,9 @@ class ModelConfig(Config):
     """Hub revision; pin a commit for runs that must be repeatable."""
     bos: Literal["template", "prepend"] = "template"
     """Who gives the BOS token: the chat template, or us where the template has none."""
+    date: datetime.date | None = None
+    """The day that its chat template is told where it reads the clock; a run puts its own `date`
+    here when it is claimed."""
 
     @property
     def reference(self) -> str:

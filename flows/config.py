@@ -1,5 +1,6 @@
 """A run's whole config: one section a stage, and what ties them together."""
 
+import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -8,7 +9,8 @@ from pydantic import Field, model_validator
 from annotation.config import Annotator, BestConfig, PairsConfig, ScoreConfig, scored_alone
 from annotation.naming import naming_faults
 from contracts.config import Config, Resources
-from contracts.model import ModelConfig
+from contracts.hub import Kind, full_name
+from contracts.model import ModelConfig, split_reference
 from evaluation.config import EvaluationConfig
 from generation.config import PromptsConfig, SampleConfig
 from training.config import FormatConfig, TrainConfig
@@ -37,6 +39,12 @@ class RunConfig(Config):
     """Rounds in all. A finished run goes on when it is raised."""
     seed: Annotated[int, Field(ge=0)] = 42
     """Seed that every stage's own seed is derived from (recipe: 42)."""
+    date: datetime.date | None = None
+    """The day that chat templates which read the clock are told; the day on which the run is
+    claimed, unless given."""
+    commits: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]] = Field({})
+    """Models and datasets on the hub (`datasets/owner/name`), to the commit that is loaded: the
+    one that each stands for when the run is claimed, unless given."""
     policy: ModelConfig
     """The model that the first round starts from."""
     prompts: PromptsConfig
@@ -74,6 +82,14 @@ class RunConfig(Config):
         return self
 
     @model_validator(mode="after")
+    def _one_date(self) -> "RunConfig":
+        for section, config in (("sampling", self.sampling), ("format", self.format),
+                                ("evaluation.sampling", self.evaluation.sampling)):  # fmt: skip
+            if config.date:
+                raise ValueError(f"{section}.date: set the run's own `date`, or `policy.date`")
+        return self
+
+    @model_validator(mode="after")
     def _something_held_out(self) -> "RunConfig":
         if not self.prompts.test_size:
             raise ValueError("prompts.test_size: hold out at least 1 prompt to judge a round by")
@@ -104,6 +120,11 @@ class RunConfig(Config):
     def held_out_annotators(self) -> list[Annotator]:
         """Who scores the held-out answers: all that score a response alone."""
         return scored_alone([*self.annotation.annotators, *self.evaluation.annotators])
+
+    def pinned(self, reference: str, kind: Kind = "model") -> str:
+        """The reference by its commit, where the run has fixed one."""
+        commit = self.commits.get(full_name(kind, reference))
+        return f"{split_reference(reference)[0]}@{commit}" if commit else reference
 
     @property
     def folder(self) -> Path:

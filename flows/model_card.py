@@ -72,6 +72,7 @@ def _values(data: RoundData, config: Mapping[str, Any], place: str | None) -> di
         "place": place or f"{run}-{folder.name}",
         "base": config["policy"]["path"],
         "bos": config["policy"]["bos"],
+        "date": config["policy"]["date"],
         "rounds": number,
         "adapter": (folder / "policy" / "adapter").is_dir(),
         "facts": manifests["policy"].facts,

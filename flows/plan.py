@@ -6,7 +6,7 @@ prompts -> responses -> scores -> pairs -> tokens [-> reference] -> policy -> ev
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from annotation import best, pairs, score
 from annotation.config import Annotator
@@ -16,7 +16,7 @@ from contracts.step import Stage
 from evaluation import compare, outputs
 from evaluation.config import OutputsConfig
 from flows.config import RunConfig
-from generation import prompts, sample, select
+from generation import adapter, prompts, sample, select
 from generation.config import SampleConfig, SelectConfig
 from training import format as tokens
 from training import reference, train
@@ -81,7 +81,10 @@ class _Planner:
     def prepare(self) -> Iterator[PlannedStep]:
         """Load the prompts; answer the held-out ones with the policy that the run starts from."""
         config = self._config.prompts
-        inputs = config.inputs
+        inputs = {
+            name: self._config.pinned(reference, "dataset")
+            for name, reference in config.inputs.items()
+        }
         settings = _seeded(config, self._config.seed)
         yield self._step("prompts", "load prompts", prompts.STAGE, settings, inputs)
         held_out = SelectConfig(splits=["test", "benchmark"], seed=self._config.seed)
@@ -102,11 +105,11 @@ class _Planner:
 
         chosen = {"prompts": self._at("prompts")}
         yield step("prompts", "select prompts", select.STAGE, self._slice(number), chosen)
-        asked = {"prompts": found["prompts"], "policy": policy}
+        asked = {"prompts": found["prompts"], **self._asked(number - 1)}
         sampling = self._sampling(config.sampling, seed)
         yield step("responses", "sample responses", sample.STAGE, sampling, asked)
         answered = {"prompts": found["prompts"], "responses": found["responses"]}
-        scored = answered | _models(config.annotation.annotators)
+        scored = answered | self._models(config.annotation.annotators)
         yield step("scores", "score responses", score.STAGE, config.annotation, scored)
         yield step("pairs", PAIR, pairs.STAGE, _seeded(config.pairs, seed), found)
         if wanted := config.demonstrations:
@@ -116,7 +119,7 @@ class _Planner:
             "responses": found["responses"],
             "policy": policy,
         }
-        formatting = config.format.model_copy(update={"bos": config.policy.bos})
+        formatting = config.format.model_copy(update=self._template)
         yield step("tokens", "format tokens", tokens.STAGE, formatting, paired)
         formatted = {"tokens": self._at(f"{root}/tokens"), "policy": policy}
         if config.training.loss.needs_reference:
@@ -143,14 +146,14 @@ class _Planner:
     def _evaluate(self, number: int) -> Iterator[PlannedStep]:
         """Answer and score the held-out prompts with the policy that round `number` made."""
         config, root = self._config, f"round-{number}/evaluation"
-        asked = {"prompts": self._at("round-0/prompts"), "policy": self._policy(number)}
+        asked = {"prompts": self._at("round-0/prompts"), **self._asked(number)}
         answering = self._sampling(config.evaluation.sampling, config.seed)
         label = "answer held-out prompts"
         yield self._step(f"{root}/responses", label, sample.STAGE, answering, asked)
         annotators = config.held_out_annotators
         scoring = config.annotation.model_copy(update={"annotators": annotators})
         answered = {"prompts": asked["prompts"], "responses": self._at(f"{root}/responses")}
-        inputs = answered | _models(annotators)
+        inputs = answered | self._models(annotators)
         yield self._step(f"{root}/scores", "score held-out answers", score.STAGE, scoring, inputs)
 
     def _compare(self, number: int) -> PlannedStep:
@@ -182,7 +185,31 @@ class _Planner:
 
     def _policy(self, number: int) -> str:
         """The policy that round `number` made; round 0's is the one the run starts from."""
-        return self._at(f"round-{number}/policy") if number else self._config.policy.reference
+        if number:
+            return self._at(f"round-{number}/policy")
+        return self._config.pinned(self._config.policy.reference)
+
+    def _asked(self, number: int) -> dict[str, str]:
+        """The policy of round `number` as inputs; the base too, where it is an adapter to a base
+        on the hub."""
+        policy = self._policy(number)
+        base = "" if number else adapter.resolve(policy).model
+        if base not in self._config.commits:
+            return {"policy": policy}
+        return {"policy": policy, "base": self._config.pinned(base)}
+
+    def _models(self, annotators: list[Annotator]) -> dict[str, str]:
+        """The reward models' references as inputs, so that their content enters the identity."""
+        return {
+            f"model:{annotator.name}": self._config.pinned(annotator.reference)
+            for annotator in annotators
+            if annotator.reference
+        }
+
+    @property
+    def _template(self) -> dict[str, Any]:
+        """How the policy's chat template is applied."""
+        return {"bos": self._config.policy.bos, "date": self._config.policy.date}
 
     def _slice(self, number: int) -> SelectConfig:
         """Fresh prompts for each round: disjoint slices of one fixed order (recipe, section 5)."""
@@ -191,16 +218,7 @@ class _Planner:
         return SelectConfig(splits=["train"], start=start, count=size, seed=self._config.seed)
 
     def _sampling(self, config: SampleConfig, seed: int) -> SampleConfig:
-        return config.model_copy(update={"seed": seed, "bos": self._config.policy.bos})
-
-
-def _models(annotators: list[Annotator]) -> dict[str, str]:
-    """The reward models' references as inputs, so that their content enters the identity."""
-    return {
-        f"model:{annotator.name}": annotator.reference
-        for annotator in annotators
-        if annotator.reference
-    }
+        return config.model_copy(update={"seed": seed, **self._template})
 
 
 def _seeded(config: C, seed: int) -> C:

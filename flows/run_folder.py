@@ -3,13 +3,15 @@
 import errno
 import os
 import tempfile
+from collections.abc import Sequence
 from typing import Any
 
 from contracts.config import check, identity, read_yaml
 from contracts.errors import ConfigDrift, UserError
 from contracts.parts import write_atomic
-from contracts.step import claim, config_changes
+from contracts.step import claim, config_changes, folder_lock
 from contracts.strict_yaml import dump_yaml
+from flows.claimed import as_claimed, fixed
 from flows.config import RunConfig
 from flows.plan import plan
 
@@ -45,7 +47,7 @@ def is_finished(config: RunConfig) -> bool:
     """
     if not (config.folder / "config.yaml").exists():
         return False
-    refuse_other_run(config)
+    config = as_claimed(config, refuse_other_run(config))
     steps = plan(config)
     if not all(step.done for step in steps) or not (config.folder / "report.html").exists():
         return False
@@ -53,18 +55,49 @@ def is_finished(config: RunConfig) -> bool:
 
 
 def claim_run(config: RunConfig, next_round: bool = False) -> RunConfig:
-    """Write the run's `config.yaml`; the config, with a round more if that is asked for.
+    """Write the run's `config.yaml`; the config with what was fixed as the run was first claimed
+    (flows.claimed), and with a round more if that is asked for.
 
     Raises:
         ConfigDrift: the folder was made by another config; names each key that differs.
+        UserError: a model or dataset is not on the hub, or the hub cannot be asked.
     """
     path = config.folder / "config.yaml"
-    if path.exists():
+    if not path.exists():
+        config = fixed(config)
+    else:
         made_by = refuse_other_run(config)
+        config = as_claimed(config, made_by)
         if next_round:
             config = config.model_copy(update={"rounds": _rounds_after(config, made_by.rounds)})
     write_atomic(path, dump_yaml(config.model_dump(mode="json")).encode())
     return config
+
+
+def claim_together(configs: Sequence[RunConfig]) -> list[RunConfig]:
+    """Claim runs that are to be compared: those that nobody claimed before get the day and the
+    commits of the others.
+
+    Raises:
+        FolderBusy: another process writes to one of the folders.
+        ConfigDrift, UserError: as `claim_run`.
+    """
+    claimed = {
+        config.folder: as_claimed(config, refuse_other_run(config))
+        for config in configs
+        if (config.folder / "config.yaml").exists()
+    }
+    for config in configs:
+        if config.folder not in claimed:
+            claimed[config.folder] = _claim_alike(config, next(iter(claimed.values()), config))
+    return [claimed[config.folder] for config in configs]
+
+
+def _claim_alike(config: RunConfig, other: RunConfig) -> RunConfig:
+    known = {"date": config.date or other.date, "commits": other.commits | config.commits}
+    make_folder(config)
+    with folder_lock(config.folder):
+        return claim_run(config.model_copy(update=known))
 
 
 def refuse_other_run(config: RunConfig) -> RunConfig:
@@ -75,7 +108,8 @@ def refuse_other_run(config: RunConfig) -> RunConfig:
     """
     path = config.folder / "config.yaml"
     made_by = check(RunConfig, read_yaml(path), origin=str(path))
-    if found := config_changes(run_identity(made_by), run_identity(config)):
+    own = run_identity(as_claimed(config, made_by))
+    if found := config_changes(run_identity(made_by), own):
         raise ConfigDrift(
             f"{config.folder}: was made by another config; nothing was changed.\n  "
             + "\n  ".join(found)

@@ -20,7 +20,7 @@ from flows.config import RunConfig
 from flows.figures import intervals, to_svg
 from flows.on_policy import on_policy
 from flows.run_data import finished_rounds
-from flows.run_folder import make_folder
+from flows.run_folder import claim_together, make_folder
 from flows.server import ensure_server
 
 
@@ -51,8 +51,8 @@ def run_sweep(path: Path, overrides: Sequence[str], grid: Sequence[str]) -> Path
         make_folder(run)
     base = load_run(path, overrides)
     name = f"{base.name}-sweep-{of_json(found)[:6]}"
-    settings = [run.model_dump(mode="json") for run in runs]
     with interruptible():
+        settings = [run.model_dump(mode="json") for run in claim_together(runs)]
         ensure_server()
         rows = sweep(name, [", ".join(point) for point in found], settings)
     return write_comparison(base.runs_dir / name, rows)

@@ -18,7 +18,7 @@ from flows.config import RunConfig
 from flows.figures import learning_rates, to_png
 from flows.on_policy import run_stage
 from flows.plan import PlannedStep, plan
-from flows.run_folder import make_folder
+from flows.run_folder import claim_together, make_folder
 from flows.server import ensure_server
 from flows.tune_source import Source, read_source
 from training import reference
@@ -50,6 +50,9 @@ def run_lr(path: Path, overrides: Sequence[str], asked: Asked) -> list[str]:
     check(LrRangeConfig, {"training": {}, **settings}, origin="--from, --to, --steps")
     make_folder(source.run)
     with interruptible():
+        if path.is_file():
+            [claimed] = claim_together([source.run])
+            source = replace(source, run=claimed)
         ensure_server()
         run = source.run.model_dump(mode="json")
         folder = Path(tune_lr(run, source.training, source.round, settings))

@@ -20,8 +20,11 @@ class Policy:
     """The adapter's rank."""
 
 
-def resolve(reference: str) -> Policy:
+def resolve(reference: str, base: str | None = None) -> Policy:
     """The policy behind a reference. An adapter must lie in a folder.
+
+    Args:
+        base: the adapter's base, in place of the one that its config names.
 
     Raises:
         UserError: the adapter's config is damaged or names no base.
@@ -31,10 +34,10 @@ def resolve(reference: str) -> Policy:
         return Policy(reference, reference)
     try:
         settings = json.loads(path.read_text())
-        base, rank = str(settings["base_model_name_or_path"]), int(settings["r"])
+        named, rank = str(settings["base_model_name_or_path"]), int(settings["r"])
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{path}: names no base_model_name_or_path and rank r") from None
-    if revision := settings.get("revision"):
-        base = f"{base}@{revision}"
+    revision = settings.get("revision")
+    base = base or (f"{named}@{revision}" if revision else named)
     has_tokenizer = (Path(reference) / "tokenizer_config.json").is_file()
     return Policy(base, reference if has_tokenizer else base, reference, rank)

@@ -1,5 +1,6 @@
 """The configs of the generation stages."""
 
+import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -201,6 +202,8 @@ class SampleConfig(Config):
     """Longest prompt + answer in tokens; null is the model's own limit."""
     bos: Literal["template", "prepend"] = "template"
     """Who gives the BOS token, as in the model's config."""
+    date: datetime.date | None = None
+    """The day that a chat template is told which reads the clock, as in the model's config."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Precision of the weights; auto is the model's own on a GPU and float32 on the CPU."""
     engine: Engine = VllmEngine()

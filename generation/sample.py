@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 def run(config: SampleConfig, inputs: Inputs, out: Path) -> Result:
     """Write RESPONSES: all samples of `prompts_per_part` prompts in each part.
 
+    `inputs` are `prompts` and `policy`; where that is an adapter, maybe the `base` to load.
     A part that exists is kept, and so is every outcome in the journal. A request that has no
     sample in the end is a row of `_errors.parquet`, and counted.
 
@@ -49,9 +50,9 @@ def run(config: SampleConfig, inputs: Inputs, out: Path) -> Result:
     policy = fingerprint.of_input(inputs["policy"])
     site = site_for(config.engine)
     warm_up(site, config.engine)
-    loaded = resolve(inputs["policy"])
+    loaded = resolve(inputs["policy"], inputs.get("base"))
     with without_collecting():
-        chat = ChatFormat(load_tokenizer(loaded.tokenizer), config.bos)
+        chat = ChatFormat(load_tokenizer(loaded.tokenizer), config.bos, config.date)
         context = _context(loaded.model, config)
     dropped: Counter[str] = Counter()
     planned = _plan(config, inputs["prompts"], chat, context, dropped)

@@ -1,5 +1,6 @@
 """How pairs become tokens, and how a policy is trained on them."""
 
+import datetime
 import os
 from typing import Annotated, Literal, Self
 
@@ -28,6 +29,8 @@ class FormatConfig(Config):
     """Train on the response's text as the template renders it, or on the very ids sampled."""
     bos: Literal["template", "prepend"] = "template"
     """Who gives the BOS token: the chat template, or us where the template has none."""
+    date: datetime.date | None = None
+    """The day that a chat template is told which reads the clock, as in the model's config."""
     off_policy: bool = False
     """Accept pairs that another policy sampled, as the published data sets are."""
 

@@ -37,7 +37,7 @@ def run(config: FormatConfig, inputs: Inputs, out: Path) -> Result:
     """
     pairs = Path(inputs["pairs"])
     policy = refuse_off_policy(config, pairs, inputs["policy"])
-    chat = ChatFormat(load_tokenizer(inputs["policy"]), bos=config.bos)
+    chat = ChatFormat(load_tokenizer(inputs["policy"]), config.bos, config.date)
     formatter = _Formatter(config, chat, _sampled_ids(Path(inputs["responses"]), pairs))
     parts = part_paths(pairs)
     progress = Progress(len(parts), "part")

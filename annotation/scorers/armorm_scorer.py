@@ -67,7 +67,7 @@ def open_armorm(config: ArmoRMConfig, reference: str, resources: ScoreResources)
     Raises:
         UserError: the model or its tokenizer cannot be used; says why.
     """
-    chat = ChatFormat(load_tokenizer(reference), config.bos)
+    chat = ChatFormat(load_tokenizer(reference), config.bos, config.date)
     device, dtype = placement(config, resources)
     return ArmoRMScorer(config, load_armorm(reference, device, dtype), chat, resources)
 

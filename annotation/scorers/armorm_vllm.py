@@ -93,7 +93,7 @@ def open_vllm(config: ArmoRMConfig, reference: str, resources: ScoreResources) -
         UserError: vLLM is not installed, or refuses the model; says why.
     """
     refuse_headless("armorm", reference)
-    chat = ChatFormat(load_tokenizer(reference), config.bos)
+    chat = ChatFormat(load_tokenizer(reference), config.bos, config.date)
     device, dtype = placement(config, resources)
     if (device.type == "cuda") != torch.cuda.is_available() or device.index:
         raise UserError(

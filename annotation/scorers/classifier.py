@@ -46,7 +46,7 @@ def open_classifier(
     Raises:
         UserError: the model or its tokenizer cannot be used, or its head would be random.
     """
-    chat = ChatFormat(load_tokenizer(reference), config.bos)
+    chat = ChatFormat(load_tokenizer(reference), config.bos, config.date)
     device, dtype = placement(config, resources)
     model = _load_classifier(reference, dtype).to(device).eval()
     scorer = ClassifierScorer(config, model, chat, resources)

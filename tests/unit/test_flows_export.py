@@ -18,7 +18,8 @@ from flows.published import hub_id, public
 from flows.run_data import RoundData
 
 CONFIG: dict[str, Any] = {
-    "policy": {"path": "google/gemma-2-9b-it", "revision": None, "bos": "template"},
+    "policy": {"path": "google/gemma-2-9b-it", "revision": None, "bos": "template",
+               "date": None},
     "prompts": {"path": "HuggingFaceH4/ultrafeedback_binarized", "sources": []},
     "sampling": {"n": 5, "temperature": 0.8, "top_p": 0.95},
     "annotation": {
@@ -100,6 +101,19 @@ def test_a_card_is_the_same_each_time_and_no_part_of_the_policy(run: Path) -> No
     write_model_cards(run)
     assert [(policy / name).read_bytes() for name in ("README.md", "curves.png")] == first
     assert of_input(str(policy)) == before
+
+
+def test_the_card_says_the_date_that_a_template_with_a_clock_was_told(run: Path) -> None:
+    data = RoundData(run / "round-1")
+    write_model_card(data, run)
+    assert "reads the clock" not in (run / "README.md").read_text()
+    own = CONFIG | {"policy": CONFIG["policy"] | {"date": "2026-03-02"}}
+    (run / "config.yaml").write_text(yaml.safe_dump(own))
+    write_model_card(data, run)
+    assert (
+        "reads the clock: in every round it was told that the day is 2026-03-02"
+        in (run / "README.md").read_text()
+    )
 
 
 def test_a_run_on_files_of_ones_own_names_no_hub_ids(run: Path) -> None:

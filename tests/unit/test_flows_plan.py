@@ -12,6 +12,14 @@ from flows.plan import plan
 from flows.run_folder import claim_run, is_finished
 
 
+def there(folder: Path, **changes: Any) -> RunConfig:
+    """A run on models that lie in a folder: names on the hub are looked up when it is claimed."""
+    (folder / "test").mkdir(exist_ok=True)
+    rewarded = {"annotators": [{"kind": "armorm", "name": "rm", "path": str(folder)}]}
+    own = {"runs_dir": str(folder), "policy": {"path": str(folder)}, "annotation": rewarded}
+    return config(**own | changes)
+
+
 def by_path(settings: RunConfig) -> dict[str, Any]:
     return {step.path: step for step in plan(settings)}
 
@@ -93,18 +101,15 @@ def test_a_run_without_held_out_prompts_is_refused() -> None:
 
 
 def test_a_config_survives_the_round_trip_through_the_runs_folder(tmp_path: Path) -> None:
-    settings = config(runs_dir=str(tmp_path))
-    settings.folder.mkdir()
-    claim_run(settings)
-    assert claim_run(settings) == settings
+    settings = there(tmp_path)
+    claimed = claim_run(settings)
+    assert claim_run(settings) == claim_run(claimed) == claimed
     assert not is_finished(settings)
 
 
 def test_another_config_on_the_same_folder_names_each_key(tmp_path: Path) -> None:
-    settings = config(runs_dir=str(tmp_path))
-    settings.folder.mkdir()
-    claim_run(settings)
-    other = config(runs_dir=str(tmp_path), training={"learning_rate": 1e-6}, seed=1)
+    claim_run(there(tmp_path))
+    other = there(tmp_path, training={"learning_rate": 1e-6}, seed=1)
     with pytest.raises(ConfigDrift) as caught:
         claim_run(other)
     assert "training.learning_rate: was 8e-07, now 1e-06" in str(caught.value)
@@ -112,11 +117,9 @@ def test_another_config_on_the_same_folder_names_each_key(tmp_path: Path) -> Non
 
 
 def test_rounds_and_resources_may_change_between_two_starts(tmp_path: Path) -> None:
-    settings = config(runs_dir=str(tmp_path))
-    settings.folder.mkdir()
-    claim_run(settings)
+    claim_run(there(tmp_path))
     resources = {"resources": {"processes": 8}}
-    assert claim_run(config(runs_dir=str(tmp_path), rounds=3, training=resources)).rounds == 3
+    assert claim_run(there(tmp_path, rounds=3, training=resources)).rounds == 3
 
 
 PAIRRM = {"kind": "pairwise", "name": "pairrm", "path": "owner/pairrm"}
