@@ -60,4 +60,9 @@ def _to_message(origin: str, turn: Any) -> Message:
 
 def is_unicode(messages: Conversation) -> bool:
     """False for half of a surrogate pair, which JSON can spell and no UTF-8 file can hold."""
-    return all(ord(c) < 0xD800 or ord(c) > 0xDFFF for turn in messages for c in turn["content"])
+    try:
+        for turn in messages:
+            turn["content"].encode()
+    except UnicodeEncodeError:
+        return False
+    return True

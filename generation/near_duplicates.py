@@ -1,31 +1,31 @@
-"""Near-duplicates: prompts that share most of their three-word runs."""
+"""Near-duplicates: prompts that share most of their three-word runs.
+
+What the user says is compared. A system message is no part of it: prompts that share a long one
+would all be alike.
+"""
 
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from contracts.chat import Message
 from generation.removed import Removed, excerpt
-from generation.words import asked, ngrams, words
+from generation.run_index import RunIndex
+from generation.words import asked, words
 
-_SHINGLE = 3
-_HASHES = 128
-# 32 bands of 4: a pair that shares 0.7 of its runs is met with a chance of 0.9998.
-_BANDS = 32
-_SEED = 42
+_RUN = 3
+# Odd numbers spread over 64 bits: of 7 million runs two collide with a chance of one in a million.
+_MIX = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0xD6E8FEB86659FD93], np.uint64)
 
 
 class NearDuplicates:
-    """Knows the prompts kept so far.
-
-    MinHash finds the candidates; their Jaccard index is then counted on the runs themselves,
-    so no prompt is taken out by chance.
-    """
+    """Knows the prompts kept so far."""
 
     def __init__(self, threshold: float) -> None:
-        from rensa import RMinHashLSH
-
         self._threshold = threshold
-        self._index = RMinHashLSH(threshold=threshold, num_perm=_HASHES, num_bands=_BANDS)
+        self._shingler = Shingler()
+        self._index = RunIndex()
         self._kept: list[dict[str, Any]] = []
 
     def check(self, row: dict[str, Any]) -> Removed | None:
@@ -33,38 +33,35 @@ class NearDuplicates:
 
         A prompt that passes is remembered.
         """
-        from rensa import RMinHash
-
-        runs = shingles(row["messages"])
-        sketch = RMinHash(num_perm=_HASHES, seed=_SEED)
-        sketch.update(sorted(runs))
-        candidates = [self._kept[place] for place in sorted(self._index.query(sketch))]
-        if twin := _nearest(runs, candidates, self._threshold):
-            return _removed(row, *twin)
-        self._index.insert(len(self._kept), sketch)
+        runs = self._shingler.runs(row["messages"])
+        if found := self._index.nearest(runs, self._threshold):
+            number, overlap = found
+            return _removed(row, self._kept[number], overlap)
+        self._index.add(runs)
         self._kept.append(row)
         return None
 
 
-def shingles(messages: Sequence[Message]) -> set[str]:
-    """The three-word runs of each turn; a shorter turn is one run."""
-    turns = [words(text) for text in asked(messages)]
-    runs = [run for turn in turns for run in ngrams(turn, _SHINGLE) or [tuple(turn)]]
-    # A prompt without a word, such as a formula, is like its own text alone.
-    return {" ".join(run) for run in runs if run} or {"\n".join(asked(messages))}
+class Shingler:
+    """Turns prompts into sets of three-word runs, each a 64-bit hash."""
 
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
 
-def _nearest(
-    runs: set[str], candidates: Sequence[dict[str, Any]], threshold: float
-) -> tuple[dict[str, Any], float] | None:
-    scored = [(row, _jaccard(runs, shingles(row["messages"]))) for row in candidates]
-    return max(
-        (found for found in scored if found[1] >= threshold), key=lambda one: one[1], default=None
-    )
+    def runs(self, messages: Sequence[Message]) -> np.ndarray:
+        """The runs of each turn, sorted and different [runs] uint64; a shorter turn is one run."""
+        turns = asked(messages)
+        spoken = [turn for text in turns if (turn := words(text))]
+        # A prompt without a word, such as a formula, is like its own text alone.
+        hashes = [self._hash(turn) for turn in spoken or [["\n".join(turns)]]]
+        return np.unique(np.concatenate(hashes))
 
-
-def _jaccard(one: set[str], other: set[str]) -> float:
-    return len(one & other) / len(one | other)
+    def _hash(self, turn: Sequence[str]) -> np.ndarray:
+        numbers = self._numbers
+        ids = [numbers.setdefault(word, len(numbers) + 1) for word in turn]
+        padded = np.array(ids + [0] * (_RUN - len(ids)), np.uint64)
+        first, second, third = padded[:-2], padded[1:-1], padded[2:]
+        return first * _MIX[0] + second * _MIX[1] + third * _MIX[2]
 
 
 def _removed(row: dict[str, Any], twin: dict[str, Any], overlap: float) -> Removed:

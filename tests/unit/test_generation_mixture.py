@@ -16,7 +16,6 @@ from contracts.parts import read_table
 from generation.config import PromptsConfig
 from generation.decontaminate import Benchmarks
 from generation.mixture import shares
-from generation.near_duplicates import shingles
 from generation.prompts import run
 from generation.removed import REMOVED_NAME
 from generation.words import words
@@ -149,6 +148,13 @@ def test_near_duplicates_are_taken_out_and_reported(tmp_path: Path) -> None:
     assert [row["overlap"] for row in removed] == [1.0, pytest.approx(14 / 15)]
 
 
+def test_prompts_that_share_a_long_system_message_all_stay(tmp_path: Path) -> None:
+    system = " ".join(f"rule{number}" for number in range(120))
+    path = write(tmp_path / "p.jsonl", [f"Name {i} things in room {i}" for i in range(400)])
+    result, _, _ = make(tmp_path / "out", path=path, system=system, near_duplicates=0.8)
+    assert result.rows == 400
+
+
 def test_exact_duplicates_alone_go_where_nothing_else_is_asked_for(tmp_path: Path) -> None:
     path = write(tmp_path / "p.jsonl", [LONG, f"{LONG}!"])
     result, _, _ = make(tmp_path / "out", path=path)
@@ -156,8 +162,12 @@ def test_exact_duplicates_alone_go_where_nothing_else_is_asked_for(tmp_path: Pat
     assert not (tmp_path / "out" / REMOVED_NAME).exists()
 
 
-def test_prompts_without_words_are_like_themselves_alone() -> None:
-    assert shingles([{"role": "user", "content": "!?"}]) == {"!?"}
+def test_prompts_without_words_are_like_themselves_alone(tmp_path: Path) -> None:
+    told = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "!?"}]
+    path = write(tmp_path / "p.jsonl", ["!?", "??", told, "a"])
+    _, rows, removed = make(tmp_path / "out", path=path, near_duplicates=0.8)
+    assert texts(rows) == ["!?", "??", "a"]
+    assert len(removed) == 1
 
 
 def test_words_are_counted_without_case_or_signs() -> None:
