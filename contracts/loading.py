@@ -1,5 +1,6 @@
 """Loading a model with transformers, or refusing it: no tensor is made up, left out or cut."""
 
+import tempfile
 import warnings
 from typing import Any
 
@@ -52,6 +53,30 @@ def load_adapter(model: Any, adapter: str, base: str) -> Any:
             return PeftModel.from_pretrained(model, adapter)
     except (OSError, ValueError, RuntimeError, TypeError, UserWarning) as error:
         raise UserError(f"{adapter}: does not fit {base}: {first_line(error)}") from None
+
+
+def refuse_unsavable(reference: str, *parts: Any) -> None:
+    """Write what will be written beside the weights to a folder that is thrown away.
+
+    transformers reads a generation_config.json or config.json that it refuses to write, which
+    would cost a training its result.
+
+    Args:
+        parts: config, generation config, tokenizer.
+
+    Raises:
+        UserError: says what is wrong, and in which file.
+    """
+    with tempfile.TemporaryDirectory(prefix="onpolicy-") as folder:
+        for part in parts:
+            try:
+                part.save_pretrained(folder)
+            except (ValueError, TypeError, AssertionError) as error:
+                names = {"GenerationConfig": "generation_config.json"}
+                file = names.get(type(part).__name__, "config.json")
+                reason = " ".join(str(error).split())
+                raise UserError(f"{reference}: its {file} could not be saved with the new policy: "
+                                f"{reason[:600]}") from None  # fmt: skip
 
 
 def first_line(error: Exception) -> str:

@@ -9,9 +9,10 @@ from typing import Any
 
 from contracts.adapters import WEIGHTS, refuse_other_adapter
 from contracts.errors import UserError
-from contracts.loading import first_line, load_adapter, load_model
+from contracts.loading import first_line, load_adapter, load_model, refuse_unsavable
 from contracts.model import load_tokenizer
 from contracts.process import configure_logging, exit_code_of
+from contracts.space import refuse_too_full
 from contracts.weights import refuse_other_weights
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ def merge(adapter: Path, out: Path, base: str | None = None) -> Path:
         raise UserError(f"{out}: exists already; give a new folder for the merged model")
     model = _merged(adapter, reference)
     model.config.use_cache = True
+    refuse_too_full(out, model.get_memory_footprint(), "the merged weights", "")
     out.parent.mkdir(parents=True, exist_ok=True)
     unfinished = out.with_name(f".{out.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -81,6 +83,7 @@ def _merged(adapter: Path, reference: str) -> Any:
     refuse_other_adapter(adapter, reference)
     what = "the adapter's base"
     model = load_model(AutoModelForCausalLM, reference, what, dtype="auto", trust_remote_code=False)
+    refuse_unsavable(reference, model.config, model.generation_config)
     try:
         return load_adapter(model, str(adapter), reference).merge_and_unload(safe_merge=True)
     except ValueError as error:

@@ -9,7 +9,7 @@ import torch
 
 from contracts.architecture import FAMILIES
 from contracts.errors import OnPolicyError, UserError
-from contracts.loading import first_line
+from contracts.loading import first_line, refuse_unsavable
 from contracts.model import load_tokenizer, split_reference
 from contracts.weights import refuse_other_weights
 from training.config import TrainResources
@@ -48,6 +48,7 @@ def load_policy(
         raise UserError(f"{reference}: cannot be loaded as a policy: {first_line(error)}") from None
     if not looked_at:  # it has just been downloaded
         refuse_other_weights(reference)
+    refuse_unsavable(reference, policy.config, policy.generation_config)
     if policy.lm_head.bias is not None:
         raise UserError(f"{reference}: an output head with a bias is not supported")
     _switch_dropout_off(policy)

@@ -13,10 +13,12 @@ from contracts.manifest import Result
 from contracts.parts import write_atomic
 from contracts.process import main
 from contracts.step import Inputs, Stage
+from contracts.weights import refuse_other_weights
 from training.checks import refuse_bad_rows, refuse_other_policy, refuse_other_reference
 from training.config import TrainConfig
 from training.launch import run_workers
 from training.quantize import refuse_unquantizable
+from training.space import refuse_no_room, steps_of
 from training.trackers import refuse_missing
 
 log = logging.getLogger(__name__)
@@ -40,8 +42,11 @@ def run(config: TrainConfig, inputs: Inputs, out: Path) -> Result:
     refuse_other_reference(config, inputs)
     refuse_unquantizable(config)
     rows = refuse_bad_rows(tokens)
+    weights = refuse_other_weights(inputs["policy"])
     checkpoints, trained = out / _CHECKPOINTS, out / _TRAINED
     if not trained.exists():
+        if weights:
+            refuse_no_room(config, weights, out, steps_of(config, rows))
         checkpoints.mkdir(exist_ok=True)
         reference = inputs.get("reference")
         job = {
