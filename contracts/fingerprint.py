@@ -2,15 +2,20 @@
 
 import hashlib
 import json
+import time
 from pathlib import Path
 from typing import Any
 
+from contracts.anew import way_out
 from contracts.errors import UserError
 from contracts.hub import is_hub_id
 
 _CHUNK = 1 << 20
 _SAMPLED_BLOCKS = 64
 _WHOLE_BELOW = 1 << 28
+# File systems' clocks tick every few milliseconds: a file changed in this tick may change again.
+_SETTLED_NS = 1_000_000_000
+_known: dict[tuple[str, int, int, int], str] = {}
 
 
 def of_json(value: Any) -> str:
@@ -26,10 +31,21 @@ def of_json(value: Any) -> str:
 def of_file(path: Path) -> str:
     """SHA-256 of a file's bytes; above 256 MiB, of its size, both ends and 62 blocks between.
 
-    Reading 18 GB of weights anew at each start would cost more than some stages do.
+    Reading 18 GB of weights anew at each start would cost more than some stages do. A process
+    reads a file once, as long as its size, inode and time of change stay.
     """
+    stat = path.stat()
+    key = (str(path.absolute()), stat.st_size, stat.st_mtime_ns, stat.st_ino)
+    if key in _known:
+        return _known[key]
+    found = _digest(path, stat.st_size)
+    if time.time_ns() - stat.st_mtime_ns > _SETTLED_NS:
+        _known[key] = found
+    return found
+
+
+def _digest(path: Path, size: int) -> str:
     digest = hashlib.sha256()
-    size = path.stat().st_size
     with path.open("rb") as file:
         if size < _WHOLE_BELOW:
             while chunk := file.read(_CHUNK):
@@ -92,4 +108,4 @@ def _of_stage(manifest: Path) -> str:
     try:
         return str(json.loads(manifest.read_text())["fingerprint"])
     except (ValueError, KeyError, TypeError):
-        raise UserError(f"{manifest}: is damaged; delete its folder and run again") from None
+        raise UserError(f"{manifest}: is damaged; {way_out(manifest.parent)}") from None

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from contracts import fingerprint
+from contracts.anew import way_out
 from contracts.errors import UserError
 from contracts.parts import write_atomic
 
@@ -68,7 +69,7 @@ def read_manifest(folder: Path) -> Manifest | None:
     except FileNotFoundError:
         return None
     except (ValueError, TypeError):
-        raise UserError(f"{path}: is damaged; delete {folder} and run again") from None
+        raise UserError(f"{path}: is damaged; {way_out(folder)}") from None
 
 
 def write_manifest(folder: Path, stage: str, result: Result, started: float) -> Manifest:

@@ -36,7 +36,7 @@ def write_atomic(path: Path, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
         error.filename = str(path)  # a failed write (disk full) does not say which file
         raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def write_part(folder: Path, index: int, table: pa.Table, schema: pa.Schema) -> Path:
@@ -157,8 +157,8 @@ def read_table(folder: Path, columns: list[str] | None = None) -> pa.Table:
     return pa.concat_tables(parts)
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make a rename in the folder survive a power cut."""
+def sync_folder(folder: Path) -> None:
+    """Make a rename or a removal in the folder survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import filelock
 
 from contracts import fingerprint
+from contracts.anew import way_out
 from contracts.config import Config, check, identity
 from contracts.errors import ConfigDrift, FolderBusy, UserError
 from contracts.manifest import Manifest, Result, read_manifest, write_manifest
@@ -48,8 +50,10 @@ class Stage:
         return self.run.__module__
 
 
-def describe(stage: Stage, config: Config, inputs: Inputs) -> dict[str, Any]:
-    """A step as `_step.json` holds it.
+def describe(
+    stage: Stage, config: Config, inputs: Inputs, known: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, Any]:
+    """A step as `_step.json` holds it; inputs whose fingerprints are `known` are not looked at.
 
     Raises:
         UserError: an input is missing or not finished.
@@ -59,7 +63,10 @@ def describe(stage: Stage, config: Config, inputs: Inputs) -> dict[str, Any]:
         "version": stage.version,
         "identity": {
             "config": identity(config),
-            "inputs": {name: fingerprint.of_input(value) for name, value in inputs.items()},
+            "inputs": {
+                name: known[name] if name in known else fingerprint.of_input(value)
+                for name, value in inputs.items()
+            },
         },
         "config": config.model_dump(mode="json"),
         "inputs": dict(inputs),
@@ -80,7 +87,7 @@ def config_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 
 def claim(stage: Stage, config: Config, inputs: Inputs, out: Path) -> Manifest | None:
-    """Claim `out` for this step; its manifest if it is done already.
+    """Claim `out` for this step; its manifest if it is done already, when nothing is written.
 
     Raises:
         ConfigDrift: the folder belongs to another config or other inputs; names each key.
@@ -88,10 +95,13 @@ def claim(stage: Stage, config: Config, inputs: Inputs, out: Path) -> Manifest |
     """
     step = describe(stage, config, inputs)
     path = out / "_step.json"
-    if path.exists() and (found := changes(stage, read_step(path), step)):
+    recorded = read_step(path) if path.exists() else None
+    if recorded and (found := changes(stage, recorded, step)):
         raise ConfigDrift(_told(out, found))
-    out.mkdir(parents=True, exist_ok=True)
-    if not path.exists() or read_step(path) != step:
+    if recorded and (manifest := read_manifest(out)):
+        return manifest
+    if recorded != step:
+        out.mkdir(parents=True, exist_ok=True)
         save_step(out, step)
     return read_manifest(out)
 
@@ -173,14 +183,14 @@ def read_step(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise UserError(f"{path}: no such step file") from None
     except (ValueError, KeyError, TypeError):
-        raise UserError(f"{path}: is no step file; delete its folder and run again") from None
+        raise UserError(f"{path}: is no step file; {way_out(path.parent)}") from None
 
 
 def _told(out: Path, found: list[str]) -> str:
     return (
         f"{out}: was made by another config; nothing was changed.\n  "
         + "\n  ".join(found)
-        + f"\nChoose another `name` for the new run, or delete {out} to make it anew."
+        + f"\nChoose another `name` for the new run, or {way_out(out)}."
     )
 
 

@@ -33,14 +33,27 @@ def fixed(config: RunConfig) -> RunConfig:
     return _with_dates(config, date_of)
 
 
+def all_fixed(config: RunConfig, made_by: RunConfig | None) -> bool:
+    """Whether `made_by`, the config that the run was claimed with, has fixed all that is read."""
+    if made_by is None:
+        return False
+    known = {_key(model) for model in _models(made_by)}
+    unknown = {_key(model) for model in _models(config)} - known
+    return not unknown and config.commits.keys() >= _on_the_hub(config).keys()
+
+
 def as_claimed(config: RunConfig, made_by: RunConfig) -> RunConfig:
     """The config with what `made_by`, the one that the run was claimed with, has fixed.
 
     What a config gives itself stays, and is a drift where the run has it otherwise.
     """
-    dates = {_key(model): model.date for model in _models(made_by)}
+    today = config.date or made_by.date
+    dates = {
+        _key(model): today if model.date == made_by.date else model.date
+        for model in _models(made_by)
+    }
     own = {name: config.commits[name] for name in _on_the_hub(config) if name in config.commits}
-    fixed = {"date": config.date or made_by.date, "commits": made_by.commits | own}
+    fixed = {"date": today, "commits": made_by.commits | own}
     return _with_dates(config.model_copy(update=fixed), lambda model: dates.get(_key(model)))
 
 

@@ -26,12 +26,23 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 
 
 @app.command()
-def run(config: ConfigPath, overrides: Overrides = None, debug: Debug = False) -> None:
+def run(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    *,
+    redo: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Make a stage anew, and all that reads from it: pairs, or round-2/pairs."
+        ),
+    ] = None,
+    debug: Debug = False,
+) -> None:
     """Run every stage of every round that is not done yet; run it again to go on."""
     _debug(debug)
     from flows.commands import run_config
 
-    run_config(config, overrides or [])
+    run_config(config, overrides or [], redo or [])
 
 
 @app.command()

@@ -1,6 +1,6 @@
 """What `onpolicy run` and `onpolicy schedule` do once the config is read."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,9 +12,17 @@ from contracts.step import config_changes
 from flows import prefect_settings
 from flows.config import RunConfig
 from flows.console import console
-from flows.plan import plan
-from flows.run_folder import is_finished, make_folder, run_identity
+from flows.plan import PlannedStep, plan
+from flows.run_folder import (
+    is_finished,
+    made_anew,
+    make_folder,
+    refuse_drift,
+    run_identity,
+    settled,
+)
 from flows.server import ensure_server, has_server
+from training import train
 from training.join import join
 from training.machines import machine_rank
 from training.trackers import refuse_missing
@@ -39,19 +47,23 @@ def load_run(path: Path, overrides: Sequence[str]) -> RunConfig:
     return config.model_copy(update={"name": f"{config.name}-{of_json(changes)[:6]}"})
 
 
-def run_config(path: Path, overrides: Sequence[str]) -> None:
-    """Run what a config describes, and say where the report lies."""
+def run_config(path: Path, overrides: Sequence[str], redo: Sequence[str] = ()) -> None:
+    """Run what a config describes, with the stages of `redo` made anew; say where the report is."""
     config = load_run(path, overrides)
     report = config.folder / "report.html"
+    again = made_anew(config, redo)
     if rank := machine_rank(config.training.resources):
         configure_logging()
         with interruptible():
-            join(config.folder, rank, lambda: _all_done(config))
+            join(config.folder, rank, _finished(config, again))
         return
-    make_folder(config)
-    if is_finished(config):
+    refuse_drift(config, redo)
+    if again:
+        console.print(f"{config.name}: made anew: {', '.join(step.path for step in again)}")
+    elif is_finished(config):
         console.print(f"{config.name}: every stage is done, nothing to run. Report: {report}")
         return
+    make_folder(config)
     refuse_missing(config.training.trackers)
     prefect_settings.apply()
     from flows.on_policy import on_policy
@@ -59,7 +71,7 @@ def run_config(path: Path, overrides: Sequence[str]) -> None:
     console.print(f"{config.name}: {config.rounds} round(s) from {config.policy.path}")
     with interruptible():
         ensure_server()
-        on_policy(config.model_dump(mode="json"))
+        on_policy(config.model_dump(mode="json"), redo=list(redo))
     console.print(f"Report: {report}")
 
 
@@ -75,9 +87,21 @@ def refuse_machines(command: str, config: RunConfig) -> None:
         )
 
 
-def _all_done(config: RunConfig) -> bool:
-    """Whether machine 0 has finished the run; reads only, for the folder is machine 0's."""
-    return (config.folder / "report.html").exists() and all(step.done for step in plan(config))
+def _finished(config: RunConfig, again: Sequence[PlannedStep]) -> Callable[[], bool]:
+    """Whether machine 0 has finished the run, as another sees it; reads only.
+
+    Stages to be made `again` must be gone first; where none of them trains, all is done here.
+    """
+    waits = any(step.stage == train.STAGE for step in again)
+
+    def finished() -> bool:
+        nonlocal waits
+        report, steps = config.folder / "report.html", plan(settled(config))
+        done = report.exists() and all(step.done for step in steps)
+        waits = waits and done
+        return done and not waits
+
+    return (lambda: True) if again and not waits else finished
 
 
 @contextmanager

@@ -5,6 +5,7 @@ so its caching is off: its default key holds the run id and never hits across ru
 """
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from contracts.config import check
-from contracts.errors import UserError
+from contracts.errors import ConfigDrift, UserError
 from contracts.progress import Reading
 from contracts.step import folder_lock
 from flows import artifacts
@@ -23,23 +24,28 @@ from flows.model_card import write_model_cards
 from flows.plan import COMPARE, PAIR, PlannedStep, plan
 from flows.report import write_report
 from flows.run_data import RoundData
-from flows.run_folder import claim_run, make_folder
+from flows.run_folder import claim_run, make_folder, refuse_drift
 
 
 @flow(name="on-policy", flow_run_name="{config[name]}", persist_result=False)
-def on_policy(config: dict[str, Any], next_round: bool = False) -> str:
+def on_policy(config: dict[str, Any], next_round: bool = False, redo: Sequence[str] = ()) -> str:
     """Run every stage of every round that is not done yet; the report's path.
 
     Args:
         config: a run's config (`flows.config.RunConfig`) as plain JSON values.
         next_round: add a round to the run if all of its rounds are done, e.g. on a schedule.
+        redo: stages to make anew, with all that reads from them, e.g. `pairs`.
     """
     settings = check(RunConfig, config, origin="config")
     make_folder(settings)
     with folder_lock(settings.folder):
-        settings = claim_run(settings, next_round)
+        settings = claim_run(settings, next_round, redo)
         for step in plan(settings):
-            _as_task(step, settings)(step)
+            try:
+                _as_task(step, settings)(step)
+            except ConfigDrift:  # a stage that was made anew came out other: tell all that read it
+                refuse_drift(settings)
+                raise
             if step.label == COMPARE:
                 report_task(settings.folder, step.round)
     return str(settings.folder / "report.html")

@@ -1,4 +1,4 @@
-"""A run's folder: whose it is, and whether everything in it is done."""
+"""A run's folder: whose it is, whether everything in it is done, what of it is made anew."""
 
 import errno
 import os
@@ -6,16 +6,17 @@ import tempfile
 from collections.abc import Sequence
 from typing import Any
 
-from contracts.config import check, identity, read_yaml
-from contracts.errors import ConfigDrift, UserError
+from contracts.config import identity, load_config
+from contracts.errors import UserError
 from contracts.parts import write_atomic
-from contracts.step import claim, config_changes, folder_lock
+from contracts.step import config_changes, folder_lock
 from contracts.strict_yaml import dump_yaml
-from flows.claimed import as_claimed, fixed
+from flows import drift, redo
+from flows.claimed import all_fixed, as_claimed, fixed
 from flows.config import RunConfig
-from flows.plan import plan
+from flows.plan import PlannedStep, plan
 
-# May differ between two runs of one folder: a finished run goes on when `rounds` is raised.
+# Says where the run lies, or how far it goes; no step's own record could tell.
 _FREE = {"rounds", "runs_dir"}
 
 
@@ -39,38 +40,49 @@ def make_folder(config: RunConfig) -> None:
         ) from None
 
 
+def settled(config: RunConfig) -> RunConfig:
+    """The config with what its folder has settled already: what was fixed as the run was claimed
+    (flows.claimed), and its rounds, which are never taken back."""
+    if (made_by := _made_by(config)) is None:
+        return config
+    rounds = max(config.rounds, made_by.rounds)
+    return as_claimed(config.model_copy(update={"rounds": rounds}), made_by)
+
+
 def is_finished(config: RunConfig) -> bool:
-    """Whether every step of the run is done and its report is written.
+    """Whether every step of the run is done and its report is written; reads only.
 
     Raises:
-        ConfigDrift: the folder, or a step's, was made by another config or from other inputs.
+        ConfigDrift: a step was made by another config or from other inputs.
     """
     if not (config.folder / "config.yaml").exists():
         return False
-    config = as_claimed(config, refuse_other_run(config))
-    steps = plan(config)
-    if not all(step.done for step in steps) or not (config.folder / "report.html").exists():
+    refuse_drift(config)
+    if redo.recorded(config.folder) or not (config.folder / "report.html").exists():
         return False
-    return all(claim(step.stage, step.config, step.inputs, step.out) for step in steps)
+    return all(step.done for step in plan(settled(config)))
 
 
-def claim_run(config: RunConfig, next_round: bool = False) -> RunConfig:
-    """Write the run's `config.yaml`; the config with what was fixed as the run was first claimed
-    (flows.claimed), and with a round more if that is asked for.
+def claim_run(config: RunConfig, next_round: bool = False, again: Sequence[str] = ()) -> RunConfig:
+    """Write the run's `config.yaml`, and remove what is to be made `again`; the settled config,
+    with a round more if that is asked for.
 
     Raises:
-        ConfigDrift: the folder was made by another config; names each key that differs.
-        UserError: a model or dataset is not on the hub, or the hub cannot be asked.
+        ConfigDrift: a step was made by another config; names each key that differs.
+        UserError: `again` names no stage; a model or dataset is not on the hub, or the hub
+            cannot be asked.
     """
-    path = config.folder / "config.yaml"
-    if not path.exists():
+    redo.remove_recorded(config.folder)
+    refuse_drift(config, again)
+    redo.record(config.folder, made_anew(config, again), redo.named(_steps(config), again))
+    redo.remove_recorded(config.folder)
+    config = settled(config)
+    if not all_fixed(config, _made_by(config)):
         config = fixed(config)
-    else:
-        made_by = refuse_other_run(config)
-        config = as_claimed(config, made_by)
-        if next_round:
-            config = config.model_copy(update={"rounds": _rounds_after(config, made_by.rounds)})
-    write_atomic(path, dump_yaml(config.model_dump(mode="json")).encode())
+    if next_round:
+        config = config.model_copy(update={"rounds": _rounds_after(config)})
+    text = dump_yaml(config.model_dump(mode="json"))
+    write_atomic(config.folder / "config.yaml", text.encode())
     return config
 
 
@@ -83,10 +95,12 @@ def claim_together(configs: Sequence[RunConfig]) -> list[RunConfig]:
         ConfigDrift, UserError: as `claim_run`.
     """
     claimed = {
-        config.folder: as_claimed(config, refuse_other_run(config))
+        config.folder: settled(config)
         for config in configs
         if (config.folder / "config.yaml").exists()
     }
+    for config in claimed.values():
+        refuse_drift(config)
     for config in configs:
         if config.folder not in claimed:
             claimed[config.folder] = _claim_alike(config, next(iter(claimed.values()), config))
@@ -100,22 +114,35 @@ def _claim_alike(config: RunConfig, other: RunConfig) -> RunConfig:
         return claim_run(config.model_copy(update=known))
 
 
-def refuse_other_run(config: RunConfig) -> RunConfig:
-    """The config that the folder was made by.
+def made_anew(config: RunConfig, again: Sequence[str]) -> list[PlannedStep]:
+    """The steps that are removed where `again` is to be made anew, and all that read from them.
 
     Raises:
-        ConfigDrift: it differs from `config`; names each key.
+        UserError: there is no such run, or no such stage in it.
     """
-    path = config.folder / "config.yaml"
-    made_by = check(RunConfig, read_yaml(path), origin=str(path))
-    own = run_identity(as_claimed(config, made_by))
-    if found := config_changes(run_identity(made_by), own):
-        raise ConfigDrift(
-            f"{config.folder}: was made by another config; nothing was changed.\n  "
-            + "\n  ".join(found)
-            + "\nChoose another `name` for the new run."
+    if again and not (config.folder / "config.yaml").exists():
+        raise UserError(
+            f"--redo {again[0]}: there is no run in {config.folder}. Overrides give a run a name "
+            "of its own: add `name=` to change a run that is there"
         )
-    return made_by
+    steps = _steps(config)
+    return redo.readers(steps, redo.named(steps, again))
+
+
+def refuse_drift(config: RunConfig, again: Sequence[str] = ()) -> None:
+    """
+    Raises:
+        ConfigDrift: a step was made by another config or from other inputs, and is not about to
+            be made anew; names all of them, and how to make them anew.
+    """
+    config, made_by = settled(config), _made_by(config)
+    steps = plan(config)
+    here = {"runs_dir": config.runs_dir, "name": config.name}
+    before = plan(made_by.model_copy(update=here)) if made_by else []
+    anew = {step.path for step in made_anew(config, again)} | {*redo.recorded(config.folder)}
+    found = drift.drifted(steps, before, anew)
+    keys = config_changes(run_identity(made_by), run_identity(config)) if made_by else []
+    drift.refuse(config.folder, found, steps, keys)
 
 
 def run_identity(config: RunConfig) -> dict[str, Any]:
@@ -123,7 +150,24 @@ def run_identity(config: RunConfig) -> dict[str, Any]:
     return {key: value for key, value in identity(config).items() if key not in _FREE}
 
 
-def _rounds_after(config: RunConfig, rounds: int) -> int:
-    rounds = max(config.rounds, rounds)
-    finished = all(step.done for step in plan(config.model_copy(update={"rounds": rounds})))
-    return rounds + 1 if finished else rounds
+def _made_by(config: RunConfig) -> RunConfig | None:
+    """The config that the folder was last run by."""
+    path = config.folder / "config.yaml"
+    return load_config(RunConfig, path) if path.exists() else None
+
+
+def _steps(config: RunConfig) -> list[PlannedStep]:
+    """The run's steps, and those that an earlier config has left in its folder."""
+    steps = plan(settled(config))
+    made_by = _made_by(config)
+    if made_by is None:
+        return steps
+    left = plan(made_by.model_copy(update={"runs_dir": config.runs_dir, "name": config.name}))
+    paths = {step.path for step in steps}
+    return steps + [step for step in left if step.path not in paths]
+
+
+def _rounds_after(config: RunConfig) -> int:
+    if not all(step.done for step in plan(config)):
+        return config.rounds
+    return config.rounds + 1

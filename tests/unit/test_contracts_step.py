@@ -95,10 +95,15 @@ def test_a_step_that_broke_goes_on_where_it_stopped(workshop: Workshop) -> None:
 
 
 def test_other_resources_are_no_other_step(workshop: Workshop) -> None:
-    first = workshop.run()
-    assert workshop.run(Settings(resources=Cores(count=8))) == first
-    recorded = json.loads((workshop.out / "_step.json").read_text())
-    assert recorded["config"]["resources"] == {"count": 8}
+    def recorded() -> dict[str, int]:
+        return json.loads((workshop.out / "_step.json").read_text())["config"]["resources"]
+
+    inputs = {"source": str(workshop.source)}
+    assert claim(workshop.stage(), Settings(), inputs, workshop.out) is None
+    first = workshop.run(Settings(resources=Cores(count=8)))
+    assert recorded() == {"count": 8}
+    assert workshop.run(Settings(resources=Cores(count=2))) == first
+    assert recorded() == {"count": 8}  # what made it
 
 
 def test_another_config_is_refused_and_each_key_that_differs_is_named(workshop: Workshop) -> None:
@@ -185,7 +190,7 @@ def test_a_damaged_manifest_is_named_with_the_way_out(workshop: Workshop, text: 
 def test_a_damaged_step_file_is_named_with_the_way_out(workshop: Workshop, text: str) -> None:
     workshop.run()
     (workshop.out / "_step.json").write_bytes(text.encode("latin-1"))
-    with pytest.raises(UserError, match=r"step\.json: is no step file; delete its folder"):
+    with pytest.raises(UserError, match=r"step\.json: is no step file; delete .*out and run"):
         workshop.run()
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+from made_run import make
 
 from contracts.config import check, load_config
 from contracts.errors import ConfigDrift, UserError
@@ -43,13 +44,17 @@ def model(folder: Path, clock: bool) -> str:
     return str(folder)
 
 
-def settings(folder: Path, policy: bool = True, reward: bool = False, **changes: Any) -> RunConfig:
+def settings(
+    folder: Path, policy: bool | dict[str, str] = True, reward: bool = False, **changes: Any
+) -> RunConfig:
     """A run whose policy's and reward model's template reads the clock, or does not."""
     rewards = {"kind": "classifier", "name": "rm", "path": model(folder / "reward", reward)}
+    prompts = folder / "prompts.jsonl"
+    prompts.write_text("List two fruits.")
+    own = policy if isinstance(policy, dict) else {"path": model(folder / "policy", policy)}
     data = {
-        "name": "run", "runs_dir": str(folder), "rounds": 2,
-        "policy": {"path": model(folder / "policy", policy)},
-        "prompts": {"path": "prompts.jsonl", "test_size": 4}, "sampling": {"n": 4},
+        "name": "run", "runs_dir": str(folder), "rounds": 2, "policy": own,
+        "prompts": {"path": str(prompts), "test_size": 4}, "sampling": {"n": 4},
         "annotation": {"annotators": [rewards]}, "training": {},
         "evaluation": {"sampling": {"n": 1, "temperature": 0}},
     }  # fmt: skip
@@ -102,8 +107,16 @@ def test_a_date_of_the_users_own_is_told_and_another_one_later_is_refused(
     first = claim_run(settings(tmp_path, date="2024-07-26"))
     assert dates(first)["responses"] == date(2024, 7, 26)
     assert claim_run(settings(tmp_path)).date == date(2024, 7, 26)
+    make(first)
     with pytest.raises(ConfigDrift, match="date: was '2024-07-26', now '2024-07-27'"):
         claim_run(settings(tmp_path, date="2024-07-27"))
+
+
+def test_a_model_that_comes_in_later_is_told_the_runs_own_day(tmp_path: Path, today: Any) -> None:
+    claim_run(settings(tmp_path, policy=False))
+    today.day_of_claim = TUESDAY
+    other = {"path": model(tmp_path / "other", clock=True)}
+    assert dates(claim_run(settings(tmp_path, policy=other)))["responses"] == MONDAY
 
 
 def test_a_runs_config_can_be_run_again_under_another_name(tmp_path: Path, today: Any) -> None:
