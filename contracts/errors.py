@@ -25,3 +25,9 @@ class Interrupted(OnPolicyError):
     """Ctrl-C."""
 
     exit_code = 130
+
+
+class Terminated(OnPolicyError):
+    """SIGTERM."""
+
+    exit_code = 143

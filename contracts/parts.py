@@ -149,11 +149,17 @@ def read_table(folder: Path, columns: list[str] | None = None) -> pa.Table:
     """A whole table in memory.
 
     Raises:
-        UserError: the folder holds no part, or one cannot be read.
+        UserError: the folder holds no part, one cannot be read, or one has other columns.
     """
     parts = list(iter_parts(folder, columns))
     if not parts:
         raise UserError(f"{folder}: holds no part-*.parquet")
+    for path, part in zip(part_paths(folder), parts, strict=True):
+        if not part.schema.equals(parts[0].schema):
+            raise UserError(
+                f"{path}: its columns differ from those of the parts before it; a table's parts "
+                "come from one stage"
+            )
     return pa.concat_tables(parts)
 
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from flows.cli_options import Debug
+from flows.signals import end_at_once
 from flows.tune_cli import app as tune_app
 
 app = typer.Typer(
@@ -22,7 +24,6 @@ ConfigPath = Annotated[Path, typer.Argument(help="A YAML config, e.g. configs/de
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="Dotted overrides, e.g. training.learning_rate=5e-7.")
 ]
-Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 
 
 @app.command()
@@ -39,7 +40,6 @@ def run(
     debug: Debug = False,
 ) -> None:
     """Run every stage of every round that is not done yet; run it again to go on."""
-    _debug(debug)
     from flows.commands import run_config
 
     run_config(config, overrides or [], redo or [])
@@ -57,7 +57,6 @@ def schedule(
     debug: Debug = False,
 ) -> None:
     """Serve the flow as a Prefect deployment that runs on a schedule."""
-    _debug(debug)
     from flows.commands import serve_config
 
     serve_config(config, overrides or [], cron, next_round)
@@ -72,7 +71,6 @@ def sweep(
     debug: Debug = False,
 ) -> None:
     """Run every combination of a grid, each as a run of its own, and compare them."""
-    _debug(debug)
     from flows import prefect_settings
 
     prefect_settings.apply()
@@ -91,6 +89,7 @@ def inspect(
         str | None, typer.Option(help="All responses to a prompt of a round.")
     ] = None,
     sql: Annotated[str | None, typer.Option(help="Any query over the tables below PATH.")] = None,
+    debug: Debug = False,
 ) -> None:
     """Show rows, schema and a readable sample of any table, or query a run."""
     from flows.inspection import View, show
@@ -99,7 +98,9 @@ def inspect(
 
 
 @app.command()
-def report(run_folder: Annotated[Path, typer.Argument(help="A run's folder.")]) -> None:
+def report(
+    run_folder: Annotated[Path, typer.Argument(help="A run's folder.")], debug: Debug = False
+) -> None:
     """Write a run's report.html and its policies' cards anew from what is finished."""
     from flows.model_card import write_model_cards
     from flows.report import write_report
@@ -116,6 +117,7 @@ def export(
         str | None, typer.Option(help="Also upload to owner/name on the hub, by HF_TOKEN.")
     ] = None,
     public: Annotated[bool, typer.Option("--public", help="Make what is pushed public.")] = False,
+    debug: Debug = False,
 ) -> None:
     """Write a round's pairs as a dataset in the published layout, or its policy; with a card."""
     from flows.export import Push
@@ -131,6 +133,7 @@ def merge(
     base: Annotated[
         str | None, typer.Option(help="Model folder or hub id; else the one the adapter names.")
     ] = None,
+    debug: Debug = False,
 ) -> None:
     """Sum a LoRA adapter into its base's weights: a model that loads like any other."""
     from training.merge import merge as write
@@ -150,6 +153,7 @@ def schema() -> None:
 
 def main() -> None:
     """Entry point: exit code 0 done, 2 the user's mistake, 1 a failure."""
+    end_at_once()
     try:
         app()
     except Exception as error:
@@ -158,11 +162,6 @@ def main() -> None:
         from contracts.process import describe
 
         _fail(describe(error), getattr(error, "exit_code", 1))
-
-
-def _debug(on: bool) -> None:
-    if on:
-        os.environ["ONPOLICY_DEBUG"] = "1"
 
 
 def _fail(message: str, code: int) -> None:

@@ -1,11 +1,10 @@
 """What `onpolicy run` and `onpolicy schedule` do once the config is read."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from contracts.config import load_config
-from contracts.errors import Interrupted, UserError
+from contracts.errors import UserError
 from contracts.fingerprint import of_json
 from contracts.process import configure_logging
 from contracts.step import config_changes
@@ -22,6 +21,7 @@ from flows.run_folder import (
     settled,
 )
 from flows.server import ensure_server, has_server
+from flows.signals import interruptible
 from training import train
 from training.join import join
 from training.machines import machine_rank
@@ -104,15 +104,6 @@ def _finished(config: RunConfig, again: Sequence[PlannedStep]) -> Callable[[], b
     return (lambda: True) if again and not waits else finished
 
 
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Turn Ctrl-C into one message."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise Interrupted("interrupted; run the same command again to go on") from None
-
-
 def serve_config(path: Path, overrides: Sequence[str], cron: str, next_round: bool) -> None:
     """Serve the flow on a schedule until it is stopped.
 
@@ -137,9 +128,10 @@ def serve_config(path: Path, overrides: Sequence[str], cron: str, next_round: bo
         )
     make_folder(config)
     console.print(f"Serving {config.name} at {cron!r}; stop with Ctrl-C.")
-    on_policy.serve(
-        name=config.name,
-        cron=cron,
-        parameters={"config": config.model_dump(mode="json"), "next_round": next_round},
-        entrypoint_type=EntrypointType.MODULE_PATH,
-    )
+    with interruptible():
+        on_policy.serve(
+            name=config.name,
+            cron=cron,
+            parameters={"config": config.model_dump(mode="json"), "next_round": next_round},
+            entrypoint_type=EntrypointType.MODULE_PATH,
+        )

@@ -37,10 +37,12 @@ def export(source: Path, target: Path, push: Push | None) -> str:
     Raises:
         UserError: it is neither, it is not finished, or the target holds something.
     """
-    if target.exists() and any(target.iterdir()):
+    if target.is_file() or (target.exists() and any(target.iterdir())):
         raise UserError(f"{target}: is not empty; name a new folder")
     manifest = read_manifest(source)
     is_policy = manifest is not None and manifest.stage == train.STAGE.name
+    if (source / "config.yaml").is_file():
+        raise UserError(f"{source}: is a whole run; name a round of it: {_rounds(source)}")
     if not source.is_dir() or (manifest and not is_policy):
         raise UserError(f"{source}: is no round and no round's policy, e.g. runs/demo/round-1")
     if push:
@@ -53,6 +55,12 @@ def export(source: Path, target: Path, push: Push | None) -> str:
         upload(target, push.repository, kind, push.private)
         told += f", pushed to {push.repository} ({'private' if push.private else 'public'})"
     return told
+
+
+def _rounds(run: Path) -> str:
+    """The run's rounds whose pairs are made."""
+    rounds = [f"{run}/{path.parent.name}" for path in sorted(run.glob("round-*/pairs"))]
+    return ", ".join(rounds) or "none has its pairs yet, run the flow first"
 
 
 def _dataset(round_folder: Path, target: Path) -> str:

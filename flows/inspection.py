@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from contracts.errors import UserError
 from contracts.manifest import read_manifest
-from contracts.parts import part_paths, read_part
-from flows.query import query, select
+from contracts.parts import part_paths
+from flows.query import naming_damage, open_parts, query, select
 from flows.side_by_side import show_prompt
+from flows.step_order import place
 
 _PIPE_WIDTH = 140
 _LONGEST_TEXT = 600
@@ -32,6 +32,12 @@ class View:
     prompt: str | None = None
     sql: str | None = None
 
+    @property
+    def expressions(self) -> list[str]:
+        """The options given that choose rows of one table."""
+        given = {"--where": self.where, "--sort": self.sort}
+        return [option for option, value in given.items() if value is not None]
+
 
 def show(path: Path, view: View) -> None:
     """Print what is known of a table, a part, a round or a whole run.
@@ -42,14 +48,27 @@ def show(path: Path, view: View) -> None:
     # On a pipe rich assumes 80 columns, and cuts the folders' names.
     width = None if sys.stdout.isatty() else _PIPE_WIDTH
     console = Console(soft_wrap=True, highlight=False, width=width)
-    if view.sql:
+    _refuse_ignored(view)
+    if view.sql is not None:
         _print_table(console, query(path, view.sql))
-    elif view.prompt:
+    elif view.prompt is not None:
         show_prompt(console, path, view.prompt)
     elif path.is_dir() and not _parts(path):
+        if view.expressions:
+            raise UserError(
+                f"{path}: {view.expressions[0]} looks into one table; name its folder, e.g. "
+                f"{path}/round-1/pairs"
+            )
         _show_folders(console, path)
     else:
         _show_table(console, path, view)
+
+
+def _refuse_ignored(view: View) -> None:
+    given = {"--sql": view.sql, "--prompt": view.prompt}
+    alone = [option for option, value in given.items() if value is not None]
+    if len(alone + view.expressions) > 1 and alone:
+        raise UserError(f"{' and '.join(alone + view.expressions)} do not go together; give one")
 
 
 def _print_table(console: Console, result: pa.Table) -> None:
@@ -67,7 +86,7 @@ def _parts(path: Path) -> list[Path]:
 
 def _show_folders(console: Console, path: Path) -> None:
     """A run, or a folder of stages: one line a stage."""
-    manifests = sorted(path.rglob("_manifest.json"), key=lambda found: found.stat().st_mtime)
+    manifests = sorted(path.rglob("_manifest.json"), key=lambda found: place(found.parent))
     if not manifests:
         raise UserError(f"{path}: neither a table nor a run (no parquet, no manifest below it)")
     table = Table("folder", "stage", "rows", "dropped", "time")
@@ -84,20 +103,22 @@ def _show_table(console: Console, path: Path, view: View) -> None:
     parts = _parts(path)
     if not parts:
         raise UserError(f"{path}: no such file or folder")
-    first = read_part(parts[0])
-    total = sum(pq.ParquetFile(part).metadata.num_rows for part in parts)
-    metadata = first.schema.metadata or {}
+    whole = open_parts(parts)
+    total = whole.count_rows()
+    metadata = whole.schema.metadata or {}
     name = metadata.get(b"table", b"table").decode()
     console.print(f"[bold]{name}[/]: {total:,} rows in {len(parts)} part(s), {path}")
     columns = Table("column", "type", "what it is")
-    for field in first.schema:
+    for field in whole.schema:
         doc = (field.metadata or {}).get(b"doc", b"").decode()
         kind = f"{field.type}{'?' if field.nullable else ''}"
         columns.add_row(field.name, escape(_short_type(field.type, kind)), escape(doc))
     console.print(columns)
-    shown = first.slice(0, view.rows)
-    if view.where is not None or view.sort is not None:
+    if view.expressions:
         shown = select(parts, view.where, view.sort, view.rows)
+    else:
+        with naming_damage(parts):
+            shown = whole.head(view.rows)
     for index, row in enumerate(shown.to_pylist()):
         console.print(f"[bold]row {index}[/]")
         for key, value in row.items():

@@ -30,6 +30,9 @@ _CLOSED = {
 }
 # PIVOT counts as MULTI; DESCRIBE, SUMMARIZE and SHOW as SELECT.
 _READS = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN, duckdb.StatementType.MULTI}
+_CHECKED = ds.ParquetFileFormat(
+    default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True)
+)
 _ROUND = re.compile(r"round-(\d+)/(.+)")
 
 
@@ -48,13 +51,14 @@ def query(folder: Path, sql: str) -> pa.Table:
         raise UserError(f"{folder}: no table lies below it")
     with duckdb.connect(":memory:", config=_CLOSED) as connection:
         for name, found in tables.items():
-            connection.register(name, _open(part_paths(found)))
+            connection.register(name, open_parts(part_paths(found)))
         views = _views(folder, tables)
         for name, select in views.items():
             connection.execute(f'CREATE VIEW "{name}" AS {select}')
         try:
             _refuse_all_but_reading(connection, sql)
-            return connection.sql(sql).to_arrow_table()
+            with naming_damage([part for found in tables.values() for part in part_paths(found)]):
+                return connection.sql(sql).to_arrow_table()
         except duckdb.Error as error:
             names = ", ".join(sorted({*tables, *views}))
             raise UserError(f"--sql: {_first_line(error)}; tables: {names}") from None
@@ -67,7 +71,7 @@ def select(parts: Sequence[Path], where: str | None, sort: str | None, rows: int
         UserError: an expression is not valid, or the parts' columns differ.
     """
     with duckdb.connect(":memory:", config=_CLOSED) as connection:
-        table = connection.from_arrow(_open(parts))
+        table = connection.from_arrow(open_parts(parts))
         columns = ", ".join(table.columns)
         if where is not None:
             with _told("--where", columns):
@@ -76,7 +80,8 @@ def select(parts: Sequence[Path], where: str | None, sort: str | None, rows: int
             with _told("--sort", columns):
                 table = table.order(f"({sort[1:]}) DESC" if sort.startswith("-") else sort)
         # A cast fails only here, where rows are read.
-        with _told("--where" if sort is None else "--where or --sort", columns):
+        given = "--where" if sort is None else "--where or --sort"
+        with _told(given, columns), naming_damage(parts):
             return table.limit(rows).to_arrow_table()
 
 
@@ -112,7 +117,7 @@ def _tables(root: Path) -> dict[str, Path]:
     return tables
 
 
-def _open(parts: Sequence[Path]) -> ds.Dataset:
+def open_parts(parts: Sequence[Path]) -> ds.Dataset:
     """The parts as one table.
 
     Raises:
@@ -124,14 +129,32 @@ def _open(parts: Sequence[Path]) -> ds.Dataset:
             raise UserError(
                 f"{path}: its columns differ from those of {parts[0]}; name one of the files"
             )
-    return ds.dataset([str(path) for path in parts], schema=schemas[0], format="parquet")
+    return ds.dataset([str(path) for path in parts], schema=schemas[0], format=_CHECKED)
+
+
+@contextmanager
+def naming_damage(parts: Sequence[Path]) -> Iterator[None]:
+    """Name the part that cannot be read, where reading fails: Arrow does not.
+
+    Raises:
+        UserError: with the first such part.
+    """
+    try:
+        yield
+    except (pa.ArrowException, OSError, duckdb.InvalidInputException):
+        for path in parts:
+            try:
+                pq.ParquetFile(path, page_checksum_verification=True).read()
+            except (pa.ArrowException, OSError) as error:
+                raise UserError(f"{path}: cannot be read: {_first_line(error)}") from None
+        raise
 
 
 def _schema(path: Path) -> pa.Schema:
     try:
         return pq.read_schema(path)
     except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path}: is no readable parquet file: {_first_line(error)}") from None
+        raise UserError(f"{path}: is no parquet file: {_first_line(error)}") from None
 
 
 def _views(root: Path, tables: dict[str, Path]) -> dict[str, str]:

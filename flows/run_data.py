@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from contracts.manifest import Manifest, read_manifest
 from contracts.parts import part_paths, read_part, read_table
+from flows.step_order import place
 from training.collapse import repetition_sign
 
 
@@ -116,16 +117,14 @@ def finished_rounds(folder: Path) -> list[RoundData]:
 
 
 def step_summaries(folder: Path) -> list[StepSummary]:
-    """Every finished step of a run, in the order in which they ran."""
-    manifests = (
-        (path.parent, read_manifest(path.parent)) for path in folder.rglob("_manifest.json")
-    )
-    found = [
+    """Every finished step of a run, in the pipeline's order."""
+    paths = sorted((path.parent for path in folder.rglob("_manifest.json")), key=place)
+    manifests = ((path, read_manifest(path)) for path in paths)
+    return [
         StepSummary(str(path.relative_to(folder)), manifest)
         for path, manifest in manifests
         if manifest
     ]
-    return sorted(found, key=lambda step: step.manifest.started)
 
 
 def sample_pairs(folder: Path, count: int) -> list[dict[str, Any]]:

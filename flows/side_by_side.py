@@ -10,6 +10,8 @@ from rich.table import Table
 from contracts.errors import UserError
 from contracts.parts import part_paths, read_table
 
+_UNSCORED = float("-inf")
+
 
 def show_prompt(console: Console, folder: Path, prompt_id: str) -> None:
     """Print the prompt of a round's folder whose id begins with `prompt_id`.
@@ -17,6 +19,8 @@ def show_prompt(console: Console, folder: Path, prompt_id: str) -> None:
     Raises:
         UserError: the folder is no round, or no prompt, or more than one, has that id.
     """
+    if not prompt_id:
+        raise UserError("--prompt: give the beginning of a prompt_id, e.g. --prompt 3f2a91")
     if not part_paths(folder / "responses"):
         raise UserError(f"{folder}: no responses lie here; name a round, e.g. runs/demo/round-1")
     prompts = read_table(folder / "prompts", ["prompt_id", "messages"])
@@ -34,7 +38,7 @@ def _responses(folder: Path, prompt_id: str) -> Table:
     for row in _rows(folder / "scores", prompt_id):
         shown = f"{row['score']:.4f}" if row["score"] is not None else str(row["error"])
         scores.setdefault(row["response_id"], {})[row["annotator"]] = shown
-        order.setdefault(row["response_id"], row["score"] or float("-inf"))
+        order.setdefault(row["response_id"], _UNSCORED if row["score"] is None else row["score"])
     roles = {
         pair[f"{role}_id"]: role
         for pair in _rows(folder / "pairs", prompt_id)
@@ -42,7 +46,7 @@ def _responses(folder: Path, prompt_id: str) -> Table:
     }
     annotators = sorted({name for found in scores.values() for name in found})
     table = Table("", *annotators, "tokens", "finish", "response")
-    for row in sorted(responses, key=lambda row: -order.get(row["response_id"], 0.0)):
+    for row in sorted(responses, key=lambda row: -order.get(row["response_id"], _UNSCORED)):
         found = scores.get(row["response_id"], {})
         table.add_row(
             roles.get(row["response_id"], ""),

@@ -15,13 +15,14 @@ from contracts.config import check
 from contracts.errors import UserError
 from contracts.fingerprint import of_json
 from contracts.parts import write_atomic
-from flows.commands import interruptible, load_run, refuse_machines
+from flows.commands import load_run, refuse_machines
 from flows.config import RunConfig
 from flows.figures import intervals, to_svg
 from flows.on_policy import on_policy
 from flows.run_data import finished_rounds
 from flows.run_folder import claim_together, make_folder
 from flows.server import ensure_server
+from flows.signals import interruptible
 
 
 def points(grid: Sequence[str]) -> list[list[str]]:

@@ -13,13 +13,14 @@ from contracts.fingerprint import of_input, of_json
 from contracts.manifest import read_manifest
 from contracts.parts import read_table, write_atomic
 from flows import artifacts
-from flows.commands import interruptible, refuse_machines
+from flows.commands import refuse_machines
 from flows.config import RunConfig
 from flows.figures import learning_rates, to_png
 from flows.on_policy import run_stage
 from flows.plan import PlannedStep, plan
 from flows.run_folder import claim_together, make_folder
 from flows.server import ensure_server
+from flows.signals import interruptible
 from flows.tune_source import Source, read_source
 from training import reference
 from training.tuning.lr_range import STAGE, LrRangeConfig

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from flows.cli_options import Debug
+
 app = typer.Typer(help="Find a learning rate, scale with the batch, size LoRA.")
 
 SourcePath = Annotated[
@@ -27,6 +29,7 @@ def lr(
         float | None, typer.Option("--to", help="Last rate.  [default: config's * 100]")
     ] = None,
     steps: Annotated[int, typer.Option(help="Optimizer steps, each at a higher rate.")] = 60,
+    debug: Debug = False,
 ) -> None:
     """Learning-rate range test: train with a growing rate, plot the loss, suggest a rate."""
     from flows import prefect_settings
@@ -45,6 +48,7 @@ def batch(
     pairs: Annotated[
         int | None, typer.Option(help="Rows of the tokens, where no run has them.")
     ] = None,
+    debug: Debug = False,
 ) -> None:
     """Learning rate, warm-up and steps for another global batch."""
     from flows.tune_advice import scale
@@ -53,7 +57,7 @@ def batch(
 
 
 @app.command()
-def lora(source: SourcePath, overrides: Overrides = None) -> None:
+def lora(source: SourcePath, overrides: Overrides = None, debug: Debug = False) -> None:
     """LoRA's rank, alpha and learning rate for the size of the config's policy."""
     from flows.tune_advice import lora as advise
 
@@ -61,7 +65,7 @@ def lora(source: SourcePath, overrides: Overrides = None) -> None:
 
 
 @app.command()
-def check(source: SourcePath, overrides: Overrides = None) -> None:
+def check(source: SourcePath, overrides: Overrides = None, debug: Debug = False) -> None:
     """What experience says of a config before it runs."""
     from flows.tune_advice import check as advise
 

@@ -15,12 +15,9 @@ pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
 CHECKOUT = Path(__file__).parents[2]
 
 
-def start(
-    runs: Path, environment: dict[str, str], overrides: list[str]
-) -> tuple[subprocess.Popen, int]:
-    """A run, and the process of its first sampling stage."""
-    command = [sys.executable, "-m", "flows.cli", "run", "configs/demo.yaml", "name=stopped"]
-    run = subprocess.Popen(
+def start_run(runs: Path, environment: dict[str, str], overrides: list[str]) -> subprocess.Popen:
+    command = [sys.executable, "-m", "flows.main", "run", "configs/demo.yaml", "name=stopped"]
+    return subprocess.Popen(
         [*command, f"runs_dir={runs}", *overrides],
         cwd=CHECKOUT,
         env={**os.environ, **environment},
@@ -28,6 +25,13 @@ def start(
         text=True,
         start_new_session=True,
     )
+
+
+def start(
+    runs: Path, environment: dict[str, str], overrides: list[str]
+) -> tuple[subprocess.Popen, int]:
+    """A run, and the process of its first sampling stage."""
+    run = start_run(runs, environment, overrides)
     holder = runs / "stopped" / "round-0" / "evaluation" / "responses" / ".lock-holder"
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
@@ -35,6 +39,11 @@ def start(
             return run, int(text.split()[1])
         time.sleep(0.05)
     pytest.fail("the sampling stage did not start")
+
+
+def own_server(folder: Path) -> dict[str, str]:
+    """The environment in which a run starts a server of its own."""
+    return {"PREFECT_HOME": str(folder / "prefect"), "PREFECT_API_URL": ""}
 
 
 def test_an_interrupted_run_ends_cleanly_with_all_its_processes(
@@ -52,14 +61,14 @@ def test_an_interrupted_run_ends_cleanly_with_all_its_processes(
 
 @pytest.mark.parametrize(("number", "code"), [
     (signal.SIGINT, 130),
-    (signal.SIGTERM, -signal.SIGTERM),
+    (signal.SIGTERM, 143),
     (signal.SIGKILL, -signal.SIGKILL),
 ], ids=lambda value: getattr(value, "name", ""))  # fmt: skip
 def test_a_signal_to_the_whole_group_ends_run_stage_and_server_at_once(
     tmp_path: Path, demo_models: Path, small: list[str], number: signal.Signals, code: int
 ) -> None:
     """As a terminal's Ctrl-C and a cluster's scheduler send it; the server is the run's own."""
-    own = {"PREFECT_HOME": str(tmp_path / "prefect"), "PREFECT_API_URL": ""}
+    own = own_server(tmp_path)
     run, _ = start(tmp_path, own, small)
     started = psutil.Process(run.pid).children(recursive=True)
     assert any("flows.server" in process.cmdline() for process in started)
@@ -67,8 +76,29 @@ def test_a_signal_to_the_whole_group_ends_run_stage_and_server_at_once(
     _, stderr = run.communicate(timeout=30)
     assert run.returncode == code, stderr
     assert "Traceback" not in stderr
+    assert code < 0 or stderr.endswith("; run the same command again to go on\n")
     _, alive = psutil.wait_procs(started, timeout=15)
     assert not alive
+
+
+@pytest.mark.parametrize(("number", "code", "said"), [
+    (signal.SIGINT, 130, "onpolicy: interrupted; run the same command again to go on"),
+    (signal.SIGTERM, 143, "onpolicy: stopped by SIGTERM; run the same command again to go on"),
+], ids=lambda value: getattr(value, "name", ""))  # fmt: skip
+def test_a_signal_while_the_server_comes_up_is_one_line_and_leaves_nothing(
+    tmp_path: Path, demo_models: Path, number: signal.Signals, code: int, said: str
+) -> None:
+    run = start_run(tmp_path, own_server(tmp_path), [])
+    deadline = time.monotonic() + 120
+    while not (started := psutil.Process(run.pid).children()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(run.pid, number)
+    _, stderr = run.communicate(timeout=30)
+    first, last = stderr.splitlines()
+    assert first.startswith("stopped: 2 round(s) from ")
+    assert (run.returncode, last) == (code, said)
+    _, alive = psutil.wait_procs(started, timeout=15)
+    assert started and not alive
 
 
 def test_a_stage_that_is_killed_is_named_and_the_run_fails_with_one(

@@ -140,6 +140,14 @@ def test_a_folder_that_is_neither_round_nor_policy_is_refused(run: Path, tmp_pat
         export(run / "round-1" / "policy", run, None)
 
 
+def test_a_whole_run_is_answered_with_the_rounds_that_can_be_named(
+    run: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError) as refused:
+        export(run, tmp_path / "out", None)
+    assert str(refused.value) == f"{run}: is a whole run; name a round of it: {run}/round-1"
+
+
 def test_a_push_without_a_token_is_refused_before_anything_is_copied(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

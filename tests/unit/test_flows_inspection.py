@@ -7,6 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from contracts.errors import UserError
+from contracts.manifest import Manifest, Result, write_manifest
+from contracts.parts import write_part
+from contracts.tables import PROMPTS, RESPONSES, SCORES
 from flows.inspection import View, show
 
 
@@ -62,3 +65,88 @@ def test_an_expression_that_is_wrong_is_named_by_its_option(
         show(pairs, view)
     assert str(refused.value).startswith(said)
     assert str(refused.value).endswith("; columns: margin, text")
+
+
+@pytest.mark.parametrize(
+    ("view", "said"),
+    [
+        (View(sql="SELECT 1", where="margin > 0"), "--sql and --where do not go together"),
+        (View(prompt="p", sort="margin"), "--prompt and --sort do not go together"),
+        (View(sql="SELECT 1", prompt="p"), "--sql and --prompt do not go together"),
+        (View(prompt=""), "--prompt: give the beginning of a prompt_id"),
+        (View(sql=""), "--sql: only reads"),
+    ],
+)
+def test_no_option_is_ignored(pairs: Path, view: View, said: str) -> None:
+    with pytest.raises(UserError) as refused:
+        show(pairs, view)
+    assert str(refused.value).startswith(said)
+
+
+def test_a_filter_on_a_whole_run_is_answered_with_a_table_to_name(tmp_path: Path) -> None:
+    finish(tmp_path / "round-1" / "pairs")
+    with pytest.raises(UserError) as refused:
+        show(tmp_path, View(where="margin > 0"))
+    assert str(refused.value).startswith(f"{tmp_path}: --where looks into one table; name its fol")
+
+
+def test_more_rows_than_the_first_part_holds_are_shown(
+    pairs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert margins(pairs, capsys, rows=5) == [0.0, -0.5, 0.9]
+
+
+def test_a_file_with_other_columns_and_one_that_is_no_parquet_are_named(pairs: Path) -> None:
+    mixed, broken = pairs / "part-00002.parquet", pairs / "part-00003.parquet"
+    pq.write_table(pa.table({"width": [1]}), mixed)
+    with pytest.raises(UserError, match=f"{mixed}: its columns differ from those of {pairs}"):
+        show(pairs, View())
+    mixed.unlink()
+    broken.write_text("no parquet")
+    with pytest.raises(UserError, match=f"{broken}: is no parquet file"):
+        show(pairs, View())
+
+
+def finish(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    write_manifest(folder, "stage", Result(1), Manifest.clock())
+
+
+def test_a_runs_stages_are_shown_in_the_pipelines_order_after_it_was_copied(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    order = ["prompts", "round-0/prompts", "round-1/pairs", "round-1/policy", "round-2/pairs"]
+    for name in reversed(order):
+        finish(tmp_path / name)
+    show(tmp_path, View())
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in lines if "stage" in line][1:] == order
+
+
+def test_a_prompts_responses_are_shown_best_first_and_zero_is_a_score(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    turns = [{"role": "user", "content": "Why?"}]
+    prompt = {"prompt_id": "p", "messages": turns, "source": "file", "split": "train"}
+    write(tmp_path / "prompts", PROMPTS, [prompt])
+    scores = {"below": -1.0, "zero": 0.0, "unscored": None, "above": 1.0}
+    write(tmp_path / "responses", RESPONSES, [response(name) for name in [*scores, "unseen"]])
+    write(tmp_path / "scores", SCORES, [
+        {"response_id": name, "prompt_id": "p", "annotator": "a", "score": score,
+         "error": None if score is not None else "too_long"}
+        for name, score in scores.items()
+    ])  # fmt: skip
+    show(tmp_path, View(prompt="p"))
+    shown = capsys.readouterr().out.split()
+    places = [shown.index(name) for name in ("above", "zero", "below", "unscored", "unseen")]
+    assert places == sorted(places)
+
+
+def write(folder: Path, schema: pa.Schema, rows: list[dict]) -> None:
+    folder.mkdir()
+    write_part(folder, 0, pa.Table.from_pylist(rows, schema=schema), schema)
+
+
+def response(name: str) -> dict:
+    return {"prompt_id": "p", "response_id": name, "sample": 0, "seed": 1, "text": name,
+            "token_ids": [1], "finish_reason": "stop", "n_tokens": 1, "policy": "x"}  # fmt: skip

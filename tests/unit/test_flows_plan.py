@@ -10,6 +10,7 @@ from contracts.errors import UserError
 from flows.config import RunConfig
 from flows.plan import plan
 from flows.run_folder import claim_run, is_finished
+from flows.step_order import place
 
 
 def there(folder: Path, **changes: Any) -> RunConfig:
@@ -37,6 +38,18 @@ def test_every_step_comes_after_those_that_it_reads_from() -> None:
         inside = {value for value in step.inputs.values() if value.startswith("runs/")}
         assert inside <= made, f"{step.path} reads {inside - made} before it is made"
         made.add(str(step.out))
+
+
+def test_folders_sort_as_the_pipeline_makes_them_wherever_they_lie() -> None:
+    """Ten rounds and more, with every step that a config can ask for; another run comes after."""
+    changes: dict[str, Any] = {
+        "rounds": 11,
+        "demonstrations": {},
+        "training": {"loss": {"kind": "dpo"}},
+        "prompts": {**MINIMAL["prompts"], "evaluation_file": "alpaca.json"},
+    }
+    steps = [step.out for name in ("one", "two") for step in plan(config(name=name, **changes))]
+    assert sorted(set(steps), key=place) == steps
 
 
 def test_the_best_responses_are_kept_for_sft_where_a_config_asks_for_it() -> None:
