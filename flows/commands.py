@@ -57,6 +57,8 @@ def run_config(path: Path, overrides: Sequence[str], redo: Sequence[str] = ()) -
         with interruptible():
             join(config.folder, rank, _finished(config, again))
         return
+    if not config.folder.is_dir():
+        make_folder(config)
     refuse_drift(config, redo)
     if again:
         console.print(f"{config.name}: made anew: {', '.join(step.path for step in again)}")

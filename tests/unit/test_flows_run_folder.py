@@ -8,7 +8,7 @@ from contracts.config import load_config
 from contracts.errors import UserError
 from flows.commands import run_config
 from flows.config import RunConfig
-from flows.run_folder import claim_run, is_finished, make_folder
+from flows.run_folder import is_finished, make_folder
 
 DEMO = Path(__file__).parents[2] / "configs" / "demo.yaml"
 
@@ -44,11 +44,3 @@ def test_a_broken_config_in_the_runs_folder_is_named(tmp_path: Path, text: str, 
     with pytest.raises(UserError) as refused:
         is_finished(run)
     assert str(refused.value).startswith(f"{run.folder / 'config.yaml'}{said}")
-
-
-def test_the_config_that_a_run_writes_is_the_one_it_finds_again(tmp_path: Path) -> None:
-    run = config(tmp_path)
-    run = run.model_copy(update={"policy": run.policy.model_copy(update={"revision": "12e45"})})
-    make_folder(run)
-    assert claim_run(run) == run
-    assert load_config(RunConfig, run.folder / "config.yaml") == run
