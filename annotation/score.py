@@ -20,6 +20,7 @@ from annotation.config import ScoreConfig, scored_alone
 from annotation.prompts import refuse_split_prompts
 from annotation.score_crew import Crew, site_for, warm_up
 from annotation.scoring import Scoring
+from contracts.anew import way_out
 from contracts.errors import OnPolicyError
 from contracts.manifest import Result, read_manifest
 from contracts.parts import iter_parts, part_path, part_paths, write_atomic
@@ -74,7 +75,7 @@ def _facts(out: Path, responses: Path, annotators: dict[str, Any]) -> dict[str, 
         raise OnPolicyError(
             f"{responses}: not one response was scored; the first error: "
             f"{next(errors, 'there is no response')}. "
-            "Delete this stage's folder after the cause is gone"
+            f"When its cause is gone, {way_out(out)}"
         )
     return facts
 

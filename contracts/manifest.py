@@ -45,6 +45,8 @@ class Manifest:
     revision: str
     taken_from: str | None = None
     """Folder of the step of another run that made it, where it was taken over."""
+    sizes: dict[str, int] = field(default_factory=dict)
+    """Bytes of each of the files."""
 
     @property
     def took(self) -> str:
@@ -86,6 +88,7 @@ def write_manifest(folder: Path, stage: str, result: Result, started: float) -> 
         seconds=round(time.time() - started, 3),
         versions=versions(),
         revision=_revision(),
+        sizes=fingerprint.sizes_of(folder),
     )
     save_manifest(folder, manifest)
     return manifest

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from contracts.anew import way_out
 from contracts.errors import OnPolicyError, UserError
 
 _DISTINCT = ("text", "content", "response_id", "chosen_id", "rejected_id")
@@ -129,14 +130,19 @@ def read_part(
             raise KeyError(f"no column {min(missing)}")
         # Parts are small: handing columns to threads costs more than it brings.
         return file.read(columns=columns, use_threads=False)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
     except (pa.ArrowException, OSError, KeyError) as error:
-        first_line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(
-            f"{path}: cannot be read ({first_line}). Delete this stage's folder and run the "
-            "same command again: only this stage and those after it are made anew"
-        ) from None
+        raise unreadable(path, error) from None
+
+
+def unreadable(path: Path, error: Exception) -> UserError:
+    """What to say of a file that could not be read as parquet: the way out where it is a stage's,
+    else only that it is none."""
+    if isinstance(error, FileNotFoundError):
+        return UserError(f"{path}: no such file")
+    first_line = (str(error).splitlines() or [type(error).__name__])[0]
+    stages = any((path.parent / name).exists() for name in ("_step.json", "_manifest.json"))
+    out = f"; {way_out(path.parent)}" if stages else ""
+    return UserError(f"{path}: is no whole parquet file ({first_line}){out}")
 
 
 def iter_parts(folder: Path, columns: list[str] | None = None) -> Iterator[pa.Table]:

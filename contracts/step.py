@@ -91,19 +91,28 @@ def claim(stage: Stage, config: Config, inputs: Inputs, out: Path) -> Manifest |
 
     Raises:
         ConfigDrift: the folder belongs to another config or other inputs; names each key.
-        UserError: an input is missing or not finished.
+        UserError: an input is missing or not finished; the step is done, and a file of it is
+            gone, cut or new.
     """
     step = describe(stage, config, inputs)
     path = out / "_step.json"
     recorded = read_step(path) if path.exists() else None
     if recorded and (found := changes(stage, recorded, step)):
         raise ConfigDrift(_told(out, found))
-    if recorded and (manifest := read_manifest(out)):
+    if manifest := read_manifest(out):
+        if found := changes_since(out, manifest):
+            raise UserError(fingerprint.not_whole(out, found))
         return manifest
     if recorded != step:
         out.mkdir(parents=True, exist_ok=True)
         save_step(out, step)
-    return read_manifest(out)
+    return None
+
+
+def changes_since(out: Path, manifest: Manifest) -> list[str]:
+    """What of a finished step's folder is not as it was left, as far as names and sizes tell."""
+    lost = [] if (out / "_step.json").exists() else ["_step.json is gone"]
+    return lost + fingerprint.changed_files(out, manifest.files, manifest.sizes)
 
 
 def save_step(folder: Path, step: Mapping[str, Any]) -> None:
@@ -117,6 +126,7 @@ def run_once(stage: Stage, config: Config, inputs: Inputs, out: Path) -> Manifes
     Raises:
         ConfigDrift: the folder belongs to another config or other inputs.
         FolderBusy: another process is writing to the folder.
+        UserError: an input is not as the step that made it left it.
     """
     out.mkdir(parents=True, exist_ok=True)
     with folder_lock(out):
@@ -124,9 +134,17 @@ def run_once(stage: Stage, config: Config, inputs: Inputs, out: Path) -> Manifes
             return manifest
         for leftover in out.glob(".tmp-*"):
             leftover.unlink()
+        _refuse_edited(inputs)
         started = Manifest.clock()
         result = stage.run(config, inputs, out)
         return write_manifest(out, stage.name, result, started)
+
+
+def _refuse_edited(inputs: Inputs) -> None:
+    """Names and sizes are compared wherever a step is looked at; contents where it is read."""
+    for value in inputs.values():
+        if found := fingerprint.edited_files(Path(value)):
+            raise UserError(fingerprint.not_whole(Path(value), found))
 
 
 def run_step_file(stage: Stage, path: Path) -> Manifest:

@@ -1,4 +1,4 @@
-"""What of a run was made by another config or from other inputs, as its steps record it."""
+"""What of a run was made by another config or from other inputs, or was changed since."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 
 from contracts.config import identity
 from contracts.errors import ConfigDrift
-from contracts.step import changes, describe, read_step
+from contracts.step import changes, changes_since, describe, read_step
 from flows.plan import PlannedStep
 from flows.redo import named, readers
 
@@ -43,10 +43,10 @@ def drifted(
     other: set[str] = set()  # folders that will hold something else
     for step in steps:
         reads_other = not other.isdisjoint(step.inputs.values())
-        if step.path in anew or not (step.out / "_step.json").exists():
+        if step.path in anew or not _is_begun(step.out):
             if step.path in anew or reads_other or _is_other(step, old.get(step.path)):
                 other.add(str(step.out))
-        elif (lines := _changes(step, inside, anew)) or reads_other:
+        elif (lines := _changes(step, inside, anew, other)) or reads_other:
             found.append(Drift(step, lines))
             other.add(str(step.out))
     return found
@@ -67,9 +67,9 @@ def refuse(
         return
     first = _first(found, steps)
     after = [drift.step.path for drift in found if drift not in first]
-    lines = [f"{folder}: was made by another config or other inputs; nothing was changed."]
+    lines = [f"{folder}: is not what this config makes of these inputs; nothing was changed."]
     lines += [f"  {key}" for key in keys]
-    lines.append("Of what is made, this would be other:")
+    lines.append("Of what is made, this is other:")
     lines += [
         f"  {drift.step.path}: {line}" for drift in first for line in drift.changes or [_AFTER]
     ]
@@ -113,13 +113,23 @@ def _decides(step: PlannedStep) -> tuple[dict[str, Any], dict[str, str]]:
     return identity(step.config), step.inputs
 
 
-def _changes(step: PlannedStep, inside: dict[str, PlannedStep], anew: set[str]) -> list[str]:
-    """What the step's record differs in; inputs that are not there yet count as they were."""
+def _is_begun(out: Path) -> bool:
+    return (out / "_step.json").exists() or (out / "_manifest.json").exists()
+
+
+def _changes(
+    step: PlannedStep, inside: dict[str, PlannedStep], anew: set[str], other: set[str]
+) -> list[str]:
+    """What the step's files and its record differ in; inputs that are not there as they were
+    meant count as they were."""
+    if (manifest := step.done) and (found := changes_since(step.out, manifest)):
+        return [f"{line} since it finished" for line in found]
     recorded = read_step(step.out / "_step.json")
     unmade = {
         name: recorded["identity"]["inputs"].get(name, "")
         for name, value in step.inputs.items()
-        if (made_by := inside.get(value)) and (made_by.path in anew or not made_by.done)
+        if (made_by := inside.get(value))
+        and (made_by.path in anew or value in other or not made_by.done)
     }
     wanted = describe(step.stage, step.config, step.inputs, unmade)
     return changes(step.stage, recorded, wanted)

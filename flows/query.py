@@ -16,7 +16,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from contracts.errors import UserError
-from contracts.parts import part_paths
+from contracts.parts import part_paths, read_part, unreadable
 
 _CLOSED = {
     "enable_external_access": "false",
@@ -143,10 +143,7 @@ def naming_damage(parts: Sequence[Path]) -> Iterator[None]:
         yield
     except (pa.ArrowException, OSError, duckdb.InvalidInputException):
         for path in parts:
-            try:
-                pq.ParquetFile(path, page_checksum_verification=True).read()
-            except (pa.ArrowException, OSError) as error:
-                raise UserError(f"{path}: cannot be read: {_first_line(error)}") from None
+            read_part(path)
         raise
 
 
@@ -154,7 +151,7 @@ def _schema(path: Path) -> pa.Schema:
     try:
         return pq.read_schema(path)
     except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path}: is no parquet file: {_first_line(error)}") from None
+        raise unreadable(path, error) from None
 
 
 def _views(root: Path, tables: dict[str, Path]) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """The sampling stage on a real vLLM engine, as a process that is killed and started again."""
 
-import json
 import os
 import signal
 import subprocess
@@ -14,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from contracts.manifest import Manifest, read_manifest
+from contracts.manifest import Manifest, Result, read_manifest, write_manifest
 from contracts.parts import part_paths, read_table, write_part
 from contracts.step import claim, run_once
 from contracts.tables import PROMPTS
@@ -42,7 +41,7 @@ def prompts(tmp_path_factory: pytest.TempPathFactory) -> Path:
             {"prompt_id": identifier, "messages": messages, "source": "x", "split": "train"}
         )
     write_part(folder, 0, pa.Table.from_pylist(rows, schema=PROMPTS), PROMPTS)
-    (folder / "_manifest.json").write_text(json.dumps({"fingerprint": "prompts"}))
+    write_manifest(folder, "test", Result(rows=len(rows)), Manifest.clock())
     return folder
 
 

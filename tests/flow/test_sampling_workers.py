@@ -1,6 +1,5 @@
 """Sampling by worker processes that are killed, crash, and are given requests that crash them."""
 
-import json
 import os
 import shutil
 import signal
@@ -16,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from contracts.errors import OnPolicyError, UserError
-from contracts.manifest import Manifest
+from contracts.manifest import Manifest, Result, write_manifest
 from contracts.parts import read_table, write_part
 from contracts.step import run_once
 from contracts.tables import PROMPTS
@@ -61,7 +60,7 @@ def write_prompts(folder: Path, texts: list[str]) -> Path:
         rows[-1]["prompt_id"] = prompt_id(messages)  # type: ignore[arg-type]
     folder.mkdir()
     write_part(folder, 0, pa.Table.from_pylist(rows, schema=PROMPTS), PROMPTS)
-    (folder / "_manifest.json").write_text(json.dumps({"fingerprint": "prompts"}))
+    write_manifest(folder, "test", Result(rows=len(rows)), Manifest.clock())
     return folder
 
 

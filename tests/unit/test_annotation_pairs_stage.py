@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from annotation_steps import LENGTH, VOWELS, pair_in, score_in
+from annotation_steps import LENGTH, VOWELS, finish, pair_in, score_in
 
 from annotation import best
 from annotation.config import BestConfig
@@ -75,9 +75,11 @@ def test_scores_of_other_responses_are_refused(run_folder):
     score_in(run_folder)
     last = part_path(run_folder / "scores", 1)
     part_path(run_folder / "scores", 0).write_bytes(last.read_bytes())
+    finish(run_folder / "scores", 18)
     with pytest.raises(UserError, match="response p3-0 has no row in the scores"):
         pair_in(run_folder)
     last.unlink()
+    finish(run_folder / "scores", 9)
     with pytest.raises(UserError, match="has 1 parts where"):
         pair_in(run_folder, out="more")
 
@@ -86,6 +88,7 @@ def test_a_prompt_whose_responses_go_on_in_the_next_part_is_refused(run_folder):
     rows = read_table(run_folder / "responses")
     for index, part in enumerate((rows.slice(0, 7), rows.slice(7))):
         write_part(run_folder / "responses", index, part, RESPONSES)
+    finish(run_folder / "responses", 18, policy="policy-1")
     score_in(run_folder)
     with pytest.raises(UserError, match=r"part-00001.parquet: goes on with .* prompt p4"):
         pair_in(run_folder)

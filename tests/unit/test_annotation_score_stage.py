@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from annotation_steps import LENGTH, VOWELS, pair_in, score_in
+from annotation_steps import LENGTH, VOWELS, finish, pair_in, score_in
 
 from annotation.config import ScoreConfig
 from contracts.errors import OnPolicyError, UserError
@@ -54,6 +54,7 @@ def test_a_resumed_step_gives_the_same_bytes(run_folder):
 
 def test_responses_of_unknown_prompts_are_refused(run_folder):
     part_path(run_folder / "prompts", 1).unlink()
+    finish(run_folder / "prompts", 3)
     with pytest.raises(UserError, match="has no prompt p3, which responses name"):
         score_in(run_folder)
 
@@ -120,6 +121,7 @@ def test_a_prompt_in_two_parts_is_refused_where_its_responses_are_compared(run_f
     tables = [read_table(folder).slice(*part) for part in ((0, 8), (8, 10))]
     for index, table in enumerate(tables):
         write_part(folder, index, table, RESPONSES)
+    finish(folder, 18, policy="policy-1")
     members = [{"name": "length"}, {"name": "vowels"}]
     ensemble = {"kind": "ensemble", "name": "both", "members": members}
     with pytest.raises(UserError, match=r"part-00001.parquet: has responses to prompt p4, and so"):

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from contracts import fingerprint
 from contracts import step as step_module
 from contracts.config import Config, Resources
 from contracts.errors import ConfigDrift, FolderBusy, OnPolicyError, UserError
@@ -162,6 +164,68 @@ def test_a_changed_input_is_refused_even_under_the_same_name(workshop: Workshop)
     workshop.source.write_text("two")
     with pytest.raises(ConfigDrift, match=r"inputs\.source: was"):
         workshop.run()
+
+
+def read_by_another(workshop: Workshop) -> Manifest:
+    """A second step that reads the workshop's."""
+    reader = Workshop(workshop.out, workshop.out.with_name("reader"))
+    try:
+        return reader.run()
+    except UserError:
+        assert not reader.runs, "nothing is made of what is not as it was left"
+        raise
+
+
+def edit(path: Path) -> None:
+    """Change a byte and keep the size."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(("change", "told"), [
+    (edit, r"part-00001\.parquet was edited"),
+    (Path.unlink, r"part-00001\.parquet is gone"),
+    (lambda path: path.write_bytes(b"cut"), r"part-00001\.parquet has 3 bytes, not [\d,]+"),
+    (lambda path: path.with_name("part-00009.parquet").touch(), r"part-00009\.parquet is new"),
+], ids=["edited", "gone", "cut", "new"])  # fmt: skip
+def test_a_step_is_not_read_once_its_files_are_not_as_it_left_them(
+    workshop: Workshop, change: Any, told: str
+) -> None:
+    workshop.run()
+    change(workshop.out / "part-00001.parquet")
+    with pytest.raises(UserError, match=f"out: since this stage finished, {told}; delete .*out"):
+        read_by_another(workshop)
+    if change != edit:  # contents are compared where a step is read
+        with pytest.raises(UserError, match=told):
+            workshop.run()
+
+
+def test_a_step_is_read_where_it_was_moved_or_copied_to(workshop: Workshop) -> None:
+    workshop.run()
+    shutil.copytree(workshop.out, workshop.out.with_name("copied"))
+    workshop.out = workshop.out.rename(workshop.out.with_name("moved"))
+    moved = read_by_another(workshop)
+    workshop.out = workshop.out.with_name("copied")
+    assert read_by_another(workshop) == moved
+
+
+def test_weights_are_hashed_once_by_a_process(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed: list[Path] = []
+    digest = fingerprint._digest
+    monkeypatch.setattr(fingerprint, "_SETTLED_NS", 0)
+    monkeypatch.setattr(
+        fingerprint, "_digest", lambda path, size: hashed.append(path) or digest(path, size)
+    )
+    weights = part_path(workshop.out, 0)
+    workshop.run()
+    read_by_another(workshop)
+    assert hashed.count(weights) == 1
+    edit(weights)
+    fingerprint.of_file(weights)
+    assert hashed.count(weights) == 2
 
 
 def test_an_input_that_only_moved_is_no_change(workshop: Workshop) -> None:

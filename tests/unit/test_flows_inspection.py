@@ -103,7 +103,7 @@ def test_a_file_with_other_columns_and_one_that_is_no_parquet_are_named(pairs: P
         show(pairs, View())
     mixed.unlink()
     broken.write_text("no parquet")
-    with pytest.raises(UserError, match=f"{broken}: is no parquet file"):
+    with pytest.raises(UserError, match=f"{broken}: is no whole parquet file"):
         show(pairs, View())
 
 
@@ -150,3 +150,20 @@ def write(folder: Path, schema: pa.Schema, rows: list[dict]) -> None:
 def response(name: str) -> dict:
     return {"prompt_id": "p", "response_id": name, "sample": 0, "seed": 1, "text": name,
             "token_ids": [1], "finish_reason": "stop", "n_tokens": 1, "policy": "x"}  # fmt: skip
+
+
+def test_a_file_of_the_users_own_that_is_no_parquet_is_named_as_that(tmp_path: Path) -> None:
+    path = tmp_path / "mine.parquet"
+    path.write_text("not that")
+    with pytest.raises(UserError) as refused:
+        show(path, View())
+    assert str(refused.value).startswith(f"{path}: is no whole parquet file (")
+    assert "--redo" not in str(refused.value) and "delete" not in str(refused.value)
+
+
+def test_a_damaged_part_of_a_stage_is_named_with_the_way_out(pairs: Path) -> None:
+    (pairs.parent / "config.yaml").touch()
+    (pairs / "_manifest.json").write_text("{}")
+    (pairs / "part-00001.parquet").write_text("not that")
+    with pytest.raises(UserError, match=r"part-00001\.parquet: is no whole .*`--redo pairs`"):
+        show(pairs, View())

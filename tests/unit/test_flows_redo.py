@@ -277,6 +277,47 @@ def test_a_damaged_record_is_no_obstacle_to_making_its_stage_anew(settings) -> N
         assert is_finished(run)
 
 
+Change = Callable[[Path], object]
+CHANGES: list[tuple[Change, str]] = [
+    (Path.unlink, "part-00000.parquet is gone"),
+    (lambda part: part.write_text("cut"), "part-00000.parquet has 3 bytes, not 32"),
+    (lambda part: part.with_name("part-00001.parquet").touch(), "part-00001.parquet is new"),
+    (lambda part: part.with_name("_step.json").unlink(), "_step.json is gone"),
+]
+
+
+@pytest.mark.parametrize(("change", "told"), CHANGES, ids=["gone", "cut", "new", "record"])
+def test_a_finished_stage_that_was_changed_since_is_told_and_can_be_made_anew(
+    settings, change: Change, told: str
+) -> None:
+    run = made(settings(rounds=1))
+    before = tables(run.folder)
+    change(run.folder / "round-1/responses/part-00000.parquet")
+    with pytest.raises(UserError) as caught:
+        is_finished(run)
+    said = str(caught.value)
+    assert f"\n  round-1/responses: {told} since it finished\n" in said
+    assert "`--redo responses`" in said
+    claim_run(run, again=["responses"])
+    make(run)
+    assert is_finished(run) and tables(run.folder) == before
+
+
+def test_all_that_was_changed_is_told_at_once(settings) -> None:
+    run = made(settings())
+    for path in ("round-2/policy", "round-1/pairs"):
+        (run.folder / path / "part-00000.parquet").unlink()
+    with pytest.raises(UserError, match=r"round-1/pairs: [^$]* reads from that: .*round-2/policy"):
+        claim_run(run)
+
+
+def test_a_picture_or_a_note_beside_a_table_is_no_change(settings) -> None:
+    run = made(settings())
+    for name in ("learning-rates.png", ".DS_Store", "README.md"):
+        (run.folder / "round-1/pairs" / name).write_text("mine")
+    assert is_finished(run)
+
+
 def test_a_copied_run_is_finished_where_it_was_copied_to(settings, tmp_path: Path) -> None:
     run = made(settings())
     shutil.copytree(run.folder, tmp_path / "elsewhere" / "test")

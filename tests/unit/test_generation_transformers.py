@@ -12,7 +12,7 @@ import torch
 
 from contracts import fingerprint
 from contracts.errors import UserError
-from contracts.manifest import Manifest
+from contracts.manifest import Manifest, Result, write_manifest
 from contracts.model import load_tokenizer
 from contracts.parts import part_path, part_paths, read_table, write_part
 from contracts.step import run_once
@@ -37,7 +37,7 @@ def write_prompts(folder: Path, texts: list[str]) -> Path:
         )
     folder.mkdir()
     write_part(folder, 0, pa.Table.from_pylist(rows, schema=PROMPTS), PROMPTS)
-    (folder / "_manifest.json").write_text(json.dumps({"fingerprint": "prompts"}))
+    write_manifest(folder, "test", Result(rows=len(rows)), Manifest.clock())
     return folder
 
 
