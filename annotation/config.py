@@ -50,7 +50,8 @@ class RewardModel(ModelConfig, _Named):
     pad_token: str | None = None
     """Padding token where model and tokenizer name none; never the end-of-turn token."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """The backbone's dtype; `auto` is bfloat16 on CUDA and float32 on the CPU."""
+    """The backbone's dtype; `auto` is bfloat16 on CUDA and float32 on the CPU, each a step of its
+    own."""
 
 
 class ArmoRMConfig(RewardModel):
@@ -102,7 +103,8 @@ class FunctionConfig(_NoModel):
     function: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
     """Where it is: `module:callable`. The module is imported, so name only code you trust."""
     version: int = 1
-    """Raise it when the function changes: scores made before are then not taken for its own."""
+    """Raise it when something changes that the function's own module does not show, such as what
+    it imports or reads: scores made before are then not taken for its own."""
 
 
 class JudgeResources(Resources):

@@ -16,11 +16,13 @@ import pyarrow.parquet as pq
 
 from annotation.agreement import agreements
 from annotation.answers import answers_of
-from annotation.config import ScoreConfig, scored_alone
+from annotation.config import FunctionConfig, ModelAnnotator, ScoreConfig, scored_alone
 from annotation.prompts import refuse_split_prompts
 from annotation.score_crew import Crew, site_for, warm_up
 from annotation.scoring import Scoring
+from annotation.sources import source_of
 from contracts.anew import way_out
+from contracts.device import what_auto_is
 from contracts.errors import OnPolicyError
 from contracts.manifest import Result, read_manifest
 from contracts.parts import iter_parts, part_path, part_paths, write_atomic
@@ -93,7 +95,24 @@ def _summary(name: str, parts: Sequence[pa.Table]) -> dict[str, Any]:
     }
 
 
-STAGE = Stage(name="annotation.score", version=2, config=ScoreConfig, run=run)
+def here(config: ScoreConfig) -> dict[str, str]:
+    """As `Stage.here`.
+
+    Raises:
+        UserError: an annotator's function is in no module.
+    """
+    found = {}
+    for annotator in config.annotators:
+        if isinstance(annotator, FunctionConfig):
+            module = annotator.function.partition(":")[0]
+            found[f"source of {module}"] = source_of(annotator)
+        elif isinstance(annotator, ModelAnnotator):
+            own = what_auto_is(annotator.dtype, config.resources.device)
+            found |= {f"{annotator.name} {key}": value for key, value in own.items()}
+    return found
+
+
+STAGE = Stage(name="annotation.score", version=2, config=ScoreConfig, run=run, here=here)
 
 if __name__ == "__main__":
     main(STAGE)

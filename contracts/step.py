@@ -3,6 +3,7 @@
 `_step.json` claims the folder, `_manifest.json` comes last and means done.
 """
 
+import functools
 import json
 import logging
 import os
@@ -30,6 +31,12 @@ _LOCK_WAIT_SECONDS = 10.0
 
 Inputs = Mapping[str, str]
 Run = Callable[[Any, Inputs, Path], Result]
+Here = Callable[[Any], Mapping[str, str]]
+
+
+def nothing(_: Config) -> Mapping[str, str]:
+    """Of a stage for which every machine is the same."""
+    return {}
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,9 @@ class Stage:
     version: int
     config: type[Config]
     run: Run
+    here: Here = nothing
+    """What of this machine decides the output beside config and inputs, by what it is told as:
+    the source of a function that the config names, what its `dtype: auto` stands for."""
 
     @property
     def module(self) -> str:
@@ -58,6 +68,7 @@ def describe(
     Raises:
         UserError: an input is missing or not finished.
     """
+    found = dict(stage.here(config))
     return {
         "stage": stage.name,
         "version": stage.version,
@@ -67,6 +78,7 @@ def describe(
                 name: known[name] if name in known else fingerprint.of_input(value)
                 for name, value in inputs.items()
             },
+            **({"here": found} if found else {}),
         },
         "config": config.model_dump(mode="json"),
         "inputs": dict(inputs),
@@ -234,4 +246,5 @@ def _differences(old: Any, new: Any, key: str = "") -> Iterator[tuple[str, Any, 
             dotted = f"{key}.{name}" if key else name
             yield from _differences(old.get(name), new.get(name), dotted)
     elif old != new:
-        yield key.removeprefix("identity.").removeprefix("config."), old, new
+        prefix = ("identity.", "config.", "here.")
+        yield functools.reduce(str.removeprefix, prefix, key), old, new

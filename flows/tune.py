@@ -112,7 +112,7 @@ def _run(step: PlannedStep) -> None:
 def _scratch(source: Source, settings: LrRangeConfig, policy: PlannedStep) -> Path:
     """A folder beside the run's, which stays as it is; the same test finds it again."""
     read = {name: of_input(policy.inputs[name]) for name in ("tokens", "policy")}
-    content = of_json([identity(settings), read])[:6]
+    content = of_json([identity(settings), dict(STAGE.here(settings)), read])[:6]
     return source.run.runs_dir / f"{source.run.name}-tune-lr-{content}"
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
-from contracts import fingerprint
+from contracts import device, fingerprint
 from contracts.chat import ChatFormat
 from contracts.errors import OnPolicyError, UserError
 from contracts.manifest import Result
@@ -217,7 +217,14 @@ def _result(out: Path, dropped: Counter[str], facts: dict[str, Any]) -> Result:
     return Result(rows, dict(dropped), counts | facts)
 
 
-STAGE = Stage(name="generation.sample", version=1, config=SampleConfig, run=run)
+def here(config: SampleConfig) -> dict[str, str]:
+    """As `Stage.here`."""
+    if config.dtype != "auto":
+        return {}
+    return {"`dtype: auto`": "as its weights" if device.has_cuda() else "float32"}
+
+
+STAGE = Stage(name="generation.sample", version=1, config=SampleConfig, run=run, here=here)
 
 if __name__ == "__main__":
     main(STAGE)

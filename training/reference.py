@@ -8,6 +8,7 @@ import json
 import logging
 from pathlib import Path
 
+from contracts.device import what_auto_is
 from contracts.fingerprint import of_input
 from contracts.manifest import Result
 from contracts.parts import iter_parts, part_path, part_paths, write_atomic
@@ -66,7 +67,12 @@ def _means(out: Path, rows: int) -> dict[str, float]:
     return {f"{side}_logp_per_token": round(total / rows, 6) for side, total in sums.items()}
 
 
-STAGE = Stage(name="training.reference", version=1, config=ReferenceConfig, run=run)
+def here(config: ReferenceConfig) -> dict[str, str]:
+    """As `Stage.here`."""
+    return what_auto_is(config.dtype)
+
+
+STAGE = Stage(name="training.reference", version=1, config=ReferenceConfig, run=run, here=here)
 
 if __name__ == "__main__":
     main(STAGE)

@@ -15,6 +15,7 @@ import pyarrow as pa
 import torch
 from transformers.utils.logging import disable_progress_bar
 
+from contracts.device import dtype_of
 from contracts.errors import UserError
 from contracts.parts import part_path, part_paths, read_part, write_part
 from contracts.progress import Progress
@@ -163,9 +164,7 @@ def _rows(pairs: Sequence[Pair], sums: Sequence[Sequence[float]]) -> list[dict[s
 
 
 def _dtype(config: ReferenceConfig) -> torch.dtype:
-    if config.dtype == "auto":
-        return torch.bfloat16 if torch.cuda.is_available() else torch.float32
-    return torch.bfloat16 if config.dtype == "bfloat16" else torch.float32
+    return torch.bfloat16 if dtype_of(config.dtype) == "bfloat16" else torch.float32
 
 
 if __name__ == "__main__":

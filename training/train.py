@@ -9,6 +9,7 @@ import logging
 import shutil
 from pathlib import Path
 
+from contracts.device import what_auto_is
 from contracts.manifest import Result
 from contracts.parts import write_atomic
 from contracts.process import main
@@ -64,7 +65,12 @@ def run(config: TrainConfig, inputs: Inputs, out: Path) -> Result:
     return Result(rows, facts=facts)
 
 
-STAGE = Stage(name="training.train", version=2, config=TrainConfig, run=run)
+def here(config: TrainConfig) -> dict[str, str]:
+    """As `Stage.here`."""
+    return what_auto_is(config.dtype)
+
+
+STAGE = Stage(name="training.train", version=2, config=TrainConfig, run=run, here=here)
 
 if __name__ == "__main__":
     main(STAGE)

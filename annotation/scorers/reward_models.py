@@ -11,6 +11,7 @@ from annotation.config import RewardModel, ScoreResources
 from annotation.scorer import Conversation, Score
 from annotation.scorers.batches import Group
 from contracts.chat import ChatFormat, RowError, Tokens
+from contracts.device import dtype_of
 from contracts.errors import UserError
 
 if TYPE_CHECKING:
@@ -120,10 +121,7 @@ def placement(config: RewardModel, resources: ScoreResources) -> tuple[torch.dev
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise UserError(f"resources.device is {name!r}, but torch sees no CUDA device here")
-    dtype = config.dtype
-    if dtype == "auto":
-        dtype = "bfloat16" if name.startswith("cuda") else "float32"
-    return torch.device(name), getattr(torch, dtype)
+    return torch.device(name), getattr(torch, dtype_of(config.dtype, name))
 
 
 def pad_id_of(config: RewardModel, model: "PreTrainedModel", chat: ChatFormat) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from contracts.device import dtype_of
 from contracts.errors import OnPolicyError
 from training.config import TrainConfig
 from training.engines.state import RunState
@@ -154,7 +155,7 @@ def meeting() -> dict[str, Any]:
 
 def uses_bfloat16(config: TrainConfig) -> bool:
     """Whether the config's dtype means bfloat16 on this machine."""
-    return config.dtype == "bfloat16" or (config.dtype == "auto" and torch.cuda.is_available())
+    return dtype_of(config.dtype) == "bfloat16"
 
 
 def _parameter_groups(model: torch.nn.Module, decay: float) -> list[dict[str, Any]]:

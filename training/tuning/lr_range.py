@@ -14,6 +14,7 @@ import pyarrow as pa
 from pydantic import Field, model_validator
 
 from contracts.config import Config
+from contracts.device import what_auto_is
 from contracts.errors import OnPolicyError
 from contracts.manifest import Result
 from contracts.parts import write_atomic, write_part
@@ -125,7 +126,12 @@ def _suggestion(config: LrRangeConfig, work: Path, out: Path) -> dict[str, Any]:
     }
 
 
-STAGE = Stage(name="training.tuning.lr_range", version=1, config=LrRangeConfig, run=run)
+def here(config: LrRangeConfig) -> dict[str, str]:
+    """As `Stage.here`."""
+    return what_auto_is(config.training.dtype)
+
+
+STAGE = Stage(name="training.tuning.lr_range", version=1, config=LrRangeConfig, run=run, here=here)
 
 if __name__ == "__main__":
     main(STAGE)
