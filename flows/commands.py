@@ -70,7 +70,8 @@ def run_config(path: Path, overrides: Sequence[str], redo: Sequence[str] = ()) -
     prefect_settings.apply()
     from flows.on_policy import on_policy
 
-    console.print(f"{config.name}: {config.rounds} round(s) from {config.policy.path}")
+    rounds = settled(config).rounds  # a schedule may have added some
+    console.print(f"{config.name}: {rounds} round(s) from {config.policy.path}")
     with interruptible():
         ensure_server()
         on_policy(config.model_dump(mode="json"), redo=list(redo))

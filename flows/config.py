@@ -15,6 +15,8 @@ from evaluation.config import EvaluationConfig
 from generation.config import PromptsConfig, SampleConfig
 from training.config import FormatConfig, TrainConfig
 
+MOST_ROUNDS = 100
+
 
 class FlowResources(Resources):
     """How the flow runs its stages."""
@@ -35,7 +37,7 @@ class RunConfig(Config):
     """Name of the run and of its folder."""
     runs_dir: Path = Path("runs")
     """Folder that holds the runs."""
-    rounds: Annotated[int, Field(ge=1, le=100)] = 1
+    rounds: Annotated[int, Field(ge=1, le=MOST_ROUNDS)] = 1
     """Rounds in all. A finished run goes on when it is raised."""
     seed: Annotated[int, Field(ge=0)] = 42
     """Seed that every stage's own seed is derived from (recipe: 42)."""

@@ -13,7 +13,7 @@ from contracts.step import config_changes, folder_lock
 from contracts.strict_yaml import dump_yaml
 from flows import drift, redo
 from flows.claimed import all_fixed, as_claimed, fixed
-from flows.config import RunConfig
+from flows.config import MOST_ROUNDS, RunConfig
 from flows.plan import PlannedStep, plan
 
 # Says where the run lies, or how far it goes; no step's own record could tell.
@@ -69,8 +69,8 @@ def claim_run(config: RunConfig, next_round: bool = False, again: Sequence[str] 
 
     Raises:
         ConfigDrift: a step was made by another config; names each key that differs.
-        UserError: `again` names no stage; a model or dataset is not on the hub, or the hub
-            cannot be asked.
+        UserError: `again` names no stage; there may be no more rounds; a model or dataset is not
+            on the hub, or the hub cannot be asked.
     """
     redo.remove_recorded(config.folder)
     refuse_drift(config, again)
@@ -168,6 +168,17 @@ def _steps(config: RunConfig) -> list[PlannedStep]:
 
 
 def _rounds_after(config: RunConfig) -> int:
+    """The run's rounds, with one more where all are done.
+
+    Raises:
+        UserError: there may be no more.
+    """
     if not all(step.done for step in plan(config)):
         return config.rounds
+    if config.rounds == MOST_ROUNDS:
+        last = config.folder / f"round-{MOST_ROUNDS}" / "policy"
+        raise UserError(
+            f"{config.folder}: all of its {MOST_ROUNDS} rounds are done, and no run has more; go "
+            f"on under another name: policy.path={last}"
+        )
     return config.rounds + 1
