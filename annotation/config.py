@@ -21,6 +21,9 @@ class ScoreResources(Resources):
     hang_timeout: Annotated[float, Field(ge=3)] | None = 600
     """Seconds without a sign of life from a worker that scores, after which it is killed and the
     part counts as one that crashed it; null waits for ever. A sign comes with each batch."""
+    load_timeout: Annotated[float, Field(ge=3)] | None = 1800
+    """Seconds in which a worker must have loaded its models, after which it is given up: the
+    others go on, and the last one's end is the stage's; null waits for ever."""
     batch_tokens: Annotated[int, Field(ge=1)] | None = None
     """Tokens a batch may hold, padding included; halved where they do not fit the memory.
 

@@ -1,26 +1,28 @@
 """Several processes that score, one per GPU; parts are taken off one list.
 
 A part whose worker was killed from outside goes back to the list. Where the scoring itself
-crashed or hung, it is tried once more prompt by prompt, so that the message says which one it
-was; where no prompt crashes alone, the part gets one more try as a whole.
+crashed or hung, another worker tries it, where there is one: a worker whose crashes no other
+repeats is left out. A part that no worker scores is tried prompt by prompt, so that the message
+says which one it was; where no prompt crashes alone, it gets one more try as a whole.
 """
 
 import base64
 import logging
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from annotation.config import Annotator, JudgeConfig, ScoreConfig
 from annotation.score_worker import work
 from annotation.scoring import Parts
+from contracts.deaths import Living
 from contracts.errors import OnPolicyError, UserError
 from contracts.pipe import Message
 from contracts.site import Site, gpu_groups, visible_gpus
 from contracts.step import Inputs
-from contracts.workers import Deaths, Worker, hear
+from contracts.workers import Patience, Worker, hear
 
 log = logging.getLogger(__name__)
 
@@ -38,10 +40,12 @@ class Part:
 
     index: int
     path: Path
-    crashed: bool = False
-    """Whether scoring it ended a worker."""
+    crashed: set[int] = field(default_factory=set)
+    """Numbers of the workers that scoring it ended."""
     one_by_one: bool = False
     """Whether the next try is to find the prompt that did."""
+    searched: bool = False
+    """Whether no prompt of it did by itself."""
 
 
 class Member(Worker):
@@ -77,10 +81,10 @@ class Crew:
             "out": str(out),
         }
         self._site = site
-        self._patience = config.resources.hang_timeout
-        self._members: list[Member] = []
+        self._patience = Patience(config.resources.hang_timeout, config.resources.load_timeout)
+        self._loads = f"annotators {', '.join(a.reference or a.name for a in annotators)}"
         self._waiting: deque[Part] = deque()
-        self._deaths = Deaths("scoring", "part")
+        self._living: Living[Member] = Living("scoring", "part")
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -99,10 +103,14 @@ class Crew:
         # does not depend on how many parts are left: threads move the last bits.
         count = min(self._site.workers, max(1, len(parts)))
         for number in range(count):
-            self._members.append(Member(self._site, number, work, self._job, self._patience))
+            self._members.append(
+                Member(self._site, number, work, self._job, self._patience, self._loads)
+            )
         while self._at_work:
             self._hand_out()
             for member, message in hear(self._members):
+                if member not in self._members:
+                    continue  # left out since it spoke
                 if message is None:
                     self._replace(member)
                 else:
@@ -118,10 +126,26 @@ class Crew:
         known = any(member.about is not None for member in self._members)
         return bool(self._waiting) or not known or any(member.busy for member in self._members)
 
+    @property
+    def _members(self) -> list[Member]:
+        return self._living.workers
+
     def _hand_out(self) -> None:
+        """A worker that crashed waits until others have tried what it crashed with."""
+        at_work = [member.part for member in self._members if member.part]
+        accused = {number for part in [*self._waiting, *at_work] for number in part.crashed}
         for member in self._members:
-            if self._waiting and member.ready and not member.busy:
-                member.give(self._waiting.popleft())
+            if not member.ready or member.busy:
+                continue
+            fit = [part for part in self._waiting if self._may_try(member, part)]
+            fit = [part for part in fit if part.crashed or member.number not in accused]
+            if fit:
+                self._waiting.remove(fit[0])
+                member.give(fit[0])
+
+    def _may_try(self, member: Member, part: Part) -> bool:
+        others = self._living.others(frozenset(part.crashed))
+        return not others or member in others
 
     def _take(self, member: Member, message: Message) -> Iterator[tuple[int, bytes]]:
         part = member.part
@@ -130,35 +154,46 @@ class Crew:
             case {"next": step}:
                 member.step = step
             case {"fine": _}:
-                part.one_by_one, member.part = False, None
+                part.one_by_one, part.searched, member.part = False, True, None
                 self._waiting.appendleft(part)
             case {"scored": data}:
                 member.part = None
-                self._deaths.forget()
+                self._living.note_done(member)
+                self._clear(member, part)
                 self._hand_out()
                 yield part.index, base64.b64decode(data)
 
+    def _clear(self, member: Member, part: Part) -> None:
+        """Leave out workers that keep crashing with what this one does."""
+        if member.number in part.crashed:
+            return
+        for broken in self._living.refute(frozenset(part.crashed)):
+            if broken.part:
+                self._waiting.appendleft(broken.part)
+            broken.end()
+            why = "crashes with parts that others score, and is taken for broken"
+            self._living.leave_out(broken, why)
+
     def _replace(self, member: Member) -> None:
         """Start a dead worker anew, and put its part back."""
-        from_outside, reason = member.bury()
+        death = member.bury()
         part = member.part
-        log.warning("worker %d ended (%s) %s", member.number, reason, part and part.path)
-        if part and not from_outside:
-            self._blame(part, member.step, reason)
-        else:
-            self._deaths.one_more(reason)
+        log.warning("%s ended (%s) %s", member, death.reason, part and part.path)
+        if part and not death.from_outside:
+            self._blame(part, member, death.reason)
         if part:
             self._waiting.appendleft(part)
-        member.begin()
+        self._living.note_death(member, death, blameless=death.from_outside or not part)
 
-    def _blame(self, part: Part, step: str, reason: str) -> None:
-        if part.crashed and not (part.one_by_one and not step):
-            what = f"{step} " if step else "scoring it "
+    def _blame(self, part: Part, member: Member, reason: str) -> None:
+        if part.searched or (part.one_by_one and member.step):
+            what = f"{member.step} " if member.step else "scoring it "
             raise OnPolicyError(
                 f"{part.path}: {what}crashed a worker again ({reason}). Finished parts are kept: "
                 "run the same command again when the cause is gone"
             )
-        part.crashed = part.one_by_one = True
+        part.crashed.add(member.number)
+        part.one_by_one = not self._living.others(frozenset(part.crashed))
 
 
 def site_for(config: ScoreConfig) -> Site:

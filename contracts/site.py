@@ -33,7 +33,7 @@ class Site:
             return {"CUDA_VISIBLE_DEVICES": ",".join(self.gpus[number])}
         if self.workers < 2:
             return {}
-        threads = max(1, (os.cpu_count() or 1) // self.workers)
+        threads = max(1, cores() // self.workers)
         # vLLM would tie every worker to the same cores.
         shared = {"OMP_NUM_THREADS": str(threads), "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
         return {name: value for name, value in shared.items() if name not in os.environ}
@@ -58,6 +58,13 @@ def gpu_groups(gpus: Sequence[str], workers: int, each: int, asked: str) -> Grou
             f"{asked} needs {workers * each} GPUs, and {len(gpus)} can be seen; ask for fewer"
         )
     return tuple(tuple(gpus[first : first + each]) for first in range(0, workers * each, each))
+
+
+def cores() -> int:
+    """Cores that this process may run on: in a container, or under `taskset`, not the machine's."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def visible_gpus() -> list[str]:

@@ -14,6 +14,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
@@ -25,33 +26,65 @@ from contracts.site import Site
 log = logging.getLogger(__name__)
 
 _GRACE_SECONDS = 5.0
-# Deaths without anything done between them, when something else than the work is wrong.
-_MOST_DEATHS = 10
 _FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM)
 # Silence is counted in slices of listening, so that a starter that was itself stopped, or busy
 # elsewhere, takes nobody for hung.
 _SLICES = 20
 
 
+@dataclass(frozen=True)
+class Patience:
+    """Seconds of silence after which a worker is taken for hung; None waits for ever."""
+
+    working: float | None
+    loading: float | None = None
+
+
+@dataclass(frozen=True)
+class Death:
+    """How a worker ended."""
+
+    reason: str
+    from_outside: bool
+    """Killed (SIGKILL, SIGTERM), which says nothing against its work."""
+    loading: bool
+    """Before it was ready."""
+    hung: bool
+
+
 class Worker(ABC):
     """One process at the other end of a pipe."""
 
     def __init__(
-        self, site: Site, number: int, work: Work, job: Message, patience: float | None
+        self, site: Site, number: int, work: Work, job: Message, patience: Patience, loads: str
     ) -> None:
         """
         Args:
             job: its first message.
-            patience: seconds of silence after which it is taken for hung; None waits for ever.
+            loads: what it loads before it is ready, for its messages.
         """
         self.number = number
-        self.patience = patience
+        self.loads = loads
         self.about: Any = None
         """What it said when it was first ready."""
+        self.proven = True
+        """Whether it has done something since it last crashed."""
+        self.refuted = 0
+        """Crashes in a row whose work was then done by another worker."""
+        self._patience = patience
         self._site = site
         self._work = work
         self._job = job
         self.begin()
+
+    def __str__(self) -> str:
+        gpus = ",".join(self._site.gpus[self.number]) if self._site.gpus else ""
+        return f"worker {self.number}" + (f" (GPU {gpus})" if gpus else "")
+
+    @property
+    def patience(self) -> float | None:
+        """Seconds that it may be silent now."""
+        return self._patience.working if self.ready else self._patience.loading
 
     @property
     @abstractmethod
@@ -62,8 +95,8 @@ class Worker(ABC):
         """Start the process; it is ready when its model is loaded."""
         context: Any = multiprocessing.get_context(self._site.start_method)
         self.pipe, theirs = context.Pipe()
-        if self.patience:
-            _set_timeout(self.pipe, self.patience)
+        if self._patience.working:
+            _set_timeout(self.pipe, self._patience.working)
         environment = self._site.environment(self.number)
         # On a GPU vLLM has processes of its own, which a daemon may not.
         self._process = context.Process(
@@ -71,7 +104,7 @@ class Worker(ABC):
         )
         self._process.start()
         theirs.close()
-        self.ready = False
+        self.ready = self._hung = False
         self._silent = 0.0
         self._last_words: str | None = None
         self.send(job=self._job)
@@ -114,23 +147,28 @@ class Worker(ABC):
                 return message
         return {}
 
+    def worked(self) -> None:
+        """It did something."""
+        self.proven, self.refuted = True, 0
+
     def note_silence(self, seconds: float) -> None:
         """It said nothing for so long; end it where that is too long."""
-        if not (self.ready and self.busy):
+        if self.ready and not self.busy:
             self._silent = 0.0
             return
         self._silent += seconds
         if self.patience and self._silent >= self.patience:
             self._give_up()
 
-    def bury(self) -> tuple[bool, str]:
-        """Clean up after its end: whether it was killed from outside, and why it ended."""
+    def bury(self) -> Death:
+        """Clean up after its end, and say how it ended."""
         self.pipe.close()
         self._kill_group()
         self._process.join(_GRACE_SECONDS)
         code = self._process.exitcode or 0
         killed = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        return self._last_words is None and code in _FROM_OUTSIDE, self._last_words or killed
+        from_outside = self._last_words is None and code in _FROM_OUTSIDE
+        return Death(self._last_words or killed, from_outside, not self.ready, self._hung)
 
     def end(self) -> None:
         """End the process and what it started."""
@@ -141,8 +179,12 @@ class Worker(ABC):
 
     def _give_up(self) -> None:
         """End a worker that hangs; the pipe's end comes after it."""
-        self._last_words = self._last_words or f"hung: silent for {self.patience:g} s"
-        log.error("worker %d %s", self.number, self._last_words)
+        silence = f"silent for {self.patience:g} s"
+        if not self.ready:
+            silence += f" while it loads {self.loads}; resources.load_timeout allows for more"
+        self._last_words = self._last_words or f"hung: {silence}"
+        self._hung = True
+        log.error("%s %s", self, self._last_words)
         self._kill_group()
 
     def _kill_group(self) -> None:
@@ -173,33 +215,6 @@ def hear(workers: Sequence[W]) -> list[tuple[W, Message | None]]:
             worker.note_silence(min(listened, longest or listened))
     heard = [(by_pipe[pipe], by_pipe[pipe].receive()) for pipe in speaking]
     return [(worker, message) for worker, message in heard if message != {}]
-
-
-class Deaths:
-    """How often in a row workers ended with nothing done in between."""
-
-    def __init__(self, workers: str, unit: str) -> None:
-        self._workers = workers
-        self._unit = unit
-        self._count = 0
-
-    def forget(self) -> None:
-        """Something was done."""
-        self._count = 0
-
-    def one_more(self, reason: str) -> None:
-        """A worker ended that cannot be blamed on its work.
-
-        Raises:
-            OnPolicyError: that were too many.
-        """
-        self._count += 1
-        if self._count >= _MOST_DEATHS:
-            raise OnPolicyError(
-                f"the {self._workers} workers ended {_MOST_DEATHS} times in a row without one "
-                f"{self._unit} ({reason}); is there too little memory? The same command goes on "
-                "from here"
-            )
 
 
 def _set_timeout(pipe: Connection, seconds: float) -> None:

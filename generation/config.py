@@ -129,6 +129,10 @@ class EngineResources(Resources):
     hang_timeout: float | None = Field(600, ge=3)
     """Seconds without a sign of life from a ready worker that has requests, after which it is
     killed and they are treated as in a crash; null waits for ever. A sign comes with each token."""
+    load_timeout: float | None = Field(1800, ge=3)
+    """Seconds in which a worker must have loaded the policy, after which it is given up: the
+    others go on, and the last one's end is the stage's. 70B from a slow disk may take 20 minutes;
+    null waits for ever."""
     max_error_share: float = Field(0.01, ge=0, le=1)
     """Share of the requests that may fail (each is told in `_errors.parquet`) before the stage
     gives up."""

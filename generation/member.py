@@ -1,11 +1,10 @@
 """One worker of the crew, as the crew sees it."""
 
-from collections import deque
-
 from contracts.site import Site
-from contracts.workers import Worker
+from contracts.workers import Patience, Worker
 from generation.engines import Batch, Job
 from generation.requests import Outcome
+from generation.suspects import Suspects
 from generation.worker import pack_batches, pack_job, work
 
 # A message brings at least this share of what a worker takes. One for each finished sample woke
@@ -14,20 +13,22 @@ _SHARE = 8
 
 
 class Member(Worker):
-    """A process, what it holds, and what it is suspected of."""
+    """A process, and what it holds."""
 
     def __init__(self, site: Site, job: Job, number: int) -> None:
-        self.suspects: deque[list[Batch]] = deque()
-        """Groups of batches one of which crashed the engine; each runs alone."""
-        patience = job.config.engine.resources.hang_timeout
-        super().__init__(site, number, work, pack_job(job), patience)
+        resources = job.config.engine.resources
+        patience = Patience(resources.hang_timeout, resources.load_timeout)
+        super().__init__(site, number, work, pack_job(job), patience, job.policy)
 
     def begin(self) -> None:
         """Start the process, with nothing in flight."""
         self._in_flight: dict[str, Batch] = {}
         self.load = 0
+        self.trial: Suspects | None = None
+        """What it runs alone."""
+        self.held = False
+        """Whether it gets no new work for now."""
         self._outbox: list[Batch] = []
-        self._alone = False
         super().begin()
 
     @property
@@ -43,23 +44,21 @@ class Member(Worker):
     @property
     def hungry(self) -> bool:
         """Whether there is room for enough requests to be worth a message."""
-        return self.room >= max(1, self.capacity // _SHARE)
+        return self.room >= (max(1, self.capacity // _SHARE) if self.proven else 1)
 
     @property
     def room(self) -> int:
-        """Requests it may be given off the shared list."""
-        if not self.ready or self.suspects or (self._alone and self._in_flight):
+        """Requests it may be given off the shared list; after a crash one batch, until it is
+        done: a broken one then takes little with it."""
+        if not self.ready or self.held or self.trial:
             return 0
-        return self.capacity - self.load
+        return self.capacity - self.load if self.proven else int(not self.busy)
 
-    def take_suspects(self) -> None:
-        """Take the next group that must run alone, once nothing else is in flight."""
-        if self.ready and self.suspects and not self._in_flight:
-            self._alone = True
-            for batch in self.suspects.popleft():
-                self.put(batch)
-        elif not self._in_flight:
-            self._alone = False
+    def try_alone(self, suspects: Suspects) -> None:
+        """Run these, and nothing else until they are done."""
+        self.trial = suspects
+        for batch in suspects.batches:
+            self.put(batch)
 
     def put(self, batch: Batch) -> None:
         """Hold a batch for it, to go out at the next `send_out`."""
@@ -78,7 +77,8 @@ class Member(Worker):
         self.load -= len(self._in_flight.pop(outcome.response_id, ()))
         return outcome
 
-    def lose(self) -> tuple[list[Batch], bool]:
-        """The batches it held when it died, and whether they ran alone."""
+    def lose(self) -> tuple[list[Batch], Suspects | None]:
+        """The batches it held when it died, and what it ran alone, if it did."""
         lost, self._in_flight, self.load = list(self._in_flight.values()), {}, 0
-        return lost, self._alone
+        trial, self.trial = self.trial, None
+        return lost, trial

@@ -25,6 +25,7 @@ from generation import engines
 from generation.adapter import resolve
 from generation.config import SampleConfig, TransformersEngine
 from generation.crew import Crew
+from generation.device import refuse_unable, this_device
 from generation.journal import Journal
 from generation.repetition import repetition
 from generation.requests import Failure, Outcome, Request, Sample, plan
@@ -44,9 +45,11 @@ def run(config: SampleConfig, inputs: Inputs, out: Path) -> Result:
     sample in the end is a row of `_errors.parquet`, and counted.
 
     Raises:
-        UserError: the policy cannot be loaded, or no prompt can be asked.
+        UserError: the policy cannot be loaded, no prompt can be asked, or this machine cannot do
+            what the engine's config asks for.
         OnPolicyError: more requests failed than `max_error_share` admits.
     """
+    refuse_unable(config.engine, this_device())
     policy = fingerprint.of_input(inputs["policy"])
     site = site_for(config.engine)
     warm_up(site, config.engine)

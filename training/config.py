@@ -1,12 +1,12 @@
 """How pairs become tokens, and how a policy is trained on them."""
 
 import datetime
-import os
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from contracts.config import Config, Resources
+from contracts.site import cores
 from training.loss_config import LossConfig, SimPOConfig
 from training.trackers import Trackers
 
@@ -175,5 +175,5 @@ class TrainConfig(Config):
 
 def threads(resources: TrainResources) -> int:
     """CPU threads of each process."""
-    share = len(os.sched_getaffinity(0)) // resources.processes
+    share = cores() // resources.processes
     return resources.threads or max(1, share)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 
 from contracts.errors import UserError
 from contracts.model import split_reference
@@ -78,8 +79,14 @@ def start(job: Job, resources: VllmResources) -> Vllm:
             ) from None
         try:
             return Vllm(LLMEngine.from_engine_args(EngineArgs(**arguments)), job)
-        except ValueError as error:
-            raise UserError(f"{job.policy}: vLLM refuses it: {error}") from None
+        except (ValueError, NotImplementedError) as error:
+            raise UserError(f"{job.policy}: vLLM refuses it: {_reason(error)}") from None
+
+
+def _reason(error: Exception) -> str:
+    """What vLLM says, without what pydantic puts around it."""
+    found = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+    return found.removeprefix("Value error, ")
 
 
 def engine_arguments(job: Job, resources: VllmResources) -> dict[str, Any]:

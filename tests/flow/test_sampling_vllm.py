@@ -19,6 +19,7 @@ from contracts.step import claim, run_once
 from contracts.tables import PROMPTS
 from generation.config import SampleConfig
 from generation.conversation import prompt_id
+from generation.device import this_device
 from generation.member import Member
 from generation.sample import STAGE
 
@@ -157,9 +158,7 @@ def test_greedy_vllm_and_greedy_transformers_agree(
         assert ours == theirs
 
 
-def test_vllm_samples_an_adapter_with_a_quantised_cache(
-    tiny_gemma: Path, prompts: Path, tmp_path: Path
-) -> None:
+def test_vllm_samples_an_adapter(tiny_gemma: Path, prompts: Path, tmp_path: Path) -> None:
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
@@ -176,5 +175,18 @@ def test_vllm_samples_an_adapter_with_a_quantised_cache(
     fast = read_table(tmp_path / "vllm").sort_by("prompt_id")["token_ids"]
     slow = read_table(tmp_path / "plain").sort_by("prompt_id")["token_ids"]
     assert fast == slow
-    quantised = Step(tmp_path / "fp8", inputs, engine=VLLM | {"kv_cache": "fp8"}, **keys).finish()
-    assert quantised.rows == 24
+
+
+def test_a_quantised_cache_is_used_where_the_device_can_and_refused_at_once_elsewhere(
+    tiny_gemma: Path, prompts: Path, tmp_path: Path
+) -> None:
+    inputs = {"prompts": str(prompts), "policy": str(tiny_gemma)}
+    engine = VLLM | {"kv_cache": "fp8"}
+    step = Step(tmp_path / "fp8", inputs, engine=engine, n=1, temperature=0, max_tokens=20)
+    process = step.start()
+    output, _ = process.communicate(timeout=300)
+    if this_device().holds_fp8_cache:
+        assert (process.returncode, len(read_table(step.out))) == (0, 24), output
+    else:
+        assert (process.returncode, "Loading" in output) == (2, False), output
+        assert "sampling.engine.kv_cache 'fp8'" in output and "set `kv_cache: auto`" in output

@@ -73,10 +73,11 @@ def sample(tmp_path: Path) -> Sampler:
         workers: int,
         share: float = 0.0,
         hang_timeout: float = 600,
+        load_timeout: float = 600,
         **keys: Any,
     ) -> Manifest:
         resources = {"data_parallel": workers, "max_error_share": share}
-        resources |= {"hang_timeout": hang_timeout}
+        resources |= {"hang_timeout": hang_timeout, "load_timeout": load_timeout}
         engine = {"kind": "transformers", "batch_size": 4, "resources": resources}
         keys = {"n": 3, "max_tokens": 24, "prompts_per_part": 4, "engine": engine} | keys
         inputs = {"prompts": str(prompts), "policy": str(policy)}
@@ -217,3 +218,49 @@ def test_a_worker_that_hangs_is_replaced_and_its_requests_are_sampled(
     assert hung.files == whole.files
     assert "hung: silent for 3 s" in caplog.text
     assert not Path(f"/proc/{stopped[0]}").exists()
+
+
+def test_one_broken_gpu_is_left_out_and_takes_no_request_with_it(
+    sample: Sampler,
+    tiny_gemma: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    send, begin = member.Member.send, member.Member.begin
+    starts: list[int] = []
+
+    def sent(one: member.Member, **message: Any) -> None:
+        """Worker 0 gets ids that no embedding has a row for: it crashes whatever it is asked."""
+        for batch in message.get("batches", []) if one.number == 0 else []:
+            for request in batch:
+                request[-1] = [10**6]
+        send(one, **message)
+
+    def begun(one: member.Member) -> None:
+        starts.append(one.number)
+        begin(one)
+
+    monkeypatch.setattr(member.Member, "send", sent)
+    monkeypatch.setattr(member.Member, "begin", begun)
+    prompts = write_prompts(tmp_path / "prompts", [f"name {i} fish" for i in range(32)])
+    made = sample(tiny_gemma, prompts, "out", workers=2, n=1, max_tokens=8)
+    assert (made.rows, made.dropped) == (32, {})
+    assert starts.count(0) <= 3 and starts.count(1) == 1
+    assert "worker 0 ended (IndexError" in caplog.text
+
+
+def test_a_worker_that_hangs_while_it_loads_ends_the_stage_and_is_named(
+    sample: Sampler, tiny_gemma: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = member.Member.begin
+
+    def begun(one: member.Member) -> None:
+        begin(one)
+        os.kill(one._process.pid, signal.SIGSTOP)
+
+    monkeypatch.setattr(member.Member, "begin", begun)
+    prompts = write_prompts(tmp_path / "prompts", ["name a fish"])
+    message = rf"worker 0 cannot load {tiny_gemma}: hung: silent for 3 s .*resources.load_timeout"
+    with pytest.raises(OnPolicyError, match=message):
+        sample(tiny_gemma, prompts, "alone", workers=1, load_timeout=3)

@@ -17,9 +17,9 @@ from annotation.config import ScoreConfig
 from annotation.score_worker import work
 from contracts.errors import OnPolicyError, UserError
 from contracts.parts import part_paths, read_table
-from contracts.site import Site
+from contracts.site import Site, cores
 from contracts.step import claim, run_once
-from contracts.workers import hear
+from contracts.workers import Death, Patience, hear
 
 pytestmark = pytest.mark.engine
 
@@ -107,13 +107,13 @@ def test_a_stopped_worker_does_not_stop_whoever_writes_to_it(
     inputs = write_run(tmp_path, fish(2), per_part=2) | {"model:armo": str(poisoned_armorm)}
     config = config_of(poisoned_armorm, 1).model_dump(mode="json")
     job = {"config": config, "inputs": inputs, "out": str(tmp_path)}
-    member = score_crew.Member(Site(1), 0, work, job, patience=3)
+    member = score_crew.Member(Site(1), 0, work, job, Patience(3), "armo")
     while not member.ready:
         assert hear([member]) == []
     os.kill(member._process.pid, signal.SIGSTOP)
     member.send(index=0, path="x" * 10_000_000, one_by_one=False)
     assert hear([member]) == [(member, None)]
-    assert member.bury() == (False, "hung: silent for 3 s")
+    assert member.bury() == Death("hung: silent for 3 s", False, loading=False, hung=True)
 
 
 KILLS_ITSELF = """
@@ -151,7 +151,6 @@ def test_workers_that_always_die_end_the_stage(
         run_once(score.STAGE, config, inputs, tmp_path / "scores")
 
 
-@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one core is not divided")
 def test_workers_on_the_cpu_divide_its_cores(
     poisoned_armorm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_run: WriteRun
 ) -> None:
@@ -171,13 +170,40 @@ def test_workers_on_the_cpu_divide_its_cores(
     subprocess.run(command, cwd=CHECKOUT, check=True)
     rows = read_table(out).to_pylist()
     found = {row["score"] for row in rows if row["annotator"] == "threads"}
-    assert found == {(os.cpu_count() or 1) // 2}
+    assert found == {max(1, cores() // 2)}
 
 
 def function_config(function: str, **resources: Any) -> ScoreConfig:
     annotator = {"kind": "function", "name": "moody", "function": function}
     resources = {"workers": 1, **resources}
     return ScoreConfig.model_validate({"annotators": [annotator], "resources": resources})
+
+
+BROKEN_ON_0 = """
+import os, time
+
+def reward(messages, text):
+    if os.environ["WORKER"] == "0":
+        raise IndexError("this GPU is broken")
+    if "name 0" in messages[0]["content"] or "name 2" in messages[0]["content"]:
+        time.sleep(2)  # so that the broken one is there again while this one is busy
+    return 1.0
+"""
+
+
+def test_one_broken_gpu_is_left_out_and_every_part_is_scored(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    write_run: WriteRun,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    (tmp_path / "broken_rewards.py").write_text(BROKEN_ON_0)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(Site, "environment", lambda _, number: {"WORKER": str(number)})
+    inputs = write_run(tmp_path, fish(8), per_part=2, n=1)
+    config = function_config("broken_rewards:reward", workers=2)
+    assert run_once(score.STAGE, config, inputs, tmp_path / "scores").rows == 8
+    assert 1 <= caplog.text.count("worker 0 ended (IndexError: this GPU is broken)") <= 3
 
 
 def test_a_worker_that_cannot_load_its_model_is_the_users_mistake(
@@ -269,7 +295,7 @@ def test_a_worker_on_a_gpu_may_start_processes_and_they_end_with_it(
     inputs = write_run(tmp_path, fish(2), per_part=2)
     config = function_config("parent_rewards:reward").model_dump(mode="json")
     job = {"config": config, "inputs": inputs, "out": str(tmp_path)}
-    member = score_crew.Member(Site(1, (("0",),)), 0, work, job, patience=60)
+    member = score_crew.Member(Site(1, (("0",),)), 0, work, job, Patience(60), "a function")
     while not member.ready:
         assert hear([member]) == []
     member.give(score_crew.Part(0, Path(inputs["responses"]) / "part-00000.parquet"))
@@ -280,6 +306,6 @@ def test_a_worker_on_a_gpu_may_start_processes_and_they_end_with_it(
     assert child.is_running()
     os.kill(member._process.pid, signal.SIGKILL)
     assert hear([member]) == [(member, None)]
-    assert member.bury() == (True, "killed by SIGKILL")
+    assert member.bury() == Death("killed by SIGKILL", True, loading=False, hung=False)
     psutil.wait_procs([child], timeout=10)
     assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE

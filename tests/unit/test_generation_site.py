@@ -52,7 +52,7 @@ def test_more_workers_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> 
 def test_workers_on_the_cpu_share_its_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
     assert site_for(vllm(data_parallel=4)).environment(0)["OMP_NUM_THREADS"] == "2"
     assert site_for(vllm()).environment(0) == {}
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
