@@ -106,7 +106,7 @@ def report(
     from flows.report import write_report
 
     write_model_cards(run_folder)
-    typer.echo(write_report(run_folder))
+    typer.echo(write_report(run_folder, anew=True))
 
 
 @app.command()

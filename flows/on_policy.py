@@ -20,9 +20,9 @@ from flows import artifacts
 from flows.config import RunConfig
 from flows.console import print_done, print_warning, step_line
 from flows.launch import run_step
-from flows.model_card import write_model_cards
+from flows.model_card import write_model_card
 from flows.plan import COMPARE, PAIR, PlannedStep, plan
-from flows.report import write_report
+from flows.report import is_reported, write_report
 from flows.run_data import RoundData
 from flows.run_folder import claim_run, make_folder, refuse_drift
 
@@ -46,8 +46,8 @@ def on_policy(config: dict[str, Any], next_round: bool = False, redo: Sequence[s
             except ConfigDrift:  # a stage that was made anew came out other: tell all that read it
                 refuse_drift(settings)
                 raise
-            if step.label == COMPARE:
-                report_task(settings.folder, step.round)
+            if step.label == COMPARE and not is_reported(step.run / f"round-{step.round}"):
+                report_task(step.run, step.round)
     return str(settings.folder / "report.html")
 
 
@@ -89,10 +89,10 @@ def run_stage(step: PlannedStep) -> None:
 
 @task(name="write report", task_run_name="round {number}: write report", cache_policy=NO_CACHE)
 def report_task(folder: Path, number: int) -> None:
-    """Write `report.html` and the policies' cards, publish the round's plots."""
-    write_model_cards(folder)
-    write_report(folder)
+    """Write `report.html` and the policy's card, publish the round's plots."""
     data = RoundData(folder / f"round-{number}")
+    write_model_card(data, data.folder / "policy")
+    write_report(folder)
     for sign in data.signs:
         get_run_logger().warning(sign)
         print_warning(sign)

@@ -27,6 +27,12 @@ class RoundData:
         """`round 1`, as a reader says it."""
         return self.folder.name.replace("-", " ")
 
+    @property
+    def before(self) -> Path:
+        """The folder of the round before."""
+        number = int(self.folder.name.removeprefix("round-"))
+        return self.folder.parent / f"round-{number - 1}"
+
     @cached_property
     def rewards(self) -> dict[str, np.ndarray]:
         """Annotator to the scores of the round's responses; unscored ones left out."""
@@ -83,9 +89,7 @@ class RoundData:
     @cached_property
     def repetition(self) -> dict[str, float]:
         """Repeated 4-grams in the held-out answers `before` and `after` the round, if counted."""
-        number = int(self.folder.name.removeprefix("round-"))
-        before = self.folder.parent / f"round-{number - 1}"
-        found = {"before": before, "after": self.folder}
+        found = {"before": self.before, "after": self.folder}
         facts = {name: _facts(path / "evaluation" / "responses") for name, path in found.items()}
         return {name: own["repetition"] for name, own in facts.items() if "repetition" in own}
 

@@ -1,5 +1,6 @@
 """The report of a run: what a model or a prompt says is text in it, never markup."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from contracts.errors import UserError
 from contracts.manifest import Manifest, Result, write_manifest
 from contracts.parts import write_part
 from contracts.tables import METRICS, PAIRS, RESPONSES, SCORES, TOKENS
-from flows.report import write_report
+from flows.report import is_reported, write_report
 
 EVIL = "<script>alert(1)</script>"
 
@@ -106,6 +107,33 @@ def test_the_report_warns_where_the_answers_begin_to_repeat(run: Path, after, wa
     page = write_report(run).read_text()
     assert f"before 2.0 %, after {100 * after:.1f} %" in page
     assert ("lower training.learning_rate" in page) == warned
+
+
+def test_a_start_draws_the_sections_of_changed_rounds_alone(run: Path) -> None:
+    shutil.copytree(run / "round-1", run / "round-2")
+    rounds = [run / "round-1", run / "round-2"]
+    assert [is_reported(folder) for folder in rounds] == [False, False]
+    first = write_report(run).read_text()
+    assert [is_reported(folder) for folder in rounds] == [True, True]
+
+    drawn = {folder: (folder / ".section.html").stat().st_mtime_ns for folder in rounds}
+    write(run / "round-2" / "pairs", PAIRS, PAIR | {"margin": 0.25})
+    assert [is_reported(folder) for folder in rounds] == [True, False]
+    page = write_report(run).read_text()
+    now = {folder: (folder / ".section.html").stat().st_mtime_ns for folder in rounds}
+    assert [now[folder] == drawn[folder] for folder in rounds] == [True, False]
+    assert "0.2500" in page and "0.2500" not in first
+
+    write_report(run, anew=True)  # onpolicy report
+    assert (run / "round-1" / ".section.html").stat().st_mtime_ns > now[run / "round-1"]
+
+
+def test_a_page_that_was_deleted_is_written_again(run: Path) -> None:
+    page = write_report(run)
+    text = page.read_text()
+    page.unlink()
+    assert not is_reported(run / "round-1")
+    assert write_report(run).read_text() == text
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
