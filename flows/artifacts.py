@@ -3,9 +3,10 @@
 import base64
 import re
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
+from uuid import UUID
 
 from prefect.artifacts import (
     create_markdown_artifact,
@@ -15,37 +16,48 @@ from prefect.artifacts import (
 )
 
 from contracts.progress import Reading
-from flows.console import summary
+from flows.console import print_warning, summary
 from flows.figures import round_figures, to_png
 from flows.plan import PlannedStep
+from flows.publisher import Publisher
 from flows.run_data import RoundData, sample_pairs
 
 _EVERY_SECONDS = 2.0
+_FLUSH_SECONDS = 10.0
 _SHOWN_PAIRS = 10
 _SHOWN_CHARACTERS = 400
 
+_publisher = Publisher(print_warning)
 
-@contextmanager
-def progress_of(step: PlannedStep) -> Iterator[Callable[[Reading], None]]:
+
+class StepProgress:
     """A progress artifact for a step, made at its first reading and kept up to date."""
-    state: dict = {"id": None, "at": 0.0}
 
-    def publish(reading: Reading) -> None:
-        percent = 100.0 * reading.done / max(reading.total, 1)
+    def __init__(self, step: PlannedStep) -> None:
+        self._step = step
+        self._id: UUID | None = None
+        self._at = -_EVERY_SECONDS
+
+    def publish(self, reading: Reading) -> None:
+        """Show how far the step is, every two seconds at most; returns at once."""
         now = time.monotonic()
-        if state["id"] is None:
-            state["id"] = create_progress_artifact(
-                percent,
-                key=_key(step.run, step.path, "progress"),
-                description=_describe(step, reading),
-            )
-        elif now - state["at"] < _EVERY_SECONDS and reading.done < reading.total:
-            return
-        else:
-            update_progress_artifact(state["id"], percent, description=_describe(step, reading))
-        state["at"] = now
+        if now - self._at >= _EVERY_SECONDS or reading.done >= reading.total:
+            self._at = now
+            _publisher.put(lambda: self._send(reading))
 
-    yield publish
+    def _send(self, reading: Reading) -> None:
+        percent = 100.0 * reading.done / max(reading.total, 1)
+        text = f"{self._step.title}: {summary(reading)}"
+        if self._id is None:
+            key = _key(self._step.run, self._step.path, "progress")
+            self._id = create_progress_artifact(percent, key=key, description=text)  # type: ignore[assignment]
+        else:
+            update_progress_artifact(self._id, percent, description=text)
+
+
+def flush() -> None:
+    """Wait a little for what is still to be sent: a run that ends takes its thread along."""
+    _publisher.flush(_FLUSH_SECONDS)
 
 
 def publish_pairs(step: PlannedStep) -> None:
@@ -59,15 +71,18 @@ def publish_pairs(step: PlannedStep) -> None:
         }
         for pair in sample_pairs(step.out, _SHOWN_PAIRS)
     ]
-    create_table_artifact(
-        rows, key=_key(step.run, step.path, "sample"), description=f"{step.title}: samples"
-    )
+    publish_table(rows, _key(step.run, step.path, "sample"), f"{step.title}: samples")
+
+
+def publish_table(rows: list[dict[str, Any]], name: str, title: str) -> None:
+    """A table, a column a key."""
+    _publisher.put(partial(create_table_artifact, rows, key=key_of(name), description=title))
 
 
 def publish_plot(folder: Path, title: str, plot: bytes) -> None:
     """A markdown page with one plot (PNG)."""
     lines = [f"# {folder.name}", *_picture(title, plot)]
-    create_markdown_artifact("\n\n".join(lines), key=_key(folder, "", "plot"), description=title)
+    _publish_page(lines, _key(folder, "", "plot"), title)
 
 
 def publish_round(data: RoundData) -> None:
@@ -76,21 +91,22 @@ def publish_round(data: RoundData) -> None:
     lines = [f"# {run.name}, {data.name}"]
     for title, figure in round_figures(data):
         lines += _picture(title, to_png(figure))
-    create_markdown_artifact(
-        "\n\n".join(lines),
-        key=_key(run, data.folder.name, "plots"),
-        description=f"Plots of {data.name}",
-    )
+    _publish_page(lines, _key(run, data.folder.name, "plots"), f"Plots of {data.name}")
+
+
+def _publish_page(lines: list[str], key: str, title: str) -> None:
+    page = "\n\n".join(lines)
+    _publisher.put(partial(create_markdown_artifact, page, key=key, description=title))
 
 
 def _picture(title: str, plot: bytes) -> list[str]:
     return [f"## {title}", f"![{title}](data:image/png;base64,{base64.b64encode(plot).decode()})"]
 
 
-def _describe(step: PlannedStep, reading: Reading) -> str:
-    return f"{step.title}: {summary(reading)}"
-
-
 def _key(run: Path, path: str, what: str) -> str:
+    return key_of(f"{run.name}-{path}-{what}")
+
+
+def key_of(name: str) -> str:
     """Prefect's keys hold lower-case letters, digits and dashes only."""
-    return re.sub(r"[^a-z0-9]+", "-", f"{run.name}-{path}-{what}".lower()).strip("-")
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")

@@ -154,19 +154,29 @@ def schema() -> None:
 def main() -> None:
     """Entry point: exit code 0 done, 2 the user's mistake, 1 a failure."""
     end_at_once()
+    code = _run()
+    outage = sys.modules.get("flows.outage")
+    if outage and outage.Server.gone:
+        # At its end Prefect tries each event and log line once more, 7 s apiece.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+def _run() -> int:
     try:
         app()
+    except SystemExit as ended:  # as typer ends
+        return ended.code if isinstance(ended.code, int) else int(bool(ended.code))
     except Exception as error:
         if os.environ.get("ONPOLICY_DEBUG") == "1":
             raise
         from contracts.process import describe
 
-        _fail(describe(error), getattr(error, "exit_code", 1))
-
-
-def _fail(message: str, code: int) -> None:
-    typer.echo(f"onpolicy: {message}", err=True)
-    sys.exit(code)
+        typer.echo(f"onpolicy: {describe(error)}", err=True)
+        return getattr(error, "exit_code", 1)
+    return 0
 
 
 if __name__ == "__main__":

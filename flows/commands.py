@@ -69,12 +69,13 @@ def run_config(path: Path, overrides: Sequence[str], redo: Sequence[str] = ()) -
     refuse_missing(config.training.trackers)
     prefect_settings.apply()
     from flows.on_policy import on_policy
+    from flows.outage import run_flow
 
     rounds = settled(config).rounds  # a schedule may have added some
     console.print(f"{config.name}: {rounds} round(s) from {config.policy.path}")
     with interruptible():
         ensure_server()
-        on_policy(config.model_dump(mode="json"), redo=list(redo))
+        run_flow(on_policy, config.model_dump(mode="json"), redo=list(redo))
     console.print(f"Report: {report}")
 
 

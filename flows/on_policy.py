@@ -21,6 +21,7 @@ from flows.config import RunConfig
 from flows.console import print_done, print_warning, step_line
 from flows.launch import run_step
 from flows.model_card import write_model_card
+from flows.outage import remembered
 from flows.plan import COMPARE, PAIR, PlannedStep, plan
 from flows.report import is_reported, write_report
 from flows.run_data import RoundData
@@ -28,6 +29,7 @@ from flows.run_folder import claim_run, make_folder, refuse_drift
 
 
 @flow(name="on-policy", flow_run_name="{config[name]}", persist_result=False)
+@remembered
 def on_policy(config: dict[str, Any], next_round: bool = False, redo: Sequence[str] = ()) -> str:
     """Run every stage of every round that is not done yet; the report's path.
 
@@ -48,6 +50,7 @@ def on_policy(config: dict[str, Any], next_round: bool = False, redo: Sequence[s
                 raise
             if step.label == COMPARE and not is_reported(step.run / f"round-{step.round}"):
                 report_task(step.run, step.round)
+    artifacts.flush()
     return str(settings.folder / "report.html")
 
 
@@ -67,11 +70,12 @@ def run_stage(step: PlannedStep) -> None:
     """Run one step in a subprocess, with its log lines and its progress in the Prefect run."""
     logger = get_run_logger()
     skipped = step.done is not None
-    with step_line(step.title) as bar, artifacts.progress_of(step) as publish:
+    progress = artifacts.StepProgress(step)
+    with step_line(step.title) as bar:
 
         def on_progress(reading: Reading) -> None:
             bar.update(reading)
-            publish(reading)
+            progress.publish(reading)
 
         def on_line(line: str) -> None:
             level, _, text = line.partition(" ")

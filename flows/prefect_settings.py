@@ -1,5 +1,6 @@
 """Prefect's settings for this project, set before Prefect is imported: nothing phones home."""
 
+import logging
 import os
 
 _ALWAYS = {
@@ -7,6 +8,8 @@ _ALWAYS = {
     "DO_NOT_TRACK": "1",
     # The terminal shows our own lines; Prefect's go to its API, hence to its UI.
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    # In an outage it would print each event that it cannot send, 2 kB apiece; we say it once.
+    "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",
     # A server for the time of a run is ours to start and to end (`flows.server`).
     "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
 }
@@ -18,5 +21,7 @@ _DEFAULTS = {
 def apply() -> None:
     """Put the settings into the environment; what the user set there is kept, but for tracking."""
     os.environ.update(_ALWAYS)
+    # As above, of log lines: Prefect asks this before it prints.
+    logging.raiseExceptions = False
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)

@@ -38,14 +38,9 @@ def write_report(folder: Path, anew: bool = False) -> Path:
     page = _TEMPLATES.get_template("report.html.j2").render(
         run=folder.name,
         config=config,
-<<<<<<< HEAD
         model=read_yaml(folder / "config.yaml")["policy"]["path"],
-        rounds=[_section(data) for data in reversed(finished_rounds(folder))],
-=======
-        model=yaml.safe_load(config)["policy"]["path"],
         rounds=rounds,
         sections=[_section(data, anew) for data in rounds],
->>>>>>> 24ff8f4 (Report: a start draws only the rounds that changed; sections are kept by their manifests)
         steps=step_summaries(folder),
     )
     path = folder / "report.html"

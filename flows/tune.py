@@ -17,6 +17,7 @@ from flows.commands import refuse_machines
 from flows.config import RunConfig
 from flows.figures import learning_rates, to_png
 from flows.on_policy import run_stage
+from flows.outage import remembered, run_flow
 from flows.plan import PlannedStep, plan
 from flows.run_folder import claim_together, make_folder
 from flows.server import ensure_server
@@ -56,11 +57,12 @@ def run_lr(path: Path, overrides: Sequence[str], asked: Asked) -> list[str]:
             source = replace(source, run=claimed)
         ensure_server()
         run = source.run.model_dump(mode="json")
-        folder = Path(tune_lr(run, source.training, source.round, settings))
+        folder = Path(run_flow(tune_lr, run, source.training, source.round, settings))
     return [*_told(source, folder)]
 
 
 @flow(name="tune-lr", flow_run_name="{config[name]}: learning rates", persist_result=False)
+@remembered
 def tune_lr(config: dict[str, Any], training: list[str], number: int, rates: dict[str, Any]) -> str:
     """Make the round's pairs if they are not made, and test; the test's folder.
 
@@ -86,6 +88,7 @@ def tune_lr(config: dict[str, Any], training: list[str], number: int, rates: dic
     test = PlannedStep(folder, "rates", "test learning rates", STAGE, settings, inputs)
     _run(test)
     _publish(test.out)
+    artifacts.flush()
     return str(test.out)
 
 
