@@ -1,7 +1,7 @@
 """`onpolicy sweep`: a grid of configs, each a run of its own, and one table that compares them."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +9,18 @@ import yaml
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 from prefect import flow
-from prefect.artifacts import create_table_artifact
 
 from contracts.config import check
-from contracts.errors import UserError
+from contracts.errors import OnPolicyError, UserError
 from contracts.fingerprint import of_json
 from contracts.parts import write_atomic
+from flows import artifacts
 from flows.commands import load_run, refuse_machines
 from flows.config import RunConfig
+from flows.console import print_warning
 from flows.figures import intervals, to_svg
 from flows.on_policy import on_policy
+from flows.outage import remembered, run_flow
 from flows.run_data import finished_rounds
 from flows.run_folder import claim_together, make_folder
 from flows.server import ensure_server
@@ -52,22 +54,49 @@ def run_sweep(path: Path, overrides: Sequence[str], grid: Sequence[str]) -> Path
         make_folder(run)
     base = load_run(path, overrides)
     name = f"{base.name}-sweep-{of_json(found)[:6]}"
+    labels = [", ".join(point) for point in found]
     with interruptible():
         settings = [run.model_dump(mode="json") for run in claim_together(runs)]
         ensure_server()
-        rows = sweep(name, [", ".join(point) for point in found], settings)
-    return write_comparison(base.runs_dir / name, rows)
+        failed = run_flow(sweep, name, str(base.runs_dir), labels, settings)
+    folder = base.runs_dir / name
+    if failed:
+        raise OnPolicyError(
+            f"{len(failed)} of {len(found)} points failed: {'; '.join(failed)}\n"
+            f"The others are compared in {folder / 'report.html'}; the same command tries again."
+        )
+    return folder / "report.html"
 
 
 @flow(name="sweep", flow_run_name="{name}", persist_result=False)
-def sweep(name: str, labels: list[str], configs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Each config as a sub-flow; one row a config and annotator, published as an artifact."""
-    rows = []
-    for label, config in zip(labels, configs, strict=True):
-        on_policy(config)
-        rows += compare(label, check(RunConfig, config, origin=label).folder)
-    create_table_artifact(rows, key=name.lower().replace("_", "-").replace(".", "-"))
-    return rows
+@remembered
+def sweep(name: str, runs_dir: str, labels: list[str], configs: list[dict[str, Any]]) -> list[str]:
+    """Each config as a sub-flow; one row a config and annotator, as an artifact and as a page.
+
+    Returns:
+        The labels of the points that failed; none of them ends the others.
+    """
+    points = dict(zip(labels, configs, strict=True))
+    rows = [*run_points(points, lambda config: run_flow(on_policy, config))]
+    artifacts.publish_table(rows, name, "Points of the sweep")
+    write_comparison(Path(runs_dir) / name, rows)
+    artifacts.flush()
+    return [row["point"] for row in rows if "failed" in row]
+
+
+def run_points(
+    points: Mapping[str, dict[str, Any]], run: Callable[[dict[str, Any]], object]
+) -> Iterator[dict[str, Any]]:
+    """Run each point; its rows, or one with the message it `failed` with."""
+    for label, config in points.items():
+        folder = check(RunConfig, config, origin=label).folder
+        try:
+            run(config)
+        except OnPolicyError as error:
+            print_warning(f"{label}: {error}")
+            yield {"point": label, "run": folder.name, "failed": str(error)}
+        else:
+            yield from compare(label, folder)
 
 
 def compare(label: str, folder: Path) -> list[dict[str, Any]]:
@@ -92,9 +121,14 @@ def write_comparison(folder: Path, rows: list[dict[str, Any]]) -> Path:
     """`comparison.yaml` for programs, `report.html` for people; the latter's path."""
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / "comparison.yaml", yaml.safe_dump(rows, sort_keys=False).encode())
+    compared = [row for row in rows if "failed" not in row]
     # Always: by its name, `*.html.j2` would not count as HTML.
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
-    svg = Markup(to_svg(intervals(rows)))  # noqa: S704 - our own plot
-    page = environment.get_template("sweep.html.j2").render(name=folder.name, rows=rows, svg=svg)
+    page = environment.get_template("sweep.html.j2").render(
+        name=folder.name,
+        rows=compared,
+        failed=[row for row in rows if "failed" in row],
+        svg=Markup(to_svg(intervals(compared)) if compared else ""),  # noqa: S704 - our own plot
+    )
     write_atomic(folder / "report.html", page.encode())
     return folder / "report.html"

@@ -1,11 +1,15 @@
 """The grid of a sweep, and the page that compares its points."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
-from contracts.errors import UserError
-from flows.sweep import points, run_sweep, write_comparison
+from contracts.config import load_config
+from contracts.errors import OnPolicyError, UserError
+from flows.config import RunConfig
+from flows.sweep import points, run_points, run_sweep, write_comparison
 from flows.tune import Asked, run_lr
 
 DEMO = Path(__file__).parents[2] / "configs" / "demo.yaml"
@@ -29,6 +33,37 @@ def test_the_page_escapes_what_a_config_says_and_sorts_by_gain(tmp_path: Path) -
     table = page[page.index("<table>") :]
     assert "&lt;b&gt;best&lt;/b&gt;" in table and "<b>" not in table
     assert table.index("best") < table.index("worse")
+
+
+def test_a_point_that_fails_is_recorded_and_the_others_go_on(tmp_path: Path) -> None:
+    config = load_config(RunConfig, DEMO, [f"runs_dir={tmp_path}"])
+    points = {
+        label: config.model_copy(update={"name": label}).model_dump(mode="json")
+        for label in ("a", "b", "c")
+    }
+    ran = []
+
+    def run(point: dict[str, Any]) -> None:
+        ran.append(point["name"])
+        raise OnPolicyError(f"step 3: the loss is <nan> in {point['name']}")
+
+    rows = [*run_points(points, run)]
+    assert ran == ["a", "b", "c"]
+    assert rows[1] == {"point": "b", "run": "b", "failed": "step 3: the loss is <nan> in b"}
+
+    page = write_comparison(tmp_path / "sweep", rows).read_text()
+    assert "step 3: the loss is &lt;nan&gt; in b" in page
+    assert yaml.safe_load((tmp_path / "sweep" / "comparison.yaml").read_text()) == rows
+
+
+def test_an_interrupt_ends_the_sweep_at_once(tmp_path: Path) -> None:
+    config = load_config(RunConfig, DEMO, [f"runs_dir={tmp_path}"]).model_dump(mode="json")
+
+    def run(point: dict[str, Any]) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        list(run_points({"a": config}, run))
 
 
 def test_several_machines_are_for_run_alone() -> None:
