@@ -3,7 +3,7 @@
 import datetime
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from contracts.config import Config
 from contracts.errors import UserError
@@ -75,11 +75,78 @@ def load_tokenizer(reference: str) -> "PreTrainedTokenizerBase":
     Raises:
         UserError: there is none, or it needs remote code.
     """
-    from transformers import AutoTokenizer
-
     path, revision = split_reference(reference)
     try:
+        if _is_plain(Path(path)):
+            from transformers import PreTrainedTokenizerFast
+
+            return PreTrainedTokenizerFast.from_pretrained(path)
+        from transformers import AutoTokenizer
+
         return AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         reason = (str(error).strip().splitlines() or [""])[0]
         raise UserError(f"{reference}: its tokenizer cannot be loaded: {reason}") from None
+
+
+def read_positions(reference: str) -> int:
+    """Most tokens that a model can look at, as its config says.
+
+    Raises:
+        UserError: the config cannot be read.
+    """
+    path, revision = split_reference(reference)
+    known = _read(Path(path) / "config.json")
+    if known.get("model_type") in _KNOWN and type(known.get("max_position_embeddings")) is int:
+        return int(known["max_position_embeddings"])
+    from transformers import AutoConfig
+
+    try:
+        model = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        reason = (str(error).splitlines() or [""])[0]
+        raise UserError(f"{reference}: its config cannot be loaded: {reason}") from None
+    return int(model.get_text_config().max_position_embeddings)
+
+
+def read_end_tokens(reference: str) -> set[int]:
+    """The EOS ids of a model's generation settings; empty where it has no such file or none."""
+    path, revision = split_reference(reference)
+    if (settings := Path(path) / "generation_config.json").is_file() and (found := _read(settings)):
+        ends = found.get("eos_token_id")
+    elif Path(path).is_dir() and not settings.exists():
+        ends = None
+    else:
+        from transformers import GenerationConfig
+
+        try:
+            ends = GenerationConfig.from_pretrained(path, revision=revision).eos_token_id
+        except OSError:
+            ends = None
+    return set(ends if isinstance(ends, list) else [ends]) - {None}
+
+
+# transformers' Auto classes import torch, 5 s of a stage that only tokenises. These are families
+# for which what they would choose is known (tests/unit/test_contracts_tokenizer.py).
+_KNOWN = frozenset({"gemma", "gemma2", "llama"})
+_FAST = frozenset({"TokenizersBackend", "PreTrainedTokenizerFast"})
+
+
+def _is_plain(folder: Path) -> bool:
+    """Whether a model's tokenizer is what its `tokenizer.json` says, and nothing more."""
+    settings = _read(folder / "tokenizer_config.json")
+    return (
+        _read(folder / "config.json").get("model_type") in _KNOWN
+        and settings.get("tokenizer_class") in _FAST
+        and "auto_map" not in settings
+        and (folder / "tokenizer.json").is_file()
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A JSON file's values; none where transformers has to say what is wrong with it."""
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from contracts.errors import OnPolicyError, UserError
+from contracts.lean import spare_pandas
 from contracts.lines import print_line
 from contracts.step import Stage, run_step_file
 
@@ -24,6 +25,7 @@ def main(stage: Stage, argv: Sequence[str] | None = None) -> None:
     """Run the step file named on the command line and exit: 0 done, 2 user's mistake, 1 failure."""
     arguments = sys.argv[1:] if argv is None else list(argv)
     configure_logging()
+    spare_pandas()
 
     def run() -> None:
         if len(arguments) != 1:

@@ -14,7 +14,7 @@ from contracts import device, fingerprint
 from contracts.chat import ChatFormat
 from contracts.errors import OnPolicyError, UserError
 from contracts.manifest import Result
-from contracts.model import load_tokenizer, split_reference
+from contracts.model import load_tokenizer, read_end_tokens, read_positions
 from contracts.parts import iter_parts, part_path, read_table, write_part
 from contracts.process import main
 from contracts.progress import Progress
@@ -172,15 +172,7 @@ def count_tokens(outcomes: Iterable[Outcome]) -> int:
 
 def _context(policy: str, config: SampleConfig) -> int:
     """Most tokens of prompt and answer together."""
-    from transformers import AutoConfig
-
-    path, revision = split_reference(policy)
-    try:
-        model = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        reason = (str(error).splitlines() or [""])[0]
-        raise UserError(f"{policy}: its config cannot be loaded: {reason}") from None
-    limit = model.get_text_config().max_position_embeddings
+    limit = read_positions(policy)
     context = min(config.max_model_len or limit, limit)
     if config.max_tokens >= context:
         raise UserError(
@@ -192,16 +184,8 @@ def _context(policy: str, config: SampleConfig) -> int:
 
 def _stop_ids(policy: str, chat: ChatFormat) -> list[int]:
     """Tokens that end an answer: the template's end of turn and every EOS of the model."""
-    from transformers import GenerationConfig
-
-    path, revision = split_reference(policy)
-    found = {chat.end_of_turn_id, chat.tokenizer.eos_token_id}
-    try:
-        eos = GenerationConfig.from_pretrained(path, revision=revision).eos_token_id
-        found |= set(eos) if isinstance(eos, list) else {eos}
-    except OSError:
-        log.info("%s has no generation_config.json; its tokenizer's EOS is used", policy)
-    return sorted(found - {None})
+    own = {chat.end_of_turn_id, chat.tokenizer.eos_token_id}
+    return sorted((own | read_end_tokens(policy)) - {None})
 
 
 def _result(out: Path, dropped: Counter[str], facts: dict[str, Any]) -> Result:

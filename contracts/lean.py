@@ -1,0 +1,28 @@
+"""What a stage's process need not import."""
+
+import sys
+from importlib.abc import MetaPathFinder
+
+
+class _NoPandas(MetaPathFinder):
+    def find_spec(self, fullname: str, path: object = None, target: object = None) -> None:
+        if fullname == "pandas":
+            raise ImportError(fullname)
+
+
+def spare_pandas() -> None:
+    """Let pyarrow's first conversion of a value find no pandas, whose import takes half a second.
+
+    pyarrow asks once, in case the value were one of pandas'; no stage of ours gives it any.
+    Whoever imports pandas later has it.
+    """
+    if "pandas" in sys.modules:
+        return
+    import pyarrow
+
+    refuses = _NoPandas()
+    sys.meta_path.insert(0, refuses)
+    try:
+        pyarrow.scalar(0)
+    finally:
+        sys.meta_path.remove(refuses)
