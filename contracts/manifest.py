@@ -63,15 +63,25 @@ def read_manifest(folder: Path) -> Manifest | None:
     """The manifest of a finished step, or None.
 
     Raises:
-        UserError: the file is damaged.
+        UserError: the file is damaged, or names a file outside the folder.
     """
     path = folder / "_manifest.json"
     try:
-        return Manifest(**json.loads(path.read_text()))
+        manifest = Manifest(**json.loads(path.read_text()))
+        outside = [name for name in manifest.files if not is_inside(name)]
     except FileNotFoundError:
         return None
     except (ValueError, TypeError):
         raise UserError(f"{path}: is damaged; {way_out(folder)}") from None
+    if outside:
+        raise UserError(f"{path}: {outside[0]!r} is no file of this stage; {way_out(folder)}")
+    return manifest
+
+
+def is_inside(name: str) -> bool:
+    """Whether a path that someone wrote down stays below the folder that it is taken from."""
+    path = Path(name)
+    return path != Path() and not path.is_absolute() and ".." not in path.parts
 
 
 def write_manifest(folder: Path, stage: str, result: Result, started: float) -> Manifest:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from contracts.errors import UserError
+from contracts.manifest import is_inside
 from contracts.parts import sync_folder, write_atomic
 from contracts.step import folder_lock
 from flows.plan import PlannedStep
@@ -103,7 +104,7 @@ def _read(run: Path) -> dict[str, list[str]]:
     except FileNotFoundError:
         return {}
     for path in held["remove"]:
-        if Path(path).is_absolute() or ".." in Path(path).parts:
+        if not is_inside(path):
             raise UserError(f"{run / _RECORD}: {path!r} is no stage of this run; delete the file")
     return held
 

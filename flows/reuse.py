@@ -14,6 +14,7 @@ from typing import Any
 from contracts import fingerprint
 from contracts.errors import UserError
 from contracts.manifest import Manifest, read_manifest, save_manifest, versions
+from contracts.parts import sync_folder
 from contracts.step import changes, describe, read_step, save_step
 from flows.plan import PlannedStep
 
@@ -56,21 +57,31 @@ def _sound(folder: Path) -> Manifest | None:
         files = {name: fingerprint.of_file(folder / name) for name in manifest.files}
     except (UserError, OSError):
         return None
-    return manifest if files == manifest.files else None
+    whole = files == manifest.files and fingerprint.of_json(files) == manifest.fingerprint
+    return manifest if whole else None
 
 
 def _fill(out: Path, source: Path, step: dict[str, Any], manifest: Manifest) -> None:
-    """Make `out` with all that it holds at once: a folder renamed into its place."""
+    """Make `out` with all that it holds at once: a folder, on the disk, renamed into its place."""
     made = out.with_name(f".taking-{out.name}")
     shutil.rmtree(made, ignore_errors=True)
+    made.mkdir(parents=True)
     for name in manifest.files:
         target = made / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(source / name, target)
-        except OSError:  # another file system, or one without links
-            shutil.copyfile(source / name, target)
-    made.mkdir(parents=True, exist_ok=True)
+        _take(source / name, target)
+    for folder in [path for path in made.rglob("*") if path.is_dir()]:
+        sync_folder(folder)
     save_step(made, step)
     save_manifest(made, manifest)
     made.replace(out)
+    sync_folder(out.parent)
+
+
+def _take(source: Path, target: Path) -> None:
+    try:
+        os.link(source.resolve(), target)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(source, target)
+        with target.open("rb") as file:
+            os.fsync(file.fileno())

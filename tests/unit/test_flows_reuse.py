@@ -1,6 +1,7 @@
 """A step that another run has done is taken over whole, or not at all."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 
 from contracts.config import Config, Resources, check
 from contracts.errors import UserError
-from contracts.fingerprint import of_files
+from contracts.fingerprint import of_file, of_files, of_json
 from contracts.manifest import Manifest, Result, read_manifest, write_manifest
 from contracts.step import Inputs, Stage, claim, run_once
 from flows import reuse
@@ -105,6 +106,58 @@ def test_files_are_copied_where_they_cannot_be_linked(
     second = step(tmp_path, "second")
     take_over(second)
     assert of_files(second.out) == of_files(done.out)
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["linked", "copied"])
+def test_all_is_on_the_disk_before_the_folder_is_there(
+    tmp_path: Path, done: PlannedStep, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    """A power cut leaves the step whole or absent."""
+    second = step(tmp_path, "second")
+    synced: list[str] = []
+    fsync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        place = os.readlink(f"/proc/self/fd/{descriptor}").replace(str(second.out.parent), "round")
+        synced.append(place if second.out.exists() else f"before: {place}")
+        fsync(descriptor)
+
+    def no_links(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "fsync", noted)
+    if not links:
+        monkeypatch.setattr(reuse.os, "link", no_links)
+    take_over(second)
+    made = "before: round/.taking-texts"
+    assert {made, f"{made}/adapter"} <= set(synced)
+    assert synced[-1] == "round"
+    if not links:
+        assert {f"{made}/part-00000.parquet", f"{made}/adapter/weights.json"} <= set(synced)
+
+
+@pytest.mark.parametrize("name", ["../evil", "/tmp/evil", "adapter/../../evil", ""])
+def test_names_that_leave_the_folder_are_not_followed(
+    tmp_path: Path, done: PlannedStep, name: str
+) -> None:
+    (done.out.parent / "evil").write_text("evil")
+    path = done.out / "_manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["files"][name] = of_file(done.out.parent / "evil")
+    path.write_text(json.dumps(manifest | {"fingerprint": of_json(manifest["files"])}))
+    second = step(tmp_path, "second")
+    assert take_over(second) is None
+    assert not list(second.run.rglob("evil"))
+    with pytest.raises(UserError, match="is no file of this stage"):
+        read_manifest(done.out)
+
+
+def test_a_manifest_whose_fingerprint_is_not_of_its_files_is_not_taken(
+    tmp_path: Path, done: PlannedStep
+) -> None:
+    path = done.out / "_manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"fingerprint": "another step's"}))
+    assert take_over(step(tmp_path, "second")) is None
 
 
 @pytest.mark.parametrize("other", [{"times": 3}, {"text": "bird "}], ids=["settings", "input"])
