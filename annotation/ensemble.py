@@ -34,9 +34,16 @@ def combine(
     mean = (weights * scaled).sum(axis=0)
     spread = np.sqrt((weights * (scaled - mean) ** 2).sum(axis=0).clip(min=0))
     return [
-        Score(error=error) if error else Score(float(mean[i]), disagreement=float(spread[i]))
+        Score(error=error)
+        if error
+        else Score(float(mean[i]), disagreement=float(spread[i]), cut=_cut(members, i))
         for i, error in enumerate(_errors(config, members))
     ]
+
+
+def _cut(members: Sequence[Sequence[Score]], place: int) -> int | None:
+    """The most that any member left unread of a response."""
+    return max((scores[place].cut or 0 for scores in members), default=0) or None
 
 
 def _number(score: Score) -> float:

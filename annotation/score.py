@@ -68,7 +68,7 @@ def run(config: ScoreConfig, inputs: Inputs, out: Path) -> Result:
 def _facts(out: Path, responses: Path, annotators: dict[str, Any]) -> dict[str, Any]:
     manifest = read_manifest(responses)
     facts: dict[str, Any] = {"policy": (manifest.facts if manifest else {}).get("policy")}
-    tables = list(iter_parts(out, ["annotator", "score", "error"]))
+    tables = list(iter_parts(out, ["annotator", "score", "cut", "error"]))
     facts["annotators"] = {
         name: {**_summary(name, tables), **own} for name, own in annotators.items()
     }
@@ -83,7 +83,7 @@ def _facts(out: Path, responses: Path, annotators: dict[str, Any]) -> dict[str, 
 
 
 def _summary(name: str, parts: Sequence[pa.Table]) -> dict[str, Any]:
-    """Count, mean and standard deviation of an annotator's scores, and its errors by reason."""
+    """An annotator's scores: count, mean, deviation, how many of a part alone, errors by reason."""
     own = [part.filter(pc.equal(part["annotator"], name)) for part in parts]
     scores = np.concatenate([t["score"].drop_null().to_numpy() for t in own] or [np.empty(0)])
     errors = Counter(e.partition(":")[0] for t in own for e in t["error"].drop_null().to_pylist())
@@ -91,6 +91,7 @@ def _summary(name: str, parts: Sequence[pa.Table]) -> dict[str, Any]:
         "count": len(scores),
         "mean": float(scores.mean()) if len(scores) else None,
         "std": float(scores.std()) if len(scores) else None,
+        "cut": sum(len(table) - table["cut"].null_count for table in own),
         "errors": dict(sorted(errors.items())),
     }
 
@@ -112,7 +113,7 @@ def here(config: ScoreConfig) -> dict[str, str]:
     return found
 
 
-STAGE = Stage(name="annotation.score", version=2, config=ScoreConfig, run=run, here=here)
+STAGE = Stage(name="annotation.score", version=3, config=ScoreConfig, run=run, here=here)
 
 if __name__ == "__main__":
     main(STAGE)

@@ -1,7 +1,7 @@
 """What every annotator is to the stage: conversations in, one score or one error a response out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from contracts.chat import Message, RowError
@@ -26,6 +26,8 @@ class Score:
     """The weight of each objective."""
     disagreement: float | None = None
     """Standard deviation among an ensemble's members."""
+    cut: int | None = None
+    """Tokens cut off the response's end before it was scored; None where none."""
     error: str | None = None
     """Begins with the reason that errors are counted under, before a colon."""
 
@@ -106,7 +108,7 @@ def _mean(own: Score, results: Sequence[float], unknown: bool) -> Score:
         return Score(error="unparsed: a comparison of this response has no readable result")
     if not results:
         return Score(error="one_response: there is no other response to compare it with")
-    return checked(sum(results) / len(results))
+    return replace(checked(sum(results) / len(results)), cut=own.cut)
 
 
 def transcript(messages: Sequence[Message]) -> str:

@@ -156,6 +156,7 @@ def _block(responses: pa.Table, name: str, scores: Sequence[Score]) -> pa.Table:
         "objectives": pa.array([s.objectives for s in scores], SCORES.field("objectives").type),
         "gate": pa.array([s.gate for s in scores], SCORES.field("gate").type),
         "disagreement": pa.array([s.disagreement for s in scores], pa.float64()),
+        "cut": pa.array([s.cut for s in scores], pa.int32()),
         "error": pa.array([s.error for s in scores], pa.string()),
     }
     return pa.table([columns[field] for field in SCORES.names], schema=SCORES)

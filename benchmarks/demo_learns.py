@@ -28,7 +28,10 @@ def main() -> None:
     parser.add_argument("--runs-dir", type=Path, default=Path("runs"))
     arguments = parser.parse_args()
     gains = {seed: _gains(seed, arguments.runs_dir) for seed in range(1, arguments.seeds + 1)}
-    learned = sum(all(gain["low"] > 0 for gain in found.values()) for found in gains.values())
+    learned = sum(
+        all(min(gain["low"], gain["worst"]) > 0 for gain in found.values())
+        for found in gains.values()
+    )
     reach = _OF_FIVE * arguments.seeds // 5
     report("demo_learns", learned, reach, f"seeds of {arguments.seeds}", gains=gains)
 
@@ -42,7 +45,9 @@ def _gains(seed: int, runs: Path) -> dict[str, dict[str, Any]]:
     config = load_config(RunConfig, _CONFIG, overrides)
     last = finished_rounds(config.folder)[-1]
     return {
-        annotator: {key: round(found["over_start"][key], 4) for key in ("mean", "low", "high")}
+        annotator: {
+            key: round(found["over_start"][key], 4) for key in ("mean", "low", "high", "worst")
+        }
         for annotator, found in last.gains.items()
     }
 

@@ -69,6 +69,7 @@ SCORES = _table(
         "standard deviation among an ensemble's members",
         nullable=True,
     ),
+    _column("cut", pa.int32(), "tokens cut off its end to fit; null where none", nullable=True),
     _column("error", pa.string(), "why there is no score; never a stand-in", nullable=True),
 )
 
@@ -119,9 +120,17 @@ COMPARISON = _table(
     "COMPARISON",
     _column("prompt_id", pa.string(), "a held-out prompt"),
     _column("annotator", pa.string(), "name of the reward model"),
-    _column("start", pa.float64(), "mean reward of the starting policy's answers"),
-    _column("before", pa.float64(), "mean reward of the round's own starting policy's answers"),
-    _column("after", pa.float64(), "mean reward of the round's trained policy's answers"),
+    _column(
+        "start",
+        pa.float64(),
+        "mean reward of the starting policy's answers; null where one has no score",
+        nullable=True,
+    ),
+    _column("before", pa.float64(), "the same of the round's own starting policy", nullable=True),
+    _column("after", pa.float64(), "the same of the round's trained policy", nullable=True),
+    _column("start_unscored", pa.int32(), "the starting policy's answers without a score"),
+    _column("before_unscored", pa.int32(), "the same of the round's own starting policy"),
+    _column("after_unscored", pa.int32(), "the same of the round's trained policy"),
 )
 
 METRICS = _table(

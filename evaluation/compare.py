@@ -1,11 +1,15 @@
 """What a round gained: rewards of the held-out answers before and after it.
 
-Rows are dropped as `unscored` where a policy has no score of an annotator for a held-out prompt.
+An answer without a score counts: a mean over the answers that happened to be scored would leave
+out a policy's worst. Its prompt is left out of the gain and its interval, but bounds beside them
+say what its score could change (`evaluation.bootstrap`), and its share is told of each policy.
+Rows are dropped as `unscored` where no policy has a score of an annotator for a held-out prompt,
+e.g. where the prompt alone is too long for it: that tells no policy from another.
 Inputs: `prompts`, and the scores of each policy's answers: `start_scores`, `before_scores` and
 `after_scores`. Output: COMPARISON.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,10 +24,12 @@ from contracts.parts import read_table, write_part
 from contracts.process import main
 from contracts.step import Inputs, Stage
 from contracts.tables import COMPARISON
-from evaluation.bootstrap import paired_gain
+from evaluation.bootstrap import Rewards, bounded_gain
 from evaluation.config import CompareConfig
 
 _POLICIES = ("start", "before", "after")
+_KEYS = ["annotator", "prompt_id"]
+_COLUMNS = [*_KEYS, "score", "error", "cut"]
 
 
 def run(config: CompareConfig, inputs: Inputs, out: Path) -> Result:
@@ -33,31 +39,21 @@ def run(config: CompareConfig, inputs: Inputs, out: Path) -> Result:
         OnPolicyError: not one held-out prompt was scored for every policy.
     """
     prompts = read_table(Path(inputs["prompts"]), ["prompt_id", "split"])
-    held_out = prompts.filter(pc.field("split") == "test").select(["prompt_id"])
-    scores = {policy: read_table(Path(inputs[f"{policy}_scores"])) for policy in _POLICIES}
-    table = pair_up(held_out, {policy: mean_rewards(rows) for policy, rows in scores.items()})
-    if not table.num_rows:
-        raise OnPolicyError(f"{inputs['after_scores']}: no held-out prompt has a score to compare")
-    write_part(out, 0, table, COMPARISON)
-    annotators = pc.unique(table["annotator"]).to_pylist()
-    return Result(
-        rows=table.num_rows,
-        dropped={"unscored": held_out.num_rows * count_annotators(scores) - table.num_rows},
-        facts={"gains": {name: summarize(table, name, config) for name in annotators}},
-    )
-
-
-def mean_rewards(scores: pa.Table) -> pa.Table:
-    """Mean score per (prompt_id, annotator); a prompt with an unscored answer is left out.
-
-    A mean over the answers that happened to be scored would compare unlike samples.
-    """
-    # One chunk, one thread: the order of additions moves the last bits of a mean.
-    groups = scores.combine_chunks().group_by(["prompt_id", "annotator"], use_threads=False)
-    grouped = groups.aggregate([("score", "mean"), ("error", "count")])
-    return grouped.filter(pc.field("error_count") == 0).select(
-        ["prompt_id", "annotator", "score_mean"]
-    )
+    held_out = prompts.filter(pc.field("split") == "test")["prompt_id"]
+    scores = {
+        policy: _of_prompts(read_table(Path(inputs[f"{policy}_scores"]), _COLUMNS), held_out)
+        for policy in _POLICIES
+    }
+    table = pair_up(scores)
+    annotators = table["annotator"].unique().to_pylist()
+    gains = {name: summarize(table, scores, name, config) for name in annotators}
+    if not any(gain.get("over_start") for gain in gains.values()):
+        raise OnPolicyError(
+            f"{inputs['after_scores']}: no held-out prompt has a score of every policy to compare"
+        )
+    write_part(out, 0, table.select(COMPARISON.names), COMPARISON)
+    compared = len(held_out) * count_annotators(scores)
+    return Result(table.num_rows, {"unscored": compared - table.num_rows}, {"gains": gains})
 
 
 def count_annotators(scores: Mapping[str, pa.Table]) -> int:
@@ -67,36 +63,92 @@ def count_annotators(scores: Mapping[str, pa.Table]) -> int:
     )
 
 
-def pair_up(held_out: pa.Table, rewards: Mapping[str, pa.Table]) -> pa.Table:
-    """One row per held-out prompt and annotator with all policies' rewards, sorted."""
-    table = held_out
-    for policy in _POLICIES:
-        keys = ["prompt_id"] if policy == _POLICIES[0] else ["prompt_id", "annotator"]
-        renamed = rewards[policy].rename_columns(["prompt_id", "annotator", policy])
-        table = table.join(renamed, keys=keys, join_type="inner")
-    return table.sort_by([("annotator", "ascending"), ("prompt_id", "ascending")])
+def pair_up(scores: Mapping[str, pa.Table]) -> pa.Table:
+    """One row per prompt and annotator, sorted: each policy's mean, total and missing scores.
 
-
-def summarize(table: pa.Table, annotator: str, config: CompareConfig) -> dict[str, Any]:
-    """Mean rewards, and the gains over the start and over the round before, with intervals."""
-    rows = table.filter(pc.field("annotator") == annotator)
-    columns: dict[str, np.ndarray] = {name: rows[name].to_numpy() for name in _POLICIES}
-
-    def gain(old: str) -> dict[str, float]:
-        return asdict(
-            paired_gain(
-                columns[old], columns["after"], config.resamples, config.confidence, config.seed
-            )
-        )
-
-    return {
-        **{name: float(values.mean()) for name, values in columns.items()},
-        "over_start": gain("start"),
-        "over_before": gain("before"),
+    A policy's answers are as many as any policy's to that prompt: a request that failed has no
+    row, and is an answer without a score as well.
+    """
+    totals = {policy: _totals(rows, policy) for policy, rows in scores.items()}
+    table = pa.concat_tables([rows.select(_KEYS) for rows in totals.values()])
+    table = table.group_by(_KEYS, use_threads=False).aggregate([])
+    for rows in totals.values():
+        table = table.join(rows, keys=_KEYS, join_type="left outer")
+    table = table.sort_by([(key, "ascending") for key in _KEYS])
+    counted = {
+        name: pc.fill_null(table[name], 0).to_numpy() for name in table.column_names[len(_KEYS) :]
     }
+    answers = np.max([counted[f"{policy}_rows"] for policy in _POLICIES], axis=0)
+    columns: dict[str, Any] = {key: table[key] for key in _KEYS} | {"answers": answers}
+    for policy in _POLICIES:
+        total, scored = counted[f"{policy}_total"], counted[f"{policy}_scored"]
+        whole = scored == answers
+        mean = np.divide(total, answers, where=whole, out=np.zeros(len(total)))
+        columns |= {policy: pa.array(mean, mask=~whole), f"{policy}_total": total}
+        columns[f"{policy}_unscored"] = (answers - scored).astype(np.int32)
+    scored = np.sum([counted[f"{policy}_scored"] for policy in _POLICIES], axis=0)
+    return pa.table(columns).filter(pa.array(scored > 0))
 
 
-STAGE = Stage(name="evaluation.compare", version=1, config=CompareConfig, run=run)
+def summarize(
+    table: pa.Table, scores: Mapping[str, pa.Table], annotator: str, config: CompareConfig
+) -> dict[str, Any]:
+    """An annotator's mean rewards and the gains over the start and over the round before.
+
+    The shares of answers without a score, and of those scored on a part of them, are told even
+    where no prompt has all its scores and there is no gain to tell.
+    """
+    rows = table.filter(pc.field("annotator") == annotator)
+    own = {p: found.filter(pc.field("annotator") == annotator) for p, found in scores.items()}
+    answers = pc.sum(rows["answers"]).as_py()
+    shares = {
+        "unscored": {p: pc.sum(rows[f"{p}_unscored"]).as_py() / answers for p in _POLICIES},
+        "cut": {p: pc.count(own[p]["cut"]).as_py() / answers for p in _POLICIES},
+    }
+    rewards = _rewards(rows, [found["score"] for found in own.values()])
+    whole = ~np.isnan(rewards["after"].mean)
+    if not whole.any():
+        return shares
+
+    def gain(old: str) -> dict[str, Any]:
+        settings = (config.resamples, config.confidence, config.seed)
+        found = bounded_gain(rewards[old], rewards["after"], *settings)
+        return {**asdict(found), "verdict": found.verdict}
+
+    means = {policy: float(own.mean[whole].mean()) for policy, own in rewards.items()}
+    return {**means, "over_start": gain("start"), "over_before": gain("before"), **shares}
+
+
+def _of_prompts(scores: pa.Table, prompt_ids: pa.ChunkedArray) -> pa.Table:
+    return scores.filter(pc.is_in(scores["prompt_id"], value_set=prompt_ids.combine_chunks()))
+
+
+def _totals(scores: pa.Table, policy: str) -> pa.Table:
+    """Sum and number of the scores and number of rows, per annotator and prompt."""
+    # One chunk, one thread: the order of additions moves the last bits of a sum.
+    groups = scores.combine_chunks().group_by(_KEYS, use_threads=False)
+    wanted = [("score", "sum"), ("score", "count"), ([], "count_all")]
+    names = [*_KEYS, f"{policy}_total", f"{policy}_scored", f"{policy}_rows"]
+    return groups.aggregate(wanted).rename_columns(names)
+
+
+def _rewards(rows: pa.Table, scores: Sequence[pa.ChunkedArray]) -> dict[str, Rewards]:
+    """Each policy's rewards; no mean where any policy lacks one, so that all are over one set."""
+    lowest = min(pc.min(found).as_py() for found in scores if found.null_count < len(found))
+    highest = max(pc.max(found).as_py() for found in scores if found.null_count < len(found))
+    answers = rows["answers"].to_numpy()
+    missing = {policy: rows[f"{policy}_unscored"].to_numpy() for policy in _POLICIES}
+    whole = np.sum(list(missing.values()), axis=0) == 0
+
+    def of(policy: str) -> Rewards:
+        total = rows[f"{policy}_total"].to_numpy()
+        low, high = ((total + missing[policy] * bound) / answers for bound in (lowest, highest))
+        return Rewards(np.where(whole, total / answers, np.nan), low, high)
+
+    return {policy: of(policy) for policy in _POLICIES}
+
+
+STAGE = Stage(name="evaluation.compare", version=2, config=CompareConfig, run=run)
 
 if __name__ == "__main__":
     main(STAGE)

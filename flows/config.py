@@ -6,7 +6,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from annotation.config import Annotator, BestConfig, PairsConfig, ScoreConfig, scored_alone
+from annotation.config import (
+    Annotator,
+    BestConfig,
+    PairsConfig,
+    RewardModel,
+    ScoreConfig,
+    scored_alone,
+)
 from annotation.naming import naming_faults
 from contracts.config import Config, Resources
 from contracts.hub import Kind, full_name
@@ -120,8 +127,18 @@ class RunConfig(Config):
 
     @property
     def held_out_annotators(self) -> list[Annotator]:
-        """Who scores the held-out answers: all that score a response alone."""
-        return scored_alone([*self.annotation.annotators, *self.evaluation.annotators])
+        """Who scores the held-out answers: all that score a response alone.
+
+        What is too long is cut and scored: answers that reach the limit are a policy's worst,
+        and none may be left out for it.
+        """
+        alone = scored_alone([*self.annotation.annotators, *self.evaluation.annotators])
+        return [
+            annotator.model_copy(update={"too_long": "truncate"})
+            if isinstance(annotator, RewardModel)
+            else annotator
+            for annotator in alone
+        ]
 
     def pinned(self, reference: str, kind: Kind = "model") -> str:
         """The reference by its commit, where the run has fixed one."""

@@ -72,7 +72,9 @@ def before_after(gains: Mapping[str, Mapping]) -> Figure:
         policies = ("start", "before", "after")
         axes.plot(policies, [gain[policy] for policy in policies], "o-")
         axes.set_ylabel("mean reward")
-        axes.set(title=f"{name}: {over['mean']:+.4f} [{over['low']:+.4f}, {over['high']:+.4f}]")
+        title = f"{name}: {over['mean']:+.4f} [{over['low']:+.4f}, {over['high']:+.4f}]"
+        unsure = "" if over["worst"] == over["low"] else f", at worst {over['worst']:+.4f}"
+        axes.set(title=title + unsure)
         axes.title.set_fontsize(9)
     return figure
 

@@ -72,7 +72,19 @@ class RoundData:
 
     @cached_property
     def gains(self) -> dict[str, dict[str, Any]]:
-        """Annotator to mean rewards and gains on the held-out prompts."""
+        """Annotator to mean rewards and gains on the held-out prompts, where there are any."""
+        return {name: own for name, own in self._compared.items() if "over_start" in own}
+
+    @cached_property
+    def unread(self) -> dict[str, dict[str, dict[str, float]]]:
+        """Annotator to the shares of held-out answers `unscored` and `cut`, by policy."""
+        return {
+            name: {kind: own[kind] for kind in ("unscored", "cut")}
+            for name, own in self._compared.items()
+        }
+
+    @cached_property
+    def _compared(self) -> dict[str, dict[str, Any]]:
         return _facts(self.folder / "evaluation" / "comparison").get("gains", {})
 
     @cached_property

@@ -26,6 +26,8 @@ from flows.run_folder import claim_together, make_folder
 from flows.server import ensure_server
 from flows.signals import interruptible
 
+_GAIN = ("mean", "low", "high", "worst", "best")
+
 
 def points(grid: Sequence[str]) -> list[list[str]]:
     """Every combination of `key=value,value` entries, as overrides.
@@ -109,7 +111,8 @@ def compare(label: str, folder: Path) -> list[dict[str, Any]]:
             "run": folder.name,
             "annotator": annotator,
             "reward": gain["after"],
-            **{key: gain["over_start"][key] for key in ("mean", "low", "high")},
+            **{key: gain["over_start"][key] for key in _GAIN},
+            "unscored": gain["unscored"]["after"],
             "loss": metrics.get("loss"),
             "margin": metrics.get("rewards/margins"),
         }

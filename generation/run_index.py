@@ -7,6 +7,7 @@ the work is bounded: see `RunIndex.nearest`.
 """
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,14 +18,42 @@ _COMPARED = 64
 _EPSILON = 1e-9
 
 
+@dataclass(frozen=True)
+class _Level:
+    """Some texts, one after another: their runs, and who holds each."""
+
+    runs: np.ndarray
+    """[runs] uint64, sorted and different."""
+    starts: np.ndarray
+    """[runs + 1], where each run's holders begin."""
+    holders: np.ndarray
+    """[holders] int32, each run's in ascending order."""
+
+    def find(self, runs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Which of the runs are here, and where each of these has its holders."""
+        found = np.searchsorted(self.runs, runs)
+        places = np.flatnonzero(self.runs.take(found, mode="clip") == runs)
+        found = found[places]
+        return places, self.starts[found], self.starts[found + 1]
+
+    def merged(self, later: "_Level") -> "_Level":
+        """Both in one."""
+        pair = (self, later)
+        runs = np.concatenate([np.repeat(one.runs, np.diff(one.starts)) for one in pair])
+        order = np.argsort(runs, kind="stable")
+        runs = runs[order]
+        first = np.flatnonzero(np.concatenate([[True], runs[1:] != runs[:-1]]))
+        holders = np.concatenate([one.holders for one in pair])[order]
+        return _Level(runs[first], np.append(first, len(runs)), holders)
+
+
 class RunIndex:
     """Texts as sets of runs, numbered as they come; a run is a 64-bit hash."""
 
     def __init__(self) -> None:
         self._texts: list[np.ndarray] = []
         self._sizes = np.zeros(1024, np.int32)
-        # Each level: all runs of some texts, sorted [postings] uint64, and who holds each, int32.
-        self._levels: list[tuple[np.ndarray, np.ndarray]] = []
+        self._levels: list[_Level] = []
 
     def __len__(self) -> int:
         return len(self._texts)
@@ -36,10 +65,10 @@ class RunIndex:
         if number == len(self._sizes):
             self._sizes = np.concatenate([self._sizes, np.zeros_like(self._sizes)])
         self._sizes[number] = len(runs)
-        level = runs, np.full(len(runs), number, np.int32)
-        # Merged like a binary counter's digits: few levels, and each posting moves log n times.
-        while self._levels and len(self._levels[-1][0]) <= 2 * len(level[0]):
-            level = _merged(self._levels.pop(), level)
+        level = _Level(runs, np.arange(len(runs) + 1), np.full(len(runs), number, np.int32))
+        # Merged like a binary counter's digits: few levels, and each holder moves log n times.
+        while self._levels and len(self._levels[-1].holders) <= 2 * len(level.holders):
+            level = self._levels.pop().merged(level)
         self._levels.append(level)
 
     def nearest(self, runs: np.ndarray, threshold: float) -> tuple[int, float] | None:
@@ -72,7 +101,7 @@ class RunIndex:
 
     def _rarest_holders(self, runs: np.ndarray, threshold: float) -> tuple[np.ndarray, int]:
         """Who holds each of the rarest runs, and how many of those runs were looked up in full."""
-        found = [_find(level, runs) for level, _ in self._levels]
+        found = [level.find(runs) for level in self._levels]
         counts = np.zeros(len(runs), np.int64)
         for places, starts, ends in found:
             counts[places] += ends - starts
@@ -83,26 +112,11 @@ class RunIndex:
         left = np.zeros_like(counts)
         left[rarest] = allowed
         holders = [np.zeros(0, np.int32)]
-        for (_, numbers), (places, starts, ends) in zip(self._levels, found, strict=True):
+        for level, (places, starts, ends) in zip(self._levels, found, strict=True):
             taken = np.minimum(ends - starts, left[places])
             left[places] -= taken
-            holders.append(numbers[_ranges(starts, taken)])
+            holders.append(level.holders[_ranges(starts, taken)])
         return np.concatenate(holders), int((allowed == wanted).sum())
-
-
-def _find(level: np.ndarray, runs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Which of the runs a level holds, and where each of these starts and ends in it."""
-    starts = np.searchsorted(level, runs)
-    places = np.flatnonzero(level.take(starts, mode="clip") == runs)
-    return places, starts[places], np.searchsorted(level, runs[places], "right")
-
-
-def _merged(
-    one: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
-    runs = np.concatenate([one[0], other[0]])
-    order = np.argsort(runs, kind="stable")
-    return runs[order], np.concatenate([one[1], other[1]])[order]
 
 
 def _ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:

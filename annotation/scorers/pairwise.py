@@ -94,7 +94,8 @@ class PairwiseScorer:
 
     def _encode(self, conversation: Conversation) -> tuple[list[Score], _Encoded]:
         try:
-            source = self._ids(0, transcript(conversation.messages), self.config.prompt_length)
+            text = transcript(conversation.messages)
+            source, _ = self._ids(0, text, self.config.prompt_length)
         except RowError as error:
             refused = Score(error=f"{error.reason}: {error}")
             return [refused] * len(conversation.responses), _Encoded([], [], [])
@@ -104,23 +105,25 @@ class PairwiseScorer:
         for text in conversation.responses:
             sides: list[list[int] | None] = [None, None]
             try:
-                sides = [self._ids(1, text, room), self._ids(2, text, room)]
-                scores.append(Score())
+                (first, cut), (second, _) = (self._ids(side, text, room) for side in (1, 2))
+                sides = [first, second]
+                scores.append(Score(cut=cut))
             except RowError as error:
                 scores.append(Score(error=f"{error.reason}: {error}"))
             encoded.as_first.append(sides[0])
             encoded.as_second.append(sides[1])
         return scores, encoded
 
-    def _ids(self, marker: int, text: str, room: int) -> list[int]:
+    def _ids(self, marker: int, text: str, room: int) -> tuple[list[int], int | None]:
+        """At most `room` ids, and how many were cut off."""
         if found := next((name for name in _MARKERS if name in text), None):
             raise RowError("special_token_in_text", f"{found} inside the text")
         ids: list[int] = self.tokenizer.encode(_MARKERS[marker] + text)
-        if len(ids) > room:
-            if self.config.too_long == "error":
-                raise RowError("too_long", f"{len(ids)} tokens where {room} fit")
-            ids = [*ids[: room - 1], ids[-1]]
-        return ids
+        if len(ids) <= room:
+            return ids, None
+        if self.config.too_long == "error":
+            raise RowError("too_long", f"{len(ids)} tokens where {room} fit")
+        return [*ids[: room - 1], ids[-1]], len(ids) - room
 
 
 def open_pairwise(

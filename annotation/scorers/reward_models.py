@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -30,7 +31,7 @@ class TokenScorer(ABC):
         groups, scores = self._tokenise(conversations)
         with torch.inference_mode():
             for row, score in self._batches(groups):
-                scores[row] = score
+                scores[row] = replace(score, cut=scores[row].cut)
         return scores
 
     def groups(self, conversations: Sequence[Conversation]) -> list[Group]:
@@ -51,30 +52,31 @@ class TokenScorer(ABC):
         for conversation in conversations:
             group: Group | None = None
             for text in conversation.responses:
-                row = len(scores)
-                scores.append(Score())
                 try:
-                    prompt, response, gate_at = self._ids(conversation, text)
+                    prompt, response, gate_at, cut = self._ids(conversation, text)
                 except RowError as error:
-                    scores[row] = Score(error=f"{error.reason}: {error}")
+                    scores.append(Score(error=f"{error.reason}: {error}"))
                     continue
                 group = group or Group(prompt, [], [], gate_at)
                 group.responses.append(response)
-                group.rows.append(row)
+                group.rows.append(len(scores))
+                scores.append(Score(cut=cut))
             if group:
                 groups.append(group)
         return groups, scores
 
-    def _ids(self, conversation: Conversation, text: str) -> tuple[list[int], list[int], int]:
-        """Prompt, response and gate position, within the length limit."""
+    def _ids(
+        self, conversation: Conversation, text: str
+    ) -> tuple[list[int], list[int], int, int | None]:
+        """Prompt, response and gate position, within the length limit, and what was cut off."""
         tokens = self.chat.response_tokens(conversation.messages, text)
         response, gate_at = self._read(tokens)
         length, limit = len(tokens.prompt) + len(response), self.config.max_length
-        if length > limit:
-            if self.config.too_long == "error" or len(tokens.prompt) >= limit:
-                raise RowError("too_long", f"{length} tokens, max_length is {limit}")
-            response = response[: limit - len(tokens.prompt)]
-        return tokens.prompt, response, gate_at
+        if length <= limit:
+            return tokens.prompt, response, gate_at, None
+        if self.config.too_long == "error" or len(tokens.prompt) >= limit:
+            raise RowError("too_long", f"{length} tokens, max_length is {limit}")
+        return tokens.prompt, response[: limit - len(tokens.prompt)], gate_at, length - limit
 
 
 class ModelScorer(TokenScorer):

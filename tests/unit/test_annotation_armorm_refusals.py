@@ -92,7 +92,8 @@ def test_a_long_conversation_is_an_error_unless_truncation_is_asked_for(folder):
     assert fits.score is not None
     cutting = opened(folder, max_length=60, too_long="truncate")
     cut, same = cutting.score(ask("x " * 99, "x"))
-    assert cut.score is not None
+    assert cut.score is not None and cut.cut > 0
+    assert same.cut is None
     assert same.score == pytest.approx(fits.score, abs=1e-5)
     (no_room,) = cutting.score(ask("x", prompt="x " * 99))
     assert no_room.error.startswith("too_long: ")

@@ -45,6 +45,12 @@ def test_what_one_member_could_not_score_has_no_score(scale):
     assert failed == Score(error="member_failed: x: too_long: 9")
 
 
+def test_a_response_that_a_member_read_in_part_is_marked():
+    found = {"x": [Score(1.0), Score(2.0, cut=7)], "y": [Score(1.0), Score(1.0, cut=3)]}
+    scores = combine(ensemble({"name": "x"}, {"name": "y"}), [Conversation([], ["a", "b"])], found)
+    assert [score.cut for score in scores] == [None, 7]
+
+
 def test_members_must_be_annotators():
     length = {"kind": "function", "name": "x", "function": "a:b"}
     own = {"kind": "ensemble", "name": "e", "members": [{"name": "x"}, {"name": "z"}]}

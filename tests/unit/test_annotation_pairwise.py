@@ -112,6 +112,7 @@ def test_what_cannot_be_compared_is_an_error_row(folder):
     ]  # fmt: skip
     cut = open_in(folder, max_length=40, too_long="truncate").score([talk])
     assert cut[1].score is not None
+    assert [score.cut is not None for score in cut] == [False, True, False, False]
     (alone,) = open_in(folder).score([Conversation(QUESTION, ["wood"])])
     assert alone.error.startswith("one_response:")
     refused = open_in(folder, prompt_length=8).score([Conversation(QUESTION * 9, ANSWERS)])

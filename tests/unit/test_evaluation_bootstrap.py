@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.bootstrap import Gain, paired_gain
+from evaluation.bootstrap import Gain, Rewards, bounded_gain, paired_gain
 
 REWARDS = st.lists(st.floats(-100, 100), min_size=1, max_size=12)
 
@@ -25,13 +25,41 @@ def test_two_prompts_worked_by_hand() -> None:
 def test_a_constant_gain_is_certain_however_much_the_prompts_differ() -> None:
     sure = gain([0.0, 50.0, -7.0], [0.25, 50.25, -6.75])
     assert (sure.mean, sure.low, sure.high) == (0.25, 0.25, 0.25)
-    assert sure.is_positive
+    assert sure.verdict == "better"
 
 
-def test_a_gain_is_positive_only_where_the_whole_interval_lies_above_zero() -> None:
-    assert not gain([0.0, 0.0], [0.0, 2.0]).is_positive  # the interval touches zero
-    assert not gain([0.0], [0.0]).is_positive
-    assert not gain([2.0, 2.0], [1.0, 1.0]).is_positive
+def test_a_gain_is_sure_only_where_the_whole_interval_lies_on_one_side_of_zero() -> None:
+    assert gain([0.0, 0.0], [0.0, 2.0]).verdict == "unclear"  # the interval touches zero
+    assert gain([0.0], [0.0]).verdict == "unclear"
+    assert gain([2.0, 2.0], [1.0, 1.0]).verdict == "worse"
+
+
+def bounded(before: list[list[float]], after: list[list[float]]) -> Gain:
+    """Of rows of mean, low and high for each prompt."""
+    sides = [Rewards(*np.array(rows).T) for rows in (before, after)]
+    return bounded_gain(sides[0], sides[1], 1000, 0.95, 0)
+
+
+def test_without_missing_scores_the_bounds_are_the_interval() -> None:
+    found = bounded([[1, 1, 1], [2, 2, 2]], [[2, 2, 2], [5, 5, 5]])
+    assert (found.worst, found.best) == (found.low, found.high) == (1.0, 3.0)
+
+
+def test_a_missing_score_bounds_the_gain_by_the_lowest_and_the_highest_score() -> None:
+    nan = float("nan")
+    old = [[1, 1, 1]] * 4
+    found = bounded(old, [[2, 2, 2]] * 3 + [[nan, -8, 5]])
+    assert (found.mean, found.low, found.high, found.prompts) == (1.0, 1.0, 1.0, 3)
+    # One of four prompts may have lost 9 or gained 4: a resample of four holds it up to four times.
+    assert found.worst < (3 - 9) / 4 and found.best > (3 + 4) / 4
+    assert found.verdict == "unclear"
+    assert bounded(old, [[2, 2, 2]] * 3 + [[nan, 1.5, 2]]).verdict == "better"
+
+
+def test_a_missing_score_of_the_old_policy_counts_against_the_new_one_as_well() -> None:
+    nan = float("nan")
+    found = bounded([[1, 1, 1], [nan, 0, 9]], [[2, 2, 2], [2, 2, 2]])
+    assert found.worst == -7.0 and found.verdict == "unclear"
 
 
 def test_it_is_paired_so_the_spread_between_prompts_does_not_widen_it() -> None:

@@ -64,6 +64,16 @@ def test_an_ensemble_for_the_evaluation_may_have_members_of_both_lists() -> None
     assert [one.name for one in settings.held_out_annotators] == ["length", "truth", "both"]
 
 
+def test_held_out_answers_that_are_too_long_are_cut_and_scored() -> None:
+    model = {"kind": "classifier", "name": "model", "path": "owner/name"}
+    settings = config(LENGTH, model, pairs={"annotator": "length"})
+    assert [getattr(one, "too_long", None) for one in settings.held_out_annotators] == [
+        None,
+        "truncate",
+    ]
+    assert settings.annotation.annotators[1].too_long == "error"
+
+
 def test_one_name_for_two_annotators_is_refused_wherever_they_are() -> None:
     with pytest.raises(UserError, match=r"evaluation\.annotators: 'length' is .* annotation\.ann"):
         config(LENGTH, held_out=({**TRUTH, "name": "length"},))

@@ -35,7 +35,9 @@ CONFIG: dict[str, Any] = {
         "epochs": 1, "resources": {"main_address": "10.0.0.7"},
     },
 }  # fmt: skip
-GAIN = {"mean": 0.1, "low": 0.05, "high": 0.2, "confidence": 0.95, "prompts": 64}
+GAIN = {"mean": 0.1, "low": 0.05, "high": 0.2, "confidence": 0.95, "prompts": 64,
+        "worst": 0.05, "best": 0.2, "verdict": "better"}  # fmt: skip
+SHARES = {name: {"start": 0.0, "before": 0.0, "after": 0.0} for name in ("unscored", "cut")}
 TRAINED = {"steps": 469, "processes": 8, "engine": "DeepSpeedEngine", "zero_stage": 3}
 
 
@@ -62,7 +64,8 @@ def run(tmp_path: Path) -> Path:
     (policy / ".tensorboard").mkdir()
     (policy / ".tensorboard" / "events").write_bytes(b"")
     finish(policy, "training.train", **TRAINED)
-    gain = {"start": 0.1, "before": 0.1, "after": 0.2, "over_start": GAIN, "over_before": GAIN}
+    means = {"start": 0.1, "before": 0.1, "after": 0.2}
+    gain = {**means, "over_start": GAIN, "over_before": GAIN, **SHARES}
     finish(made / "evaluation" / "comparison", "evaluation.compare", gains={"armorm": gain})
     return root
 

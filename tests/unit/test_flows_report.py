@@ -33,7 +33,12 @@ RESPONSE: dict[str, Any] = {
 SCORE = {"response_id": "p-0", "prompt_id": "p", "annotator": EVIL, "score": 1.0}
 TOKEN = {"prompt_id": "p", "prompt_ids": [1], "chosen_ids": [2], "rejected_ids": [3],
          "chosen_loss_start": 0, "rejected_loss_start": 0}  # fmt: skip
-GAIN = {"mean": 0.1, "low": 0.05, "high": 0.2, "confidence": 0.95, "prompts": 1}
+GAIN = {"mean": 0.1, "low": 0.05, "high": 0.2, "confidence": 0.95, "prompts": 1,
+        "worst": 0.05, "best": 0.2, "verdict": "better"}  # fmt: skip
+SHARES = {name: {"start": 0.0, "before": 0.0, "after": 0.0} for name in ("unscored", "cut")}
+
+GAINS: dict[str, Any] = {"start": 0.1, "before": 0.1, "after": 0.2, "over_start": GAIN,
+                         "over_before": GAIN, **SHARES}  # fmt: skip
 
 
 def write(folder: Path, schema: pa.Schema, row: dict[str, Any], **facts: Any) -> None:
@@ -51,9 +56,8 @@ def run(tmp_path: Path) -> Path:
     write(round_one / "responses", RESPONSES, RESPONSE)
     write(round_one / "scores", SCORES, SCORE)
     write(round_one / "tokens", TOKENS, TOKEN)
-    gains = {"start": 0.1, "before": 0.1, "after": 0.2, "over_start": GAIN, "over_before": GAIN}
     write(round_one / "evaluation" / "scores", SCORES, SCORE)
-    write(round_one / "evaluation" / "comparison", SCORES, SCORE, gains={EVIL: gains})
+    write(round_one / "evaluation" / "comparison", SCORES, SCORE, gains={EVIL: GAINS})
     (round_one / "policy").mkdir()
     metrics = pa.Table.from_pylist([{"step": 1, "name": "loss", "value": 0.5}], schema=METRICS)
     pq.write_table(metrics, round_one / "policy" / "metrics.parquet")
@@ -73,9 +77,22 @@ def test_the_report_shows_gains_drops_and_curves(run: Path) -> None:
         assert text in page
 
 
+def test_a_gain_is_green_only_where_the_answers_without_a_score_cannot_undo_it(run: Path) -> None:
+    assert 'class="number good">+0.1000' in write_report(run).read_text()
+    unsure = GAIN | {"worst": -0.03, "best": 0.3, "verdict": "unclear"}
+    shares = {"start": 0.0, "before": 0.0, "after": 0.4}
+    gains = GAINS | {"over_start": unsure, "over_before": unsure, "unscored": shares}
+    write(run / "round-1" / "evaluation" / "comparison", SCORES, SCORE,
+          gains={EVIL: gains, "torn": SHARES})  # fmt: skip
+    page = write_report(run).read_text()
+    assert 'class="number good"' not in page
+    for text in ("at worst -0.0300, at best +0.3000", "0.0, 0.0, 40.0 %", "no prompt of which"):
+        assert text in page
+
+
 def test_the_report_says_how_bfloat16_scores_agree_with_float32(run: Path) -> None:
     assert "Agreement with float32" not in write_report(run).read_text()
-    found = {"prompts": 64, "responses": 320, "rank_correlation": 0.99876, "flipped_pairs": 0.0625,
+    found = {"prompts": 1, "responses": 320, "rank_correlation": 0.99876, "flipped_pairs": 0.0625,
              "mean_absolute_difference": 0.00123, "deviation": 0.2}  # fmt: skip
     annotators = {EVIL: {"agreement": found}, "big": {"agreement": {"prompts": 0, "reason": EVIL}}}
     write(run / "round-1" / "scores", SCORES, SCORE, annotators={**annotators, "exact": {}})

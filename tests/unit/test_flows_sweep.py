@@ -27,12 +27,13 @@ def test_an_entry_without_key_or_value_is_refused(entry: str) -> None:
 
 def test_the_page_escapes_what_a_config_says_and_sorts_by_gain(tmp_path: Path) -> None:
     row = {"run": "r", "annotator": "armorm", "reward": 1.0, "low": 0.0, "high": 1.0,
-           "loss": None, "margin": 0.5}  # fmt: skip
+           "worst": 0.0, "best": 1.0, "unscored": 0.25, "loss": None, "margin": 0.5}  # fmt: skip
     rows = [row | {"point": "worse", "mean": 0.1}, row | {"point": "<b>best</b>", "mean": 0.9}]
     page = write_comparison(tmp_path / "sweep", rows).read_text()
     table = page[page.index("<table>") :]
     assert "&lt;b&gt;best&lt;/b&gt;" in table and "<b>" not in table
-    assert table.index("best") < table.index("worse")
+    assert "25.0 %" in table
+    assert table.index("&lt;b&gt;best") < table.index("worse")
 
 
 def test_a_point_that_fails_is_recorded_and_the_others_go_on(tmp_path: Path) -> None:
