@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
+_TOKENIZERS = ("tokenizer*", "vocab*", "*.model", "*.tiktoken")
+
+
 class ModelConfig(Config):
     """A model on the hub or in a folder. Safetensors only; remote code is never run."""
 
@@ -73,20 +76,40 @@ def load_tokenizer(reference: str) -> "PreTrainedTokenizerBase":
     """The tokenizer of a model.
 
     Raises:
-        UserError: there is none, or it needs remote code.
+        UserError: there is none, it needs remote code, or the hub cannot be reached.
     """
+    from contracts.hub import refuse_unreachable
+
     path, revision = split_reference(reference)
+    _refuse_no_tokenizer(path)
+    refuse_unreachable("model", reference)
     try:
-        if _is_plain(Path(path)):
-            from transformers import PreTrainedTokenizerFast
-
-            return PreTrainedTokenizerFast.from_pretrained(path)
-        from transformers import AutoTokenizer
-
-        return AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)
+        found = _load_tokenizer(path, revision)
     except (OSError, ValueError, KeyError) as error:
-        reason = (str(error).strip().splitlines() or [""])[0]
-        raise UserError(f"{reference}: its tokenizer cannot be loaded: {reason}") from None
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{reference}: its tokenizer cannot be loaded: {reason[:300]}") from None
+    # Of a config.json alone transformers makes a tokenizer of a few special tokens.
+    if len(found) <= len(found.added_tokens_decoder):
+        raise UserError(f"{reference}: its tokenizer holds special tokens alone")
+    return found
+
+
+def _load_tokenizer(path: str, revision: str | None) -> "PreTrainedTokenizerBase":
+    if _is_plain(Path(path)):
+        from transformers import PreTrainedTokenizerFast
+
+        return PreTrainedTokenizerFast.from_pretrained(path)
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)
+
+
+def _refuse_no_tokenizer(path: str) -> None:
+    folder = Path(path)
+    if folder.is_dir() and not any(next(folder.glob(name), None) for name in _TOKENIZERS):
+        raise UserError(f"{path}: holds no tokenizer ({', '.join(_TOKENIZERS)})")
+    if path.startswith(("/", ".", "~")) and not folder.exists():
+        raise UserError(f"{path}: no such folder")
 
 
 def read_positions(reference: str) -> int:

@@ -14,6 +14,7 @@ from pathlib import Path
 from contracts.errors import OnPolicyError, UserError
 from contracts.lean import spare_pandas
 from contracts.lines import print_line
+from contracts.space import NO_ROOM
 from contracts.step import Stage, run_step_file
 
 log = logging.getLogger(__name__)
@@ -75,10 +76,13 @@ def describe(error: BaseException) -> str:
     """One message for an error, with the way out."""
     if isinstance(error, OnPolicyError):
         return str(error)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
+        what, way_out = "the disk is full", "free some space"
+        if error.errno == errno.EFBIG:
+            what, way_out = "a file may not grow", "raise the limit (`ulimit -f`)"
         return (
-            f"the disk is full ({error.filename or 'while writing'}); free some space and run "
-            "the same command again: what was finished is kept"
+            f"{what} ({error.filename or 'while writing'}); {way_out} and run the same command "
+            "again: what was finished is kept"
         )
     lines = str(error).strip().splitlines() or [""]
     return f"{type(error).__name__}: {lines[0]} (--debug shows the traceback)"

@@ -1,11 +1,19 @@
 """Room on the disk for what a stage will write, asked before it begins."""
 
+import errno
+import os
+import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from contracts.errors import UserError
 
 _GIB = 1 << 30
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""The disk is full, the quota is used up, or a file has the size that it may have."""
+_RUSTS_ERROR = re.compile(r"\(os error (\d+)\)")
 
 
 def refuse_too_full(folder: Path, needed: int, what: str, way_out: str) -> None:
@@ -26,6 +34,30 @@ def refuse_too_full(folder: Path, needed: int, what: str, way_out: str) -> None:
             f"{folder}: {what} take {_shown(needed)}, and the disk has {_shown(free)} free; "
             f"free some space{way_out}"
         )
+
+
+@contextmanager
+def naming_what_is_full(path: Path) -> Iterator[None]:
+    """Say where there was no room: a failed write names no file, and safetensors and tokenizers
+    give the system's words in an exception of their own.
+
+    Raises:
+        OSError: with one of `NO_ROOM` as its `errno`, and a file or `path` as its `filename`.
+    """
+    try:
+        yield
+    except Exception as error:
+        number = _errno(error)
+        if number not in NO_ROOM or getattr(error, "filename", None):
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from error
+
+
+def _errno(error: Exception) -> int:
+    if isinstance(error, OSError):
+        return error.errno or 0
+    found = _RUSTS_ERROR.search(str(error))
+    return int(found[1]) if found else 0
 
 
 def bytes_below(folder: Path) -> int:

@@ -23,6 +23,7 @@ from contracts.config import Config, check, identity
 from contracts.errors import ConfigDrift, FolderBusy, UserError
 from contracts.manifest import Manifest, Result, read_manifest, write_manifest
 from contracts.parts import write_atomic
+from contracts.space import naming_what_is_full
 
 log = logging.getLogger(__name__)
 
@@ -148,7 +149,8 @@ def run_once(stage: Stage, config: Config, inputs: Inputs, out: Path) -> Manifes
             leftover.unlink()
         _refuse_edited(inputs)
         started = Manifest.clock()
-        result = stage.run(config, inputs, out)
+        with naming_what_is_full(out):
+            result = stage.run(config, inputs, out)
         return write_manifest(out, stage.name, result, started)
 
 

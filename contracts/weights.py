@@ -24,6 +24,7 @@ _LONGEST_HEADER = 100 << 20
 # Published files of old hold these; they are computed from the config, never read.
 _BUFFERS = re.compile(r"(rotary_emb\.inv_freq|position_ids|attn\.(masked_)?bias)$")
 _SHOWN = 3
+_WRITERS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 
 
 @dataclass(frozen=True)
@@ -51,10 +52,21 @@ def refuse_other_weights(reference: str) -> Weights | None:
     if (folder := local_folder(reference)) is None:
         return None
     weights, config = read_weights(folder), read_config(folder)
+    _refuse_what_writes_nothing(folder, config)
     if expected := language_model(config):
         tied = {"lm_head.weight"} - expected.keys()
         refuse_unlike(unlike_config(folder), weights.shapes, expected, tied)
     return weights
+
+
+def _refuse_what_writes_nothing(folder: Path, config: Mapping[str, Any]) -> None:
+    """transformers would give a classifier or a BERT a language model's head and go on."""
+    names = [str(name) for name in config.get("architectures") or ()]
+    if names and not any(name.endswith(_WRITERS) for name in names):
+        raise UserError(
+            f"{folder}: is a {names[0]} (config.json), which writes no text; a policy is a causal "
+            "language model (...ForCausalLM)"
+        )
 
 
 def unlike_config(model: object) -> str:

@@ -13,6 +13,7 @@ from contracts.config import read_yaml
 from contracts.errors import UserError
 from contracts.manifest import read_manifest
 from contracts.parts import write_atomic
+from contracts.space import naming_what_is_full
 from contracts.strict_yaml import dump_yaml
 from flows.model_card import write_model_card
 from flows.published import hub_id, hub_token, public
@@ -47,10 +48,11 @@ def export(source: Path, target: Path, push: Push | None) -> str:
         raise UserError(f"{source}: is no round and no round's policy, e.g. runs/demo/round-1")
     if push:
         hub_token(push.repository)
-    if is_policy:
-        kind, told = "model", _model(source, target, push.repository if push else None)
-    else:
-        kind, told = "dataset", _dataset(source, target)
+    with naming_what_is_full(target):
+        if is_policy:
+            kind, told = "model", _model(source, target, push.repository if push else None)
+        else:
+            kind, told = "dataset", _dataset(source, target)
     if push:
         upload(target, push.repository, kind, push.private)
         told += f", pushed to {push.repository} ({'private' if push.private else 'public'})"

@@ -36,7 +36,7 @@ def hub_id(reference: str | None) -> str | None:
     """A reference as the hub's own id, or None where it is a file or folder."""
     if not reference or Path(reference).exists() or not _HUB_ID.fullmatch(reference):
         return None
-    return None if Path(reference).suffix in (".json", ".jsonl", ".parquet") else reference
+    return None if Path(reference).suffix in (".json", ".jsonl", ".gz", ".parquet") else reference
 
 
 def hub_token(repository: str) -> str:

@@ -15,7 +15,7 @@ class PromptSource(Config):
     """One source of a mixture of prompts."""
 
     path: str
-    """Hub id (owner/name), or a .jsonl, .json (a list of records) or .parquet file."""
+    """Hub id (owner/name), or a .jsonl, .json (a list of records), both also .gz, or .parquet."""
     hub_split: str = "train"
     """Split of a hub dataset, e.g. train_prefs."""
     revision: str | None = None
@@ -40,7 +40,7 @@ class PromptsConfig(Config):
     """Where the prompts come from, and which are held out."""
 
     path: str | None = None
-    """The one source: a hub id (owner/name), or a .jsonl, .json or .parquet file."""
+    """The one source: a hub id (owner/name), or a .jsonl, .json (also .gz) or .parquet file."""
     hub_split: str = "train"
     """Split of a hub dataset, e.g. train_prefs."""
     revision: str | None = None

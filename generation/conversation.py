@@ -9,6 +9,9 @@ from contracts.errors import UserError
 
 Conversation = list[Message]
 
+# Those that templates know; `developer` and `tool` only some of them, which then say so.
+_ROLES = frozenset({"system", "developer", "user", "assistant", "tool"})
+
 
 def prompt_id(messages: Conversation) -> str:
     """Hash of a conversation's roles and texts.
@@ -28,7 +31,7 @@ def question_id(messages: Conversation) -> str:
 
 
 def to_messages(origin: str, value: Any) -> Conversation:
-    """The conversation up to the user's last turn; empty where there is nothing to answer.
+    """The conversation without the assistant's closing turns; empty where it asks nothing.
 
     A list of texts, as MT-Bench's `turns`, counts as its first question: the later ones
     need the model's own answers before they can be asked.
@@ -45,8 +48,7 @@ def to_messages(origin: str, value: Any) -> Conversation:
     messages = [_to_message(origin, turn) for turn in value]
     while messages and messages[-1]["role"] == "assistant":
         messages.pop()
-    answerable = messages and messages[-1]["role"] == "user" and messages[-1]["content"].strip()
-    return messages if answerable else []
+    return messages if messages and messages[-1]["content"].strip() else []
 
 
 def _to_message(origin: str, turn: Any) -> Message:
@@ -58,7 +60,18 @@ def _to_message(origin: str, turn: Any) -> Message:
     raise UserError(f"{origin}: a message needs a role and a content, not {turn!r:.60}")
 
 
-def is_unicode(messages: Conversation) -> bool:
+def unusable(messages: Conversation) -> str | None:
+    """Why the assistant cannot be asked to go on with a conversation, or None if it can."""
+    if not messages:
+        return "empty_prompt"
+    if not _is_unicode(messages):
+        return "invalid_unicode"
+    if any(turn["role"] not in _ROLES for turn in messages):
+        return "unknown_role"
+    return None if messages[-1]["role"] == "user" else "no_question"
+
+
+def _is_unicode(messages: Conversation) -> bool:
     """False for half of a surrogate pair, which JSON can spell and no UTF-8 file can hold."""
     try:
         for turn in messages:

@@ -14,13 +14,7 @@ from contracts.process import main
 from contracts.step import Inputs, Stage
 from contracts.tables import PROMPTS
 from generation.config import PromptsConfig, PromptSource
-from generation.conversation import (
-    Conversation,
-    is_unicode,
-    prompt_id,
-    question_id,
-    to_messages,
-)
+from generation.conversation import Conversation, prompt_id, question_id, to_messages, unusable
 from generation.decontaminate import BENCHMARK_COLUMNS, Benchmarks
 from generation.mixture import Row, mix
 from generation.near_duplicates import NearDuplicates
@@ -48,10 +42,8 @@ class _Different:
     def rows(self, prompts: Iterable[Conversation], source: str) -> Iterator[Row]:
         """The rows of a source's prompts that no source held before."""
         for messages in prompts:
-            if not messages:
-                self._dropped["empty_prompt"] += 1
-            elif not is_unicode(messages):
-                self._dropped["invalid_unicode"] += 1
+            if reason := unusable(messages):
+                self._dropped[reason] += 1
             elif question_id(messages) in self._taken:
                 self._dropped["in_benchmark"] += 1
             elif (identifier := prompt_id(messages)) in self._seen:

@@ -1,6 +1,11 @@
-"""One column of a JSONL, JSON or parquet file, or of a dataset on the hub or in a folder."""
+"""One column of a JSONL, JSON or parquet file, or of a dataset on the hub or in a folder.
 
+JSON may be gzipped, whatever its name says.
+"""
+
+import gzip
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from contracts.errors import OnPolicyError, UserError
+from contracts.hub import refuse_unreachable
 from contracts.model import split_reference
+
+_GZIP = b"\x1f\x8b"
 
 Row = tuple[str, Any]
 """Where a value stands (`file:line`), and the value."""
@@ -23,30 +31,49 @@ def read_column(reference: str, columns: Sequence[str], hub_split: str = "train"
     """
     path = Path(reference)
     readers = {".jsonl": _from_jsonl, ".json": _from_json, ".parquet": _from_parquet}
-    if path.suffix in readers:
+    kind = Path(path.name.removesuffix(".gz")).suffix
+    if kind in readers:
         if not path.is_file():
             raise UserError(f"{path}: no such file")
-        return readers[path.suffix](path, columns)
+        return readers[kind](path, columns)
     if path.is_file():
-        raise UserError(f"{path}: prompts are read from .jsonl, .json or .parquet")
+        raise UserError(f"{path}: prompts are read from .jsonl, .json (also .gz) or .parquet")
     return _from_dataset(reference, columns, hub_split)
 
 
 def _from_jsonl(path: Path, columns: Sequence[str]) -> Iterator[Row]:
-    with path.open("rb") as lines:
-        records = (
-            (f"{path}:{number}", _parse(f"{path}:{number}", line))
-            for number, line in enumerate(lines, start=1)
-            if line.strip()
+    records = (
+        (f"{path}:{number}", _record(path, number, line))
+        for number, line in enumerate(_lines(path), start=1)
+        if line.strip()
+    )
+    yield from _pick(records, columns)
+
+
+def _record(path: Path, number: int, line: bytes) -> Any:
+    if line.lstrip().startswith(b"["):
+        raise UserError(
+            f"{path}:{number}: begins a list, where a .jsonl file has one record a line; a file "
+            "that holds one list of records is a .json file, name it so"
         )
-        yield from _pick(records, columns)
+    return _parse(f"{path}:{number}", line.rstrip())
 
 
 def _from_json(path: Path, columns: Sequence[str]) -> Iterator[Row]:
-    records = _parse(str(path), path.read_bytes())
+    records = _parse(str(path), b"".join(_lines(path)))
     if not isinstance(records, list):
         raise UserError(f"{path}: holds no list of records; JSON lines belong in a .jsonl file")
     yield from _pick(((f"{path}[{i}]", record) for i, record in enumerate(records)), columns)
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        zipped = file.read(2) == _GZIP
+    try:
+        with gzip.open(path) if zipped else path.open("rb") as lines:
+            yield from lines
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise UserError(f"{path}: its gzip is cut or damaged: {error}") from None
 
 
 def _from_parquet(path: Path, columns: Sequence[str]) -> Iterator[Row]:
@@ -67,6 +94,7 @@ def _from_dataset(reference: str, columns: Sequence[str], split: str) -> Iterato
     from datasets.exceptions import DatasetsError
 
     name, revision = split_reference(reference)
+    refuse_unreachable("dataset", reference)
     try:
         dataset = load_dataset(name, split=split, revision=revision)
     except (DatasetsError, ValueError, FileNotFoundError) as error:
@@ -106,3 +134,5 @@ def _parse(origin: str, text: bytes) -> Any:
         raise UserError(f"{origin}: not valid JSON: {error.msg} ({where})") from None
     except UnicodeDecodeError:
         raise UserError(f"{origin}: not UTF-8 text") from None
+    except RecursionError:
+        raise UserError(f"{origin}: brackets nested too deep") from None

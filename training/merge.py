@@ -12,7 +12,7 @@ from contracts.errors import UserError
 from contracts.loading import first_line, load_adapter, load_model, refuse_unsavable
 from contracts.model import load_tokenizer
 from contracts.process import configure_logging, exit_code_of
-from contracts.space import refuse_too_full
+from contracts.space import naming_what_is_full, refuse_too_full
 from contracts.weights import refuse_other_weights
 
 log = logging.getLogger(__name__)
@@ -39,14 +39,19 @@ def merge(adapter: Path, out: Path, base: str | None = None) -> Path:
     out.parent.mkdir(parents=True, exist_ok=True)
     unfinished = out.with_name(f".{out.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
-    model.save_pretrained(unfinished, max_shard_size="5GB")
-    own_tokenizer = (adapter / "tokenizer_config.json").exists()
-    load_tokenizer(str(adapter) if own_tokenizer else reference).save_pretrained(unfinished)
-    for path in unfinished.glob("*.safetensors"):
-        path.chmod(0o644)  # written through a private temporary file; other users serve it
+    with naming_what_is_full(out):
+        _save(model, adapter, reference, unfinished)
     unfinished.replace(out)
     log.info("%s: %s with %s merged in", out, reference, adapter)
     return out
+
+
+def _save(model: Any, adapter: Path, reference: str, out: Path) -> None:
+    model.save_pretrained(out, max_shard_size="5GB")
+    own_tokenizer = (adapter / "tokenizer_config.json").exists()
+    load_tokenizer(str(adapter) if own_tokenizer else reference).save_pretrained(out)
+    for path in out.glob("*.safetensors"):
+        path.chmod(0o644)  # written through a private temporary file; other users serve it
 
 
 def _settings(adapter: Path) -> dict[str, Any]:

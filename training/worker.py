@@ -15,6 +15,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from contracts.parts import write_atomic
 from contracts.progress import Progress
+from contracts.space import naming_what_is_full
 from contracts.step import folder_lock
 from training import checkpoints
 from training.collapse import CollapseGuard
@@ -64,7 +65,8 @@ def train(job: Job) -> None:
         settle(job, first)
         if first:
             checkpoints.clear_unfinished(folder)
-        _train(job, folder)
+        with naming_what_is_full(job.out):
+            _train(job, folder)
 
 
 def settle(job: Job, first: bool) -> None:

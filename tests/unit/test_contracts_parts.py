@@ -2,6 +2,8 @@
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,7 +22,7 @@ from contracts.parts import (
     write_atomic,
     write_part,
 )
-from contracts.process import describe
+from contracts.process import describe, parse_error
 from contracts.tables import METRICS, PROMPTS, SCORES, TOKENS
 
 PROMPT = {
@@ -176,3 +178,39 @@ def test_a_full_disk_leaves_no_part_and_says_which_file_and_what_to_do(tmp_path:
     )
     assert not list(tmp_path.iterdir())
     assert part_paths(tmp_path) == []
+
+
+# `ulimit -f`, as clusters set it. safetensors and tokenizers write in Rust, and name no file.
+LIMITED = """
+import resource, sys
+from pathlib import Path
+import numpy
+from safetensors.numpy import save_file
+from tokenizers import Tokenizer, models
+from contracts.config import Config
+from contracts.process import exit_code_of
+from contracts.step import Stage, run_once
+
+words = Tokenizer(models.WordLevel({f"word {n}": n for n in range(9_999)}, unk_token="word 0"))
+writers = {
+    "weights": lambda path: save_file({"w": numpy.zeros(10**6)}, path),
+    "tokenizer": lambda path: words.save(str(path)),
+    "journal": lambda path: path.write_bytes(b"x" * 10**6),
+}
+resource.setrlimit(resource.RLIMIT_FSIZE, (10**5, 10**5))
+for name, write in writers.items():
+    stage = Stage(name, 1, Config, lambda config, inputs, out: write(out / "file"))
+    exit_code_of(lambda: run_once(stage, Config(), {}, Path(sys.argv[1]) / name))
+"""
+
+
+def test_a_stage_whose_files_may_not_grow_says_where_and_what_to_do(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(tmp_path)],
+        capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    assert [parse_error(line) for line in ended.stdout.splitlines()] == [
+        f"a file may not grow ({tmp_path}/{name}); raise the limit (`ulimit -f`) and run the same "
+        "command again: what was finished is kept"
+        for name in ("weights", "tokenizer", "journal")
+    ]

@@ -1,5 +1,6 @@
 """Reading, deduplicating and holding out prompts."""
 
+import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -15,9 +16,11 @@ from contracts.errors import UserError
 from contracts.manifest import Result
 from contracts.parts import read_table
 from generation.config import PromptsConfig, PromptSource
-from generation.conversation import prompt_id, to_messages
+from generation.conversation import prompt_id
 from generation.prompts import run
 from generation.records import read_column
+
+LINES = '{"prompt": "a"}\n{"prompt": "b"}\n'
 
 Make = Callable[..., tuple[Result, list[dict[str, Any]]]]
 
@@ -75,8 +78,13 @@ def test_answers_at_the_end_of_a_conversation_are_cut_off(make: Make) -> None:
     assert [row["messages"] for row in rows] == [user("hi"), more]
 
 
-def test_a_conversation_without_a_question_is_an_empty_prompt() -> None:
-    assert to_messages("row", [{"role": "system", "content": "be brief"}]) == []
+def test_conversations_that_cannot_be_answered_are_counted_by_what_is_wrong(make: Make) -> None:
+    brief = {"role": "system", "content": "be brief"}
+    talks = [user("hi"), user(" "), [{"role": "human", "content": "hi"}], [*user("hi"), brief],
+             [*user("sum"), {"role": "tool", "content": "4"}], [brief, *user("hi")]]  # fmt: skip
+    result, rows = make([{"chat": talk} for talk in talks], column="chat")
+    assert [row["messages"] for row in rows] == [talks[0], talks[-1]]
+    assert result.dropped == {"empty_prompt": 1, "unknown_role": 1, "no_question": 2}
 
 
 def test_held_out_prompts_stay_held_out_when_prompts_are_added(make: Make) -> None:
@@ -142,8 +150,41 @@ def test_benchmark_turns_give_their_first_question(make: Make, turns: list[Any])
 def test_a_malformed_line_is_named_by_file_and_number(tmp_path: Path) -> None:
     path = tmp_path / "prompts.jsonl"
     path.write_text('{"prompt": "a"}\n\n{"prompt": \n')
-    with pytest.raises(UserError, match=r"prompts\.jsonl:3: not valid JSON"):
+    with pytest.raises(UserError, match=r"prompts\.jsonl:3: not valid JSON: .* \(column 11\)$"):
         run(PromptsConfig(path=str(path)), {"source": str(path)}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("p.jsonl", '[{"prompt": "a"}]\n', r"p\.jsonl:1: begins a list, .* is a \.json file"),
+        ("p.jsonl", '\n[\n  {"prompt": "a"}\n]\n', r"p\.jsonl:2: begins a list"),
+        ("p.jsonl", '{"prompt": ' + "[" * 10**5, r"p\.jsonl:1: brackets nested too deep"),
+        ("p.json", '[\n {"prompt": }\n]', r"p\.json: not valid JSON: .* \(line 2\)$"),
+        ("p.json", '{"prompt": "a"}', r"p\.json: holds no list of records"),
+    ],
+)
+def test_json_of_another_shape_is_told_with_its_place(
+    tmp_path: Path, name: str, text: str, said: str
+) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UserError, match=said):
+        list(read_column(str(tmp_path / name), ["prompt"]))
+
+
+@pytest.mark.parametrize("name", ["p.jsonl.gz", "p.jsonl", "p.json.gz"])
+def test_gzip_is_read_whatever_its_name_says(tmp_path: Path, name: str) -> None:
+    text = '[{"prompt": "a"}, {"prompt": "b"}]' if "json." in name else LINES
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(text.encode()))
+    assert [value for _, value in read_column(str(path), ["prompt"])] == ["a", "b"]
+
+
+def test_gzip_that_is_cut_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "p.jsonl.gz"
+    path.write_bytes(gzip.compress(LINES.encode())[:-9])
+    with pytest.raises(UserError, match=r"p\.jsonl\.gz: its gzip is cut or damaged"):
+        list(read_column(str(path), ["prompt"]))
 
 
 def test_a_missing_column_is_answered_with_those_there_are(make: Make) -> None:
@@ -168,7 +209,7 @@ def test_a_prompt_of_another_type_is_named_by_its_row(make: Make) -> None:
 
 def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     (tmp_path / "prompts.csv").write_text("prompt\na\n")
-    with pytest.raises(UserError, match=r"\.jsonl, \.json or \.parquet"):
+    with pytest.raises(UserError, match=r"\.jsonl, \.json \(also \.gz\) or \.parquet"):
         run(PromptsConfig(path="x"), {"source": str(tmp_path / "prompts.csv")}, tmp_path)
 
 
