@@ -24,6 +24,9 @@ PAIRRM_MARKERS = ("source_prefix_id", "cand1_prefix_id", "cand2_prefix_id")
 """Where PairRM's config has the ids of its three marker tokens."""
 
 
+PAIRRM_TOKENS = ("<|source|>", "<|candidate1|>", "<|candidate2|>")
+
+
 def objective_names(count: int) -> tuple[str, ...]:
     """The names of a model's objectives: the published ones, or numbers for another count."""
     return OBJECTIVES if count == len(OBJECTIVES) else tuple(map(str, range(count)))
@@ -112,3 +115,13 @@ def _refuse_pairrm(folder: Path, config: Mapping[str, Any], found: Shapes) -> No
         )
     own = {name: shape for name, shape in found.items() if name in heads}
     refuse_unlike(unlike_config(folder), own, heads)
+
+
+def refuse_other_markers(model: str, ids: tuple[object, ...], wanted: tuple[object, ...]) -> None:
+    """
+    Raises:
+        UserError: PairRM's markers have other ids in its tokenizer than in its config.
+    """
+    if ids != wanted:
+        raise UserError(f"{model}: the ids of {', '.join(PAIRRM_TOKENS)} are {ids} in the "
+                        f"tokenizer and {wanted} in the model's config")  # fmt: skip

@@ -1,6 +1,5 @@
 """A part of responses in, a part of scores out: every annotator, ready, in this process."""
 
-import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -19,9 +18,9 @@ from annotation.config import (
     ScoreResources,
 )
 from annotation.ensemble import combine
+from annotation.functions import import_function
 from annotation.prompts import Prompts
 from annotation.scorer import Conversation, FunctionScorer, Score, Scorer
-from contracts.errors import UserError
 from contracts.parts import encode, read_part
 from contracts.step import Inputs
 from contracts.tables import SCORES
@@ -93,7 +92,7 @@ def open_scorer(
         UserError: it cannot be used; says why.
     """
     if isinstance(annotator, FunctionConfig):
-        return FunctionScorer(_import(annotator))
+        return FunctionScorer(import_function(annotator))
     if annotator.kind == "judge":
         from annotation.scorers.judge import open_judge
 
@@ -160,13 +159,3 @@ def _block(responses: pa.Table, name: str, scores: Sequence[Score]) -> pa.Table:
         "error": pa.array([s.error for s in scores], pa.string()),
     }
     return pa.table([columns[field] for field in SCORES.names], schema=SCORES)
-
-
-def _import(annotator: FunctionConfig) -> Any:
-    module, _, name = annotator.function.partition(":")
-    try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise UserError(
-            f"annotator {annotator.name!r}: {annotator.function} cannot be imported: {error}"
-        ) from None

@@ -46,6 +46,14 @@ def run(
 
 
 @app.command()
+def check(config: ConfigPath, overrides: Overrides = None, *, debug: Debug = False) -> None:
+    """Look at all that can be known before a run: names, files, models, functions, disk."""
+    from flows.commands import check_config
+
+    typer.echo(check_config(config, overrides or []))
+
+
+@app.command()
 def schedule(
     config: ConfigPath,
     overrides: Overrides = None,

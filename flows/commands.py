@@ -9,6 +9,7 @@ from contracts.fingerprint import of_json
 from contracts.process import configure_logging
 from contracts.step import config_changes
 from flows import prefect_settings
+from flows.check import Looking, refuse_unready, summary
 from flows.config import RunConfig
 from flows.console import console
 from flows.plan import PlannedStep, plan
@@ -25,7 +26,6 @@ from flows.signals import interruptible
 from training import train
 from training.join import join
 from training.machines import machine_rank
-from training.trackers import refuse_missing
 
 
 def load_run(path: Path, overrides: Sequence[str]) -> RunConfig:
@@ -66,7 +66,7 @@ def run_config(path: Path, overrides: Sequence[str], redo: Sequence[str] = ()) -
         console.print(f"{config.name}: every stage is done, nothing to run. Report: {report}")
         return
     make_folder(config)
-    refuse_missing(config.training.trackers)
+    looking = Looking(config)
     prefect_settings.apply()
     from flows.on_policy import on_policy
     from flows.outage import run_flow
@@ -75,8 +75,20 @@ def run_config(path: Path, overrides: Sequence[str], redo: Sequence[str] = ()) -
     console.print(f"{config.name}: {rounds} round(s) from {config.policy.path}")
     with interruptible():
         ensure_server()
+        looking.refuse()
         run_flow(on_policy, config.model_dump(mode="json"), redo=list(redo))
     console.print(f"Report: {report}")
+
+
+def check_config(path: Path, overrides: Sequence[str]) -> str:
+    """Look at all that `run_config` looks at first, start nothing, write nothing.
+
+    Raises:
+        UserError: names all that is amiss.
+    """
+    config = load_run(path, overrides)
+    refuse_unready(config)
+    return summary(config)
 
 
 def refuse_machines(command: str, config: RunConfig) -> None:
@@ -130,6 +142,7 @@ def serve_config(path: Path, overrides: Sequence[str], cron: str, next_round: bo
             "a schedule needs a Prefect server that stays: `prefect server start --host 127.0.0.1`,"
             " and PREFECT_API_URL=http://127.0.0.1:4200/api in the environment"
         )
+    refuse_unready(config)
     make_folder(config)
     console.print(f"Serving {config.name} at {cron!r}; stop with Ctrl-C.")
     with interruptible():

@@ -11,12 +11,14 @@ from typing import Any
 
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
+from prefect.runtime import deployment
 
 from contracts.config import check
 from contracts.errors import ConfigDrift, UserError
 from contracts.progress import Reading
 from contracts.step import folder_lock
 from flows import artifacts
+from flows.check import refuse_unready
 from flows.config import RunConfig
 from flows.console import print_done, print_warning, step_line
 from flows.launch import run_step
@@ -40,6 +42,8 @@ def on_policy(config: dict[str, Any], next_round: bool = False, redo: Sequence[s
     """
     settings = check(RunConfig, config, origin="config")
     make_folder(settings)
+    if deployment.id:  # else whoever called has looked already
+        refuse_unready(settings)
     with folder_lock(settings.folder):
         settings = claim_run(settings, next_round, redo)
         for step in plan(settings):

@@ -15,6 +15,7 @@ from contracts.errors import OnPolicyError, UserError
 from contracts.fingerprint import of_json
 from contracts.parts import write_atomic
 from flows import artifacts
+from flows.check import refuse_unready
 from flows.commands import load_run, refuse_machines
 from flows.config import RunConfig
 from flows.console import print_warning
@@ -54,6 +55,7 @@ def run_sweep(path: Path, overrides: Sequence[str], grid: Sequence[str]) -> Path
         raise UserError("--grid: two points are the same run; leave `name` to the sweep")
     for run in runs:
         make_folder(run)
+        refuse_unready(run)
     base = load_run(path, overrides)
     name = f"{base.name}-sweep-{of_json(found)[:6]}"
     labels = [", ".join(point) for point in found]

@@ -8,19 +8,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from annotation.config import PairwiseConfig, ScoreResources
+from annotation.heads import PAIRRM_TOKENS, refuse_other_markers
 from annotation.scorer import Conversation, Score, by_comparison, transcript
 from annotation.scorers import batches
 from annotation.scorers.batches import Group
 from annotation.scorers.pairrm import PairRM, load_pairrm
 from annotation.scorers.reward_models import budget_of, placement
 from contracts.chat import RowError
-from contracts.errors import UserError
 from contracts.model import load_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-_MARKERS = ("<|source|>", "<|candidate1|>", "<|candidate2|>")
 
 
 @dataclass(frozen=True)
@@ -47,12 +45,8 @@ class PairwiseScorer:
         self.model = model
         self.tokenizer = tokenizer
         self.budget = budget_of(resources, model.device)
-        ids = tuple(tokenizer.convert_tokens_to_ids(list(_MARKERS)))
-        if ids != model.markers:
-            raise UserError(
-                f"{tokenizer.name_or_path}: the ids of {', '.join(_MARKERS)} are {ids} in the "
-                f"tokenizer and {model.markers} in the model's config"
-            )
+        ids = tuple(tokenizer.convert_tokens_to_ids(list(PAIRRM_TOKENS)))
+        refuse_other_markers(tokenizer.name_or_path, ids, model.markers)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -116,9 +110,9 @@ class PairwiseScorer:
 
     def _ids(self, marker: int, text: str, room: int) -> tuple[list[int], int | None]:
         """At most `room` ids, and how many were cut off."""
-        if found := next((name for name in _MARKERS if name in text), None):
+        if found := next((name for name in PAIRRM_TOKENS if name in text), None):
             raise RowError("special_token_in_text", f"{found} inside the text")
-        ids: list[int] = self.tokenizer.encode(_MARKERS[marker] + text)
+        ids: list[int] = self.tokenizer.encode(PAIRRM_TOKENS[marker] + text)
         if len(ids) <= room:
             return ids, None
         if self.config.too_long == "error":

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from annotation.config import RewardModel, ScoreResources
+from annotation.padding import pad_id_of
 from annotation.scorer import Conversation, Score
 from annotation.scorers.batches import Group
 from contracts.chat import ChatFormat, RowError, Tokens
@@ -92,7 +93,9 @@ class ModelScorer(TokenScorer):
         super().__init__(config, chat)
         self.model = model
         self.budget = budget_of(resources, model.device)
-        self.pad_id = pad_id_of(config, model, chat)
+        pad = model.config.get_text_config().pad_token_id
+        vocabulary = model.get_input_embeddings().num_embeddings
+        self.pad_id = pad_id_of(config, chat, pad, vocabulary)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -124,31 +127,3 @@ def placement(config: RewardModel, resources: ScoreResources) -> tuple[torch.dev
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise UserError(f"resources.device is {name!r}, but torch sees no CUDA device here")
     return torch.device(name), getattr(torch, dtype_of(config.dtype, name))
-
-
-def pad_id_of(config: RewardModel, model: "PreTrainedModel", chat: ChatFormat) -> int:
-    """The padding token's id.
-
-    Raises:
-        UserError: there is none, it is unknown, or it is the end of turn, where it would pass
-            for the end of every response.
-    """
-    vocabulary = chat.tokenizer.get_vocab()
-    way_out = "name one with the annotator's `pad_token`, e.g. a reserved special token"
-    if config.pad_token is not None:
-        pad = vocabulary.get(config.pad_token)
-        if pad is None:
-            raise UserError(f"{chat.name}: has no token {config.pad_token!r}; {way_out}")
-    else:
-        pad = model.config.get_text_config().pad_token_id
-        pad = chat.tokenizer.pad_token_id if pad is None else pad
-    if pad is None:
-        raise UserError(f"{chat.name}: has no padding token; {way_out}")
-    if pad == chat.end_of_turn_id:
-        raise UserError(
-            f"{chat.name}: its padding token is its end-of-turn token "
-            f"{chat.tokenizer.convert_ids_to_tokens(pad)!r}; {way_out}"
-        )
-    if not 0 <= pad < model.get_input_embeddings().num_embeddings:
-        raise UserError(f"{chat.name}: padding id {pad} is outside the model's vocabulary")
-    return pad

@@ -114,13 +114,28 @@ def test_a_second_writer_is_told_who_the_first_one_is(
         first.wait()
 
 
-def test_a_reward_model_without_its_heads_is_refused(
+def test_reward_models_and_functions_are_looked_at_before_anything_runs(
     tmp_path: Path, environment: dict[str, str], demo_models: Path
 ) -> None:
     headless = {"kind": "armorm", "name": "armorm", "path": str(demo_models / "policy")}
-    small = ["prompts.limit=24", "prompts.test_size=8", "rounds=1"]
-    ended = run(environment, tmp_path, *small, f"annotation.annotators={json.dumps([headless])}")
+    nowhere = {"kind": "function", "name": "f", "function": "nomod:f"}
+    override = f"annotation.annotators={json.dumps([headless, nowhere])}"
+    ended = run(environment, tmp_path, override, "pairs.annotator=armorm")
     assert ended.returncode == 2, ended.stderr
+    assert "annotation.annotators.0.path" in ended.stderr and "as ArmoRM" in ended.stderr
+    assert "annotation.annotators.1: annotator 'f': nomod:f cannot be" in ended.stderr
     assert "Traceback" not in ended.stderr
-    # The held-out answers were finished before; they are kept.
-    assert (tmp_path / "bad/round-0/evaluation/responses/_manifest.json").exists()
+    assert not list(tmp_path.glob("*/config.yaml")), "nothing was begun"
+
+
+def test_a_check_tells_all_that_is_amiss_and_writes_nothing(
+    tmp_path: Path, demo_models: Path
+) -> None:
+    command = [sys.executable, "-m", "flows.cli", "check", "configs/demo.yaml"]
+    wrong = ["policy.path=./typo", "prompts.path=nowhere.jsonl", f"runs_dir={tmp_path / 'runs'}"]
+    ended = subprocess.run(
+        [*command, *wrong], cwd=CHECKOUT, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 2, ended.stderr
+    assert "policy.path: ./typo" in ended.stderr and "prompts.path: nowhere" in ended.stderr
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,99 @@
+"""What can be known of prompts and sampling before the first stage."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from contracts.checks import Check, refuse_absent
+from contracts.errors import UserError
+from contracts.hub import is_hub_id
+from contracts.model import load_tokenizer, local_folder
+from contracts.weights import read_config, refuse_other_weights
+from generation.adapter import resolve
+from generation.config import PromptsConfig, SampleConfig, VllmEngine
+from generation.decontaminate import BENCHMARK_COLUMNS
+from generation.records import read_column
+from generation.site import site_for
+
+
+def prompt_checks(config: PromptsConfig) -> Iterator[Check]:
+    """That each file is there and begins as it should; what lies on the hub is left out."""
+    for key, source in zip(config.source_keys, config.mixture, strict=True):
+        place = key.partition(":")[2]
+        named = f"prompts.sources.{place}.path" if place else "prompts.path"
+        yield _beginning(named, source.path, (source.column,))
+    if config.evaluation_file:
+        yield _beginning("prompts.evaluation_file", config.evaluation_file, BENCHMARK_COLUMNS)
+    for number, path in enumerate(config.decontaminate):
+        yield _beginning(f"prompts.decontaminate.{number}", path, BENCHMARK_COLUMNS)
+
+
+def _beginning(key: str, path: str, columns: Sequence[str]) -> Check:
+    def look() -> None:
+        if not is_hub_id(path) and not Path(path).is_dir():
+            next(iter(read_column(path, columns)), None)
+
+    return Check(key, look)
+
+
+def policy_checks(key: str, model: str) -> Iterator[Check]:
+    """That the policy is there and whole, from its headers."""
+    yield Check(key, lambda: refuse_absent(model))
+    yield Check(key, lambda: refuse_other_weights(resolve(model).model))
+
+
+def sampling_checks(sections: Mapping[str, SampleConfig], model: str) -> Iterator[Check]:
+    """That each section's engine is installed, has its GPUs, and room for an answer.
+
+    Args:
+        sections: by their keys.
+    """
+    for key, config in sections.items():
+        yield from _sampling_checks(key, config, model)
+
+
+def _sampling_checks(key: str, config: SampleConfig, model: str) -> Iterator[Check]:
+    yield Check(f"{key}.engine", lambda: refuse_not_installed(config))
+    yield Check(f"{key}.engine.resources", lambda: site_for(config.engine))
+    yield Check(f"{key}.max_tokens", lambda: refuse_no_context(config, model))
+
+
+def refuse_not_installed(config: SampleConfig) -> None:
+    """
+    Raises:
+        UserError: vLLM is asked for and is not there.
+    """
+    if isinstance(config.engine, VllmEngine) and not find_spec("vllm"):
+        raise UserError("vLLM is not installed: install requirements/cpu.txt or gpu.txt, or set "
+                        "engine.kind to transformers")  # fmt: skip
+
+
+def refuse_no_context(config: SampleConfig, model: str) -> None:
+    """
+    Raises:
+        UserError: an answer of `max_tokens` leaves no room for a prompt.
+    """
+    folder = local_folder(resolve(model).model)
+    settings = read_config(folder) if folder else {}
+    limit = (settings.get("text_config") or settings).get("max_position_embeddings")
+    if limit is None:
+        return
+    context = min(config.max_model_len or limit, limit)
+    if config.max_tokens >= context:
+        raise UserError(f"{config.max_tokens} leaves no room for a prompt in the policy's context "
+                        f"of {context} tokens; lower it")  # fmt: skip
+
+
+def look_inside(model: str, bos: str, date: object) -> None:
+    """Try the policy's tokenizer and chat template. Seconds, for imports.
+
+    Nothing is known of one that is on the hub alone.
+
+    Raises:
+        UserError: says what is amiss.
+    """
+    tokenizer = resolve(model).tokenizer
+    if Path(tokenizer).is_dir() or local_folder(tokenizer):
+        from contracts.chat import ChatFormat
+
+        ChatFormat(load_tokenizer(tokenizer), bos, date)  # type: ignore[arg-type]
