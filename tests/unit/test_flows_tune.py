@@ -124,6 +124,6 @@ def test_merge_takes_another_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "adapter_model.safetensors").write_bytes(b"")
     base = tmp_path / "no-model"
     base.mkdir()
-    with pytest.raises(UserError, match="no-model: the base cannot be loaded"):
+    with pytest.raises(UserError, match="no-model: holds no"):
         arguments = ["merge", str(tmp_path), str(tmp_path / "out"), "--base", str(base)]
         CliRunner().invoke(app, arguments, catch_exceptions=False)
