@@ -54,8 +54,8 @@ def run_sweep(path: Path, overrides: Sequence[str], grid: Sequence[str]) -> Path
     if len({run.name for run in runs}) < len(runs):
         raise UserError("--grid: two points are the same run; leave `name` to the sweep")
     for run in runs:
-        make_folder(run)
         refuse_unready(run)
+        make_folder(run)
     base = load_run(path, overrides)
     name = f"{base.name}-sweep-{of_json(found)[:6]}"
     labels = [", ".join(point) for point in found]

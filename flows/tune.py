@@ -13,6 +13,7 @@ from contracts.fingerprint import of_input, of_json
 from contracts.manifest import read_manifest
 from contracts.parts import read_table, write_atomic
 from flows import artifacts
+from flows.check import refuse_unready
 from flows.commands import refuse_machines
 from flows.config import RunConfig
 from flows.figures import learning_rates, to_png
@@ -50,6 +51,8 @@ def run_lr(path: Path, overrides: Sequence[str], asked: Asked) -> list[str]:
     low, high = asked.low or rate / 100, asked.high or rate * 100
     settings = {"low": low, "high": high, "steps": asked.steps}
     check(LrRangeConfig, {"training": {}, **settings}, origin="--from, --to, --steps")
+    if path.is_file():
+        refuse_unready(source.changed)
     make_folder(source.run)
     with interruptible():
         if path.is_file():

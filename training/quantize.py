@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from contracts.errors import UserError
-from contracts.model import split_reference
+from contracts.loading import load_model
 from training.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -49,9 +49,8 @@ def unquantized(
     adapter's out of `weights`."""
     from transformers import AutoModelForCausalLM
 
-    path, revision = split_reference(reference)
-    policy = AutoModelForCausalLM.from_pretrained(
-        path, revision=revision, dtype=dtype, use_safetensors=True, trust_remote_code=False
+    policy = load_model(
+        AutoModelForCausalLM, reference, "a policy", dtype=dtype, trust_remote_code=False
     )
     adapter = {name: value.cpu() for name, value in weights.items() if "lora_" in name}
     return policy, {**policy.state_dict(), **adapter}
