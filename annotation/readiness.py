@@ -24,9 +24,9 @@ from annotation.heads import (
 )
 from annotation.score_crew import site_for
 from contracts.checks import Check, refuse_absent
+from contracts.device import has_cuda
 from contracts.errors import UserError
 from contracts.model import load_tokenizer, local_folder
-from contracts.site import visible_gpus
 from contracts.weights import read_config
 
 
@@ -61,8 +61,8 @@ def refuse_without_gpu(device: str) -> None:
     Raises:
         UserError: a GPU is asked for where there is none.
     """
-    if device.startswith("cuda") and not visible_gpus():
-        raise UserError(f"{device!r}, but no GPU can be seen here; leave it at `auto`")
+    if device.startswith("cuda") and not has_cuda():
+        raise UserError(f"{device!r}, but torch sees no CUDA device here; leave it at `auto`")
 
 
 def refuse_without_key(judge: JudgeConfig) -> None:

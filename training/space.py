@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from contracts.site import visible_gpus
+from contracts.device import dtype_of
 from contracts.space import bytes_below, refuse_too_full
 from contracts.weights import Weights
 from training.config import TrainConfig
@@ -13,8 +13,7 @@ _STATE_BYTES = 12
 
 def policy_bytes(config: TrainConfig, weights: Weights) -> int:
     """Of the saved weights."""
-    bfloat16 = config.dtype == "bfloat16" or (config.dtype == "auto" and bool(visible_gpus()))
-    return weights.parameters * (2 if bfloat16 else 4)
+    return weights.parameters * (2 if dtype_of(config.dtype) == "bfloat16" else 4)
 
 
 def checkpoint_bytes(config: TrainConfig, weights: Weights, steps: int | None) -> int:
