@@ -182,10 +182,7 @@ def folder_lock(folder: Path) -> Iterator[None]:
     try:
         lock.acquire()
     except filelock.Timeout:
-        raise FolderBusy(
-            f"{folder}: {_text(holder) or 'another process'} is writing here; "
-            "wait for it or stop it, then run the same command again"
-        ) from None
+        raise FolderBusy(_busy(folder, lock, _text(holder))) from None
     try:
         if left_behind := _text(holder):
             log.warning("%s: taking over from %s, which ended too soon", folder, left_behind)
@@ -194,6 +191,20 @@ def folder_lock(folder: Path) -> Iterator[None]:
     finally:
         holder.unlink(missing_ok=True)
         lock.release()
+
+
+def _busy(folder: Path, lock: filelock.BaseFileLock, holder: str) -> str:
+    """Who holds the folder, and what to do."""
+    soft = isinstance(lock, filelock.SoftFileLock)  # what filelock becomes where flock is missing
+    if soft and (marker := _text(folder / ".lock").split()):
+        holder = f"process {marker[0]} on {' '.join(marker[1:2])}"
+    told = f"{folder}: {holder or 'another process'} is writing here; wait for it or stop it"
+    if not soft:
+        return f"{told}, then run the same command again"
+    return (
+        f"{told}. This file system has no flock, so the lock of a process that was killed stays: "
+        f"if {holder or 'it'} runs no more, delete {folder / '.lock'} and run the same command again"
+    )
 
 
 def _text(path: Path) -> str:

@@ -1,5 +1,7 @@
 """A step: done once, resumed where it stopped, one writer, refused when something changed."""
 
+import errno
+import fcntl
 import json
 import logging
 import os
@@ -324,6 +326,28 @@ def test_a_second_writer_is_refused_with_the_first_ones_name(
         holder.wait()
     assert busy.value.exit_code == 2
     assert workshop.runs == 0
+
+
+@pytest.mark.filterwarnings("ignore:flock not supported")
+@pytest.mark.parametrize(("marker", "holder"), [
+    ("4711\nnode-7\n", "process 4711 on node-7 runs no more"),
+    ("", "it runs no more"),  # left by a flock elsewhere, and copied here
+], ids=["killed on another host", "copied"])  # fmt: skip
+def test_without_flock_a_lock_that_was_left_behind_is_told_with_how_to_clear_it(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, marker: str, holder: str
+) -> None:
+    def missing(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "no flock")
+
+    monkeypatch.setattr(fcntl, "flock", missing)
+    monkeypatch.setattr(step_module, "_LOCK_WAIT_SECONDS", 0.1)
+    workshop.run()  # nobody in the way: it works without flock
+    lock = workshop.out / ".lock"
+    lock.write_text(marker)
+    with pytest.raises(FolderBusy, match=f"no flock.* if .*{holder}, delete {lock} and run"):
+        workshop.run()
+    lock.unlink()
+    workshop.run()
 
 
 def test_a_killed_writers_folder_is_taken_over_with_a_message(
