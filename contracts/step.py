@@ -21,7 +21,7 @@ from contracts import fingerprint
 from contracts.anew import way_out
 from contracts.config import Config, check, identity
 from contracts.errors import ConfigDrift, FolderBusy, UserError
-from contracts.manifest import Manifest, Result, read_manifest, write_manifest
+from contracts.manifest import Manifest, Result, read_manifest, versions, write_manifest
 from contracts.parts import write_atomic
 from contracts.space import naming_what_is_full
 
@@ -116,10 +116,27 @@ def claim(stage: Stage, config: Config, inputs: Inputs, out: Path) -> Manifest |
         if found := changes_since(out, manifest):
             raise UserError(fingerprint.not_whole(out, found))
         return manifest
+    step["versions"] = _versions_of(out, recorded)
     if recorded != step:
         out.mkdir(parents=True, exist_ok=True)
         save_step(out, step)
     return None
+
+
+def _versions_of(out: Path, recorded: Mapping[str, Any] | None) -> dict[str, list[str]]:
+    """The versions of packages under which the step was made so far and goes on, oldest first."""
+    seen = recorded["versions"] if recorded and _is_begun(out) else {}
+    now = versions()
+    return {
+        name: list(dict.fromkeys([*seen.get(name, []), *filter(None, [now.get(name)])]))
+        for name in sorted(seen.keys() | now.keys())
+    }
+
+
+def _is_begun(out: Path) -> bool:
+    """Whether anything is made, be it a journal."""
+    ours = ("_step.json", ".lock", ".tmp-")
+    return any(not path.name.startswith(ours) for path in out.iterdir())
 
 
 def changes_since(out: Path, manifest: Manifest) -> list[str]:
@@ -148,10 +165,18 @@ def run_once(stage: Stage, config: Config, inputs: Inputs, out: Path) -> Manifes
         for leftover in out.glob(".tmp-*"):
             leftover.unlink()
         _refuse_edited(inputs)
+        made_by = read_step(out / "_step.json")["versions"]
+        for name, seen in made_by.items():
+            if len(seen) > 1:
+                log.warning("%s: begun with %s %s, goes on with %s", out, name, *_ends(seen))
         started = Manifest.clock()
         with naming_what_is_full(out):
             result = stage.run(config, inputs, out)
-        return write_manifest(out, stage.name, result, started)
+        return write_manifest(out, stage.name, result, started, made_by)
+
+
+def _ends(seen: list[str]) -> tuple[str, str]:
+    return ", ".join(seen[:-1]), seen[-1]
 
 
 def _refuse_edited(inputs: Inputs) -> None:
@@ -203,7 +228,8 @@ def _busy(folder: Path, lock: filelock.BaseFileLock, holder: str) -> str:
         return f"{told}, then run the same command again"
     return (
         f"{told}. This file system has no flock, so the lock of a process that was killed stays: "
-        f"if {holder or 'it'} runs no more, delete {folder / '.lock'} and run the same command again"
+        f"if {holder or 'it'} runs no more, delete {folder / '.lock'} and run the same command "
+        "again"
     )
 
 
@@ -222,7 +248,8 @@ def read_step(path: Path) -> dict[str, Any]:
     """
     try:
         step = json.loads(path.read_text())
-        return {key: step[key] for key in ("stage", "version", "identity", "config", "inputs")}
+        found = {key: step[key] for key in ("stage", "version", "identity", "config", "inputs")}
+        return found | {"versions": step.get("versions", {})}
     except FileNotFoundError:
         raise UserError(f"{path}: no such step file") from None
     except (ValueError, KeyError, TypeError):

@@ -91,6 +91,8 @@ def run_stage(step: PlannedStep) -> None:
         manifest = run_step(step, on_line, on_progress)
     logger.info("%d rows; dropped: %s", manifest.rows, manifest.dropped or "none")
     print_done(step.title, manifest, skipped)
+    for package in manifest.mixed:
+        print_warning(f"{step.title}: a package changed while it was made: {package}")
     if step.label == PAIR and not skipped:
         artifacts.publish_pairs(step)
 

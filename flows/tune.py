@@ -1,6 +1,7 @@
 """`onpolicy tune lr`: a learning-rate range test on a round's pairs, its plot, a suggestion."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from contracts.errors import OnPolicyError
 from contracts.fingerprint import of_input, of_json
 from contracts.manifest import read_manifest
 from contracts.parts import read_table, write_atomic
+from contracts.step import folder_lock
 from flows import artifacts
 from flows.check import refuse_unready
 from flows.commands import refuse_machines
@@ -76,23 +78,37 @@ def tune_lr(config: dict[str, Any], training: list[str], number: int, rates: dic
         rates: `low`, `high`, `steps`.
     """
     source = Source(check(RunConfig, config, origin="config"), training, number)
-    own = [*_until_policy(plan(source.run), number)]
-    for step in own:
-        _run(step)
+    own = _made(source.run, number)
     *before, policy = _of_round(plan(source.changed), number)
     settings = check(LrRangeConfig, {"training": policy.config.model_dump(), **rates}, "rates")
     folder = _scratch(source, settings, policy)
     inputs = dict(policy.inputs)
-    for step in before:
-        if step.stage == reference.STAGE and step.path not in {made.path for made in own}:
-            scored = replace(step, run=folder, path="reference")
-            _run(scored)
-            inputs["reference"] = str(scored.out)
-    test = PlannedStep(folder, "rates", "test learning rates", STAGE, settings, inputs)
-    _run(test)
-    _publish(test.out)
+    folder.mkdir(parents=True, exist_ok=True)
+    with folder_lock(folder):
+        for step in before:
+            if step.stage == reference.STAGE and step.path not in own:
+                scored = replace(step, run=folder, path="reference")
+                _run(scored)
+                inputs["reference"] = str(scored.out)
+        test = PlannedStep(folder, "rates", "test learning rates", STAGE, settings, inputs)
+        _run(test)
+        _publish(test.out)
     artifacts.flush()
     return str(test.out)
+
+
+def _made(run: RunConfig, number: int) -> set[str]:
+    """Make what the test reads of the run; the paths of those steps.
+
+    Raises:
+        FolderBusy: something is to be made, and another process is writing to the run's folder.
+    """
+    steps = [*_until_policy(plan(run), number)]
+    alone = nullcontext() if all(step.done for step in steps) else folder_lock(run.folder)
+    with alone:
+        for step in steps:
+            _run(step)
+    return {step.path for step in steps}
 
 
 def _of_round(steps: Sequence[PlannedStep], number: int) -> list[PlannedStep]:

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,26 @@ def test_a_step_that_broke_goes_on_where_it_stopped(workshop: Workshop) -> None:
     workshop.stop_before = None
     workshop.run()
     assert read_table(workshop.out)["name"].to_pylist() == ["run 1", "run 1", "run 2"]
+
+
+def test_a_package_that_changes_under_way_is_told_and_both_versions_are_listed(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def begin(torch: str, stop_before: int | None) -> Manifest | None:
+        monkeypatch.setattr(step_module, "versions", lambda: {"torch": torch, "vllm": "0.9"})
+        workshop.stop_before = stop_before
+        with nullcontext() if stop_before is None else pytest.raises(OnPolicyError):
+            return workshop.run()
+
+    begin("2.7", stop_before=0)  # nothing is made of it
+    begin("2.8", stop_before=1)
+    begin("2.8", stop_before=1)
+    assert "goes on with" not in caplog.text
+    with caplog.at_level(logging.WARNING):
+        done = begin("2.9", stop_before=None)
+    assert f"{workshop.out}: begun with torch 2.8, goes on with 2.9" in caplog.text
+    assert done and done.versions["torch"] == "2.8, 2.9" and done.versions["vllm"] == "0.9"
+    assert done.mixed == ["torch 2.8, 2.9"]
 
 
 def test_other_resources_are_no_other_step(workshop: Workshop) -> None:

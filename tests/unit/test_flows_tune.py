@@ -1,6 +1,7 @@
 """`onpolicy tune` and `merge` without training: what they are pointed at, what they print."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,17 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from contracts import step as step_module
 from contracts.config import load_config
-from contracts.errors import UserError
+from contracts.errors import FolderBusy, UserError
+from contracts.fingerprint import of_files
 from contracts.manifest import Result, write_manifest
 from contracts.parts import write_part
+from contracts.step import folder_lock
 from contracts.tables import TOKENS
 from flows.cli import app
 from flows.config import RunConfig
+from flows.tune import tune_lr
 from flows.tune_source import read_source
 
 DEMO = Path(__file__).parents[2] / "configs" / "demo.yaml"
@@ -47,6 +52,18 @@ def test_a_run_means_its_last_round_with_tokens_wherever_it_lies(run: Path) -> N
     assert source.run.training.global_batch == 16
     assert source.changed.training.global_batch == 8
     assert read_source(run / "round-2", []).pairs is None
+
+
+def test_a_run_that_another_process_writes_to_gets_no_stage_from_a_test_of_rates(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(step_module, "_LOCK_WAIT_SECONDS", 0.1)
+    source = read_source(run / "round-2", [])  # its pairs are still to be made
+    config = source.run.model_dump(mode="json")
+    before = of_files(run)
+    with folder_lock(run), pytest.raises(FolderBusy, match=f"process {os.getpid()} on"):
+        tune_lr.fn(config, [], 2, {"low": 1e-6, "high": 1e-3, "steps": 10})
+    assert of_files(run) == before
 
 
 def test_a_config_means_its_first_round_and_training_does_not_rename_the_run() -> None:
