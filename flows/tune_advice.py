@@ -51,7 +51,7 @@ def lora(path: Path, overrides: Sequence[str]) -> list[str]:
     """Rank, alpha and rate for the policy's size, with reasons."""
     source = read_source(path, overrides)
     config = source.changed
-    shape = shape_of(config.policy.reference)
+    shape = shape_of(config.pinned(config.policy.reference))
     tokens = _response_tokens(source)
     found = lora_advice(shape, config.training, tokens)
     share = found.parameters / shape.parameters
@@ -77,7 +77,7 @@ def check(path: Path, overrides: Sequence[str]) -> list[str]:
 
 def _advice(config: RunConfig, training: TrainConfig) -> list[str]:
     try:
-        parameters = shape_of(config.policy.reference).parameters
+        parameters = shape_of(config.pinned(config.policy.reference)).parameters
     except UserError:
         parameters = None  # not at hand: advised as the models of billions, which are published
     return advice(training, config.format, parameters)
