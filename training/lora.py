@@ -21,12 +21,15 @@ _WRAPPED = ".base_layer."
 FOLDER = "adapter"
 
 
-def add_adapters(policy: Any, config: LoraConfig, seed: int) -> None:
-    """Put trainable matrices beside the policy's linear layers and freeze all else."""
+def add_adapters(policy: Any, config: LoraConfig, seed: int, dtype: torch.dtype) -> None:
+    """Put trainable matrices of `dtype` beside the policy's linear layers and freeze all else."""
     from peft import inject_adapter_in_model
 
     torch.manual_seed(seed)  # the down matrices start at random, on every process alike
     inject_adapter_in_model(_peft(config), policy)
+    for parameter in policy.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.to(dtype)  # peft makes them in the layer's own dtype
     parameters = list(policy.parameters())
     trained = sum(_size(p) for p in parameters if p.requires_grad)
     log.info("LoRA: %d of %d parameters are trained", trained, sum(map(_size, parameters)))

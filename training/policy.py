@@ -52,6 +52,7 @@ def load_policy(
     if policy.lm_head.bias is not None:
         raise UserError(f"{reference}: an output head with a bias is not supported")
     _switch_dropout_off(policy)
+    _make_rotary_exact(policy)
     if _recomputes(resources):
         policy.gradient_checkpointing_enable({"use_reentrant": False})
     return policy.train()
@@ -116,6 +117,15 @@ def _switch_dropout_off(policy: Any) -> None:
             module.attention_dropout = 0.0
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
+
+
+def _make_rotary_exact(policy: Any) -> None:
+    """RoPE's frequencies in float32: where ZeRO-3 splits a bfloat16 model as it loads, it makes
+    every float tensor in bfloat16, which turns a query at position 2,000 by half a radian."""
+    for name, module in list(policy.named_modules()):
+        if hasattr(module, "original_inv_freq"):
+            made = type(module)(module.config).to(module.inv_freq.device)
+            policy.set_submodule(name, made)
 
 
 def _recomputes(resources: TrainResources) -> bool:

@@ -90,7 +90,7 @@ def make_ready(job: Job, engine: Engine, folder: Path) -> tuple[PreTrainedModel,
         for message in advice(job.config, parameters=size_of(policy)):
             log.warning(message)
     if job.config.lora:
-        add_adapters(policy, job.config.lora, job.config.seed)
+        add_adapters(policy, job.config.lora, job.config.seed, engine.adapters_dtype)
     engine.prepare(PairScorer(policy, job.config.resources.logits_mib << 20))
     reference = read_reference(Path(job.reference), pairs) if job.reference else None
     return policy, Trainer(job.config, engine, pairs, reference, folder)

@@ -41,7 +41,13 @@ class Engine(ABC):
 
     @property
     def weights_dtype(self) -> torch.dtype:
-        """Dtype to load weights in; AdamW works on float32 masters in any case."""
+        """Dtype to load weights in; AdamW works on float32 masters in any case. Beside adapters
+        they are frozen, and run in bfloat16 as they are."""
+        return torch.bfloat16 if self.bfloat16 and self.config.lora else torch.float32
+
+    @property
+    def adapters_dtype(self) -> torch.dtype:
+        """Dtype of the adapters that AdamW moves: in bfloat16 a step at 5e-6 moves one in ten."""
         return torch.float32
 
     @property

@@ -25,6 +25,11 @@ class ZeroEngine(Engine):
         """DeepSpeed keeps float32 masters itself."""
         return torch.bfloat16 if self.bfloat16 else torch.float32
 
+    @property
+    def adapters_dtype(self) -> torch.dtype:
+        """See `weights_dtype`."""
+        return self.weights_dtype
+
     def backward(self, loss: torch.Tensor, last: bool) -> None:
         """See Engine."""
         self._accelerator.gradient_state._set_sync_gradients(last)
@@ -38,9 +43,21 @@ class ZeroEngine(Engine):
         """The update itself is done by the last backward pass."""
         return float(self._model.get_global_grad_norm())
 
-    def weights(self) -> dict[str, torch.Tensor]:
+    def weights(self) -> dict[str, torch.Tensor] | None:
         """See Engine."""
-        return self._accelerator.get_state_dict(self._model)
+        weights = self._accelerator.get_state_dict(self._model)
+        if self.config.lora:
+            masters = self._masters()  # what is merged is summed in float32
+            weights = {**weights, **masters} if weights else None
+        return weights
+
+    def _masters(self) -> dict[str, torch.Tensor]:
+        """Float32 weights of what is trained; every process calls it."""
+        from deepspeed.utils import safe_get_full_fp32_param
+
+        named = self._model.module.named_parameters()
+        whole = {name: safe_get_full_fp32_param(p) for name, p in named if p.requires_grad}
+        return {name: value.cpu() for name, value in whole.items()}
 
     def _start(self) -> Any:
         from accelerate import Accelerator, DeepSpeedPlugin, PartialState
