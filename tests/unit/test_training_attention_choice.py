@@ -13,7 +13,7 @@ from transformers import Gemma2Config, LlamaConfig
 from contracts.config import check
 from contracts.errors import UserError
 from training.config import TrainConfig, TrainResources
-from training.packed import attention, attention_choice, flash
+from training.packed import attention, attention_choice, flash, flex
 from training.packed.attention_choice import attention_of
 from training.packed.packing import Pair, make_batch
 
@@ -107,7 +107,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch, triton: bool, flash_version: str | None
 
 
 @pytest.mark.parametrize(("triton", "installed", "name", "said"), [
-    (True, "2.8.3", "flex_attention", "attention: flex (FlexAttention, compiled by Triton)"),
+    (True, "2.8.3", flex.NAME, "attention: flex (FlexAttention, compiled by Triton)"),
     (False, "2.8.3+cu128torch2.9", flash.NAME, "attention: flash (no Triton for FlexAttention)"),
     (False, "2.8.3.post2", flash.NAME, "attention: flash (no Triton for FlexAttention)"),
     (False, "2.6.2", attention.NAME, "and flash-attn 2.6.2 is older than 2.6.3"),

@@ -27,12 +27,11 @@ def attention_of(resources: TrainResources, config: Any) -> str:
         raise UserError(f"resources.attention: {reason}; use auto")
     name, why = _chosen(resources.layout, caps) if asked == "auto" else (asked, "as asked")
     log.info("attention: %s (%s)%s", name, why, ", scores soft-capped" if caps else "")
-    if name == "segments":
-        attention.register()
-    if name == "flash":
-        flash.register()
-    names = {"segments": attention.NAME, "flex": flex.NAME, "flash": flash.NAME}
-    return names.get(name, name)
+    own = {"segments": attention, "flex": flex, "flash": flash}
+    if name not in own:
+        return name
+    own[name].register()
+    return str(own[name].NAME)
 
 
 def _chosen(layout: str, caps: bool) -> tuple[str, str]:
