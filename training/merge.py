@@ -81,7 +81,10 @@ def _named_base(adapter: Path, settings: dict[str, Any]) -> str:
 
 
 def _merged(adapter: Path, reference: str) -> Any:
-    """The base model, its own dtype, with the adapter summed in (peft knows every LoRA variant)."""
+    """The base model, its own dtype, with the adapter summed in (peft knows every LoRA variant).
+
+    Summed in float32 and cast once: peft casts the change first, which rounds a weight twice.
+    """
     from transformers import AutoModelForCausalLM
 
     refuse_other_weights(reference)
@@ -89,8 +92,10 @@ def _merged(adapter: Path, reference: str) -> Any:
     what = "the adapter's base"
     model = load_model(AutoModelForCausalLM, reference, what, dtype="auto", trust_remote_code=False)
     refuse_unsavable(reference, model.config, model.generation_config)
+    dtype = model.dtype
     try:
-        return load_adapter(model, str(adapter), reference).merge_and_unload(safe_merge=True)
+        adapted = load_adapter(model.float(), str(adapter), reference)
+        return adapted.merge_and_unload(safe_merge=True).to(dtype)
     except ValueError as error:
         raise UserError(f"{adapter}: cannot be merged: {first_line(error)}") from None
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from contracts.errors import UserError
@@ -49,6 +50,23 @@ def test_a_merged_model_answers_as_the_adapted_one(
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "merged")
     assert tokenizer.chat_template == AutoTokenizer.from_pretrained(tiny_gemma).chat_template
     assert json.loads((tmp_path / "merged" / "config.json").read_text())["use_cache"] is True
+
+
+def test_a_merged_weight_is_rounded_once(tiny_gemma: Path, tmp_path: Path) -> None:
+    base = AutoModelForCausalLM.from_pretrained(tiny_gemma).bfloat16()
+    base.save_pretrained(tmp_path / "base")
+    AutoTokenizer.from_pretrained(tiny_gemma).save_pretrained(tmp_path / "base")
+    adapter_of(tmp_path / "base", tmp_path / "adapter", lora_alpha=8)
+    merge(tmp_path / "adapter", tmp_path / "merged")
+    start, merged, adapter = (
+        load_file(tmp_path / name)
+        for name in ("base/model.safetensors", "merged/model.safetensors",
+                     "adapter/adapter_model.safetensors")
+    )  # fmt: skip
+    layer = "model.layers.0.mlp.down_proj"
+    down, up = (adapter[f"base_model.model.{layer}.lora_{side}.weight"].double() for side in "AB")
+    expected = start[f"{layer}.weight"].double() + up @ down * (8 / 4)
+    assert torch.equal(merged[f"{layer}.weight"], expected.bfloat16())
 
 
 def test_another_base_may_be_named(tiny_gemma: Path, tmp_path: Path) -> None:
