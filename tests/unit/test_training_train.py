@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 
 from contracts.errors import OnPolicyError, UserError
 from contracts.fingerprint import of_input
@@ -17,8 +18,9 @@ from contracts.parts import write_part
 from contracts.tables import METRICS, TOKENS
 from training import checks
 from training.config import LoraConfig, TrainConfig, TrainResources
+from training.engines import make_engine
 from training.loss_config import SFTConfig, SimPOConfig
-from training.worker import TRAINED, Job
+from training.worker import TRAINED, Job, make_ready
 from training.worker import train as work
 
 
@@ -212,6 +214,19 @@ def test_sdpa_is_refused_for_a_model_that_caps_its_attention_scores(
 ) -> None:
     with pytest.raises(UserError, match="soft-caps"):
         trained(config(attention="sdpa"), tokens, tiny_gemma, tmp_path / "policy")
+
+
+def test_beside_float32_adapters_the_frozen_base_takes_two_bytes_a_weight(
+    tokens: Path, tiny_gemma: Path, tmp_path: Path
+) -> None:
+    adapters = LoraConfig(rank=4, alpha=8)
+    settings = config().model_copy(update={"lora": adapters, "dtype": "bfloat16"})
+    job = Job(settings, str(tokens), str(tiny_gemma), tmp_path)
+    AcceleratorState._reset_state()  # a process has one precision; this one had float32
+    policy, _ = make_ready(job, make_engine(settings), tmp_path)
+    AcceleratorState._reset_state()
+    bytes_each = {(p.requires_grad, p.element_size()) for p in policy.parameters()}
+    assert bytes_each == {(True, 4), (False, 2)}
 
 
 def test_adapters_are_merged_and_kept_beside_the_policy(
