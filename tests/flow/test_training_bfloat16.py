@@ -117,6 +117,12 @@ def test_gradients_of_passes_and_processes_add_up_in_float32(
         assert error < 1e-5
 
 
+@pytest.mark.parametrize("strategy", ["zero2", "zero3", "fsdp"])
+def test_each_process_writes_its_share_of_a_checkpoint(trained: Path, strategy: str) -> None:
+    files = (trained / strategy / ".checkpoints" / "step-00000001").iterdir()
+    assert sorted(path.name[:11] for path in files) == ["state-00000", "state-00001"]
+
+
 ADAPTED = [*(name for name in JOBS if "adapters" in name), QUANTIZED]
 
 

@@ -29,8 +29,9 @@ def test_rows_of_all_lengths_under_two_masks_are_compiled_for_a_few_times(
     from torch._dynamo.utils import counters
 
     counters.clear()
-    compiled = flex.compiled(backend="eager")
-    monkeypatch.setattr(flex, "_plain", lambda: compiled)  # as on a GPU
+    attend, make_mask = flex.compiled(backend="eager"), flex.compiled_mask(backend="eager")
+    monkeypatch.setattr(flex, "_plain", lambda: attend)  # as on a GPU
+    monkeypatch.setattr(flex, "_plain_mask", lambda: make_mask)
     torch.manual_seed(0)
     graphs = []
     for count in (1, 2, 4, 3, 6):
@@ -49,5 +50,6 @@ def test_rows_of_all_lengths_under_two_masks_are_compiled_for_a_few_times(
             torch.testing.assert_close(found[:, real], expected[:, real], atol=1e-4, rtol=1e-4)
         graphs.append(counters["stats"]["unique_graphs"])
     print(f"graphs after each length: {graphs}")
-    # Each mask is compiled for its first length, which two of these rows have, then for any.
-    assert graphs == [2, 2, 4, 4, 4]
+    # Making and using each of two masks is compiled for its first length, which two of these
+    # rows have, and then for any.
+    assert graphs == [4, 4, 8, 8, 8]

@@ -23,8 +23,6 @@ BLOCK = 128
 
 def block_mask(batch: Batch, window: int | None = None) -> "BlockMask":
     """The [R, 1, L, L] mask of `packing.attention_allowed`, never laid out in full on a GPU."""
-    from torch.nn.attention.flex_attention import create_block_mask
-
     branch, group, position = batch.branch, batch.group, batch.position_ids
 
     def allowed(row: Any, _head: Any, query: Any, key: Any) -> torch.Tensor:
@@ -36,10 +34,11 @@ def block_mask(batch: Batch, window: int | None = None) -> "BlockMask":
         return seen
 
     rows, length = branch.shape
-    return create_block_mask(
-        allowed, rows, None, length, length, device=branch.device, BLOCK_SIZE=BLOCK,
-        _compile=branch.is_cuda,
-    )  # fmt: skip
+    make = compiled_mask() if branch.is_cuda else _plain_mask()
+    mask: BlockMask = make(
+        allowed, rows, None, length, length, device=branch.device, BLOCK_SIZE=BLOCK
+    )
+    return mask
 
 
 def flex_attention(
@@ -76,6 +75,12 @@ def compiled(backend: str = "inductor") -> Any:
     return torch.compile(_plain(), fullgraph=True, backend=backend)
 
 
+@cache
+def compiled_mask(backend: str = "inductor") -> Any:
+    """What makes a block mask, which uncompiled lays out all L x L places; see `compiled`."""
+    return torch.compile(_plain_mask(), fullgraph=True, backend=backend)
+
+
 def register() -> None:
     """Make `onpolicy_flex` known to transformers."""
     from transformers import AttentionInterface, AttentionMaskInterface
@@ -100,6 +105,12 @@ def _plain() -> Any:
     from torch.nn.attention.flex_attention import flex_attention
 
     return flex_attention
+
+
+def _plain_mask() -> Any:
+    from torch.nn.attention.flex_attention import create_block_mask
+
+    return create_block_mask
 
 
 def _no_mask(*_: Any, **__: Any) -> None:
