@@ -24,6 +24,8 @@ _LONGEST_HEADER = 100 << 20
 # Published files of old hold these; they are computed from the config, never read.
 _BUFFERS = re.compile(r"(rotary_emb\.inv_freq|position_ids|attn\.(masked_)?bias)$")
 _SHOWN = 3
+_HEAD, _EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
+_BLOCK, _BLOCKS = 1 << 16, 32
 _WRITERS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 
 
@@ -54,8 +56,10 @@ def refuse_other_weights(reference: str) -> Weights | None:
     weights, config = read_weights(folder), read_config(folder)
     _refuse_what_writes_nothing(folder, config)
     if expected := language_model(config):
-        tied = {"lm_head.weight"} - expected.keys()
+        tied = {_HEAD} - expected.keys()
         refuse_unlike(unlike_config(folder), weights.shapes, expected, tied)
+        if tied and _HEAD in weights.shapes:
+            _refuse_untied(folder)
     return weights
 
 
@@ -67,6 +71,50 @@ def _refuse_what_writes_nothing(folder: Path, config: Mapping[str, Any]) -> None
             f"{folder}: is a {names[0]} (config.json), which writes no text; a policy is a causal "
             "language model (...ForCausalLM)"
         )
+
+
+def _refuse_untied(folder: Path) -> None:
+    """Refuse a head of its own under a config that ties it: transformers would take the head,
+    vLLM the embedding, and a training would save the embedding alone.
+
+    Looks at 32 blocks of 64 KiB, as two tensors of 2 GB take long to read.
+    """
+    head, embedding = _places(folder)[_HEAD], _places(folder)[_EMBEDDING]
+    size = head[2] - head[1]
+    last = max(0, size - _BLOCK)
+    starts = {number * last // (_BLOCKS - 1) for number in range(_BLOCKS)}
+    if size != embedding[2] - embedding[1] or any(
+        _block(head, start) != _block(embedding, start) for start in starts
+    ):
+        raise UserError(
+            f"{folder}: {_HEAD} is not {_EMBEDDING}, though its config.json ties them, and "
+            "engines differ in which they take; set tie_word_embeddings to false there if the "
+            f"head was trained, or leave {_HEAD} out"
+        )
+
+
+_Place = tuple[Path, int, int]
+
+
+def _places(folder: Path) -> dict[str, _Place]:
+    """File, first byte and end of each tensor."""
+    places = {}
+    for path in _files(folder):
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(length))
+        for name, tensor in header.items():
+            if name != "__metadata__":
+                begin, end = tensor["data_offsets"]
+                places[name] = path, 8 + length + begin, 8 + length + end
+    return places
+
+
+def _block(place: _Place, start: int) -> bytes:
+    path, begin, end = place
+    with path.open("rb") as file:
+        file.seek(begin + start)
+        return file.read(min(_BLOCK, end - begin - start))
 
 
 def unlike_config(model: object) -> str:

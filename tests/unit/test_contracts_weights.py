@@ -67,6 +67,18 @@ def test_a_tied_head_and_what_is_computed_anyway_may_be_there(model: Path) -> No
     refuse_other_weights(str(model))
 
 
+def test_a_head_of_its_own_under_a_config_that_ties_it_is_refused(model: Path) -> None:
+    """transformers would take the head, vLLM the embedding."""
+    head = load_file(model / "model.safetensors")["model.embed_tokens.weight"].clone()
+    head[-1, -1] += 1
+    change(model, **{"lm_head.weight": head})
+    with pytest.raises(UserError, match=r"lm_head\.weight is not model\.embed_tokens.* ties them"):
+        refuse_other_weights(str(model))
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": False}))
+    refuse_other_weights(str(model))
+
+
 def test_a_cut_file_is_named_with_its_bytes(model: Path) -> None:
     path = model / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
