@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 
-def report(name: str, figure: float, reach: float, unit: str, **detail: Any) -> None:
-    """Print the figure beside the least that it is to reach."""
+def report(
+    name: str, figure: float, reach: float, unit: str, *, at_most: bool = False, **detail: Any
+) -> None:
+    """Print the figure beside the least, or the most, that it is to be."""
     outcome = {
         "name": name,
         "figure": round(figure, 3),
         "reach": reach,
-        "holds": figure >= reach,
+        "holds": figure <= reach if at_most else figure >= reach,
         "unit": unit,
         "detail": detail,
     }
