@@ -46,6 +46,8 @@ def run(config: ScoreConfig, inputs: Inputs, out: Path) -> Result:
     if len(scored_alone(config.annotators)) < len(config.annotators):
         refuse_split_prompts(sources.values())
     parts = {i: path for i, path in sources.items() if not part_path(out, i).exists()}
+    for index in sources.keys() - parts.keys():
+        answers_of(out, index).remove()  # left by a kill just after its part was written
     rows = [pq.read_metadata(path).num_rows for path in sources.values()]
     resumed = sum(rows) - sum(rows[i] for i in parts)
     scorers = Crew(site, config, inputs, out) if site.workers else Scoring(config, inputs, out)

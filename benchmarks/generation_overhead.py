@@ -23,13 +23,15 @@ from typing import Any
 from benchmarks.generation_demo import demo_job
 from benchmarks.outcome import report_passes
 from contracts.model import load_tokenizer
+from contracts.progress import Progress
 from generation.config import VllmResources
 from generation.engines import Job
 from generation.engines.vllm import Vllm, engine_arguments, sampling_parameters
-from generation.journal import Journal
+from generation.filling import Tally, fill
+from generation.journal import Journals
 from generation.requests import Request
 from generation.responses import Writer
-from generation.sample import fill, open_engine
+from generation.sample import open_engine
 from generation.site import site_for, warm_up
 
 _PASSES = 11
@@ -61,7 +63,9 @@ def main() -> None:
             out = Path(folder) / "out"
             shutil.rmtree(out, ignore_errors=True)
             out.mkdir()
-            return fill(parts, {}, ours[name], Journal(out), out, writer)
+            tally, progress = Tally(0), Progress(sum(map(len, parts.values())), "samples")
+            fill(parts.items(), ours[name], Journals(out), out, writer, tally, progress)
+            return tally.tokens
 
         sides: dict[str, Callable[[], int]] = {
             "bare": lambda: _bare(llm, parts, parameters),

@@ -21,6 +21,19 @@ def report(
     print(json.dumps(outcome), flush=True)
 
 
+def report_at_most(name: str, figure: float, reach: float, unit: str, **detail: Any) -> None:
+    """As `report`, of a figure that is to be no more than `reach`."""
+    outcome = {
+        "name": name,
+        "figure": round(figure, 3),
+        "reach": reach,
+        "holds": figure <= reach,
+        "unit": f"{unit}; at most",
+        "detail": detail,
+    }
+    print(json.dumps(outcome), flush=True)
+
+
 def report_passes(
     name: str, figures: Sequence[float], reach: float, unit: str, **detail: Any
 ) -> None:

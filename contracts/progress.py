@@ -2,7 +2,7 @@
 
 import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from contracts.lines import print_line
 
@@ -50,6 +50,11 @@ class Progress:
         )
         if now - self._printed >= 1.0 or done >= old.total:
             self._print()
+
+    def resume(self, units: int) -> None:
+        """`units` more were there before."""
+        old = self._reading
+        self._reading = replace(old, done=old.done + units, resumed=old.resumed + units)
 
     def _print(self) -> None:
         self._printed = time.monotonic()

@@ -1,8 +1,9 @@
 """From prompts to requests: token ids, seeds and places, all known before an engine starts."""
 
 import hashlib
+from array import array
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from contracts.chat import ChatFormat, Message, RowError
@@ -55,14 +56,60 @@ def sample_seed(run_seed: int, prompt_id: str, sample: int) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
+class Plan:
+    """The requests of each part, made when they are asked for: until then an id takes 4 bytes."""
+
+    def __init__(self, prompts: Sequence[tuple[str, "array[int]"]], config: SampleConfig) -> None:
+        """
+        Args:
+            prompts: id and token ids of each.
+        """
+        self._prompts = prompts
+        self._config = config
+
+    def __len__(self) -> int:
+        """Parts."""
+        return -(-len(self._prompts) // self._config.prompts_per_part)
+
+    def __getitem__(self, index: int) -> list[Request]:
+        prompts = self._of(index)
+        return [request for name, ids in prompts for request in self._requests(name, ids)]
+
+    def __iter__(self) -> Iterator[list[Request]]:
+        return (self[index] for index in range(len(self)))
+
+    def requests_in(self, index: int) -> int:
+        """How many a part has."""
+        return len(self._of(index)) * self._config.samples
+
+    @property
+    def requests(self) -> int:
+        """How many there are in all."""
+        return len(self._prompts) * self._config.samples
+
+    @property
+    def longest_prompt(self) -> int:
+        """In tokens."""
+        return max(len(ids) for _, ids in self._prompts)
+
+    def _of(self, index: int) -> Sequence[tuple[str, "array[int]"]]:
+        size = self._config.prompts_per_part
+        return self._prompts[index * size : (index + 1) * size]
+
+    def _requests(self, prompt_id: str, ids: "array[int]") -> list[Request]:
+        config, prompt = self._config, ids.tolist()
+        seeds = config.seeds or [sample_seed(config.seed, prompt_id, i) for i in range(config.n)]
+        return [Request(prompt_id, sample, seed, prompt) for sample, seed in enumerate(seeds)]
+
+
 def plan(
     prompts: Iterable[tuple[str, list[Message]]],
     config: SampleConfig,
     chat: ChatFormat,
     context: int,
     dropped: Counter[str],
-) -> list[list[Request]]:
-    """The requests of each part. Prompts that cannot be asked are counted in `dropped`.
+) -> Plan:
+    """What is to be asked. Prompts that cannot be are counted in `dropped`.
 
     A prompt must leave room for `max_tokens` in the context of `context` tokens: an answer
     cut by the context would look like one that max_tokens cut.
@@ -77,14 +124,5 @@ def plan(
         if len(ids) + config.max_tokens > context:
             dropped["prompt_too_long"] += 1
             continue
-        asked.append(_requests(prompt_id, ids, config))
-    size = config.prompts_per_part
-    return [
-        [request for prompt in asked[first : first + size] for request in prompt]
-        for first in range(0, len(asked), size)
-    ]
-
-
-def _requests(prompt_id: str, ids: list[int], config: SampleConfig) -> list[Request]:
-    seeds = config.seeds or [sample_seed(config.seed, prompt_id, i) for i in range(config.n)]
-    return [Request(prompt_id, sample, seed, ids) for sample, seed in enumerate(seeds)]
+        asked.append((prompt_id, array("i", ids)))
+    return Plan(asked, config)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from contracts.parts import write_table
+from contracts.parts import read_part, write_table
 from contracts.tables import RESPONSES, VERSION
 from generation.requests import Failure, Outcome, Request, Sample
 
@@ -76,8 +76,14 @@ class Writer:
         return text[: min(ends, default=len(text))]
 
 
-def write_errors(out: Path, requests: Iterable[Request], outcomes: dict[str, Outcome]) -> int:
-    """Write a row for each request that failed, and no file where none did; their number."""
+def read_samples(path: Path) -> list[Sample]:
+    """The samples in a part."""
+    table = read_part(path, ["response_id", "token_ids", "finish_reason", "logprob"])
+    return [Sample(*row) for row in zip(*(column.to_pylist() for column in table), strict=True)]
+
+
+def write_errors(out: Path, failures: Iterable[tuple[Request, Failure]]) -> int:
+    """Write a row for each request that failed, and leave no file where none did; their number."""
     rows = [
         {
             "prompt_id": request.prompt_id,
@@ -86,9 +92,11 @@ def write_errors(out: Path, requests: Iterable[Request], outcomes: dict[str, Out
             "seed": request.seed,
             "error": failure.error,
         }
-        for request in requests
-        if isinstance(failure := outcomes.get(request.response_id), Failure)
+        for request, failure in failures
     ]
+    rows.sort(key=lambda row: (row["prompt_id"], row["sample"]))
     if rows:
         write_table(out / ERRORS_NAME, pa.Table.from_pylist(rows, schema=ERRORS), ERRORS)
+    else:
+        (out / ERRORS_NAME).unlink(missing_ok=True)
     return len(rows)

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,28 +11,27 @@ import numpy as np
 import pyarrow.compute as pc
 
 from contracts import device, fingerprint
-from contracts.chat import ChatFormat
-from contracts.errors import OnPolicyError, UserError
+from contracts.chat import ChatFormat, Message
+from contracts.errors import UserError
 from contracts.manifest import Result
 from contracts.model import load_tokenizer, read_end_tokens, read_positions
-from contracts.parts import iter_parts, part_path, read_table, write_part
+from contracts.parts import iter_parts, part_path, read_part
 from contracts.process import main
 from contracts.progress import Progress
 from contracts.site import Site
 from contracts.step import Inputs, Stage
-from contracts.tables import RESPONSES
 from generation import engines
 from generation.adapter import resolve
 from generation.config import SampleConfig, TransformersEngine
 from generation.crew import Crew
 from generation.device import refuse_unable, this_device
-from generation.journal import Journal
+from generation.filling import Tally, fill
+from generation.journal import Journals
 from generation.repetition import repetition
-from generation.requests import Failure, Outcome, Request, Sample, plan
+from generation.requests import Plan, plan
 from generation.responses import Writer, write_errors
 from generation.site import site_for, warm_up
 from generation.startup import without_collecting
-from generation.stream import Done, Parts, stream, whole_batches
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +40,9 @@ def run(config: SampleConfig, inputs: Inputs, out: Path) -> Result:
     """Write RESPONSES: all samples of `prompts_per_part` prompts in each part.
 
     `inputs` are `prompts` and `policy`; where that is an adapter, maybe the `base` to load.
-    A part that exists is kept, and so is every outcome in the journal. A request that has no
-    sample in the end is a row of `_errors.parquet`, and counted.
+    A part that is whole is kept, and so is every sample in the others and in their journals. A
+    request that has no sample in the end is a row of `_errors.parquet`, and counted; as long as
+    the step is not done, a new run asks it again.
 
     Raises:
         UserError: the policy cannot be loaded, no prompt can be asked, or this machine cannot do
@@ -59,65 +59,76 @@ def run(config: SampleConfig, inputs: Inputs, out: Path) -> Result:
         context = _context(loaded.model, config)
     dropped: Counter[str] = Counter()
     planned = _plan(config, inputs["prompts"], chat, context, dropped)
-    parts = {i: part for i, part in enumerate(planned) if not part_path(out, i).exists()}
-    requests = [request for part in planned for request in part]
+    missing = [i for i in range(len(planned)) if _rows(out, i) < planned.requests_in(i)]
     job = engines.Job(
         policy=loaded.model,
         config=config,
         stop_ids=_stop_ids(loaded.model, chat),
-        longest_prompt=max(len(request.prompt) for request in requests),
+        longest_prompt=planned.longest_prompt,
         context=context,
         adapter=loaded.adapter,
         adapter_rank=loaded.rank,
     )
-    journal = Journal(out)
     writer = Writer(chat.tokenizer, config.stop, policy)
-    facts = _sample(site, job, parts, journal, out, writer, len(requests)) if parts else {}
-    dropped["sampling_error"] = write_errors(out, requests, journal.read())
-    journal.remove()
+    tally = Tally(int(config.engine.resources.max_error_share * planned.requests))
+    try:
+        facts = _sample(site, job, planned, missing, out, writer, tally) if missing else {}
+    except BaseException:
+        if tally.failures:
+            write_errors(out, tally.failures)
+        raise
+    dropped["sampling_error"] = write_errors(out, tally.failures)
+    Journals(out).clear()
     return _result(out, dropped, facts | {"policy": policy})
+
+
+def _rows(out: Path, index: int) -> int:
+    """Rows of a part: fewer than planned where requests failed, none before it is written."""
+    path = part_path(out, index)
+    return len(read_part(path, ["response_id"])) if path.exists() else 0
 
 
 def _plan(
     config: SampleConfig, prompts: str, chat: ChatFormat, context: int, dropped: Counter[str]
-) -> list[list[Request]]:
-    table = read_table(Path(prompts), ["prompt_id", "messages"])
-    rows = zip(table["prompt_id"].to_pylist(), table["messages"].to_pylist(), strict=True)
-    planned = plan(rows, config, chat, context, dropped)
+) -> Plan:
+    planned = plan(_read_prompts(Path(prompts)), config, chat, context, dropped)
     if not planned:
         raise UserError(
-            f"{prompts}: none of its {len(table)} prompts can be asked "
+            f"{prompts}: none of its {sum(dropped.values())} prompts can be asked "
             f"({dict(dropped)}); the context is {context} tokens, max_tokens {config.max_tokens}"
         )
     return planned
 
 
+def _read_prompts(folder: Path) -> Iterator[tuple[str, list[Message]]]:
+    """Id and messages of each, few at a time as Python objects."""
+    for part in iter_parts(folder, ["prompt_id", "messages"]):
+        for batch in part.to_batches(max_chunksize=1024):
+            yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+
+
 def _sample(
     site: Site,
     job: engines.Job,
-    parts: Parts,
-    journal: Journal,
+    planned: Plan,
+    missing: Sequence[int],
     out: Path,
     writer: Writer,
-    total: int,
+    tally: Tally,
 ) -> dict[str, Any]:
     """Draw and write the missing parts; the speed of doing so."""
     started = time.monotonic()
     engine = open_engine(site, job)
     log.info("%s is ready after %.1f s", job.config.engine.kind, time.monotonic() - started)
-    known = journal.read()
-    done = whole_batches(parts, known, engine.batch)
-    failed = sum(isinstance(outcome, Failure) for outcome in known.values())
-    allowed = int(job.config.engine.resources.max_error_share * total)
-    kept, resumed = count_tokens(done.values()), len(done)
+    progress = Progress(sum(map(planned.requests_in, missing)), "samples")
     started = time.monotonic()
+    parts = ((index, planned[index]) for index in missing)
     try:
-        tokens = fill(parts, done, engine, journal, out, writer, allowed - failed) - kept
+        fill(parts, engine, Journals(out), out, writer, tally, progress)
     finally:
         engine.close()
     seconds = time.monotonic() - started
-    missing = sum(map(len, parts.values())) - resumed
-    return {"tokens_per_second": round(tokens / seconds, 1)} if missing else {}
+    return {"tokens_per_second": round(tally.tokens / seconds, 1)} if tally.tokens else {}
 
 
 def open_engine(site: Site, job: engines.Job) -> engines.Engine:
@@ -126,48 +137,6 @@ def open_engine(site: Site, job: engines.Job) -> engines.Engine:
         return engines.start(job)
     engine = job.config.engine
     return Crew(site, job, engine.batch_size if isinstance(engine, TransformersEngine) else 1)
-
-
-def fill(
-    parts: Parts,
-    done: Done,
-    engine: engines.Engine,
-    journal: Journal,
-    out: Path,
-    writer: Writer,
-    allowed: int = 0,
-) -> int:
-    """Draw what is not `done` and write the parts; the tokens in them.
-
-    Raises:
-        OnPolicyError: more than `allowed` requests failed that had not failed before.
-    """
-    tokens = 0
-    before = [name for name, outcome in done.items() if isinstance(outcome, Failure)]
-    failures: list[Failure] = []
-    with journal:
-        progress = Progress(sum(map(len, parts.values())), "samples", len(done))
-        for index, outcomes in stream(parts, done, engine, journal, progress):
-            write_part(out, index, writer.table(parts[index], outcomes), RESPONSES)
-            tokens += count_tokens(outcomes)
-            failures += [one for one in outcomes if isinstance(one, Failure)]
-            if len(failures) > allowed + len(before):
-                raise OnPolicyError(_too_many(failures))
-    return tokens
-
-
-def _too_many(failures: Sequence[Failure]) -> str:
-    first = failures[0]
-    return (
-        f"{len(failures)} requests have failed, more than sampling.engine.resources."
-        f"max_error_share admits; the first is {first.response_id}: {first.error}. Raise the "
-        "share to go on without them"
-    )
-
-
-def count_tokens(outcomes: Iterable[Outcome]) -> int:
-    """Tokens sampled."""
-    return sum(len(outcome.tokens) for outcome in outcomes if isinstance(outcome, Sample))
 
 
 def _context(policy: str, config: SampleConfig) -> int:

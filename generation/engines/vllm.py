@@ -55,7 +55,7 @@ class Vllm:
     def step(self) -> list[Outcome]:
         """One token for every running sample."""
         refused, self._refused = self._refused, []
-        return refused + [_sample(output) for output in self._engine.step() if output.finished]
+        return refused + [outcome_of(output) for output in self._engine.step() if output.finished]
 
     def close(self) -> None:
         """End the engine's processes, where it has its own."""
@@ -195,8 +195,10 @@ def sampling_parameters(job: Job) -> Callable[[int], Any]:
     return lambda seed: SamplingParams(seed=seed, **shared)
 
 
-def _sample(output: Any) -> Sample:
+def outcome_of(output: Any) -> Outcome:
+    """A finished request's sample; a failure where vLLM ended it before its answer was."""
     answer = output.outputs[0]
-    reason = "length" if answer.finish_reason == "length" else "stop"
+    if answer.finish_reason not in ("stop", "length"):
+        return Failure(output.request_id, f"vLLM ended it: {answer.finish_reason}")
     logprob = None if answer.logprobs is None else answer.cumulative_logprob
-    return Sample(output.request_id, list(answer.token_ids), reason, logprob)
+    return Sample(output.request_id, list(answer.token_ids), answer.finish_reason, logprob)

@@ -6,11 +6,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from contracts.manifest import Manifest, Result, read_manifest, write_manifest
@@ -20,7 +22,9 @@ from contracts.tables import PROMPTS
 from generation.config import SampleConfig
 from generation.conversation import prompt_id
 from generation.device import this_device
+from generation.engines.vllm import outcome_of
 from generation.member import Member
+from generation.requests import Failure, Outcome, Sample
 from generation.sample import STAGE
 
 pytestmark = pytest.mark.engine
@@ -69,13 +73,18 @@ class Step:
         assert manifest is not None
         return manifest
 
-    def journaled(self) -> int:
-        journal = self.out / ".journal.jsonl"
-        return journal.read_bytes().count(b"\n") if journal.exists() else 0
+    def finished(self) -> int:
+        """Samples in parts and journals."""
+        rows = sum(pq.read_metadata(path).num_rows for path in part_paths(self.out))
+        journals = {path.name for path in self.out.glob(".journal*")}
+        for name in journals - {f".journal-{path.stem[5:]}.jsonl" for path in part_paths(self.out)}:
+            with suppress(FileNotFoundError):  # its part was written just now
+                rows += (self.out / name).read_bytes().count(b"\n")
+        return rows
 
     def kill_after(self, samples: int) -> None:
         process = self.start()
-        while self.journaled() < samples:
+        while self.finished() < samples:
             assert process.poll() is None, process.communicate()[0]
             time.sleep(0.002)
         os.killpg(process.pid, signal.SIGKILL)
@@ -89,7 +98,7 @@ def test_a_killed_run_resumes_to_the_bytes_of_a_whole_one(
     whole = Step(tmp_path / "whole", inputs).finish()
     killed = Step(tmp_path / "killed", inputs, engine=VLLM)
     killed.kill_after(1)
-    killed.kill_after(killed.journaled() + 20)
+    killed.kill_after(killed.finished() + 20)
     kept = {path.name: path.stat().st_mtime_ns for path in part_paths(killed.out)}
     resumed = killed.finish()
     assert resumed.files == whole.files
@@ -113,9 +122,9 @@ def test_kills_of_two_vllm_workers_change_no_byte(
     stage, random, kills, due = step.start(), Random(0), 0, 1
     while kills < KILLS and stage.poll() is None:
         time.sleep(random.uniform(0.0, 0.02))
-        if step.journaled() >= due and len(workers := workers_of(stage.pid)) == 2:
+        if step.finished() >= due and len(workers := workers_of(stage.pid)) == 2:
             os.kill(random.choice(workers), signal.SIGKILL)
-            kills, due = kills + 1, step.journaled() + random.randint(1, 24)
+            kills, due = kills + 1, step.finished() + random.randint(1, 24)
     output, _ = stage.communicate(timeout=300)
     assert stage.returncode == 0, output
     assert kills == KILLS
@@ -190,3 +199,18 @@ def test_a_quantised_cache_is_used_where_the_device_can_and_refused_at_once_else
     else:
         assert (process.returncode, "Loading" in output) == (2, False), output
         assert "sampling.engine.kv_cache 'fp8'" in output and "set `kv_cache: auto`" in output
+
+
+def test_only_an_answer_that_ended_or_filled_its_room_is_a_sample() -> None:
+    from vllm.outputs import CompletionOutput, RequestOutput
+    from vllm.v1.engine import FINISH_REASON_STRINGS
+
+    found: dict[str, Outcome] = {}
+    for reason in FINISH_REASON_STRINGS:
+        answer = CompletionOutput(0, "", [1, 2], None, None, finish_reason=reason)
+        found[reason] = outcome_of(RequestOutput("p-0", None, [1], None, [answer], finished=True))
+    for reason in ("stop", "length"):
+        assert found.pop(reason) == Sample("p-0", [1, 2], reason)
+    assert {"abort", "error", "repetition"} <= set(found)
+    for reason, outcome in found.items():
+        assert outcome == Failure("p-0", f"vLLM ended it: {reason}")

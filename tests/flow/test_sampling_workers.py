@@ -171,14 +171,20 @@ def test_a_request_that_crashes_its_worker_is_named_and_the_run_goes_on(
     assert {error["prompt_id"] for error in errors} == {named}
     assert all("IndexError" in error["error"] for error in errors)
     assert named not in read_table(tmp_path / "out")["prompt_id"].to_pylist()
+    if workers == 1:  # killed just before the manifest: the failures are tried again and counted
+        (tmp_path / "out" / "_manifest.json").unlink()
+        again = sample(poisoned_gemma, prompts, "out", workers=1, share=0.2)
+        assert (again.dropped, again.files) == (made.dropped, made.files)
 
 
 def test_too_many_failures_end_the_run_and_a_higher_share_goes_on(
     sample: Sampler, poisoned_gemma: Path, tmp_path: Path
 ) -> None:
     prompts = write_prompts(tmp_path / "prompts", ["name a fish", f"name the {POISON}"])
-    with pytest.raises(OnPolicyError, match=r"max_error_share admits; the first is \w+-0: Index"):
-        sample(poisoned_gemma, prompts, "out", workers=1, share=0.1, n=2)
+    for _ in range(2):
+        with pytest.raises(OnPolicyError, match=r"max_error_share admits; the first is \w+-0: In"):
+            sample(poisoned_gemma, prompts, "out", workers=1, share=0.1, n=2)
+        assert (tmp_path / "out" / ERRORS_NAME).exists()
     made = sample(poisoned_gemma, prompts, "out", workers=1, share=0.5, n=2)
     assert made.rows == 2
     assert made.dropped == {"sampling_error": 2}

@@ -8,8 +8,7 @@ import pytest
 from contracts.config import identity
 from contracts.errors import UserError
 from generation.config import SampleConfig, TransformersEngine, VllmEngine
-from generation.journal import Journal
-from generation.requests import Failure, Request, Sample
+from generation.requests import Failure, Request
 from generation.responses import ERRORS_NAME, write_errors
 from generation.site import site_for
 
@@ -65,14 +64,9 @@ def test_how_many_workers_there_are_is_outside_the_steps_identity() -> None:
     assert identity(one) == identity(SampleConfig.model_validate({"engine": keys}))
 
 
-def test_failures_are_journaled_beside_samples_and_end_in_their_table(tmp_path: Path) -> None:
-    outcomes = [Sample("p-0", [1], "stop"), Failure("p-1", "IndexError: out of range")]
-    with Journal(tmp_path) as journal:
-        journal.append(outcomes)
-    read = Journal(tmp_path).read()
-    assert list(read.values()) == outcomes
-    requests = [Request("p", sample, 7, [1]) for sample in range(3)]
-    assert write_errors(tmp_path, requests, read) == 1
+def test_failures_end_in_their_table_and_a_run_without_any_leaves_none(tmp_path: Path) -> None:
+    failure = Failure("p-1", "IndexError: out of range")
+    assert write_errors(tmp_path, [(Request("p", 1, 7, [1]), failure)]) == 1
     assert pq.read_table(tmp_path / ERRORS_NAME).to_pylist() == [
         {
             "prompt_id": "p",
@@ -82,8 +76,5 @@ def test_failures_are_journaled_beside_samples_and_end_in_their_table(tmp_path: 
             "error": "IndexError: out of range",
         }
     ]
-
-
-def test_a_run_without_failures_has_no_table_of_them(tmp_path: Path) -> None:
-    assert write_errors(tmp_path, [Request("p", 0, 7, [1])], {}) == 0
+    assert write_errors(tmp_path, []) == 0
     assert not (tmp_path / ERRORS_NAME).exists()

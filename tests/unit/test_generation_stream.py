@@ -9,12 +9,16 @@ import pytest
 from pydantic import ValidationError
 
 from contracts.chat import ChatFormat, Message, RowError
+from contracts.errors import OnPolicyError
 from contracts.model import load_tokenizer
+from contracts.parts import part_paths, read_part
 from contracts.progress import Progress
 from generation.config import SampleConfig
-from generation.journal import Journal
-from generation.requests import Request, Sample, plan, sample_seed
-from generation.stream import stream, whole_batches
+from generation.filling import Tally, fill
+from generation.journal import Journals
+from generation.requests import Failure, Outcome, Request, Sample, plan, sample_seed
+from generation.responses import ERRORS_NAME, Writer
+from generation.stream import Stream, whole_batches
 
 
 class Shuffled:
@@ -54,11 +58,12 @@ def some_parts(sizes: Sequence[int]) -> dict[int, list[Request]]:
 
 
 def drain(
-    parts: dict[int, list[Request]], done: dict[str, Sample], engine: Shuffled, folder: Path
-) -> dict[int, list[Sample]]:
-    with (journal := Journal(folder)):
+    parts: dict[int, list[Request]], engine: Shuffled, folder: Path
+) -> dict[int, list[Outcome]]:
+    with Journals(folder) as journals:
         progress = Progress(1000, "samples")
-        return dict(stream(parts, done, engine, journal, progress))
+        steps = list(Stream(parts.items(), engine, journals, progress).run())
+    return {part.index: part.outcomes for _, whole in steps for part in whole}
 
 
 @pytest.mark.parametrize("batch", [1, 3])
@@ -68,10 +73,11 @@ def test_parts_hold_their_samples_in_order_whatever_finishes_first(
 ) -> None:
     parts = some_parts([7, 5, 1, 9])
     engine = Shuffled(batch, capacity=6, order=Random(seed))
-    made = drain(parts, {}, engine, tmp_path)
+    made = drain(parts, engine, tmp_path)
     assert made == {i: [answer(r) for r in part] for i, part in parts.items()}
     assert engine.most_in_flight < 6 + batch
-    assert len(Journal(tmp_path).read()) == 22
+    with Journals(tmp_path) as journals:
+        assert [len(journals.open(index)) for index in parts] == [7, 5, 1, 9]
 
 
 @pytest.mark.parametrize("batch", [1, 3])
@@ -80,11 +86,16 @@ def test_a_resumed_stream_asks_only_for_batches_that_are_not_whole(
     tmp_path: Path, batch: int, seed: int
 ) -> None:
     parts = some_parts([7, 5, 6])
-    chosen = Random(seed).sample([r for part in parts.values() for r in part], 11)
-    done = whole_batches(parts, {r.response_id: answer(r) for r in chosen}, batch)
-    expected = {r.response_id for part in parts.values() for r in part} - set(done)
+    chosen = Random(seed).sample([(i, r) for i, part in parts.items() for r in part], 11)
+    expected = {r.response_id for part in parts.values() for r in part}
+    for index, part in parts.items():
+        known = {r.response_id: answer(r) for i, r in chosen if i == index}
+        with Journals(tmp_path) as journals:
+            journals.open(index)
+            journals.append(index, list(known.values()))
+        expected -= set(whole_batches(part, known, batch))
     engine = Shuffled(batch, capacity=4, order=Random(seed))
-    made = drain(parts, done, engine, tmp_path)
+    made = drain(parts, engine, tmp_path)
     assert made == {i: [answer(r) for r in part] for i, part in parts.items()}
     assert sorted(engine.asked) == sorted(expected)
 
@@ -92,31 +103,82 @@ def test_a_resumed_stream_asks_only_for_batches_that_are_not_whole(
 def test_a_batch_with_a_lost_sample_is_not_whole() -> None:
     parts = some_parts([5])
     kept = [parts[0][i] for i in (0, 1, 2, 4)]
-    done = whole_batches(parts, {r.response_id: answer(r) for r in kept}, batch=2)
+    done = whole_batches(parts[0], {r.response_id: answer(r) for r in kept}, batch=2)
     assert set(done) == {"p0-0", "p0-1", "p0-4"}
 
 
 def test_a_torn_journal_line_is_cut_off_and_its_sample_drawn_again(tmp_path: Path) -> None:
     samples = [Sample(f"p-{i}", [1, 2, i], "stop", -0.25 * i) for i in range(3)]
-    with Journal(tmp_path) as journal:
-        journal.append(samples)
-        journal.sync()
-    path = tmp_path / ".journal.jsonl"
+    with Journals(tmp_path) as journals:
+        journals.open(4)
+        journals.append(4, samples)
+    path = tmp_path / ".journal-00004.jsonl"
     path.write_bytes(path.read_bytes()[:-7])
-    with Journal(tmp_path) as journal:
-        assert list(journal.read()) == ["p-0", "p-1"]
-        journal.append(samples[2:])
-    assert journal.read() == {sample.response_id: sample for sample in samples}
-    journal.remove()
-    assert journal.read() == {}
+    with Journals(tmp_path) as journals:
+        assert list(journals.open(4)) == ["p-0", "p-1"]
+        journals.append(4, samples[2:])
+    with Journals(tmp_path) as journals:
+        assert journals.open(4) == {sample.response_id: sample for sample in samples}
+        journals.remove(4)
+    assert not path.exists()
 
 
 def test_a_journal_line_of_zeros_is_skipped(tmp_path: Path) -> None:
-    with Journal(tmp_path) as journal:
-        journal.append([Sample("p-0", [1], "stop")])
-    with (tmp_path / ".journal.jsonl").open("ab") as file:
+    with Journals(tmp_path) as journals:
+        journals.open(0)
+        journals.append(0, [Sample("p-0", [1], "stop")])
+    with (tmp_path / ".journal-00000.jsonl").open("ab") as file:
         file.write(b"\0" * 40 + b"\n")
-    assert list(Journal(tmp_path).read()) == ["p-0"]
+    with Journals(tmp_path) as journals:
+        assert list(journals.open(0)) == ["p-0"]
+
+
+class Failing(Shuffled):
+    """An engine that has no answer for some requests."""
+
+    def __init__(self, bad: set[str], order: Random) -> None:
+        super().__init__(1, 4, order)
+        self._bad = bad
+
+    def step(self) -> list[Outcome]:  # type: ignore[override]
+        return [
+            Failure(one.response_id, "refused") if one.response_id in self._bad else one
+            for one in super().step()
+        ]
+
+
+def fill_with(
+    engine: Shuffled, parts: dict[int, list[Request]], allowed: int, out: Path, tiny_gemma: Path
+) -> Tally:
+    writer, tally = Writer(load_tokenizer(str(tiny_gemma)), [], "policy"), Tally(allowed)
+    progress = Progress(100, "samples")
+    fill(parts.items(), engine, Journals(out), out, writer, tally, progress)
+    return tally
+
+
+def test_failures_are_asked_again_and_their_parts_rows_kept(
+    tmp_path: Path, tiny_gemma: Path
+) -> None:
+    parts = some_parts([3, 4])
+    bad = {"p0-1", "p1-0"}
+    tally = fill_with(Failing(bad, Random(0)), parts, 2, tmp_path, tiny_gemma)
+    assert {failure.response_id for _, failure in tally.failures} == bad
+    assert [read_part(path).num_rows for path in part_paths(tmp_path)] == [2, 3]
+    assert not list(tmp_path.glob(".journal*"))
+    again = Shuffled(1, 4, Random(0))
+    tally = fill_with(again, parts, 0, tmp_path, tiny_gemma)
+    assert (set(again.asked), tally.failures) == (bad, [])
+    assert [read_part(path).num_rows for path in part_paths(tmp_path)] == [3, 4]
+
+
+def test_too_many_failures_end_the_run_as_they_come_not_when_their_part_is_whole(
+    tmp_path: Path, tiny_gemma: Path
+) -> None:
+    parts = some_parts([100])
+    engine = Failing({r.response_id for r in parts[0]}, Random(0))
+    with pytest.raises(OnPolicyError, match=rf"{ERRORS_NAME} tells all .* tries them again"):
+        fill_with(engine, parts, 3, tmp_path, tiny_gemma)
+    assert len(engine.asked) < 12
 
 
 def ask(text: str) -> list[Message]:
