@@ -4,6 +4,7 @@ import errno
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,6 +59,24 @@ def _errno(error: Exception) -> int:
         return error.errno or 0
     found = _RUSTS_ERROR.search(str(error))
     return int(found[1]) if found else 0
+
+
+def refuse_unwritable(folder: Path, way_out: str) -> None:
+    """Make a folder, if it is not there, or refuse it before anything is started.
+
+    Raises:
+        UserError: it cannot be made, or nothing can be written in it.
+    """
+    try:
+        with naming_what_is_full(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise UserError(f"{folder}: cannot be made or written to ({reason}); {way_out}") from None
 
 
 def bytes_below(folder: Path) -> int:

@@ -71,6 +71,18 @@ def schedule(
 
 
 @app.command()
+def server(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 4200,
+    debug: Debug = False,
+) -> None:
+    """Start a Prefect server that stays, for schedules and the UI; it phones nobody."""
+    from flows.standing_server import serve
+
+    serve(host, port)
+
+
+@app.command()
 def sweep(
     config: ConfigPath,
     overrides: Overrides = None,

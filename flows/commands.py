@@ -139,7 +139,7 @@ def serve_config(path: Path, overrides: Sequence[str], cron: str, next_round: bo
         raise UserError(f"--cron {cron!r}: not a cron expression; e.g. '0 2 * * *'") from None
     if not has_server():
         raise UserError(
-            "a schedule needs a Prefect server that stays: `prefect server start --host 127.0.0.1`,"
+            "a schedule needs a Prefect server that stays: `onpolicy server`,"
             " and PREFECT_API_URL=http://127.0.0.1:4200/api in the environment"
         )
     refuse_unready(config)

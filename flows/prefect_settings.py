@@ -2,6 +2,9 @@
 
 import logging
 import os
+from pathlib import Path
+
+from contracts.space import refuse_unwritable
 
 _ALWAYS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -19,7 +22,13 @@ _DEFAULTS = {
 
 
 def apply() -> None:
-    """Put the settings into the environment; what the user set there is kept, but for tracking."""
+    """Put the settings into the environment; what the user set there is kept, but for tracking.
+
+    Raises:
+        UserError: Prefect's folder cannot be written to, which it would say in 60 lines.
+    """
+    home = Path(os.environ.get("PREFECT_HOME") or os.path.expanduser("~/.prefect"))
+    refuse_unwritable(home, "it is Prefect's; set PREFECT_HOME to a folder of your own")
     os.environ.update(_ALWAYS)
     # As above, of log lines: Prefect asks this before it prints.
     logging.raiseExceptions = False

@@ -1,14 +1,12 @@
 """A run's folder: whose it is, whether everything in it is done, what of it is made anew."""
 
-import errno
-import os
-import tempfile
 from collections.abc import Sequence
 from typing import Any
 
 from contracts.config import identity, load_config
 from contracts.errors import UserError
 from contracts.parts import write_atomic
+from contracts.space import refuse_unwritable
 from contracts.step import config_changes, folder_lock
 from contracts.strict_yaml import dump_yaml
 from flows import drift, redo
@@ -26,18 +24,7 @@ def make_folder(config: RunConfig) -> None:
     Raises:
         UserError: it cannot be made, or nothing can be written in it.
     """
-    try:
-        config.folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=config.folder):
-            pass
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        raise UserError(
-            f"{config.folder}: cannot be made or written to ({reason}); set `runs_dir` to a "
-            "folder of your own"
-        ) from None
+    refuse_unwritable(config.folder, "set `runs_dir` to a folder of your own")
 
 
 def settled(config: RunConfig) -> RunConfig:

@@ -7,20 +7,25 @@ kill -9 leaves it behind. This one has a session of its own, and ends with the r
 
 import atexit
 import os
+import re
 import socket
+import ssl
 import subprocess
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections import deque
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 
 from contracts.children import Child, start_child
-from contracts.errors import OnPolicyError
+from contracts.errors import OnPolicyError, UserError
 from contracts.process import exit_code_of
 
 _READY_SECONDS = 120.0
+_PATIENCE = 10.0
 _STOP_SECONDS = 5.0
 _KEPT_LINES = 12
 _SETTINGS = {
@@ -42,13 +47,41 @@ def ensure_server() -> None:
     """Start a server on loopback for as long as this process lives, unless there is one.
 
     Raises:
-        OnPolicyError: it does not come up.
+        UserError: the one that the user's settings name does not answer.
+        OnPolicyError: ours does not come up.
     """
     from prefect.context import refresh_global_settings_context
+    from prefect.settings import get_current_settings
 
-    if not has_server():
+    if url := get_current_settings().api.url:
+        refuse_silent(url)
+    else:
         os.environ["PREFECT_API_URL"] = _start()
         refresh_global_settings_context()
+
+
+def refuse_silent(url: str) -> None:
+    """Ask a server once, before Prefect asks it for a minute.
+
+    Raises:
+        UserError: nothing answers; any answer is one, a refusal too.
+    """
+    try:
+        urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=_PATIENCE)  # noqa: S310
+    except urllib.error.HTTPError:
+        return
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        if isinstance(reason, ssl.SSLError):  # Prefect has settings of its own for that
+            return
+        raise UserError(
+            f"PREFECT_API_URL: no Prefect server answers at {_without_user(url)} ({reason}); start "
+            "it (`onpolicy server`), or unset PREFECT_API_URL, and the run starts one of its own"
+        ) from None
+
+
+def _without_user(url: str) -> str:
+    return re.sub(r"//[^/]*@", "//", url)
 
 
 def _start() -> str:

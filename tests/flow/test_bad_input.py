@@ -60,7 +60,7 @@ def test_a_schedule_without_a_server_that_stays_is_refused(tmp_path: Path) -> No
         cwd=CHECKOUT, env=own, capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     assert ended.returncode == 2, ended.stderr
-    assert "prefect server start" in ended.stderr and "Traceback" not in ended.stderr
+    assert "`onpolicy server`" in ended.stderr and "Traceback" not in ended.stderr
 
 
 @pytest.mark.parametrize(

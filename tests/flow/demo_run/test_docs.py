@@ -22,7 +22,7 @@ CHECKOUT = Path(__file__).parents[3]
 PAGES = sorted((CHECKOUT / "docs").glob("*.md"))
 # Run elsewhere: as this very suite, as CI, as the session's server, or two at once.
 LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
-ELSEWHERE = ("make lint", "prefect server start", "export ", "MACHINE_RANK=")
+ELSEWHERE = ("make lint", "onpolicy server", "export ", "MACHINE_RANK=")
 
 
 def commands(page: Path, language: str) -> list[str]:
