@@ -115,12 +115,11 @@ class JudgeResources(Resources):
 
     concurrency: Annotated[int, Field(ge=1)] = 16
     """Requests in flight, shared by the stage's workers."""
-    attempts: Annotated[int, Field(ge=1)] = 6
-    """Times a request is sent before the stage stops; it goes on from there when run again."""
+    attempts: Annotated[int, Field(ge=1)] = 12
+    """Times a request is sent before the stage stops; it goes on from there when run again. The
+    client waits 0.5 s, doubled up to 8 s, or as long as the endpoint says (at most 2 minutes)."""
     timeout: Annotated[float, Field(gt=0)] = 120.0
     """Seconds that one answer may take."""
-    longest_wait: Annotated[float, Field(ge=0)] = 60.0
-    """Longest wait between two attempts in seconds; it doubles from 1, with jitter."""
 
 
 class JudgeConfig(_NoModel):

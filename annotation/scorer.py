@@ -80,32 +80,32 @@ def checked(
 
 
 def by_comparison(
-    scores: Sequence[Score], games: Sequence[tuple[int, int, float | None]]
+    scores: Sequence[Score], games: Sequence[tuple[int, int, float | str]]
 ) -> list[Score]:
     """Scores from comparisons: a response's mean result over its games.
 
     Args:
         scores: an error for each response that could not be compared.
-        games: (first, second, result), the result above 0 where the first one is better, None
-            where it is not known; then neither of the two has a score, for a mean over fewer
-            games than the others' would not be comparable.
+        games: (first, second, result), the result above 0 where the first one is better, or
+            the error that says why it is not known; then neither of the two has a score, for a
+            mean over fewer games than the others' would not be comparable.
     """
     results: list[list[float]] = [[] for _ in scores]
-    unknown: set[int] = set()
+    unknown: dict[int, str] = {}
     for first, second, result in games:
-        if result is None:
-            unknown |= {first, second}
+        if isinstance(result, str):
+            unknown |= {first: result, second: result}
         else:
             results[first].append(result)
             results[second].append(-result)
-    return [_mean(own, results[i], i in unknown) for i, own in enumerate(scores)]
+    return [_mean(own, results[i], unknown.get(i)) for i, own in enumerate(scores)]
 
 
-def _mean(own: Score, results: Sequence[float], unknown: bool) -> Score:
+def _mean(own: Score, results: Sequence[float], unknown: str | None) -> Score:
     if own.error is not None:
         return own
     if unknown:
-        return Score(error="unparsed: a comparison of this response has no readable result")
+        return Score(error=unknown)
     if not results:
         return Score(error="one_response: there is no other response to compare it with")
     return replace(checked(sum(results) / len(results)), cut=own.cut)

@@ -93,7 +93,7 @@ def configure_logging() -> None:
     logging.basicConfig(
         level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
-    for noisy in ("httpx", "filelock", "fsspec", "datasets"):
+    for noisy in ("httpx", "httpx2", "openai", "filelock", "fsspec", "datasets"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 

@@ -7,74 +7,42 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import permutations
-from typing import Any
-
-import httpx
-import tenacity
+from itertools import chain, permutations
+from typing import TYPE_CHECKING, Any
 
 from annotation.answers import Answers
 from annotation.config import JudgeConfig
-from annotation.scorer import Conversation, Score, by_comparison, checked, transcript
+from annotation.scorer import Conversation, Score, by_comparison, transcript
+from annotation.scorers.judgement import PAIRWISE, POINTWISE, Refusal, grade, winner
 from contracts.errors import OnPolicyError, UserError
 from contracts.pipe import alive
 
-_POINTWISE = """Judge the response to the conversation below by its {criteria}.
+if TYPE_CHECKING:
+    from openai import APIStatusError, OpenAI
 
-<conversation>
-{conversation}
-</conversation>
-<response>
-{first}
-</response>
-
-Give your reasons in a few sentences. End with a line of its own: Score: N
-where N is a number from 1 (useless) to 10 (could not be better)."""
-
-_PAIRWISE = """Judge which response to the conversation below is better by its {criteria}.
-The order of the two means nothing; a longer one is not better for its length.
-
-<conversation>
-{conversation}
-</conversation>
-<response A>
-{first}
-</response A>
-<response B>
-{second}
-</response B>
-
-Give your reasons in a few sentences. End with a line of its own: Winner: A
-or Winner: B, or Winner: tie where neither is better."""
-
-_SCORE = re.compile(r"^\W*score\W+(\d+(?:\.\d+)?)(?:\s*/\s*10)?\W*$", re.IGNORECASE | re.MULTILINE)
-_WINNER = re.compile(r"^\W*winner\W+(a|b|tie)\W*$", re.IGNORECASE | re.MULTILINE)
-_RESULTS = {"a": 1.0, "b": -1.0, "tie": 0.0}
-
-
-class _TryAgain(Exception):
-    """The endpoint did not answer, or said that it may later."""
-
-
-class _Refused(Exception):
-    """The endpoint will not answer this question."""
+_REFUSED_FIRST = 3
+"""Questions that an endpoint may refuse before it has answered one."""
+_ACCOUNT = {
+    401: "refuses the key; check the environment variable that `api_key_env` names",
+    402: "wants to be paid first",
+    404: "knows no such model, or is no chat endpoint; check `model` and `base_url`",
+}
+"""Refusals that the next question would meet as well."""
+_LATER = (408, 409, 429)
+"""Refusals that the client has tried again; so it has those from 500 on."""
 
 
 class JudgeScorer:
     """A judge, asked over HTTP; answers come back in the order of the questions."""
 
     def __init__(
-        self, config: JudgeConfig, client: httpx.Client, answers: Answers | None = None
+        self, config: JudgeConfig, client: "OpenAI", answers: Answers | None = None
     ) -> None:
         self.config = config
         self._client = client
         self._answers = answers
-        self._retry = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(_TryAgain),
-            wait=tenacity.wait_random_exponential(max=config.resources.longest_wait),
-            stop=tenacity.stop_after_attempt(config.resources.attempts),
-            reraise=True,
-        )
+        self._has_answered = False
+        self._headers = _headers(config)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -85,7 +53,8 @@ class JudgeScorer:
         """As `Scorer.score`.
 
         Raises:
-            UserError: the endpoint refuses the key or does not know the model.
+            UserError: the endpoint refuses the key, the account or the model, at any time, or
+                the first questions for whatever reason.
             OnPolicyError: it could not be reached, however often it was tried.
         """
         with ThreadPoolExecutor(self.config.resources.concurrency) as pool:
@@ -101,7 +70,7 @@ class JudgeScorer:
         self, conversations: Sequence[Conversation], pool: ThreadPoolExecutor
     ) -> list[Score]:
         questions = [
-            self._question(_POINTWISE, conversation, text)
+            self._question(POINTWISE, conversation, text)
             for conversation in conversations
             for text in conversation.responses
         ]
@@ -118,7 +87,7 @@ class JudgeScorer:
             for first, second in permutations(range(len(texts)), 2):
                 games.append((start + first, start + second))
                 questions.append(
-                    self._question(_PAIRWISE, conversation, texts[first], texts[second])
+                    self._question(PAIRWISE, conversation, texts[first], texts[second])
                 )
             start += len(texts)
         answers = self._ask_all(questions, pool)
@@ -135,7 +104,9 @@ class JudgeScorer:
             second=second,
         )
 
-    def _ask_all(self, questions: Sequence[str], pool: ThreadPoolExecutor) -> Iterator[str]:
+    def _ask_all(
+        self, questions: Sequence[str], pool: ThreadPoolExecutor
+    ) -> Iterator[str | Refusal]:
         """The answers in order. A question that is asked twice has two answers, two keys."""
         seen: Counter[str] = Counter()
         keys = []
@@ -143,16 +114,32 @@ class JudgeScorer:
             seen[question] += 1
             asked = json.dumps([self.config.name, self._body(question), seen[question]])
             keys.append(hashlib.sha256(asked.encode()).hexdigest())
-        return pool.map(self._answer, keys, questions)
+        asking = list(zip(keys, questions, strict=True))
+        first = self._ask_first(asking)
+        return chain(first, pool.map(lambda one: self._answer(*one), asking[len(first) :]))
 
-    def _answer(self, key: str, question: str) -> str:
+    def _ask_first(self, asking: Sequence[tuple[str, str]]) -> list[str | Refusal]:
+        """One question after another until one is answered, so that a judge that will answer none
+        has refused few."""
+        found: list[str | Refusal] = []
+        while not self._has_answered and len(found) < len(asking):
+            answer = self._answer(*asking[len(found)])
+            found.append(answer)
+            if isinstance(answer, str):
+                self._has_answered = True
+            elif len(found) == min(_REFUSED_FIRST, len(asking)):
+                raise self._stop(answer, "refused the first questions")
+        return found
+
+    def _answer(self, key: str, question: str) -> str | Refusal:
         """An answer that was paid for before, or a new one."""
         if self._answers is None:
             return self._ask(question)
         if (known := self._answers.get(key)) is not None:
             return known
         answer = self._ask(question)
-        self._answers.put(key, answer)
+        if isinstance(answer, str):
+            self._answers.put(key, answer)
         return answer
 
     def _body(self, question: str) -> dict[str, Any]:
@@ -163,64 +150,50 @@ class JudgeScorer:
             "max_tokens": self.config.max_tokens,
         }
 
-    def _ask(self, question: str) -> str:
-        """The judge's answer; empty where it will not judge this."""
-        try:
-            return self._retry(self._request, question)
-        except _Refused:
-            return ""
-        except _TryAgain as error:
-            raise OnPolicyError(
-                f"annotator {self.config.name!r}: {self.config.base_url} did not answer after "
-                f"{self.config.resources.attempts} attempts ({error}); run the same command "
-                "again later: every answer that came is kept"
-            ) from None
+    def _ask(self, question: str) -> str | Refusal:
+        import openai
 
-    def _request(self, question: str) -> str:
-        alive()
         try:
-            response = self._client.post("chat/completions", json=self._body(question))
-        except httpx.TransportError as error:
-            raise _TryAgain(type(error).__name__) from None
-        self._check(response)
-        try:
-            return response.json()["choices"][0]["message"]["content"] or ""
-        except (ValueError, KeyError, IndexError, TypeError):
-            raise _TryAgain("an answer that is no chat completion") from None
-
-    def _check(self, response: httpx.Response) -> None:
-        """The body of a refusal is never shown: some endpoints repeat the key in it."""
-        status = response.status_code
-        if status in (401, 403):
-            raise UserError(
-                f"annotator {self.config.name!r}: {self.config.base_url} refuses the key "
-                f"(status {status}); check the environment variable {self.config.api_key_env}"
+            found = self._client.chat.completions.create(
+                **self._body(question), extra_headers=self._headers
             )
-        if status == 404:
-            raise UserError(
-                f"annotator {self.config.name!r}: {self.config.base_url} knows no model "
-                f"{self.config.model!r}, or is no chat endpoint (status 404)"
-            )
-        if status in (408, 409, 429) or status >= 500:
-            raise _TryAgain(f"status {status}")
-        if status != 200:
-            raise _Refused
+        except openai.APIConnectionError as error:
+            raise self._unanswered(type(error).__name__) from None
+        except openai.APIStatusError as error:
+            refusal = Refusal(error.status_code, self._told(error))
+            if refusal.status in _LATER or refusal.status >= 500:
+                raise self._unanswered(f"status {refusal.status}: {refusal.message}") from None
+            if refusal.status in _ACCOUNT:
+                raise self._stop(refusal, _ACCOUNT[refusal.status]) from None
+            return refusal
+        except openai.APIError as error:
+            raise self._unanswered(type(error).__name__) from None
+        if not getattr(found, "choices", None):
+            raise self._unanswered("an answer that is no chat completion")
+        return found.choices[0].message.content or ""
 
+    def _told(self, error: "APIStatusError") -> str:
+        """What the endpoint says, without the key: some repeat it, or a part of it."""
+        said = error.body if isinstance(error.body, dict) else {}
+        text = str(said.get("message") or error.response.text or "no message")[:500]
+        key = self._client.api_key
+        parts = {word for word in re.findall(r"[\w-]{6,}", text) if word in key or key in word}
+        for part in sorted(parts, key=len, reverse=True):
+            text = text.replace(part, "[key]")
+        return " ".join(text.split())
 
-def grade(answer: str) -> Score:
-    """The score that a pointwise judgement ends with."""
-    found = _SCORE.findall(answer)
-    if not found:
-        return Score(error="unparsed: the judgement has no line `Score: N`")
-    if not 1 <= float(found[-1]) <= 10:
-        return Score(error=f"unparsed: the judgement's score is {found[-1]}, not 1 to 10")
-    return checked(float(found[-1]))
+    def _stop(self, refusal: Refusal, what: str) -> UserError:
+        return UserError(
+            f"annotator {self.config.name!r}: {self.config.base_url} {what} (model "
+            f"{self.config.model!r}, status {refusal.status}): {refusal.message}"
+        )
 
-
-def winner(answer: str) -> float | None:
-    """1 where a comparison ends with A, -1 with B, 0 with a tie, None where it says none."""
-    found = _WINNER.findall(answer)
-    return _RESULTS[found[-1].lower()] if found else None
+    def _unanswered(self, reason: str) -> OnPolicyError:
+        return OnPolicyError(
+            f"annotator {self.config.name!r}: {self.config.base_url} did not answer after "
+            f"{self.config.resources.attempts} attempts ({reason}); run the same command again "
+            "later: every answer that came is kept"
+        )
 
 
 def open_judge(config: JudgeConfig, answers: Answers | None = None) -> JudgeScorer:
@@ -229,20 +202,33 @@ def open_judge(config: JudgeConfig, answers: Answers | None = None) -> JudgeScor
     Raises:
         UserError: the environment variable that should hold the key is not set.
     """
-    headers = {}
-    if config.api_key_env is not None:
-        key = os.environ.get(config.api_key_env)
-        if not key:
-            raise UserError(
-                f"annotator {config.name!r}: set the environment variable {config.api_key_env} "
-                "to the endpoint's key, or `api_key_env: null` where it needs none"
-            )
-        headers["Authorization"] = f"Bearer {key}"
-    limits = httpx.Limits(max_connections=config.resources.concurrency)
-    client = httpx.Client(
-        base_url=config.base_url.rstrip("/") + "/",
-        headers=headers,
+    key = os.environ.get(config.api_key_env) if config.api_key_env else ""
+    if config.api_key_env and not key:
+        raise UserError(
+            f"annotator {config.name!r}: set the environment variable {config.api_key_env} "
+            "to the endpoint's key, or `api_key_env: null` where it needs none"
+        )
+    return JudgeScorer(config, _client(config, key or ""), answers)
+
+
+def _client(config: JudgeConfig, key: str) -> "OpenAI":
+    from openai import DefaultHttpxClient, OpenAI
+
+    return OpenAI(
+        api_key=key or "none",
+        base_url=config.base_url,
         timeout=config.resources.timeout,
-        limits=limits,
+        max_retries=config.resources.attempts - 1,
+        # Each attempt is a sign of life: a dozen of them may take longer than `hang_timeout`.
+        http_client=DefaultHttpxClient(event_hooks={"request": [lambda _: alive()]}),
     )
-    return JudgeScorer(config, client, answers)
+
+
+def _headers(config: JudgeConfig) -> dict[str, Any]:
+    """What the client would read from the environment is not for any endpoint to see."""
+    from openai import omit
+
+    hidden = ["OpenAI-Organization", "OpenAI-Project"]
+    if config.api_key_env is None:
+        hidden.append("Authorization")
+    return dict.fromkeys(hidden, omit)

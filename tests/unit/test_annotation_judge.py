@@ -13,7 +13,8 @@ import pytest
 from annotation.answers import Answers, answers_of
 from annotation.config import JudgeConfig
 from annotation.scorer import Conversation
-from annotation.scorers.judge import grade, open_judge, winner
+from annotation.scorers.judge import open_judge
+from annotation.scorers.judgement import grade, winner
 from contracts.errors import OnPolicyError, UserError
 
 KEY = "sk-never-to-be-seen"
@@ -26,6 +27,7 @@ class Endpoint:
     def __init__(self, answer: Callable[[str], str | int]) -> None:
         self.bodies: list[dict] = []
         self.keys: set[str | None] = set()
+        self.error: dict = {"error": {"message": f"Not with {KEY}: see your account"}}
         endpoint = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -37,7 +39,9 @@ class Endpoint:
                 found = self.path == "/v1/chat/completions"
                 status = (200 if found else 404) if isinstance(said, str) else said
                 reply = {"choices": [{"message": {"role": "assistant", "content": said}}]}
-                data = json.dumps(reply if status == 200 else {"error": KEY}).encode()
+                data = json.dumps(
+                    reply if isinstance(said, str) and found else endpoint.error
+                ).encode()
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
@@ -70,7 +74,7 @@ def serve(monkeypatch) -> Iterator[Callable]:
 
 
 def judge(url: str, answers: Answers | None = None, **config: object):
-    resources = {"attempts": 3, "longest_wait": 0.01, "concurrency": 4}
+    resources = {"attempts": 2, "concurrency": 4}
     return open_judge(
         JudgeConfig.model_validate(
             {"name": "j", "model": "judge-1", "base_url": url, "api_key_env": "JUDGE_KEY"}
@@ -133,15 +137,15 @@ def test_pointwise_scores_keep_the_order_of_the_responses(serve):
 
 
 def test_a_busy_endpoint_is_asked_again(serve):
-    statuses = iter([429, 500, "Score: 5"])
+    statuses = iter([429, "Score: 5"])
     endpoint = serve(lambda _: next(statuses))
     (score,) = judge(endpoint.url, compare="pointwise").score([Conversation(QUESTION, ["a"])])
-    assert score.score == 5.0 and len(endpoint.bodies) == 3
+    assert score.score == 5.0 and len(endpoint.bodies) == 2
 
 
 def test_an_endpoint_that_stays_away_ends_the_stage_and_gives_no_score(serve):
     endpoint = serve(lambda _: 503)
-    with pytest.raises(OnPolicyError, match=r"did not answer after 3 attempts \(status 503\)"):
+    with pytest.raises(OnPolicyError, match=r"did not answer after 2 attempts \(status 503: "):
         judge(endpoint.url, compare="pointwise").score([Conversation(QUESTION, ["a"] * 5)])
     url = endpoint.url
     endpoint.server.server_close()
@@ -154,7 +158,55 @@ def test_a_question_that_is_refused_is_an_error_row(serve):
     talk = Conversation(QUESTION, ["good", "bad"])
     good, bad = judge(endpoint.url, compare="pointwise").score([talk])
     assert good.score == 9.0
-    assert bad.score is None and bad.error.startswith("unparsed:")
+    assert bad.score is None and bad.error.startswith("refused: status 400: Not with [key]")
+    assert KEY not in bad.error
+
+
+def test_a_comparison_that_is_refused_says_so_of_both_its_responses(serve):
+    endpoint = serve(lambda question: 413 if "bad" in question else prefer_longer(question))
+    talks = [Conversation(QUESTION, words) for words in (["cc", "c"], ["aaaa", "bad"])]
+    scores = judge(endpoint.url).score(talks)
+    assert [score.score for score in scores] == [1.0, -1.0, None, None]
+    assert {score.error.partition(": N")[0] for score in scores[2:]} == {"refused: status 413"}
+
+
+@pytest.mark.parametrize("status", [400, 402, 403, 413, 422])
+def test_a_judge_that_refuses_its_first_questions_stops_the_stage_with_its_words(serve, status):
+    endpoint = serve(lambda _: status)
+    with pytest.raises(UserError, match=rf"status {status}\): Not with \[key\]: see your acc"):
+        judge(endpoint.url).score([Conversation(QUESTION, ["a", "b", "c"])])
+    assert len(endpoint.bodies) == (1 if status == 402 else 3)
+
+
+def test_an_account_that_runs_dry_later_stops_the_stage_as_well(serve, tmp_path):
+    said: Iterator[str | int] = iter(["Score: 3", 402, "Score: 4"])
+    endpoint = serve(lambda _: next(said))
+    with pytest.raises(UserError, match=r"wants to be paid first .*status 402"):
+        grades(endpoint.url, tmp_path, ["a", "bb"])
+    assert grades(endpoint.url, tmp_path, ["a", "bb"]) == [3.0, 4.0]
+
+
+def test_a_first_question_that_alone_is_refused_is_a_row(serve):
+    endpoint = serve(lambda question: 400 if "bad" in question else "Score: 9")
+    talk = Conversation(QUESTION, ["bad", "good"])
+    bad, good = judge(endpoint.url, compare="pointwise").score([talk])
+    assert bad.error.startswith("refused: status 400") and good.score == 9.0
+
+
+def test_an_endpoint_without_a_key_is_sent_none_of_the_environments(serve, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("OPENAI_ORG_ID", "org")
+    endpoint = serve(lambda _: "Score: 5")
+    one = judge(endpoint.url, api_key_env=None, compare="pointwise")
+    assert one.score([Conversation(QUESTION, ["a"])])[0].score == 5.0
+    assert endpoint.keys == {None}
+
+
+def test_what_is_no_chat_completion_is_no_answer(serve):
+    endpoint = serve(lambda _: 200)
+    endpoint.error = {"choices": []}
+    with pytest.raises(OnPolicyError, match="no chat completion"):
+        judge(endpoint.url, compare="pointwise").score([Conversation(QUESTION, ["a"])])
 
 
 def grades(url: str, folder: Path, texts: list[str], part: int = 0) -> list[float | None]:
@@ -193,7 +245,9 @@ def test_answers_belong_to_their_part_until_they_are_removed(serve, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [".answers-00001.jsonl"]
 
 
-@pytest.mark.parametrize(("status", "message"), [(401, "refuses the key"), (404, "knows no model")])
+@pytest.mark.parametrize(
+    ("status", "message"), [(401, "refuses the key"), (404, "knows no such model")]
+)
 def test_a_wrong_key_or_model_is_the_users_mistake(serve, status, message, caplog):
     caplog.set_level(logging.DEBUG)
     with pytest.raises(UserError, match=message) as caught:
@@ -225,5 +279,5 @@ def test_a_winner_is_read_or_unknown():
         1,
         -1,
         0,
-        None,
+        "unparsed: a comparison of this response has no readable result",
     ]
