@@ -83,34 +83,59 @@ def micro_batches(
     each layer together; a process that is short of pairs gets an empty pass.
     """
     order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
-    passes = (_padded if padded else _packed)(order, lengths, budget)
-    while len(passes) % processes:
-        largest = max(range(len(passes)), key=lambda number: len(passes[number]))
-        whole = passes[largest]
-        half = math.ceil(len(whole) / 2)
-        # A pass of one pair cannot be split; its other half is an empty pass.
-        passes[largest : largest + 1] = [whole[:half], whole[half:]]
+    passes = (_padded if padded else _packed)(order, lengths, budget, processes)
+    passes += [[]] * (-len(passes) % processes)
+    # Passes of like size at the same time: the largest of each turn sets its pace.
+    passes.sort(key=lambda members: -_tokens(members, lengths, padded))
     return [passes[process::processes] for process in range(processes)]
 
 
-def _padded(order: Sequence[int], lengths: Sequence[int], budget: int) -> list[list[int]]:
-    """Rows of like length together: longest first, so a pass's first pair sets its width."""
+def _tokens(members: Sequence[int], lengths: Sequence[int], padded: bool) -> int:
+    own = [lengths[index] for index in members]
+    return len(own) * max(own, default=0) if padded else sum(own)
+
+
+def _padded(
+    order: Sequence[int], lengths: Sequence[int], budget: int, processes: int
+) -> list[list[int]]:
+    """Rows of like length together, in as few rounds of all processes as fill the budget.
+
+    The passes are then made as small as that number of them allows, so that none is nearly empty
+    while others are full.
+    """
+    fewest = _filled(order, lengths, budget)
+    wanted = _up_to(len(fewest), processes)
+    low, high = 0, budget
+    while low < high:
+        limit = (low + high) // 2
+        if len(_filled(order, lengths, limit)) <= wanted:
+            high = limit
+        else:
+            low = limit + 1
+    return _filled(order, lengths, high)
+
+
+def _filled(order: Sequence[int], lengths: Sequence[int], limit: int) -> list[list[int]]:
+    """Longest first, so a pass's first pair sets its width; as many to a pass as the limit lets."""
     passes: list[list[int]] = []
     for index in order:
-        if passes and (len(passes[-1]) + 1) * lengths[passes[-1][0]] <= budget:
+        if passes and (len(passes[-1]) + 1) * lengths[passes[-1][0]] <= limit:
             passes[-1].append(index)
         else:
             passes.append([index])
     return passes
 
 
-def _packed(order: Sequence[int], lengths: Sequence[int], budget: int) -> list[list[int]]:
-    """As few passes as fill the budget, of like total length: the slowest process sets the pace.
+def _packed(
+    order: Sequence[int], lengths: Sequence[int], budget: int, processes: int
+) -> list[list[int]]:
+    """As few rounds of all processes as fill the budget, of passes of like total length.
 
-    Each pair, longest first, goes where it leaves the shortest pass; a pass more while one is
-    over the budget.
+    Each pair, longest first, goes where it leaves the shortest pass; a round more while one pass
+    is over the budget. A number of passes that the processes do not divide would have some of
+    them wait: 1.28 of the ideal at 8 processes and UltraFeedback's lengths, against 1.01.
     """
-    count = max(1, math.ceil(sum(lengths) / budget))
+    count = _up_to(max(1, math.ceil(sum(lengths) / budget)), processes)
     while True:
         passes: list[list[int]] = [[] for _ in range(min(count, len(order)))]
         totals = [0] * len(passes)
@@ -122,4 +147,9 @@ def _packed(order: Sequence[int], lengths: Sequence[int], budget: int) -> list[l
                 for total, members in zip(totals, passes, strict=True))  # fmt: skip
         if all(fits) or count >= len(order):
             return passes
-        count += 1
+        count += processes
+
+
+def _up_to(count: int, multiple: int) -> int:
+    """The least multiple that is not below the count."""
+    return math.ceil(count / multiple) * multiple

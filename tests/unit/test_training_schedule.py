@@ -1,5 +1,6 @@
 """Batches hold what the config says, whatever runs them."""
 
+import random
 from itertools import chain
 
 import pytest
@@ -36,6 +37,24 @@ def test_padded_pairs_of_like_length_share_a_pass() -> None:
 
 def test_packed_passes_are_of_like_total_length() -> None:
     assert micro_batches([10, 100, 12, 90], 2, 110, padded=False) == [[[1, 0]], [[3, 2]]]
+
+
+@pytest.mark.parametrize("processes", [2, 8, 16])
+@pytest.mark.parametrize(("padded", "most"), [(False, 1.05), (True, 1.15)])
+def test_no_process_waits_for_another_for_want_of_a_pass(
+    processes: int, padded: bool, most: float
+) -> None:
+    """The largest pass of each turn, times the processes, over the tokens there are."""
+    chance = random.Random(0)
+    lengths = [min(4096, 40 + int(chance.lognormvariate(6.3, 0.8))) for _ in range(128)]
+
+    def tokens(indices: list[int]) -> int:
+        own = [lengths[index] for index in indices]
+        return len(own) * max(own, default=0) if padded else sum(own)
+
+    plan = micro_batches(lengths, processes, 8192, padded)
+    turns = [[tokens(indices) for indices in turn] for turn in zip(*plan, strict=True)]
+    assert processes * sum(map(max, turns)) <= most * sum(map(sum, turns))
 
 
 def test_a_process_without_pairs_gets_an_empty_pass() -> None:
