@@ -14,6 +14,7 @@ from contracts.config import load_config
 from contracts.errors import ConfigDrift, FolderBusy, UserError
 from contracts.step import folder_lock
 from flows import redo
+from flows.commands import _finished
 from flows.config import RunConfig
 from flows.plan import plan
 from flows.reuse import take_over
@@ -219,6 +220,17 @@ def test_a_stage_asked_for_by_name_is_made_here_and_not_taken_over(settings) -> 
     make(settings(rounds=1))
     shutil.rmtree(run.folder / "round-1/evaluation/scores")
     assert take_over(steps["round-1/evaluation/scores"])
+
+
+def test_another_machine_waits_until_a_policy_is_gone_and_trained_again(settings) -> None:
+    run = made(settings())
+    finished = _finished(run, made_anew(run, ["policy"]))
+    assert not finished()  # machine 0 has not removed it yet
+    claim_run(run, again=["policy"])
+    assert not finished()
+    make(run)
+    assert finished()
+    assert _finished(run, made_anew(run, ["evaluation/comparison"]))()  # nothing is trained
 
 
 def test_a_stage_deleted_by_hand_is_made_again(settings) -> None:
