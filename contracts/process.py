@@ -79,7 +79,7 @@ def describe(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno in NO_ROOM:
         what, way_out = "the disk is full", "free some space"
         if error.errno == errno.EFBIG:
-            what, way_out = "a file may not grow", "raise the limit (`ulimit -f`)"
+            what, way_out = "File too large", "raise the limit (`ulimit -f`)"
         return (
             f"{what} ({error.filename or 'while writing'}); {way_out} and run the same command "
             "again: what was finished is kept"

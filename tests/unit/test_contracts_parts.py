@@ -115,7 +115,7 @@ def test_a_number_too_large_for_its_column_is_refused_not_wrapped() -> None:
 
 
 def test_columns_that_may_be_null_may() -> None:
-    row = {"response_id": "r", "prompt_id": "p", "annotator": "a", "error": "too long"}
+    row = {"response_id": "r", "prompt_id": "p", "annotator": "a", "error": "too long", "cut": None}
     table = pa.Table.from_pylist(
         [{**row, "score": None, "objectives": None, "gate": None, "disagreement": None}]
     )
@@ -210,7 +210,7 @@ def test_a_stage_whose_files_may_not_grow_says_where_and_what_to_do(tmp_path: Pa
         capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2],
     )  # fmt: skip
     assert [parse_error(line) for line in ended.stdout.splitlines()] == [
-        f"a file may not grow ({tmp_path}/{name}); raise the limit (`ulimit -f`) and run the same "
+        f"File too large ({tmp_path}/{name}); raise the limit (`ulimit -f`) and run the same "
         "command again: what was finished is kept"
         for name in ("weights", "tokenizer", "journal")
     ]
