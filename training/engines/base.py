@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import os
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,8 @@ import torch
 from contracts.device import dtype_of
 from contracts.errors import OnPolicyError
 from training.config import TrainConfig
+from training.engines.meeting import PatientMeetings
 from training.engines.state import RunState
-from training.launch import STORE
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +30,7 @@ class Engine(ABC):
         self.rank: int = self._accelerator.process_index
         self.first_here: bool = self._accelerator.is_local_main_process
         self.processes: int = self._accelerator.num_processes
+        self._meetings = PatientMeetings(self.processes)
         self._model: Any = None
         self._optimizer: Any = None
 
@@ -103,7 +103,9 @@ class Engine(ABC):
         return self._accelerator.reduce(values, reduction="sum")
 
     def wait(self) -> None:
-        """Wait for every process."""
+        """Wait for every process, also for one that writes for longer than a collective may
+        take; then all are known to have passed."""
+        self._meetings.wait()
         self._accelerator.wait_for_everyone()
 
     def save(self, folder: Path) -> None:
@@ -147,16 +149,6 @@ class Engine(ABC):
             _parameter_groups(model, config.weight_decay),
             lr=config.learning_rate, betas=config.adam_betas, eps=config.adam_epsilon,
         )  # fmt: skip
-
-
-def meeting() -> dict[str, Any]:
-    """How processes find each other, as arguments of init_process_group: in a file where they
-    are all on one machine (training.launch), else at machine 0."""
-    path = os.environ.get(STORE)
-    if not path:
-        return {}
-    rank, processes = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE"))
-    return {"init_method": f"file://{path}", "rank": rank, "world_size": processes}
 
 
 def uses_bfloat16(config: TrainConfig) -> bool:

@@ -11,7 +11,8 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from training.engines.base import Engine, meeting
+from training.engines.base import Engine
+from training.engines.meeting import meeting
 from training.engines.state import PlainState, RunState
 
 

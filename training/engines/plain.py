@@ -5,7 +5,8 @@ from typing import Any
 
 import torch
 
-from training.engines.base import Engine, meeting
+from training.engines.base import Engine
+from training.engines.meeting import meeting
 from training.engines.state import PlainState, RunState
 
 

@@ -6,8 +6,9 @@ from typing import Any
 import torch
 
 from training.config import TrainConfig
-from training.engines.base import Engine, meeting
+from training.engines.base import Engine
 from training.engines.deepspeed_config import ACCUMULATION, deepspeed_config
+from training.engines.meeting import meeting
 from training.engines.state import RunState
 from training.engines.state_zero import ZeroState
 
