@@ -12,6 +12,7 @@ from contracts.weights import read_config, refuse_other_weights
 from generation.adapter import resolve
 from generation.config import PromptsConfig, SampleConfig, VllmEngine
 from generation.decontaminate import BENCHMARK_COLUMNS
+from generation.device import refuse_unable, this_device
 from generation.records import read_column
 from generation.site import site_for
 
@@ -54,6 +55,7 @@ def sampling_checks(sections: Mapping[str, SampleConfig], model: str) -> Iterato
 
 def _sampling_checks(key: str, config: SampleConfig, model: str) -> Iterator[Check]:
     yield Check(f"{key}.engine", lambda: refuse_not_installed(config))
+    yield Check(f"{key}.engine.kv_cache", lambda: refuse_unable(config.engine, this_device()))
     yield Check(f"{key}.engine.resources", lambda: site_for(config.engine))
     yield Check(f"{key}.max_tokens", lambda: refuse_no_context(config, model))
 

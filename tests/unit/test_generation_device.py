@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from contracts.checks import faults
 from contracts.errors import UserError
-from generation.config import TransformersEngine, VllmEngine
+from generation import readiness
+from generation.config import SampleConfig, TransformersEngine, VllmEngine
 from generation.device import Device, refuse_unable, this_device
 
 # As in /proc/cpuinfo of an AMD EPYC of Zen 3, of a Xeon with AMX, and of a Graviton.
@@ -24,6 +26,15 @@ def test_an_fp8_cache_is_refused_where_the_cpu_has_neither_avx512_nor_amx() -> N
     for flags in (ZEN3, "", f"{ZEN3} avx512f avx512vl"):
         with pytest.raises(UserError, match=message):
             refuse_unable(FP8, cpu(flags))
+
+
+def test_what_this_cpu_cannot_do_is_told_before_the_first_stage(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(readiness, "this_device", lambda: cpu(ZEN3))
+    checks = readiness.sampling_checks({"sampling": SampleConfig(engine=FP8)}, "owner/name")
+    (fault,) = faults(check for check in checks if check.key == "sampling.engine.kv_cache")
+    assert fault.startswith("sampling.engine.kv_cache 'fp8': on a CPU vLLM needs AVX-512 or AMX")
 
 
 @pytest.mark.parametrize("device", [cpu(SAPPHIRE), cpu("amx_tile"), Device(gpus=True)])
