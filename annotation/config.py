@@ -5,8 +5,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from contracts.config import Config, Resources
-from contracts.model import ModelConfig
+from contracts.config.base import Config, Resources
+from contracts.models.model import ModelConfig
 
 
 class ScoreResources(Resources):

@@ -16,16 +16,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from annotation.config import PairsConfig
-from annotation.pairing import Selection, select
-from annotation.prompts import Prompts
-from annotation.scored import candidates_of, only_annotator, policy_of, read_ahead, sources_of
+from annotation.scoring.prompt_lookup import Prompts
+from annotation.selection.pairs import Selection, select
+from annotation.selection.scored_responses import (
+    candidates_of,
+    only_annotator,
+    policy_of,
+    read_ahead,
+    sources_of,
+)
 from contracts.errors import OnPolicyError
-from contracts.manifest import Result
-from contracts.parts import write_part
-from contracts.process import main
-from contracts.progress import Progress
-from contracts.step import Inputs, Stage
-from contracts.tables import MESSAGES, PAIRS
+from contracts.steps.manifest import Result
+from contracts.steps.step import Inputs, Stage
+from contracts.tables.parts import write_part
+from contracts.tables.schemas import MESSAGES, PAIRS
+from runtime.progress import Progress
+from runtime.stage_process import main
 
 
 def run(config: PairsConfig, inputs: Inputs, out: Path) -> Result:

@@ -14,20 +14,20 @@ from annotation.config import (
     RewardModel,
     ScoreConfig,
 )
-from annotation.functions import import_function
-from annotation.heads import (
+from annotation.scorers.functions import import_function
+from annotation.scorers.heads import (
     PAIRRM_MARKERS,
     PAIRRM_TOKENS,
     objective_names,
     refuse_headless,
     refuse_other_markers,
 )
-from annotation.score_crew import site_for
-from contracts.checks import Check, refuse_absent
-from contracts.device import has_cuda
+from annotation.workers.pool import site_for
+from contracts.config.checks import Check, refuse_absent
 from contracts.errors import UserError
-from contracts.model import load_tokenizer, local_folder
-from contracts.weights import read_config
+from contracts.models.model import load_tokenizer, local_folder
+from contracts.models.weights import read_config
+from runtime.device import has_cuda
 
 
 def checks(config: ScoreConfig, annotators: Mapping[str, Annotator]) -> Iterator[Check]:
@@ -121,7 +121,7 @@ def look_inside(annotator: Annotator) -> None:
 
 
 def _refuse_tokenizer(annotator: RewardModel, settings: Mapping[str, Any]) -> None:
-    from annotation.padding import pad_id_of
+    from annotation.scorers.padding import pad_id_of
     from contracts.chat import ChatFormat
 
     tokenizer = load_tokenizer(annotator.reference)

@@ -14,21 +14,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from annotation.agreement import agreements
-from annotation.answers import answers_of
 from annotation.config import FunctionConfig, ModelAnnotator, ScoreConfig, scored_alone
-from annotation.prompts import refuse_split_prompts
-from annotation.score_crew import Crew, site_for, warm_up
-from annotation.scoring import Scoring
-from annotation.sources import source_of
-from contracts.anew import way_out
-from contracts.device import what_auto_is
+from annotation.scorers.function_source import source_of
+from annotation.scorers.judge_answers import answers_of
+from annotation.scoring.part_scorer import Scoring
+from annotation.scoring.precision_check import agreements
+from annotation.scoring.prompt_lookup import refuse_split_prompts
+from annotation.workers.pool import Crew, site_for, warm_up
 from contracts.errors import OnPolicyError
-from contracts.manifest import Result, read_manifest
-from contracts.parts import iter_parts, part_path, part_paths, write_atomic
-from contracts.process import main
-from contracts.progress import Progress
-from contracts.step import Inputs, Stage
+from contracts.steps.anew import way_out
+from contracts.steps.manifest import Result, read_manifest
+from contracts.steps.step import Inputs, Stage
+from contracts.tables.parts import iter_parts, part_path, part_paths, write_atomic
+from runtime.device import what_auto_is
+from runtime.progress import Progress
+from runtime.stage_process import main
 
 
 def run(config: ScoreConfig, inputs: Inputs, out: Path) -> Result:

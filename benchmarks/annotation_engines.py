@@ -20,12 +20,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 import torch
 
+from annotation.armorm.scorer import ArmoRMScorer, open_armorm
+from annotation.armorm.vllm_scorer import VllmScorer, open_vllm
 from annotation.config import ScoreResources
-from annotation.scorer import Conversation
-from annotation.scorers.armorm_scorer import ArmoRMScorer, open_armorm
-from annotation.scorers.armorm_vllm import VllmScorer, open_vllm
-from benchmarks import annotation_world as world
-from benchmarks.outcome import report_passes
+from annotation.scorers.protocol import Conversation
+from benchmarks.support import annotation_world as world
+from benchmarks.support.outcome import report_passes
 
 _PASSES = 8
 _PROMPTS = 32

@@ -15,12 +15,12 @@ from pathlib import Path
 import torch
 from transformers import LlamaConfig
 
+from annotation.armorm.scorer import ArmoRMScorer, open_armorm
 from annotation.config import ScoreResources
-from annotation.scorer import Conversation
-from annotation.scorers.armorm_scorer import ArmoRMScorer, open_armorm
 from annotation.scorers.batches import Group
-from benchmarks import annotation_world as world
-from benchmarks.outcome import report_passes
+from annotation.scorers.protocol import Conversation
+from benchmarks.support import annotation_world as world
+from benchmarks.support.outcome import report_passes
 
 _PASSES = 8
 _PROMPTS = 4

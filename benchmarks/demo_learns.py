@@ -12,10 +12,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.outcome import report
-from contracts.config import load_config
-from flows.config import RunConfig
-from flows.run_data import finished_rounds
+from benchmarks.support.outcome import report
+from contracts.config.base import load_config
+from flows.pipeline.config import RunConfig
+from flows.report.run_data import finished_rounds
 
 _CONFIG = Path("configs/demo.yaml")
 _OF_FIVE = 4
@@ -39,7 +39,7 @@ def main() -> None:
 def _gains(seed: int, runs: Path) -> dict[str, dict[str, Any]]:
     """Annotator to the gain over the start after the run's last round."""
     name = f"demo-learns-{seed}"
-    command = [sys.executable, "-m", "flows.cli", "run", str(_CONFIG)]
+    command = [sys.executable, "-m", "flows.cli.app", "run", str(_CONFIG)]
     overrides = [f"name={name}", f"seed={seed}", f"runs_dir={runs}"]
     subprocess.run([*command, *overrides], check=True, stdout=sys.stderr)
     config = load_config(RunConfig, _CONFIG, overrides)

@@ -20,19 +20,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.generation_demo import demo_job
-from benchmarks.outcome import report_passes
-from contracts.model import load_tokenizer
-from contracts.progress import Progress
+from benchmarks.support.generation_demo import demo_job
+from benchmarks.support.outcome import report_passes
+from contracts.models.model import load_tokenizer
 from generation.config import VllmResources
 from generation.engines import Job
+from generation.engines.requests import Request
 from generation.engines.vllm import Vllm, engine_arguments, sampling_parameters
-from generation.filling import Tally, fill
-from generation.journal import Journals
-from generation.requests import Request
-from generation.responses import Writer
 from generation.sample import open_engine
-from generation.site import site_for, warm_up
+from generation.sampling.filling import Tally, fill
+from generation.sampling.journal import Journals
+from generation.sampling.tables import Writer
+from generation.workers.placement import site_for, warm_up
+from runtime.progress import Progress
 
 _PASSES = 11
 _PROMPTS = 512

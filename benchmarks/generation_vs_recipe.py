@@ -17,11 +17,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from benchmarks.generation_demo import FOLDER, demo_job, demo_prompts
-from benchmarks.outcome import report
-from contracts.parts import part_paths, read_table, write_part
-from contracts.step import claim
-from contracts.tables import PROMPTS
+from benchmarks.support.generation_demo import FOLDER, demo_job, demo_prompts
+from benchmarks.support.outcome import report
+from contracts.steps.step import claim
+from contracts.tables.parts import part_paths, read_table, write_part
+from contracts.tables.schemas import PROMPTS
 from generation.config import SampleConfig, VllmResources
 from generation.sample import STAGE
 

@@ -17,18 +17,18 @@ from random import Random
 
 import pyarrow as pa
 
-from benchmarks.generation_demo import FOLDER
-from benchmarks.outcome import report_at_most
-from contracts.manifest import Manifest, Result, read_manifest, write_manifest
-from contracts.parts import write_part
-from contracts.site import Site
-from contracts.step import Inputs, run_once
-from contracts.tables import PROMPTS
+from benchmarks.support.generation_demo import FOLDER
+from benchmarks.support.outcome import report_at_most
+from contracts.steps.manifest import Manifest, Result, read_manifest, write_manifest
+from contracts.steps.step import Inputs, run_once
+from contracts.tables.parts import write_part
+from contracts.tables.schemas import PROMPTS
 from generation import sample
 from generation.config import SampleConfig
-from generation.conversation import prompt_id
 from generation.engines import Batch, Job
-from generation.requests import Sample
+from generation.engines.requests import Sample
+from generation.sources.conversation import prompt_id
+from runtime.pool.placement import Site
 
 _SIZES = (10_000, 100_000)
 _TOKENS = 400

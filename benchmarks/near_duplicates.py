@@ -19,10 +19,10 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from benchmarks.outcome import report
+from benchmarks.support.outcome import report
 from generation.config import PromptsConfig
 from generation.prompts import run
-from generation.words import words
+from generation.sources.ngrams import words
 
 _DATA = Path(__file__).parents[2] / "shared" / "data" / "ultrafeedback" / "train_1000.jsonl"
 _SIZES = (6_000, 60_000)

@@ -17,10 +17,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from benchmarks.outcome import report
-from contracts.manifest import Manifest, Result, write_manifest
-from contracts.parts import write_part
-from contracts.tables import MESSAGES, PROMPTS, RESPONSES, SCORES
+from benchmarks.support.outcome import report
+from contracts.steps.manifest import Manifest, Result, write_manifest
+from contracts.tables.parts import write_part
+from contracts.tables.schemas import MESSAGES, PROMPTS, RESPONSES, SCORES
 
 _SIZES = (10**5, 10**6, 10**7)
 _SAMPLES = 5

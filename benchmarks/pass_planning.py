@@ -14,9 +14,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.outcome import report
+from benchmarks.support.outcome import report
 from training.config import TrainConfig
-from training.schedule import Schedule, micro_batches
+from training.loop.schedule import Schedule, micro_batches
 
 _DATA = Path(__file__).parents[2] / "shared" / "data" / "ultrafeedback" / "train_1000.jsonl"
 _PROCESSES = (8, 16)

@@ -23,8 +23,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.generation_demo import FOLDER, demo_job
-from benchmarks.outcome import report
+from benchmarks.support.generation_demo import FOLDER, demo_job
+from benchmarks.support.outcome import report
 from generation.config import VllmResources
 from generation.engines.vllm import engine_arguments
 
@@ -118,7 +118,7 @@ def _bare(asked: dict[str, Any]) -> float:
 def _round() -> dict[str, Any]:
     """Seconds of the round, by stage, and of the whole command."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "flows.cli", "run", "configs/demo.yaml", *_OVERRIDES]
+        command = [sys.executable, "-m", "flows.cli.app", "run", "configs/demo.yaml", *_OVERRIDES]
         environment = {**os.environ, "PREFECT_HOME": f"{folder}/prefect", "PREFECT_API_URL": ""}
         started = time.time()
         subprocess.run(

@@ -8,9 +8,9 @@ import json
 import tempfile
 from pathlib import Path
 
-from benchmarks.training_contestant import Settings
-from benchmarks.training_race import Contestant
-from benchmarks.training_rows import Shape, prepare
+from benchmarks.support.training_contestant import Settings
+from benchmarks.support.training_race import Contestant
+from benchmarks.support.training_rows import Shape, prepare
 
 REACH = 0.25
 VOCABULARY = 256_000

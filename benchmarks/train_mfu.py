@@ -11,10 +11,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.outcome import report
-from benchmarks.training_contestant import Settings
-from benchmarks.training_race import Contestant
-from benchmarks.training_rows import Shape, prepare
+from benchmarks.support.outcome import report
+from benchmarks.support.training_contestant import Settings
+from benchmarks.support.training_race import Contestant
+from benchmarks.support.training_rows import Shape, prepare
 
 
 def pair_flops(shape: Shape, row: dict[str, Any]) -> float:

@@ -13,14 +13,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from benchmarks.outcome import report
-from benchmarks.training_rows import Shape, prepare, quiet
-from contracts.fingerprint import of_input
-from contracts.manifest import Result, write_manifest
-from contracts.parts import write_part
-from contracts.progress import Reading, parse_progress
-from contracts.step import claim
-from contracts.tables import TOKENS
+from benchmarks.support.outcome import report
+from benchmarks.support.training_rows import Shape, prepare, quiet
+from contracts.steps.fingerprint import of_input
+from contracts.steps.manifest import Result, write_manifest
+from contracts.steps.step import claim
+from contracts.tables.parts import write_part
+from contracts.tables.schemas import TOKENS
+from runtime.progress import Reading, parse_progress
 from training import train
 from training.config import TrainConfig, TrainResources
 

@@ -8,10 +8,10 @@ import tempfile
 from pathlib import Path
 from statistics import median
 
-from benchmarks.outcome import report
-from benchmarks.training_contestant import Settings
-from benchmarks.training_race import Contestant
-from benchmarks.training_rows import Shape, prepare
+from benchmarks.support.outcome import report
+from benchmarks.support.training_contestant import Settings
+from benchmarks.support.training_race import Contestant
+from benchmarks.support.training_rows import Shape, prepare
 
 REACH = 2.4
 

@@ -1,1 +1,1 @@
-"""What passes between stages: configs, tables, parts, steps, chat tokens. No torch, no Prefect."""
+"""What passes between stages: configs, tables, steps, chat tokens. No torch, no Prefect."""

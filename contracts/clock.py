@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from contracts.hub import model_file
+from contracts.models.hub import model_file
 
 # transformers puts the first one into each template's reach; templates ask for the second one
 # first, and fall back on the clock or on a date of their own.

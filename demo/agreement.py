@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from annotation.scorers.armorm import ArmoRM
+from annotation.armorm.model import ArmoRM
 from demo.examples import Example
 from demo.fit import pad
 

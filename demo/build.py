@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from contracts.errors import OnPolicyError
-from contracts.manifest import Result
-from contracts.parts import write_atomic
-from contracts.process import configure_logging, describe
-from contracts.step import Inputs, Stage, run_once
+from contracts.steps.manifest import Result
+from contracts.steps.step import Inputs, Stage, run_once
+from contracts.tables.parts import write_atomic
 from demo.config import DemoConfig
 from demo.rubric import parse_request
 from demo.text import PLAIN, all_prompts, answer, benchmark_prompts
+from runtime.stage_process import configure_logging, describe
 
 log = logging.getLogger("demo.build")
 

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from contracts.config import Config
+from contracts.config.base import Config
 
 
 class TrainedConfig(Config):

@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from annotation.heads import OBJECTIVES
-from annotation.scorers.armorm_scorer import last_occurrence
+from annotation.armorm.scorer import last_occurrence
+from annotation.scorers.heads import OBJECTIVES
 from contracts.chat import ChatFormat
 from demo.config import RewardModelConfig
 from demo.rubric import Merits, Request, listed_items, merits, parse_request

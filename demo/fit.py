@@ -9,8 +9,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from contracts.progress import Reading
 from demo.config import TrainedConfig
+from runtime.progress import Reading
 
 log = logging.getLogger(__name__)
 

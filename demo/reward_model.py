@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from annotation.heads import OBJECTIVES
-from annotation.scorers.armorm import ArmoRM
+from annotation.armorm.model import ArmoRM
+from annotation.scorers.heads import OBJECTIVES
 from demo.config import DemoConfig
 from demo.examples import NOTES, UNKNOWN, Example
 from demo.fit import fit, pad

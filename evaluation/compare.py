@@ -19,13 +19,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from contracts.errors import OnPolicyError
-from contracts.manifest import Result
-from contracts.parts import read_table, write_part
-from contracts.process import main
-from contracts.step import Inputs, Stage
-from contracts.tables import COMPARISON
+from contracts.steps.manifest import Result
+from contracts.steps.step import Inputs, Stage
+from contracts.tables.parts import read_table, write_part
+from contracts.tables.schemas import COMPARISON
 from evaluation.bootstrap import Rewards, bounded_gain
 from evaluation.config import CompareConfig
+from runtime.stage_process import main
 
 _POLICIES = ("start", "before", "after")
 _KEYS = ["annotator", "prompt_id"]

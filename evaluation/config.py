@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from annotation.config import Annotator
-from contracts.config import Config
+from contracts.config.base import Config
 from generation.config import SampleConfig
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from contracts.manifest import Result
-from contracts.parts import read_table, write_atomic
-from contracts.process import main
-from contracts.step import Inputs, Stage
+from contracts.steps.manifest import Result
+from contracts.steps.step import Inputs, Stage
+from contracts.tables.parts import read_table, write_atomic
 from evaluation.config import OutputsConfig
+from runtime.stage_process import main
 
 
 def run(config: OutputsConfig, inputs: Inputs, out: Path) -> Result:

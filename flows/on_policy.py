@@ -1,7 +1,8 @@
 """The flow: rounds of sample, score, pair, train, evaluate, a Prefect task per stage.
 
-Prefect orders, retries and shows. What is done is decided by manifests alone (contracts.step),
-so its caching is off: its default key holds the run id and never hits across runs.
+Prefect orders, retries and shows. What is done is decided by manifests alone
+(contracts.steps.step), so its caching is off: its default key holds the run id and never hits
+across runs.
 """
 
 import logging
@@ -13,21 +14,21 @@ from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import deployment
 
-from contracts.config import check
+from contracts.config.base import check
 from contracts.errors import ConfigDrift, UserError
-from contracts.progress import Reading
-from contracts.step import folder_lock
-from flows import artifacts
-from flows.check import refuse_unready
-from flows.config import RunConfig
-from flows.console import print_done, print_warning, step_line
-from flows.launch import run_step
-from flows.model_card import write_model_card
-from flows.outage import remembered
-from flows.plan import COMPARE, PAIR, PlannedStep, plan
-from flows.report import is_reported, write_report
-from flows.run_data import RoundData
-from flows.run_folder import claim_run, make_folder, refuse_drift
+from contracts.steps.step import folder_lock
+from flows.pipeline.check import refuse_unready
+from flows.pipeline.config import RunConfig
+from flows.pipeline.console import print_done, print_warning, step_line
+from flows.pipeline.plan import COMPARE, PAIR, PlannedStep, plan
+from flows.pipeline.run_folder import claim_run, make_folder, refuse_drift
+from flows.pipeline.run_step import run_step
+from flows.prefect_ import artifacts
+from flows.prefect_.outage import remembered
+from flows.report.html import is_reported, write_report
+from flows.report.model_card import write_model_card
+from flows.report.run_data import RoundData
+from runtime.progress import Reading
 
 
 @flow(name="on-policy", flow_run_name="{config[name]}", persist_result=False)
@@ -36,7 +37,7 @@ def on_policy(config: dict[str, Any], next_round: bool = False, redo: Sequence[s
     """Run every stage of every round that is not done yet; the report's path.
 
     Args:
-        config: a run's config (`flows.config.RunConfig`) as plain JSON values.
+        config: a run's config (`flows.pipeline.config.RunConfig`) as plain JSON values.
         next_round: add a round to the run if all of its rounds are done, e.g. on a schedule.
         redo: stages to make anew, with all that reads from them, e.g. `pairs`.
     """

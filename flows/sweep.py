@@ -10,22 +10,22 @@ from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 from prefect import flow
 
-from contracts.config import check
+from contracts.config.base import check
 from contracts.errors import OnPolicyError, UserError
-from contracts.fingerprint import of_json
-from contracts.parts import write_atomic
-from flows import artifacts
-from flows.check import refuse_unready
-from flows.commands import load_run, refuse_machines
-from flows.config import RunConfig
-from flows.console import print_warning
-from flows.figures import intervals, to_svg
+from contracts.steps.fingerprint import of_json
+from contracts.tables.parts import write_atomic
+from flows.cli.run import load_run, refuse_machines
+from flows.cli.signals import interruptible
 from flows.on_policy import on_policy
-from flows.outage import remembered, run_flow
-from flows.run_data import finished_rounds
-from flows.run_folder import claim_together, make_folder
-from flows.server import ensure_server
-from flows.signals import interruptible
+from flows.pipeline.check import refuse_unready
+from flows.pipeline.config import RunConfig
+from flows.pipeline.console import print_warning
+from flows.pipeline.run_folder import claim_together, make_folder
+from flows.prefect_ import artifacts
+from flows.prefect_.outage import remembered, run_flow
+from flows.prefect_.server import ensure_server
+from flows.report.figures import intervals, to_svg
+from flows.report.run_data import finished_rounds
 
 _GAIN = ("mean", "low", "high", "worst", "best")
 
@@ -128,7 +128,8 @@ def write_comparison(folder: Path, rows: list[dict[str, Any]]) -> Path:
     write_atomic(folder / "comparison.yaml", yaml.safe_dump(rows, sort_keys=False).encode())
     compared = [row for row in rows if "failed" not in row]
     # Always: by its name, `*.html.j2` would not count as HTML.
-    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
+    templates = FileSystemLoader(Path(__file__).with_name("report"))
+    environment = Environment(loader=templates, autoescape=True)
     page = environment.get_template("sweep.html.j2").render(
         name=folder.name,
         rows=compared,

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from contracts.config import Config, Resources
+from contracts.config.base import Config, Resources
 
 Split = Literal["train", "test", "benchmark"]
 

@@ -8,18 +8,24 @@ from pathlib import Path
 import pyarrow as pa
 
 from contracts.errors import UserError
-from contracts.manifest import Result
-from contracts.parts import write_part
-from contracts.process import main
-from contracts.step import Inputs, Stage
-from contracts.tables import PROMPTS
+from contracts.steps.manifest import Result
+from contracts.steps.step import Inputs, Stage
+from contracts.tables.parts import write_part
+from contracts.tables.schemas import PROMPTS
 from generation.config import PromptsConfig, PromptSource
-from generation.conversation import Conversation, prompt_id, question_id, to_messages, unusable
-from generation.decontaminate import BENCHMARK_COLUMNS, Benchmarks
-from generation.mixture import Row, mix
-from generation.near_duplicates import NearDuplicates
-from generation.records import read_column
-from generation.removed import Removed, write_removed
+from generation.sources.columns import read_column
+from generation.sources.conversation import (
+    Conversation,
+    prompt_id,
+    question_id,
+    to_messages,
+    unusable,
+)
+from generation.sources.decontaminate import BENCHMARK_COLUMNS, Benchmarks
+from generation.sources.mixture import Row, mix
+from generation.sources.near_duplicates import NearDuplicates
+from generation.sources.removal_report import Removed, write_removed
+from runtime.stage_process import main
 
 _ROWS_PER_PART = 10_000
 

@@ -4,17 +4,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from contracts.checks import Check, refuse_absent
+from contracts.config.checks import Check, refuse_absent
 from contracts.errors import UserError
-from contracts.hub import is_hub_id
-from contracts.model import load_tokenizer, local_folder
-from contracts.weights import read_config, refuse_other_weights
-from generation.adapter import resolve
+from contracts.models.hub import is_hub_id
+from contracts.models.model import load_tokenizer, local_folder
+from contracts.models.weights import read_config, refuse_other_weights
 from generation.config import PromptsConfig, SampleConfig, VllmEngine
-from generation.decontaminate import BENCHMARK_COLUMNS
-from generation.device import refuse_unable, this_device
-from generation.records import read_column
-from generation.site import site_for
+from generation.engines.adapter import resolve
+from generation.engines.device import refuse_unable, this_device
+from generation.sources.columns import read_column
+from generation.sources.decontaminate import BENCHMARK_COLUMNS
+from generation.workers.placement import site_for
 
 
 def prompt_checks(config: PromptsConfig) -> Iterator[Check]:

@@ -10,28 +10,29 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
-from contracts import device, fingerprint
 from contracts.chat import ChatFormat, Message
 from contracts.errors import UserError
-from contracts.manifest import Result
-from contracts.model import load_tokenizer, read_end_tokens, read_positions
-from contracts.parts import iter_parts, part_path, read_part
-from contracts.process import main
-from contracts.progress import Progress
-from contracts.site import Site
-from contracts.step import Inputs, Stage
+from contracts.models.model import load_tokenizer, read_end_tokens, read_positions
+from contracts.steps import fingerprint
+from contracts.steps.manifest import Result
+from contracts.steps.step import Inputs, Stage
+from contracts.tables.parts import iter_parts, part_path, read_part
 from generation import engines
-from generation.adapter import resolve
 from generation.config import SampleConfig, TransformersEngine
-from generation.crew import Crew
-from generation.device import refuse_unable, this_device
-from generation.filling import Tally, fill
-from generation.journal import Journals
-from generation.repetition import repetition
-from generation.requests import Plan, plan
-from generation.responses import Writer, write_errors
-from generation.site import site_for, warm_up
-from generation.startup import without_collecting
+from generation.engines.adapter import resolve
+from generation.engines.device import refuse_unable, this_device
+from generation.engines.requests import Plan, plan
+from generation.sampling.filling import Tally, fill
+from generation.sampling.journal import Journals
+from generation.sampling.repetition import repetition
+from generation.sampling.tables import Writer, write_errors
+from generation.workers.placement import site_for, warm_up
+from generation.workers.pool import Crew
+from runtime import device
+from runtime.gc_pause import without_collecting
+from runtime.pool.placement import Site
+from runtime.progress import Progress
+from runtime.stage_process import main
 
 log = logging.getLogger(__name__)
 

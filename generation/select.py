@@ -6,13 +6,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from contracts.errors import UserError
-from contracts.manifest import Result
-from contracts.parts import read_table, write_part
-from contracts.process import main
-from contracts.step import Inputs, Stage
-from contracts.tables import PROMPTS
+from contracts.steps.manifest import Result
+from contracts.steps.step import Inputs, Stage
+from contracts.tables.parts import read_table, write_part
+from contracts.tables.schemas import PROMPTS
 from generation.config import SelectConfig
 from generation.prompts import rank
+from runtime.stage_process import main
 
 
 def select(prompts: pa.Table, config: SelectConfig) -> pa.Table:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from checkout import CHECKOUT
 from hypothesis import settings
 from xdist.scheduler import LoadFileScheduling
 
@@ -67,7 +68,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileSche
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real public data beside the checkout; the test is skipped without it."""
-    folder = Path(__file__).parents[2] / "shared" / "data"
+    folder = CHECKOUT / "shared" / "data"
     if not folder.is_dir():
         pytest.skip("the real public data is not beside this checkout (../shared/data)")
     return folder

@@ -5,10 +5,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from contracts.config import Config, Resources
-from contracts.site import cores
-from training.loss_config import LossConfig, SimPOConfig
-from training.trackers import Trackers
+from contracts.config.base import Config, Resources
+from runtime.pool.placement import cores
+from training.losses.config import LossConfig, SimPOConfig
+from training.monitor.trackers import Trackers
 
 
 class FormatConfig(Config):

@@ -10,17 +10,17 @@ import pyarrow as pa
 
 from contracts.chat import ChatFormat, RowError
 from contracts.errors import UserError
-from contracts.fingerprint import of_input
-from contracts.manifest import Result, read_manifest
-from contracts.model import load_tokenizer
-from contracts.parts import iter_parts, part_paths, read_part, write_part
-from contracts.process import main
-from contracts.progress import Progress
-from contracts.step import Inputs, Stage
-from contracts.tables import TOKENS
+from contracts.models.model import load_tokenizer
+from contracts.steps.fingerprint import of_input
+from contracts.steps.manifest import Result, read_manifest
+from contracts.steps.step import Inputs, Stage
+from contracts.tables.parts import iter_parts, part_paths, read_part, write_part
+from contracts.tables.schemas import TOKENS
+from runtime.progress import Progress
+from runtime.stage_process import main
 from training.config import FormatConfig
-from training.difference import RecipeDifference
-from training.tokens import PairTokens, recipe, standard, truncate
+from training.tokens.formats import PairTokens, recipe, standard, truncate
+from training.tokens.recipe_difference import RecipeDifference
 
 log = logging.getLogger(__name__)
 

@@ -6,15 +6,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from contracts.architecture import FAMILIES
-from contracts.checks import Check
+from contracts.config.checks import Check
 from contracts.errors import UserError
-from contracts.model import local_folder
-from contracts.site import visible_gpus
-from contracts.weights import read_config
+from contracts.models.architecture import FAMILIES
+from contracts.models.model import local_folder
+from contracts.models.weights import read_config
+from runtime.pool.placement import visible_gpus
+from training.adapters.qlora import refuse_unquantizable
 from training.config import TrainConfig
-from training.quantize import refuse_unquantizable
-from training.trackers import refuse_missing
+from training.monitor.trackers import refuse_missing
 
 # All else in a generation_config.json may be what transformers reads and will not write.
 _HARMLESS = {"_from_model_config", "bos_token_id", "eos_token_id", "pad_token_id",
@@ -97,7 +97,7 @@ def look_inside(model: str) -> None:
         return
     from transformers import AutoConfig, GenerationConfig
 
-    from contracts.loading import first_line, refuse_unsavable
+    from contracts.models.loading import first_line, refuse_unsavable
 
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)

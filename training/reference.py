@@ -8,15 +8,15 @@ import json
 import logging
 from pathlib import Path
 
-from contracts.device import what_auto_is
-from contracts.fingerprint import of_input
-from contracts.manifest import Result
-from contracts.parts import iter_parts, part_path, part_paths, write_atomic
-from contracts.process import main
-from contracts.step import Inputs, Stage
-from training.checks import refuse_bad_rows
+from contracts.steps.fingerprint import of_input
+from contracts.steps.manifest import Result
+from contracts.steps.step import Inputs, Stage
+from contracts.tables.parts import iter_parts, part_path, part_paths, write_atomic
+from runtime.device import what_auto_is
+from runtime.stage_process import main
 from training.config import ReferenceConfig, TrainResources
-from training.launch import run_workers
+from training.launch.accelerate import run_workers
+from training.tokens.checks import refuse_bad_rows
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ def run(config: ReferenceConfig, inputs: Inputs, out: Path) -> Result:
             "out": str(out.resolve()),
         }
         write_atomic(out / _JOB, json.dumps(job).encode())
-        run_workers(_launched(config.resources), out / _JOB, "training.reference_worker")
+        run_workers(_launched(config.resources), out / _JOB, "training.loop.reference_worker")
     facts = {
         "reference": of_input(inputs["policy"]),
         "tokens": of_input(inputs["tokens"]),

@@ -1,7 +1,7 @@
 """Train a policy on pairs. Inputs: `tokens`, `policy`, and `reference` where the loss has one.
 Output: a model folder, metrics.parquet.
 
-This process only checks, launches and waits; torch lives in its children (training.worker).
+This process only checks, launches and waits; torch lives in its children (training.loop.worker).
 """
 
 import json
@@ -9,22 +9,22 @@ import logging
 import shutil
 from pathlib import Path
 
-from contracts.device import what_auto_is
-from contracts.manifest import Result
-from contracts.parts import write_atomic
-from contracts.process import main
-from contracts.step import Inputs, Stage
-from contracts.weights import refuse_other_weights
-from training.checks import refuse_bad_rows, refuse_other_policy, refuse_other_reference
+from contracts.models.weights import refuse_other_weights
+from contracts.steps.manifest import Result
+from contracts.steps.step import Inputs, Stage
+from contracts.tables.parts import write_atomic
+from runtime.device import what_auto_is
+from runtime.stage_process import main
+from training.adapters.qlora import refuse_unquantizable
 from training.config import TrainConfig
-from training.launch import run_workers
-from training.quantize import refuse_unquantizable
-from training.space import refuse_no_room, steps_of
-from training.trackers import refuse_missing
+from training.launch.accelerate import run_workers
+from training.launch.disk_space import refuse_no_room, steps_of
+from training.monitor.trackers import refuse_missing
+from training.tokens.checks import refuse_bad_rows, refuse_other_policy, refuse_other_reference
 
 log = logging.getLogger(__name__)
 
-# Named here and in training.worker and training.checkpoints, which import torch.
+# Named here and in training.loop.worker and training.loop.checkpoints, which import torch.
 _CHECKPOINTS = ".checkpoints"
 _TRAINED = ".trained.json"
 
@@ -58,7 +58,7 @@ def run(config: TrainConfig, inputs: Inputs, out: Path) -> Result:
             "out": str(out.resolve()),
         }
         write_atomic(checkpoints / "job.json", json.dumps(job).encode())
-        run_workers(config.resources, checkpoints / "job.json", "training.worker")
+        run_workers(config.resources, checkpoints / "job.json", "training.loop.worker")
     facts = json.loads(trained.read_text())
     shutil.rmtree(checkpoints, ignore_errors=True)
     log.info("%s", facts)

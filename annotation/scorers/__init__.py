@@ -1,1 +1,1 @@
-"""Annotators behind one protocol: reward models, pairwise rankers, judges."""
+"""Reward models, one a file, and what they share."""

@@ -8,7 +8,7 @@ from typing import TypeVar
 import torch
 
 from contracts.errors import OnPolicyError
-from contracts.pipe import alive
+from runtime.pool.messages import alive
 
 log = logging.getLogger(__name__)
 

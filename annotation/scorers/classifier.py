@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 import torch
 
 from annotation.config import ClassifierConfig, ScoreResources
-from annotation.heads import refuse_labels
-from annotation.scorer import Score, checked
 from annotation.scorers import batches
 from annotation.scorers.batches import Group
+from annotation.scorers.heads import refuse_labels
 from annotation.scorers.loading import load_weights
+from annotation.scorers.protocol import Score, checked
 from annotation.scorers.reward_models import ModelScorer, placement
 from contracts.chat import ChatFormat, Tokens
-from contracts.model import load_tokenizer
+from contracts.models.model import load_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -10,12 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, permutations
 from typing import TYPE_CHECKING, Any
 
-from annotation.answers import Answers
 from annotation.config import JudgeConfig
-from annotation.scorer import Conversation, Score, by_comparison, transcript
+from annotation.scorers.judge_answers import Answers
 from annotation.scorers.judgement import PAIRWISE, POINTWISE, Refusal, grade, winner
+from annotation.scorers.protocol import Conversation, Score, by_comparison, transcript
 from contracts.errors import OnPolicyError, UserError
-from contracts.pipe import alive
+from runtime.pool.messages import alive
 
 if TYPE_CHECKING:
     from openai import APIStatusError, OpenAI

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from annotation.scorer import Score, checked
+from annotation.scorers.protocol import Score, checked
 
 POINTWISE = """Judge the response to the conversation below by its {criteria}.
 

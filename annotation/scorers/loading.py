@@ -4,9 +4,9 @@ from typing import Any
 
 import torch
 
-from annotation.heads import refuse_headless
-from contracts.loading import load_model
-from contracts.model import local_folder
+from annotation.scorers.heads import refuse_headless
+from contracts.models.loading import load_model
+from contracts.models.model import local_folder
 
 
 def load_weights(

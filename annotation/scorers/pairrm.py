@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import DebertaV2Config, DebertaV2Model, DebertaV2PreTrainedModel
 
-from annotation.heads import PAIRRM_MARKERS
+from annotation.scorers.heads import PAIRRM_MARKERS
 from annotation.scorers.loading import load_weights
 
 

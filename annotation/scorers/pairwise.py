@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from annotation.config import PairwiseConfig, ScoreResources
-from annotation.heads import PAIRRM_TOKENS, refuse_other_markers
-from annotation.scorer import Conversation, Score, by_comparison, transcript
 from annotation.scorers import batches
 from annotation.scorers.batches import Group
+from annotation.scorers.heads import PAIRRM_TOKENS, refuse_other_markers
 from annotation.scorers.pairrm import PairRM, load_pairrm
+from annotation.scorers.protocol import Conversation, Score, by_comparison, transcript
 from annotation.scorers.reward_models import budget_of, placement
 from contracts.chat import RowError
-from contracts.model import load_tokenizer
+from contracts.models.model import load_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from annotation.config import RewardModel, ScoreResources
-from annotation.padding import pad_id_of
-from annotation.scorer import Conversation, Score
 from annotation.scorers.batches import Group
+from annotation.scorers.padding import pad_id_of
+from annotation.scorers.protocol import Conversation, Score
 from contracts.chat import ChatFormat, RowError, Tokens
-from contracts.device import dtype_of
 from contracts.errors import UserError
+from runtime.device import dtype_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

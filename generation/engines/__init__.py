@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from contracts.adapters import refuse_other_adapter
-from contracts.weights import refuse_other_weights
+from contracts.models.adapters import refuse_other_adapter
+from contracts.models.weights import refuse_other_weights
 from generation.config import SampleConfig, VllmEngine
-from generation.requests import Outcome, Request
+from generation.engines.requests import Outcome, Request
 
 Batch = Sequence[Request]
 

@@ -2,7 +2,7 @@
 
 import os
 
-from generation.startup import without_collecting
+from runtime.gc_pause import without_collecting
 
 with without_collecting():
     if os.environ.get("ONPOLICY_PRELOAD") == "vllm":

@@ -19,13 +19,13 @@ from transformers import (
 )
 
 from contracts.errors import UserError
-from contracts.loading import first_line, load_adapter, load_model
-from contracts.model import load_tokenizer, split_reference
-from contracts.pipe import alive
+from contracts.models.loading import first_line, load_adapter, load_model
+from contracts.models.model import load_tokenizer, split_reference
 from generation.config import SampleConfig, TransformersEngine
 from generation.engines import Job
+from generation.engines.requests import Request, Sample
 from generation.engines.stopping import StopStrings
-from generation.requests import Request, Sample
+from runtime.pool.messages import alive
 
 
 class Transformers:

@@ -8,12 +8,12 @@ import torch
 from pydantic import ValidationError
 
 from contracts.errors import UserError
-from contracts.model import split_reference
+from contracts.models.model import split_reference
 from generation.config import SampleConfig, VllmEngine, VllmResources
 from generation.engines import Job
-from generation.requests import Failure, Outcome, Request, Sample
-from generation.site import set_vllm_environment
-from generation.startup import without_collecting
+from generation.engines.requests import Failure, Outcome, Request, Sample
+from generation.workers.placement import set_vllm_environment
+from runtime.gc_pause import without_collecting
 
 _GIB = 1 << 30
 _MOST_KV_UNASKED = 4 * _GIB

@@ -15,8 +15,7 @@ from typing import Any
 import filelock
 import psutil
 import pytest
-
-CHECKOUT = Path(__file__).parents[2]
+from checkout import CHECKOUT
 
 
 @pytest.fixture(scope="session")
@@ -94,10 +93,10 @@ def token_inputs(tmp_path_factory: pytest.TempPathFactory, tiny_gemma: Path) -> 
     """22 pairs of uneven lengths: tokens and policy as training takes them."""
     import pyarrow as pa
 
-    from contracts.fingerprint import of_input
-    from contracts.manifest import Result, write_manifest
-    from contracts.parts import write_part
-    from contracts.tables import TOKENS
+    from contracts.steps.fingerprint import of_input
+    from contracts.steps.manifest import Result, write_manifest
+    from contracts.tables.parts import write_part
+    from contracts.tables.schemas import TOKENS
 
     folder = tmp_path_factory.mktemp("tokens")
     rows = [
@@ -151,9 +150,9 @@ def write_run() -> Callable[..., dict[str, str]]:
     """Writes prompts with `n` responses each as a run's tables; gives the stages' inputs."""
     import pyarrow as pa
 
-    from contracts.manifest import Manifest, Result, write_manifest
-    from contracts.parts import write_part
-    from contracts.tables import PROMPTS, RESPONSES
+    from contracts.steps.manifest import Manifest, Result, write_manifest
+    from contracts.tables.parts import write_part
+    from contracts.tables.schemas import PROMPTS, RESPONSES
 
     def write(root: Path, texts: list[str], per_part: int, n: int = 3) -> dict[str, str]:
         prompts, responses = [], []

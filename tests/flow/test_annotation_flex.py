@@ -5,9 +5,9 @@ import shutil
 import pytest
 import torch
 
+from annotation.armorm.flex_mask import compiled_attention
+from annotation.armorm.shared_prompt import pack
 from annotation.scorers.batches import Group
-from annotation.scorers.flex import compiled_attention
-from annotation.scorers.shared_prompt import pack
 
 
 def groups(count: int) -> list[Group]:

@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from checkout import CHECKOUT
 from tiny_armorm import write_armorm
 
 from annotation import pairs, score
 from annotation.config import PairsConfig, ScoreConfig
-from contracts.manifest import Manifest, Result, read_manifest, write_manifest
-from contracts.parts import part_paths, read_table, write_part
-from contracts.step import claim, run_once
-from contracts.tables import PROMPTS, RESPONSES
+from contracts.steps.manifest import Manifest, Result, read_manifest, write_manifest
+from contracts.steps.step import claim, run_once
+from contracts.tables.parts import part_paths, read_table, write_part
+from contracts.tables.schemas import PROMPTS, RESPONSES
 
-CHECKOUT = Path(__file__).parents[2]
 PART = 20
 
 

@@ -10,17 +10,17 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 import torch
+from checkout import CHECKOUT
 from safetensors.torch import load_file, save_file
 from tiny_armorm import write_armorm
 
 from annotation import score
 from annotation.config import ScoreConfig
-from contracts.manifest import Manifest, Result, read_manifest, write_manifest
-from contracts.parts import part_path, read_table, write_part
-from contracts.step import claim, run_once
-from contracts.tables import PROMPTS, RESPONSES
+from contracts.steps.manifest import Manifest, Result, read_manifest, write_manifest
+from contracts.steps.step import claim, run_once
+from contracts.tables.parts import part_path, read_table, write_part
+from contracts.tables.schemas import PROMPTS, RESPONSES
 
-CHECKOUT = Path(__file__).parents[2]
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 TOLERANCE = {"cpu": 1e-5, "cuda": 1e-3}[DEVICE]
 PARTS, PROMPTS_A_PART, SAMPLES = 3, 4, 5

@@ -7,10 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from checkout import CHECKOUT
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
-
-CHECKOUT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +18,7 @@ def environment(prefect_server: dict[str, str], demo_models: Path) -> dict[str, 
 
 
 def run(environment: dict[str, str], runs: Path, *overrides: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "flows.cli", "run", "configs/demo.yaml", "name=bad"]
+    command = [sys.executable, "-m", "flows.cli.app", "run", "configs/demo.yaml", "name=bad"]
     return subprocess.run(
         [*command, f"runs_dir={runs}", *overrides],
         cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False,
@@ -56,7 +55,7 @@ def test_a_schedule_without_a_server_that_stays_is_refused(tmp_path: Path) -> No
     own = {**os.environ, "PREFECT_HOME": str(tmp_path), "PREFECT_API_URL": ""}
     command = ["schedule", "configs/demo.yaml", "--cron", "0 2 * * *"]
     ended = subprocess.run(
-        [sys.executable, "-m", "flows.cli", *command],
+        [sys.executable, "-m", "flows.cli.app", *command],
         cwd=CHECKOUT, env=own, capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     assert ended.returncode == 2, ended.stderr
@@ -96,7 +95,7 @@ def test_a_second_writer_is_told_who_the_first_one_is(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:
     holder = (
-        "import sys, time; from pathlib import Path; from contracts.step import folder_lock\n"
+        "import sys, time; from pathlib import Path; from contracts.steps.step import folder_lock\n"
         "with folder_lock(Path(sys.argv[1])): print('held', flush=True); time.sleep(120)"
     )
     folder = tmp_path / "bad"
@@ -131,7 +130,7 @@ def test_reward_models_and_functions_are_looked_at_before_anything_runs(
 def test_a_check_tells_all_that_is_amiss_and_writes_nothing(
     tmp_path: Path, demo_models: Path
 ) -> None:
-    command = [sys.executable, "-m", "flows.cli", "check", "configs/demo.yaml"]
+    command = [sys.executable, "-m", "flows.cli.app", "check", "configs/demo.yaml"]
     wrong = ["policy.path=./typo", "prompts.path=nowhere.jsonl", f"runs_dir={tmp_path / 'runs'}"]
     ended = subprocess.run(
         [*command, *wrong], cwd=CHECKOUT, capture_output=True, text=True, check=False

@@ -7,17 +7,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from checkout import CHECKOUT
 
 from annotation import score
 from annotation.config import ArmoRMConfig, FunctionConfig, ScoreConfig
-from contracts.parts import read_table
-from contracts.step import claim, run_once
+from contracts.steps.step import claim, run_once
+from contracts.tables.parts import read_table
 from generation import prompts, sample
 from generation.config import PromptsConfig, SampleConfig
 
 pytestmark = pytest.mark.engine
 
-CHECKOUT = Path(__file__).parents[2]
 N = 5
 
 

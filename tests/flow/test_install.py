@@ -8,8 +8,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from checkout import CHECKOUT
 
-CHECKOUT = Path(__file__).parents[2]
 MAKEFILE = CHECKOUT / "Makefile"
 
 # setuptools, which builds the real one, is itself in a lock.

@@ -9,14 +9,13 @@ from pathlib import Path
 
 import psutil
 import pytest
+from checkout import CHECKOUT
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
 
-CHECKOUT = Path(__file__).parents[2]
-
 
 def start_run(runs: Path, environment: dict[str, str], overrides: list[str]) -> subprocess.Popen:
-    command = [sys.executable, "-m", "flows.main", "run", "configs/demo.yaml", "name=stopped"]
+    command = [sys.executable, "-m", "flows.cli.main", "run", "configs/demo.yaml", "name=stopped"]
     return subprocess.Popen(
         [*command, f"runs_dir={runs}", *overrides],
         cwd=CHECKOUT,
@@ -71,7 +70,7 @@ def test_a_signal_to_the_whole_group_ends_run_stage_and_server_at_once(
     own = own_server(tmp_path)
     run, _ = start(tmp_path, own, small)
     started = psutil.Process(run.pid).children(recursive=True)
-    assert any("flows.server" in process.cmdline() for process in started)
+    assert any("flows.prefect_.server" in process.cmdline() for process in started)
     os.killpg(run.pid, number)
     _, stderr = run.communicate(timeout=30)
     assert run.returncode == code, stderr

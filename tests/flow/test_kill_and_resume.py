@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
+from checkout import CHECKOUT
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
 
-CHECKOUT = Path(__file__).parents[2]
 SMALL = [
     "rounds=1",
     "prompts.limit=64",
@@ -43,7 +43,7 @@ def environment(prefect_server: dict[str, str], demo_models: Path) -> dict[str, 
 
 
 def start(runs: Path, environment: dict[str, str]) -> subprocess.Popen:
-    command = [sys.executable, "-m", "flows.cli", "run", "configs/demo.yaml", "name=killed"]
+    command = [sys.executable, "-m", "flows.cli.app", "run", "configs/demo.yaml", "name=killed"]
     return subprocess.Popen(
         [*command, f"runs_dir={runs}", *SMALL], cwd=CHECKOUT, env=environment,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,

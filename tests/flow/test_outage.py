@@ -8,18 +8,18 @@ from pathlib import Path
 
 import psutil
 import pytest
+from checkout import CHECKOUT
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(180)]
 
-CHECKOUT = Path(__file__).parents[2]
 STAGE = """
 import time
-from contracts.config import Config
+from contracts.config.base import Config
 from contracts.errors import OnPolicyError
-from contracts.manifest import Result
-from contracts.process import main
-from contracts.progress import Progress
-from contracts.step import Stage
+from contracts.steps.manifest import Result
+from runtime.stage_process import main
+from runtime.progress import Progress
+from contracts.steps.step import Stage
 
 class Settings(Config):
     fails: bool = False
@@ -45,9 +45,9 @@ prefect_settings.apply()
 from prefect import flow
 from contracts.errors import OnPolicyError
 from flows.on_policy import run_stage
-from flows.outage import remembered, run_flow
-from flows.plan import PlannedStep
-from flows.server import ensure_server
+from flows.prefect_.outage import remembered, run_flow
+from flows.pipeline.plan import PlannedStep
+from flows.prefect_.server import ensure_server
 from tiny_stage import STAGE, Settings
 
 @flow(name="point", persist_result=False)
@@ -93,7 +93,7 @@ def test_a_run_whose_server_dies_in_mid_stage_finishes_and_says_so(tmp_path: Pat
     while not (tmp_path / "long" / ".lock-holder").exists() and run.poll() is None:
         time.sleep(0.05)
     started = psutil.Process(run.pid).children()
-    next(child for child in started if "flows.server" in child.cmdline()).kill()
+    next(child for child in started if "flows.prefect_.server" in child.cmdline()).kill()
 
     output, errors = run.communicate()
     assert run.returncode == 0, errors

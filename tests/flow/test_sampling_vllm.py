@@ -14,22 +14,22 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from checkout import CHECKOUT
 
-from contracts.manifest import Manifest, Result, read_manifest, write_manifest
-from contracts.parts import part_paths, read_table, write_part
-from contracts.step import claim, run_once
-from contracts.tables import PROMPTS
+from contracts.steps.manifest import Manifest, Result, read_manifest, write_manifest
+from contracts.steps.step import claim, run_once
+from contracts.tables.parts import part_paths, read_table, write_part
+from contracts.tables.schemas import PROMPTS
 from generation.config import SampleConfig
-from generation.conversation import prompt_id
-from generation.device import this_device
+from generation.engines.device import this_device
+from generation.engines.requests import Failure, Outcome, Sample
 from generation.engines.vllm import outcome_of
-from generation.member import Member
-from generation.requests import Failure, Outcome, Sample
 from generation.sample import STAGE
+from generation.sources.conversation import prompt_id
+from generation.workers.handle import Member
 
 pytestmark = pytest.mark.engine
 
-CHECKOUT = Path(__file__).parents[2]
 KILLS = 8
 VLLM = {"kind": "vllm", "resources": {"max_num_seqs": 16}}
 

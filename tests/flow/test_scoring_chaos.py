@@ -11,18 +11,18 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from checkout import CHECKOUT
 
 from annotation import score
 from annotation.config import ScoreConfig
-from contracts.manifest import Manifest, read_manifest
-from contracts.parts import part_paths
-from contracts.step import claim, run_once
+from contracts.steps.manifest import Manifest, read_manifest
+from contracts.steps.step import claim, run_once
+from contracts.tables.parts import part_paths
 
 pytestmark = pytest.mark.engine
 
 WriteRun = Callable[..., dict[str, str]]
 
-CHECKOUT = Path(__file__).parents[2]
 KILLS = 50
 
 

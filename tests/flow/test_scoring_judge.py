@@ -12,17 +12,17 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from checkout import CHECKOUT
 
 from annotation import score
 from annotation.config import ScoreConfig
-from contracts.manifest import Manifest, Result, read_manifest, write_manifest
-from contracts.parts import write_part
-from contracts.step import claim, run_once
-from contracts.tables import PROMPTS, RESPONSES
+from contracts.steps.manifest import Manifest, Result, read_manifest, write_manifest
+from contracts.steps.step import claim, run_once
+from contracts.tables.parts import write_part
+from contracts.tables.schemas import PROMPTS, RESPONSES
 
 pytestmark = pytest.mark.engine
 
-CHECKOUT = Path(__file__).parents[2]
 CONCURRENCY = 4
 
 

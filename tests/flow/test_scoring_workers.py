@@ -11,21 +11,22 @@ from typing import Any
 
 import psutil
 import pytest
+from checkout import CHECKOUT
 
-from annotation import score, score_crew
+from annotation import score
 from annotation.config import ScoreConfig
-from annotation.score_worker import work
+from annotation.workers import pool
+from annotation.workers.main import work
 from contracts.errors import OnPolicyError, UserError
-from contracts.parts import part_paths, read_table
-from contracts.site import Site, cores
-from contracts.step import claim, run_once
-from contracts.workers import Death, Patience, hear
+from contracts.steps.step import claim, run_once
+from contracts.tables.parts import part_paths, read_table
+from runtime.pool.placement import Site, cores
+from runtime.pool.worker import Death, Patience, hear
 
 pytestmark = pytest.mark.engine
 
 WriteRun = Callable[..., dict[str, str]]
 
-CHECKOUT = Path(__file__).parents[2]
 POISON = "zzpoison"
 
 
@@ -107,7 +108,7 @@ def test_a_stopped_worker_does_not_stop_whoever_writes_to_it(
     inputs = write_run(tmp_path, fish(2), per_part=2) | {"model:armo": str(poisoned_armorm)}
     config = config_of(poisoned_armorm, 1).model_dump(mode="json")
     job = {"config": config, "inputs": inputs, "out": str(tmp_path)}
-    member = score_crew.Member(Site(1), 0, work, job, Patience(3), "armo")
+    member = pool.Member(Site(1), 0, work, job, Patience(3), "armo")
     while not member.ready:
         assert hear([member]) == []
     os.kill(member._process.pid, signal.SIGSTOP)
@@ -225,15 +226,15 @@ def test_a_worker_that_cannot_load_its_model_is_the_users_mistake(
 def stopped_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """The first worker that is given a part is stopped, as one that hangs."""
     stopped: list[int] = []
-    give: Callable[..., None] = score_crew.Member.give
+    give: Callable[..., None] = pool.Member.give
 
-    def given(member: score_crew.Member, part: score_crew.Part) -> None:
+    def given(member: pool.Member, part: pool.Part) -> None:
         if not stopped:
             stopped.append(member._process.pid)
             os.kill(stopped[0], signal.SIGSTOP)
         give(member, part)
 
-    monkeypatch.setattr(score_crew.Member, "give", given)
+    monkeypatch.setattr(pool.Member, "give", given)
     yield stopped
     assert stopped and not psutil.pid_exists(stopped[0])
 
@@ -295,10 +296,10 @@ def test_a_worker_on_a_gpu_may_start_processes_and_they_end_with_it(
     inputs = write_run(tmp_path, fish(2), per_part=2)
     config = function_config("parent_rewards:reward").model_dump(mode="json")
     job = {"config": config, "inputs": inputs, "out": str(tmp_path)}
-    member = score_crew.Member(Site(1, (("0",),)), 0, work, job, Patience(60), "a function")
+    member = pool.Member(Site(1, (("0",),)), 0, work, job, Patience(60), "a function")
     while not member.ready:
         assert hear([member]) == []
-    member.give(score_crew.Part(0, Path(inputs["responses"]) / "part-00000.parquet"))
+    member.give(pool.Part(0, Path(inputs["responses"]) / "part-00000.parquet"))
     while not (heard := hear([member])):
         continue
     assert heard[0][1] is not None and "scored" in heard[0][1]

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from checkout import CHECKOUT
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
 
@@ -14,7 +15,7 @@ pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
 PROGRAM = """
 import importlib, json, uvicorn
 from starlette.testclient import TestClient
-from flows.standing_server import serve
+from flows.prefect_.standing_server import serve
 
 def ask(application, factory, **address):
     module, name = application.split(":")
@@ -32,7 +33,7 @@ def test_the_server_tells_nobody_of_itself_and_stays_on_loopback(tmp_path: Path)
     own = {"PREFECT_HOME": str(tmp_path), "PREFECT_SERVER_ANALYTICS_ENABLED": "true"}
     ended = subprocess.run(
         [sys.executable, "-c", PROGRAM], env={**os.environ, **own}, capture_output=True,
-        text=True, check=True, cwd=Path(__file__).parents[2],
+        text=True, check=True, cwd=CHECKOUT,
     )  # fmt: skip
     told = json.loads(ended.stdout)
     assert told["settings"]["analytics_enabled"] is False

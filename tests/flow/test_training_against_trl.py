@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from training.loss_config import (
+from training.losses.config import (
     CPOConfig,
     DPOConfig,
     IPOConfig,
@@ -15,7 +15,7 @@ from training.loss_config import (
     ORPOConfig,
     SimPOConfig,
 )
-from training.losses import Divergence, PairLogprobs, ResponseLogprobs, pair_losses
+from training.losses.functions import Divergence, PairLogprobs, ResponseLogprobs, pair_losses
 
 pytestmark = pytest.mark.engine
 

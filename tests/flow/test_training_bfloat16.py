@@ -10,12 +10,12 @@ from engine_steps import run_forked
 from safetensors.torch import load_file
 
 from training.config import LoraConfig, TrainConfig, TrainResources
-from training.data import read_pairs
-from training.losses import pair_losses
+from training.loop.data import read_pairs
+from training.loop.policy import load_policy
+from training.loop.schedule import Schedule, micro_batches
+from training.losses.functions import pair_losses
 from training.packed.logprobs import PairScorer, as_pairs
 from training.packed.packing import make_batch
-from training.policy import load_policy
-from training.schedule import Schedule, micro_batches
 
 pytestmark = pytest.mark.engine
 

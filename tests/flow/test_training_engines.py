@@ -12,19 +12,18 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import torch
+from checkout import CHECKOUT
 from safetensors.torch import load_file
 
 from contracts.errors import OnPolicyError, UserError
-from contracts.manifest import Manifest, read_manifest
-from contracts.parts import read_table
-from contracts.step import claim, run_once
+from contracts.steps.manifest import Manifest, read_manifest
+from contracts.steps.step import claim, run_once
+from contracts.tables.parts import read_table
 from training import reference, train
 from training.config import LoraConfig, ReferenceConfig, TrainConfig, TrainResources
-from training.loss_config import DPOConfig
+from training.losses.config import DPOConfig
 
 pytestmark = pytest.mark.engine
-
-CHECKOUT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")

@@ -12,18 +12,18 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 import torch
+from checkout import CHECKOUT
 from safetensors.torch import load_file
 
 from contracts.errors import OnPolicyError
-from contracts.manifest import read_manifest
-from contracts.step import run_once
+from contracts.steps.manifest import read_manifest
+from contracts.steps.step import run_once
 from training import train
 from training.config import TrainConfig, TrainResources
-from training.machines import FILE, announced
+from training.launch.machines import FILE, announced
 
 pytestmark = pytest.mark.engine
 
-CHECKOUT = Path(__file__).parents[2]
 LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
 
 
@@ -37,7 +37,7 @@ def config(epochs: int = 2, **resources: Any) -> TrainConfig:
 def other_machine(folder: Path, rank: int = 1) -> "subprocess.Popen[str]":
     """Another machine: a launcher of its own, which knows the shared folder and its number."""
     return subprocess.Popen(
-        [sys.executable, "-m", "training.join", str(folder), str(rank)],
+        [sys.executable, "-m", "training.launch.follow_machine", str(folder), str(rank)],
         cwd=CHECKOUT, env={**os.environ, **LOOPBACK}, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
@@ -78,7 +78,7 @@ def test_a_machine_joins_again_when_the_first_one_starts_anew(
     job.parent.mkdir(parents=True)
     settings = config(strategy="none", machines=2, main_address="127.0.0.1")
     # Machine 0 was killed: nobody is at its address, and nothing was withdrawn.
-    with announced(settings.resources, job, "training.worker"):
+    with announced(settings.resources, job, "training.loop.worker"):
         left_behind = job.with_name(FILE).read_text()
     job.with_name(FILE).write_text(left_behind)
     joined = other_machine(out)

@@ -8,12 +8,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from contracts.config import check
+from contracts.config.base import check
 from contracts.errors import UserError
-from contracts.step import run_once
-from training import quantize, train
+from contracts.steps.step import run_once
+from training import train
+from training.adapters import qlora
+from training.adapters.merge import merge
 from training.config import LoraConfig, TrainConfig, TrainResources
-from training.merge import merge
 
 pytestmark = pytest.mark.engine
 
@@ -85,6 +86,6 @@ def test_what_cannot_split_4_bit_weights_is_refused_with_the_config(strategy: st
 def test_without_bitsandbytes_the_stage_says_what_to_install(
     token_inputs: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(quantize, "find_spec", lambda _: None)
+    monkeypatch.setattr(qlora, "find_spec", lambda _: None)
     with pytest.raises(UserError, match="needs bitsandbytes, which is not installed"):
         run_once(train.STAGE, config({"quantize": "nf4"}), token_inputs, tmp_path / "policy")

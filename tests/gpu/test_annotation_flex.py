@@ -4,10 +4,10 @@ import pytest
 import torch
 from transformers import LlamaConfig
 
-from annotation.scorers import shared_prompt
-from annotation.scorers.armorm import ArmoRM, Rewards
+from annotation.armorm import shared_prompt
+from annotation.armorm.model import ArmoRM, Rewards
+from annotation.armorm.shared_prompt import pack
 from annotation.scorers.batches import Group
-from annotation.scorers.shared_prompt import pack
 
 pytestmark = [
     pytest.mark.gpu,

@@ -6,10 +6,10 @@ import pyarrow as pa
 
 from annotation import pairs, score
 from annotation.config import PairsConfig, ScoreConfig
-from contracts.manifest import Manifest, Result, write_manifest
-from contracts.parts import write_part
-from contracts.step import run_once
-from contracts.tables import PROMPTS, RESPONSES
+from contracts.steps.manifest import Manifest, Result, write_manifest
+from contracts.steps.step import run_once
+from contracts.tables.parts import write_part
+from contracts.tables.schemas import PROMPTS, RESPONSES
 
 LENGTH = {"kind": "function", "name": "length", "function": "annotation_rewards:length"}
 VOWELS = {"kind": "function", "name": "vowels", "function": "annotation_rewards:vowels"}

@@ -6,10 +6,12 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from checkout import CHECKOUT
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-OWN_FOLDER = Path(__file__).parents[1] / "templates"
+OWN_FOLDER = CHECKOUT / "templates"
 
 # Llama-3's own split into words: it keeps the line breaks behind a header in one piece.
 _WORDS = (

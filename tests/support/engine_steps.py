@@ -13,10 +13,11 @@ from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 
+from checkout import CHECKOUT
+
 from training.config import TrainConfig
 
-CHECKOUT = Path(__file__).parents[2]
-IMPORTED = ("deepspeed", "peft", "bitsandbytes", "training.engines.fsdp", "training.worker",
+IMPORTED = ("deepspeed", "peft", "bitsandbytes", "training.engines.fsdp", "training.loop.worker",
             "transformers.models.gemma2.modeling_gemma2")  # fmt: skip
 
 
@@ -66,7 +67,7 @@ def _fork(job: Path, rank: int, processes: int) -> int:
 
 
 def _work(job: Path, rank: int, processes: int) -> None:
-    from training.worker import Job, train
+    from training.loop.worker import Job, train
 
     if processes > 1:
         os.environ.update({

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from contracts.fingerprint import of_json
-from contracts.manifest import Manifest, Result, write_manifest
-from contracts.step import claim, describe
-from flows.config import RunConfig
-from flows.plan import plan
-from flows.run_folder import claim_run, settled
+from contracts.steps.fingerprint import of_json
+from contracts.steps.manifest import Manifest, Result, write_manifest
+from contracts.steps.step import claim, describe
+from flows.pipeline.config import RunConfig
+from flows.pipeline.plan import plan
+from flows.pipeline.run_folder import claim_run, settled
 
 
 def make(config: RunConfig, salt: str = "") -> list[str]:

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from contracts.config import check
-from flows.config import RunConfig
+from contracts.config.base import check
+from flows.pipeline.config import RunConfig
 
 MINIMAL: dict[str, Any] = {
     "name": "test",

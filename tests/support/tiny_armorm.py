@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from transformers import LlamaConfig, PreTrainedTokenizerBase
 
-from annotation.scorers.armorm import ArmoRM
+from annotation.armorm.model import ArmoRM
 
 
 def write_armorm(path: Path, tokenizer: PreTrainedTokenizerBase, **shape: Any) -> ArmoRM:

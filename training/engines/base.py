@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from contracts.device import dtype_of
 from contracts.errors import OnPolicyError
+from runtime.device import dtype_of
 from training.config import TrainConfig
 from training.engines.meeting import PatientMeetings
 from training.engines.state import RunState

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from training.launch import STORE
+from training.launch.accelerate import STORE
 
 # NCCL's watchdog ends a job whose collective waits for 10 minutes. One process may need more for
 # files: a 70B model's checkpoint is 840 GB, its policy 140, and a slow disk writes 120 MB/s.
@@ -15,7 +15,7 @@ PATIENCE = timedelta(hours=2)
 
 def meeting() -> dict[str, Any]:
     """Arguments of init_process_group: processes meet in a file where they are all on one
-    machine (training.launch), else at machine 0."""
+    machine (training.launch.accelerate), else at machine 0."""
     path = os.environ.get(STORE)
     if not path:
         return {}

@@ -6,8 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-
-CHECKOUT = Path(__file__).parents[3]
+from checkout import CHECKOUT
 
 
 @pytest.fixture(scope="session")
@@ -22,7 +21,15 @@ def workplace(tmp_path_factory: pytest.TempPathFactory, demo_models: Path) -> Pa
 @pytest.fixture(scope="session")
 def demo_run(workplace: Path, prefect_server: dict[str, str], small: list[str]) -> Path:
     """The folder of a finished run of the demo, with fewer prompts."""
-    command = [sys.executable, "-m", "flows.cli", "run", "configs/demo.yaml", "name=demo", *small]
+    command = [
+        sys.executable,
+        "-m",
+        "flows.cli.app",
+        "run",
+        "configs/demo.yaml",
+        "name=demo",
+        *small,
+    ]
     environment = {**os.environ, **prefect_server, "PYTHONPATH": str(CHECKOUT)}
     ended = subprocess.run(
         command, cwd=workplace, env=environment, capture_output=True, text=True, check=False

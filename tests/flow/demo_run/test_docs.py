@@ -10,15 +10,15 @@ import time
 from pathlib import Path
 
 import pytest
+from checkout import CHECKOUT
 
-from contracts.manifest import read_manifest
+from contracts.steps.manifest import read_manifest
 
 pytestmark = [
     pytest.mark.engine,
     pytest.mark.timeout(900),
 ]
 
-CHECKOUT = Path(__file__).parents[3]
 PAGES = sorted((CHECKOUT / "docs").glob("*.md"))
 # Run elsewhere: as this very suite, as CI, as the session's server, or two at once.
 LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
@@ -35,7 +35,7 @@ def commands(page: Path, language: str) -> list[str]:
 
 def arguments(command: str) -> list[str]:
     words = shlex.split(command)
-    module = {"onpolicy": "flows.cli", "prefect": "prefect"}
+    module = {"onpolicy": "flows.cli.app", "prefect": "prefect"}
     if words[0] == "python":
         return [sys.executable, *words[1:]]
     return [sys.executable, "-m", module[words[0]], *words[1:]]
@@ -82,7 +82,7 @@ def test_the_documented_commands_run_on_two_machines_at_once(
     environment = {**os.environ, **prefect_server, **LOOPBACK, "PYTHONPATH": str(CHECKOUT)}
     processes = [
         subprocess.Popen(
-            [sys.executable, "-m", "flows.cli", *command.split(), *small],
+            [sys.executable, "-m", "flows.cli.app", *command.split(), *small],
             cwd=workplace, env={**environment, "MACHINE_RANK": rank}, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )

@@ -8,20 +8,19 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from checkout import CHECKOUT
 
-from contracts.fingerprint import of_files
-from contracts.tables import LEARNING_RATES
+from contracts.steps.fingerprint import of_files
+from contracts.tables.schemas import LEARNING_RATES
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
-
-CHECKOUT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
 def tune(workplace: Path, prefect_server: dict[str, str]):
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "flows.cli", "tune", *arguments],
+            [sys.executable, "-m", "flows.cli.app", "tune", *arguments],
             cwd=workplace, env={**os.environ, **prefect_server, "PYTHONPATH": str(CHECKOUT)},
             capture_output=True, text=True, check=False,
         )  # fmt: skip

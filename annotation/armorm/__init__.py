@@ -1,0 +1,1 @@
+"""ArmoRM: 19 objectives, gated by the prompt; native, packed, or in vLLM."""

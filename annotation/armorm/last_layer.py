@@ -1,0 +1,73 @@
+"""The last decoder layer where only a few positions are read.
+
+ArmoRM reads one position a response and one a prompt. Keys and values of the last layer are
+needed everywhere; its queries and its MLP only there. That saves most of one layer of the
+model: 9 % of 9 layers, 3 % of Llama-3-8B's 32. Shapes: N tokens, M positions read, H heads,
+D their size.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+from transformers.models.llama.modeling_llama import LlamaDecoderLayer, rotate_half
+
+if TYPE_CHECKING:
+    from annotation.armorm.shared_prompt import Segment
+
+
+def read_last_layer(
+    layer: LlamaDecoderLayer,
+    hidden: Tensor,
+    cos_sin: tuple[Tensor, Tensor],
+    segments: "Sequence[Segment]",
+    rows: Tensor,
+) -> Tensor:
+    """The layer's output at `rows` alone.
+
+    Args:
+        hidden: [1, N, hidden size], the layer's input.
+        cos_sin: [1, N, D] each, rotary embeddings.
+        rows: [M], each segment's gate, then each response's last token, in their order.
+
+    Returns:
+        [M, hidden size].
+    """
+    attention = layer.self_attn
+    normed = layer.input_layernorm(hidden)
+    cos, sin = (part[:, None] for part in cos_sin)
+
+    def heads(projected: Tensor) -> Tensor:
+        return projected.view(1, projected.shape[1], -1, attention.head_dim).transpose(1, 2)
+
+    query = _rotate(heads(attention.q_proj(normed[:, rows])), cos[:, :, rows], sin[:, :, rows])
+    key = _rotate(heads(attention.k_proj(normed)), cos, sin)
+    value = heads(attention.v_proj(normed))
+    out = torch.empty_like(query)
+    for place, seen in enumerate(_seen(segments)):
+        one = slice(place, place + 1)
+        keys, values = (
+            torch.cat([part[:, :, start:end] for start, end in seen], dim=2)
+            for part in (key, value)
+        )
+        out[:, :, one] = scaled_dot_product_attention(
+            query[:, :, one], keys, values, scale=attention.scaling, enable_gqa=True
+        )
+    attended = attention.o_proj(out.transpose(1, 2).reshape(len(rows), -1))
+    residual = hidden[0, rows] + attended
+    return residual + layer.mlp(layer.post_attention_layernorm(residual))
+
+
+def _seen(segments: "Sequence[Segment]") -> Iterator[list[tuple[int, int]]]:
+    """For each position read, the ranges that it attends to."""
+    for segment in segments:
+        yield [(segment.start, segment.gate_at + 1)]
+    for segment in segments:
+        for response in segment.responses:
+            yield [(segment.start, segment.end), response]
+
+
+def _rotate(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    return states * cos + rotate_half(states) * sin

@@ -1,0 +1,50 @@
+"""A judge's answers on disk until the part that they belong to is written: each cost money."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+from contracts.tables.journal import Journal
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was answered to one question."""
+
+    key: str
+    text: str
+
+
+class Answers:
+    """The answers to one part's questions at a time, by key; from any thread."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = Lock()
+        self._known: dict[str, str] = {}
+        self._journal = answers_of(folder, 0)
+
+    @contextmanager
+    def part(self, index: int) -> Iterator[None]:
+        """Inside, answers are those of part `index`; its file stays until it is removed."""
+        self._journal = answers_of(self._folder, index)
+        self._known = {answer.key: answer.text for answer in self._journal.records()}
+        with self._journal:
+            yield
+
+    def get(self, key: str) -> str | None:
+        """The answer from before, None where there is none."""
+        return self._known.get(key)
+
+    def put(self, key: str, text: str) -> None:
+        """Keep an answer; it outlives the process from here on."""
+        with self._lock:
+            self._journal.append([Answer(key, text)])
+            self._journal.sync()
+
+
+def answers_of(folder: Path, index: int) -> Journal[Answer]:
+    """The answers to part `index` of a folder of scores."""
+    return Journal(folder / f".answers-{index:05d}.jsonl", lambda fields: Answer(**fields))

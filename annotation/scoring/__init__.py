@@ -1,0 +1,1 @@
+"""A part of responses in, a part of scores out."""

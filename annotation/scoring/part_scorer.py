@@ -1,0 +1,161 @@
+"""A part of responses in, a part of scores out: every annotator, ready, in this process."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from annotation.config import (
+    EnsembleConfig,
+    FunctionConfig,
+    JudgeConfig,
+    ModelAnnotator,
+    ScoreConfig,
+    ScoreResources,
+)
+from annotation.scorers.functions import import_function
+from annotation.scorers.judge_answers import Answers
+from annotation.scorers.protocol import Conversation, FunctionScorer, Score, Scorer
+from annotation.scoring.ensemble import combine
+from annotation.scoring.prompt_lookup import Prompts
+from contracts.steps.step import Inputs
+from contracts.tables.parts import encode, read_part
+from contracts.tables.schemas import SCORES
+
+Parts = Mapping[int, Path]
+"""Parts of responses, by their index."""
+
+
+class Scoring:
+    """All annotators of a config, their models loaded."""
+
+    def __init__(self, config: ScoreConfig, inputs: Inputs, out: Path) -> None:
+        """
+        Raises:
+            UserError: an annotator cannot be used, or there are no prompts.
+        """
+        judges = any(isinstance(annotator, JudgeConfig) for annotator in config.annotators)
+        self._answers = Answers(out) if judges else None
+        self._scorers = {
+            annotator.name: open_scorer(annotator, inputs, config.resources, self._answers)
+            for annotator in config.annotators
+            if not isinstance(annotator, EnsembleConfig)
+        }
+        self._ensembles = config.ensembles
+        self._prompts = Prompts(Path(inputs["prompts"]))
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the manifest records of each annotator."""
+        return {name: scorer.facts for name, scorer in self._scorers.items()}
+
+    def score(self, parts: Parts) -> Iterator[tuple[int, bytes]]:
+        """Each part's SCORES, as the bytes of its file."""
+        for index, path in parts.items():
+            yield index, self.part(index, path)
+
+    def part(self, index: int, path: Path) -> bytes:
+        """One part's SCORES, as the bytes of its file."""
+        responses = read_part(path, ["prompt_id", "response_id", "text"])
+        with self._answers.part(index) if self._answers else nullcontext():
+            table = score_part(responses, self._prompts, self._scorers, self._ensembles)
+        return encode(table, SCORES, str(path))
+
+    def one_by_one(self, index: int, path: Path) -> Iterator[str]:
+        """Score a part's conversations each alone, for nothing; says what comes before it does."""
+        responses = read_part(path, ["prompt_id", "response_id", "text"])
+        conversations, _ = _conversations(responses, self._prompts)
+        names = responses["prompt_id"].unique().to_pylist()
+        with self._answers.part(index) if self._answers else nullcontext():
+            for prompt_id, conversation in zip(names, conversations, strict=True):
+                for name, scorer in self._scorers.items():
+                    yield f"annotator {name!r} on prompt {prompt_id}"
+                    scorer.score([conversation])
+
+    def close(self) -> None:
+        """Let go of the models."""
+        self._scorers.clear()
+
+
+def open_scorer(
+    annotator: ModelAnnotator | JudgeConfig | FunctionConfig,
+    inputs: Inputs,
+    resources: ScoreResources,
+    answers: Answers | None = None,
+) -> Scorer:
+    """The annotator, its model loaded.
+
+    Raises:
+        UserError: it cannot be used; says why.
+    """
+    if isinstance(annotator, FunctionConfig):
+        return FunctionScorer(import_function(annotator))
+    if annotator.kind == "judge":
+        from annotation.scorers.judge import open_judge
+
+        return open_judge(annotator, answers)
+    reference = inputs.get(f"model:{annotator.name}", annotator.reference)
+    if annotator.kind == "armorm" and annotator.engine == "vllm":
+        from annotation.armorm.vllm_scorer import open_vllm
+
+        return open_vllm(annotator, reference, resources)
+    if annotator.kind == "armorm":
+        from annotation.armorm.scorer import open_armorm
+
+        return open_armorm(annotator, reference, resources)
+    if annotator.kind == "pairwise":
+        from annotation.scorers.pairwise import open_pairwise
+
+        return open_pairwise(annotator, reference, resources)
+    from annotation.scorers.classifier import open_classifier
+
+    return open_classifier(annotator, reference, resources)
+
+
+def score_part(
+    responses: pa.Table,
+    prompts: Prompts,
+    scorers: dict[str, Scorer],
+    ensembles: Sequence[EnsembleConfig] = (),
+) -> pa.Table:
+    """SCORES rows for a part of responses (prompt_id, response_id, text)."""
+    conversations, order = _conversations(responses, prompts)
+    found = {name: scorer.score(conversations) for name, scorer in scorers.items()}
+    for ensemble in ensembles:
+        found[ensemble.name] = combine(ensemble, conversations, found)
+    places = np.argsort(order, kind="stable")
+    blocks = [
+        _block(responses, name, [scores[i] for i in places]) for name, scores in found.items()
+    ]
+    return pa.concat_tables(blocks)
+
+
+def _conversations(responses: pa.Table, prompts: Prompts) -> tuple[list[Conversation], np.ndarray]:
+    """Conversations in the order in which prompts first appear, and their responses' rows."""
+    ids = responses["prompt_id"].combine_chunks().dictionary_encode()
+    messages = prompts.take(ids.dictionary)["messages"].to_pylist()
+    codes = ids.indices.to_numpy()
+    order = np.argsort(codes, kind="stable")
+    texts = responses["text"].take(pa.array(order)).to_pylist()
+    bounds = np.searchsorted(codes[order], np.arange(len(messages) + 1))
+    return [
+        Conversation(messages[i], texts[bounds[i] : bounds[i + 1]]) for i in range(len(messages))
+    ], order
+
+
+def _block(responses: pa.Table, name: str, scores: Sequence[Score]) -> pa.Table:
+    columns = {
+        "response_id": responses["response_id"],
+        "prompt_id": responses["prompt_id"],
+        "annotator": pa.array([name] * len(scores), pa.string()),
+        "score": pa.array([s.score for s in scores], pa.float64()),
+        "objectives": pa.array([s.objectives for s in scores], SCORES.field("objectives").type),
+        "gate": pa.array([s.gate for s in scores], SCORES.field("gate").type),
+        "disagreement": pa.array([s.disagreement for s in scores], pa.float64()),
+        "cut": pa.array([s.cut for s in scores], pa.int32()),
+        "error": pa.array([s.error for s in scores], pa.string()),
+    }
+    return pa.table([columns[field] for field in SCORES.names], schema=SCORES)

@@ -1,0 +1,154 @@
+"""How far a reward model in bfloat16 agrees with itself in float32.
+
+What matters is the order of a prompt's responses: near ties flip (recipe, section 3: up to 0.006
+in a raw reward). So a sample of prompts is scored once more, by the same model in float32 through
+our own batches, when all parts are written and the models that wrote them are gone from memory:
+8B parameters take 16 GB in bfloat16, 32 GB in float32, never both at once. (vLLM, which keeps
+what it has taken, is the exception.) No score changes; the figures go into the manifest.
+"""
+
+import gc
+import hashlib
+import heapq
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from annotation.config import ArmoRMConfig, ModelAnnotator, ScoreConfig
+from annotation.scoring.part_scorer import open_scorer, score_part
+from annotation.scoring.prompt_lookup import Prompts
+from contracts.steps.step import Inputs
+from contracts.tables.parts import part_paths, read_part
+
+log = logging.getLogger(__name__)
+
+
+def agreements(config: ScoreConfig, inputs: Inputs, out: Path) -> dict[str, dict[str, Any]]:
+    """For each annotator that runs below float32, how its scores in `out` agree with float32's."""
+    rough = [a for a in config.annotators if isinstance(a, ModelAnnotator) and _is_rough(a, config)]
+    if not rough or not config.resources.agreement_prompts:
+        return {}
+    gc.collect()
+    sample = _sample(Path(inputs["responses"]), config.resources.agreement_prompts)
+    if sample is None:
+        return {}
+    prompts = Prompts(Path(inputs["prompts"]))
+
+    def rescore(annotator: ModelAnnotator) -> pa.Table:
+        scorers = {annotator.name: open_scorer(annotator, inputs, config.resources)}
+        return score_part(sample, prompts, scorers)
+
+    found = {}
+    for annotator in rough:
+        scores = _stored(out, annotator.name, sample)
+        found[annotator.name] = _agreement(annotator, scores, rescore)
+        log.info("%s: agreement with float32: %s", annotator.name, found[annotator.name])
+    return found
+
+
+def compare(rough: pa.Table, exact: pa.Table) -> dict[str, Any]:
+    """How two annotations of the same responses agree; rows are SCORES, joined by response.
+
+    `rank_correlation` is Spearman's over all responses; `flipped_pairs` the share of prompts
+    whose best or whose worst response is another one, None where no prompt has two scores.
+    """
+    other = exact.select(["response_id", "score"]).rename_columns(["response_id", "exact"])
+    both = rough.select(["response_id", "prompt_id", "score"]).join(
+        other, "response_id", join_type="inner"
+    )
+    both = both.drop_null().sort_by("response_id")
+    pairs = (both["score"].to_numpy(), both["exact"].to_numpy())
+    return {
+        "prompts": len(both["prompt_id"].unique()),
+        "responses": both.num_rows,
+        "rank_correlation": _spearman(*pairs),
+        "mean_absolute_difference": float(np.abs(pairs[0] - pairs[1]).mean())
+        if len(both)
+        else None,
+        "deviation": float(pairs[1].std()) if len(both) else None,
+        "flipped_pairs": _flipped(both["prompt_id"], *pairs),
+    }
+
+
+def _is_rough(annotator: ModelAnnotator, config: ScoreConfig) -> bool:
+    import torch
+
+    from annotation.scorers.reward_models import placement
+
+    return placement(annotator, config.resources)[1] != torch.float32
+
+
+def _agreement(
+    annotator: ModelAnnotator, stored: pa.Table, rescore: Callable[[ModelAnnotator], pa.Table]
+) -> dict[str, Any]:
+    import torch
+
+    exact = annotator.model_copy(update={"dtype": "float32"})
+    if isinstance(exact, ArmoRMConfig):
+        exact = exact.model_copy(update={"engine": "native"})
+    try:
+        return compare(stored, rescore(exact))
+    except torch.OutOfMemoryError:
+        # The scores are made; what is only told of them is not worth losing them for.
+        log.warning("%s: does not fit in float32, so nothing is compared", annotator.name)
+        return {"prompts": 0, "reason": "the model does not fit the device in float32"}
+    finally:
+        gc.collect()
+        torch.cuda.empty_cache()
+
+
+def _sample(responses: Path, count: int) -> pa.Table | None:
+    """All responses of `count` prompts, chosen by a hash of their ids: the same in every run."""
+    where: dict[str, list[Path]] = {}
+    for path in part_paths(responses):
+        for prompt_id in read_part(path, ["prompt_id"])["prompt_id"].unique().to_pylist():
+            where.setdefault(prompt_id, []).append(path)
+    chosen = heapq.nsmallest(count, where, key=lambda i: hashlib.sha256(i.encode()).digest())
+    paths = sorted({path for prompt_id in chosen for path in where[prompt_id]})
+    tables = [read_part(path, ["prompt_id", "response_id", "text"]) for path in paths]
+    ids = pa.array(chosen, pa.string())
+    kept = [t.filter(pc.is_in(t["prompt_id"], ids)) for t in tables]
+    return pa.concat_tables(kept) if kept else None
+
+
+def _stored(out: Path, name: str, sample: pa.Table) -> pa.Table:
+    """The annotator's rows of these responses."""
+    ids = sample["response_id"].combine_chunks()
+    columns = ["response_id", "prompt_id", "annotator", "score"]
+    parts = (read_part(path, columns) for path in part_paths(out))
+    return pa.concat_tables(
+        [
+            t.filter((pc.field("annotator") == name) & pc.field("response_id").isin(ids))
+            for t in parts
+        ]
+    )
+
+
+def _spearman(first: np.ndarray, second: np.ndarray) -> float | None:
+    """Correlation of the ranks, None where there is no spread."""
+    if len(first) < 2 or not first.std() or not second.std():
+        return None
+    return float(np.corrcoef(_ranks(first), _ranks(second))[0, 1])
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Ranks, equal values sharing their mean."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ends = np.cumsum(counts)
+    return (ends - (counts - 1) / 2)[inverse]
+
+
+def _flipped(prompts: pa.ChunkedArray, rough: np.ndarray, exact: np.ndarray) -> float | None:
+    codes = prompts.combine_chunks().dictionary_encode().indices.to_numpy()
+    groups = [np.flatnonzero(codes == code) for code in range(codes.max(initial=-1) + 1)]
+    extremes = [
+        [(values[rows].argmax(), values[rows].argmin()) for values in (rough, exact)]
+        for rows in groups
+        if len(rows) > 1
+    ]
+    return float(np.mean([a != b for a, b in extremes])) if extremes else None

@@ -1,0 +1,1 @@
+"""From a prompt's scored responses to its pairs."""

@@ -1,0 +1,233 @@
+"""Several processes that score, one per GPU; parts are taken off one list.
+
+A part whose worker was killed from outside goes back to the list. Where the scoring itself
+crashed or hung, another worker tries it, where there is one: a worker whose crashes no other
+repeats is left out. A part that no worker scores is tried prompt by prompt, so that the message
+says which one it was; where no prompt crashes alone, it gets one more try as a whole.
+"""
+
+import base64
+import logging
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from annotation.config import Annotator, JudgeConfig, ScoreConfig
+from annotation.scoring.part_scorer import Parts
+from annotation.workers.main import work
+from contracts.errors import OnPolicyError, UserError
+from contracts.steps.step import Inputs
+from runtime.pool.deaths import Living
+from runtime.pool.messages import Message
+from runtime.pool.placement import Site, gpu_groups, visible_gpus
+from runtime.pool.worker import Patience, Worker, hear
+
+log = logging.getLogger(__name__)
+
+_PRELOADED = {
+    "armorm": "annotation.armorm.scorer",
+    "classifier": "annotation.scorers.classifier",
+    "pairwise": "annotation.scorers.pairwise",
+    "judge": "annotation.scorers.judge",
+}
+
+
+@dataclass
+class Part:
+    """A part to be scored."""
+
+    index: int
+    path: Path
+    crashed: set[int] = field(default_factory=set)
+    """Numbers of the workers that scoring it ended."""
+    one_by_one: bool = False
+    """Whether the next try is to find the prompt that did."""
+    searched: bool = False
+    """Whether no prompt of it did by itself."""
+
+
+class Member(Worker):
+    """A process, and the part that it scores."""
+
+    def begin(self) -> None:
+        """Start the process, without a part."""
+        self.part: Part | None = None
+        self.step = ""
+        """What it does with a part that it scores one by one."""
+        super().begin()
+
+    @property
+    def busy(self) -> bool:
+        """As `Worker.busy`."""
+        return self.part is not None
+
+    def give(self, part: Part) -> None:
+        """Let it score a part."""
+        self.part, self.step = part, ""
+        self.send(index=part.index, path=str(part.path), one_by_one=part.one_by_one)
+
+
+class Crew:
+    """The workers, used as `Scoring` is."""
+
+    def __init__(self, site: Site, config: ScoreConfig, inputs: Inputs, out: Path) -> None:
+        annotators = [_share(annotator, site.workers) for annotator in config.annotators]
+        shared = config.model_copy(update={"annotators": annotators})
+        self._job = {
+            "config": shared.model_dump(mode="json"),
+            "inputs": dict(inputs),
+            "out": str(out),
+        }
+        self._site = site
+        self._patience = Patience(config.resources.hang_timeout, config.resources.load_timeout)
+        self._loads = f"annotators {', '.join(a.reference or a.name for a in annotators)}"
+        self._waiting: deque[Part] = deque()
+        self._living: Living[Member] = Living("scoring", "part")
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """As `Scoring.facts`; known once a worker was ready."""
+        return dict(next(member.about for member in self._members if member.about is not None))
+
+    def score(self, parts: Parts) -> Iterator[tuple[int, bytes]]:
+        """As `Scoring.score`, in the order in which parts get done.
+
+        Raises:
+            UserError: an annotator cannot be used.
+            OnPolicyError: scoring a part crashes every time, or no worker lives long enough.
+        """
+        self._waiting.extend(Part(index, path) for index, path in parts.items())
+        # One, even if everything is scored, to say its facts. What a worker has of the machine
+        # does not depend on how many parts are left: threads move the last bits.
+        count = min(self._site.workers, max(1, len(parts)))
+        for number in range(count):
+            self._members.append(
+                Member(self._site, number, work, self._job, self._patience, self._loads)
+            )
+        while self._at_work:
+            self._hand_out()
+            for member, message in hear(self._members):
+                if member not in self._members:
+                    continue  # left out since it spoke
+                if message is None:
+                    self._replace(member)
+                else:
+                    yield from self._take(member, message)
+
+    def close(self) -> None:
+        """End the workers."""
+        for member in self._members:
+            member.end()
+
+    @property
+    def _at_work(self) -> bool:
+        known = any(member.about is not None for member in self._members)
+        return bool(self._waiting) or not known or any(member.busy for member in self._members)
+
+    @property
+    def _members(self) -> list[Member]:
+        return self._living.workers
+
+    def _hand_out(self) -> None:
+        """A worker that crashed waits until others have tried what it crashed with."""
+        at_work = [member.part for member in self._members if member.part]
+        accused = {number for part in [*self._waiting, *at_work] for number in part.crashed}
+        for member in self._members:
+            if not member.ready or member.busy:
+                continue
+            fit = [part for part in self._waiting if self._may_try(member, part)]
+            fit = [part for part in fit if part.crashed or member.number not in accused]
+            if fit:
+                self._waiting.remove(fit[0])
+                member.give(fit[0])
+
+    def _may_try(self, member: Member, part: Part) -> bool:
+        others = self._living.others(frozenset(part.crashed))
+        return not others or member in others
+
+    def _take(self, member: Member, message: Message) -> Iterator[tuple[int, bytes]]:
+        part = member.part
+        assert part is not None
+        match message:
+            case {"next": step}:
+                member.step = step
+            case {"fine": _}:
+                part.one_by_one, part.searched, member.part = False, True, None
+                self._waiting.appendleft(part)
+            case {"scored": data}:
+                member.part = None
+                self._living.note_done(member)
+                self._clear(member, part)
+                self._hand_out()
+                yield part.index, base64.b64decode(data)
+
+    def _clear(self, member: Member, part: Part) -> None:
+        """Leave out workers that keep crashing with what this one does."""
+        if member.number in part.crashed:
+            return
+        for broken in self._living.refute(frozenset(part.crashed)):
+            if broken.part:
+                self._waiting.appendleft(broken.part)
+            broken.end()
+            why = "crashes with parts that others score, and is taken for broken"
+            self._living.leave_out(broken, why)
+
+    def _replace(self, member: Member) -> None:
+        """Start a dead worker anew, and put its part back."""
+        death = member.bury()
+        part = member.part
+        log.warning("%s ended (%s) %s", member, death.reason, part and part.path)
+        if part and not death.from_outside:
+            self._blame(part, member, death.reason)
+        if part:
+            self._waiting.appendleft(part)
+        self._living.note_death(member, death, blameless=death.from_outside or not part)
+
+    def _blame(self, part: Part, member: Member, reason: str) -> None:
+        if part.searched or (part.one_by_one and member.step):
+            what = f"{member.step} " if member.step else "scoring it "
+            raise OnPolicyError(
+                f"{part.path}: {what}crashed a worker again ({reason}). Finished parts are kept: "
+                "run the same command again when the cause is gone"
+            )
+        part.crashed.add(member.number)
+        part.one_by_one = not self._living.others(frozenset(part.crashed))
+
+
+def site_for(config: ScoreConfig) -> Site:
+    """Where a config's annotators run on this machine.
+
+    Raises:
+        UserError: the machine has too few GPUs, or one GPU is named for several workers.
+    """
+    asked, device = config.resources.workers, config.resources.device
+    with_model = any(annotator.reference for annotator in config.annotators)
+    gpus = visible_gpus() if with_model and device != "cpu" else []
+    named = device.startswith("cuda:")
+    if asked is None:
+        asked = 0 if named else len(gpus)
+    if not asked or not gpus:
+        return Site(asked)
+    if named:
+        raise UserError(
+            f"resources.device {device!r} names one GPU and resources.workers is {asked}: each "
+            "worker takes a GPU of its own, so set `device: cuda`, or `workers: 0`"
+        )
+    return Site(asked, gpu_groups(gpus, asked, 1, f"resources.workers {asked}"))
+
+
+def warm_up(site: Site, config: ScoreConfig) -> None:
+    """Begin to import the annotators, while this process goes on with something else."""
+    kinds = {annotator.kind for annotator in config.annotators}
+    site.warm_up([module for kind, module in _PRELOADED.items() if kind in kinds])
+
+
+def _share(annotator: Annotator, workers: int) -> Annotator:
+    """A judge's requests in flight, divided by the workers."""
+    if not isinstance(annotator, JudgeConfig):
+        return annotator
+    own = max(1, annotator.resources.concurrency // workers)
+    resources = annotator.resources.model_copy(update={"concurrency": own})
+    return annotator.model_copy(update={"resources": resources})

@@ -1,0 +1,1 @@
+"""Typed configs: frozen, strict about keys, with errors that name them."""

@@ -1,0 +1,1 @@
+"""Models: references, hub commits, tensors checked from headers, loading."""

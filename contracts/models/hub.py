@@ -1,0 +1,131 @@
+"""The Hugging Face hub: which references mean it, the commits they stand for, single files."""
+
+import re
+from pathlib import Path
+from typing import Literal
+
+from contracts.errors import UserError
+from contracts.models.model import split_reference
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_DATA_FILES = (".json", ".jsonl", ".parquet", ".csv", ".txt")
+_PATIENCE = 10.0
+
+Kind = Literal["model", "dataset"]
+
+
+def is_hub_id(reference: str) -> bool:
+    """Whether a reference means the hub: owner/name, maybe with @revision, and nothing is there
+    by that name on this machine."""
+    if Path(reference).exists() or reference.removesuffix(".gz").endswith(_DATA_FILES):
+        return False
+    return bool(_HUB_ID.fullmatch(reference))
+
+
+def full_name(kind: Kind, reference: str) -> str:
+    """A reference that no other model or dataset has, as in the hub's addresses."""
+    return reference if kind == "model" else f"datasets/{reference}"
+
+
+def may_move(reference: str) -> bool:
+    """Whether a reference may stand for other files tomorrow: on the hub, not by its commit."""
+    return is_hub_id(reference) and not _COMMIT.fullmatch(split_reference(reference)[1] or "")
+
+
+def commit_of(kind: Kind, reference: str) -> str:
+    """The commit that a model's or dataset's revision stands for now; without a network, and
+    HF_HUB_OFFLINE set, the one that this machine's cache holds.
+
+    Raises:
+        UserError: there is no such thing, or the hub cannot be asked.
+    """
+    from httpx2 import HTTPError
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    repository, revision = split_reference(reference)
+    if constants.HF_HUB_OFFLINE:
+        return _cached_commit(kind, repository, revision or "main")
+    try:
+        found = HfApi().repo_info(repository, repo_type=kind, revision=revision, timeout=_PATIENCE)
+    except (HfHubHTTPError, HFValidationError) as error:
+        raise UserError(f"{reference}: no {kind} on the hub for us: {_first(error)}") from None
+    except (HTTPError, OSError) as error:
+        raise _unreachable(reference, error) from None
+    return str(found.sha)
+
+
+def refuse_unreachable(kind: Kind, reference: str) -> None:
+    """Ask the hub once for what a loader is about to fetch: by itself, a loader without a network
+    tries each file again and again, for 84 s, and does not say what would help.
+
+    Raises:
+        UserError: there is no such model or dataset, or the hub cannot be asked.
+    """
+    if is_hub_id(reference) and not _in_cache(kind, *split_reference(reference)):
+        commit_of(kind, reference)
+
+
+def _in_cache(kind: Kind, repository: str, revision: str | None) -> bool:
+    """Whether files of the very revision lie in this machine's cache: all of them, as a rule."""
+    from huggingface_hub import constants
+
+    folder = Path(constants.HF_HUB_CACHE) / f"{kind}s--{repository.replace('/', '--')}"
+    named = folder / "refs" / (revision or "main")
+    commit = named.read_text().strip() if named.is_file() else revision or ""
+    found = folder / "snapshots" / commit
+    file = "tokenizer_config.json" if kind == "model" else "."
+    return bool(commit) and (found / file).exists()
+
+
+def _cached_commit(kind: Kind, repository: str, revision: str) -> str:
+    from huggingface_hub import constants
+
+    folder = f"{kind}s--{repository.replace('/', '--')}"
+    path = Path(constants.HF_HUB_CACHE) / folder / "refs" / revision
+    try:
+        return path.read_text().strip()
+    except OSError:
+        raise UserError(
+            f"{repository}: HF_HUB_OFFLINE is set, and the cache holds no revision {revision!r} "
+            f"of this {kind}; download it first, or name a folder"
+        ) from None
+
+
+def _unreachable(name: str, error: Exception) -> UserError:
+    return UserError(
+        f"{name}: the hub cannot be reached: {_first(error)}; with HF_HUB_OFFLINE=1 what is in "
+        "this machine's cache is taken"
+    )
+
+
+def model_file(reference: str, name: str) -> Path | None:
+    """A file of a model, in its folder or off the hub; None where the model has none such.
+
+    Raises:
+        UserError: the model is not there, or the hub cannot be asked.
+    """
+    if not is_hub_id(reference):
+        path = Path(reference) / name
+        return path if path.is_file() else None
+    from huggingface_hub import constants, hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
+
+    repository, revision = split_reference(reference)
+    if not constants.HF_HUB_OFFLINE:
+        refuse_unreachable("model", reference)
+    try:
+        return Path(hf_hub_download(repository, name, revision=revision))
+    except LocalEntryNotFoundError as error:
+        if constants.HF_HUB_OFFLINE:
+            return None  # what is not in the cache does not exist
+        raise _unreachable(reference, error) from None
+    except EntryNotFoundError:
+        return None
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        raise UserError(f"{reference}: {name} cannot be had: {_first(error)}") from None
+
+
+def _first(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,1 @@
+"""A stage's folder: claimed, locked, marked as done, identified by content."""

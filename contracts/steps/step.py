@@ -1,0 +1,290 @@
+"""A step: one stage, one config, its inputs, one folder; done once, resumed where it stopped.
+
+`_step.json` claims the folder, `_manifest.json` comes last and means done.
+"""
+
+import functools
+import json
+import logging
+import os
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import filelock
+
+from contracts.config.base import Config, check, identity
+from contracts.errors import ConfigDrift, FolderBusy, UserError
+from contracts.steps import fingerprint
+from contracts.steps.anew import way_out
+from contracts.steps.disk_space import naming_what_is_full
+from contracts.steps.manifest import Manifest, Result, read_manifest, versions, write_manifest
+from contracts.tables.parts import write_atomic
+
+log = logging.getLogger(__name__)
+
+# A stage whose parent was killed needs a moment to notice and let go of its folder.
+_LOCK_WAIT_SECONDS = 10.0
+
+Inputs = Mapping[str, str]
+Run = Callable[[Any, Inputs, Path], Result]
+Here = Callable[[Any], Mapping[str, str]]
+
+
+def nothing(_: Config) -> Mapping[str, str]:
+    """Of a stage for which every machine is the same."""
+    return {}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A kind of step: `run(config, inputs, out)` fills the folder `out`.
+
+    Raise `version` when the same config and inputs would now give other output.
+    """
+
+    name: str
+    version: int
+    config: type[Config]
+    run: Run
+    here: Here = nothing
+    """What of this machine decides the output beside config and inputs, by what it is told as:
+    the source of a function that the config names, what its `dtype: auto` stands for."""
+
+    @property
+    def module(self) -> str:
+        """The module that runs this stage as a process: `python -m MODULE STEP.json`."""
+        return self.run.__module__
+
+
+def describe(
+    stage: Stage, config: Config, inputs: Inputs, known: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, Any]:
+    """A step as `_step.json` holds it; inputs whose fingerprints are `known` are not looked at.
+
+    Raises:
+        UserError: an input is missing or not finished.
+    """
+    found = dict(stage.here(config))
+    return {
+        "stage": stage.name,
+        "version": stage.version,
+        "identity": {
+            "config": identity(config),
+            "inputs": {
+                name: known[name] if name in known else fingerprint.of_input(value)
+                for name, value in inputs.items()
+            },
+            **({"here": found} if found else {}),
+        },
+        "config": config.model_dump(mode="json"),
+        "inputs": dict(inputs),
+    }
+
+
+def changes(stage: Stage, recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """What tells a recorded step from the one wanted: `beta: was 2.0, now 3.0`, a line a key.
+
+    Both are as `describe` gives them. None where they make the same output.
+    """
+    return config_changes(_essence(stage, recorded), _essence(stage, wanted))
+
+
+def config_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """A line for each key whose value in `new` is not the one in `old`."""
+    return [f"{key}: was {was!r}, now {now!r}" for key, was, now in _differences(old, new)]
+
+
+def claim(stage: Stage, config: Config, inputs: Inputs, out: Path) -> Manifest | None:
+    """Claim `out` for this step; its manifest if it is done already, when nothing is written.
+
+    Raises:
+        ConfigDrift: the folder belongs to another config or other inputs; names each key.
+        UserError: an input is missing or not finished; the step is done, and a file of it is
+            gone, cut or new.
+    """
+    step = describe(stage, config, inputs)
+    path = out / "_step.json"
+    recorded = read_step(path) if path.exists() else None
+    if recorded and (found := changes(stage, recorded, step)):
+        raise ConfigDrift(_told(out, found))
+    if manifest := read_manifest(out):
+        if found := changes_since(out, manifest):
+            raise UserError(fingerprint.not_whole(out, found))
+        return manifest
+    step["versions"] = _versions_of(out, recorded)
+    if recorded != step:
+        out.mkdir(parents=True, exist_ok=True)
+        save_step(out, step)
+    return None
+
+
+def _versions_of(out: Path, recorded: Mapping[str, Any] | None) -> dict[str, list[str]]:
+    """The versions of packages under which the step was made so far and goes on, oldest first."""
+    seen = recorded["versions"] if recorded and _is_begun(out) else {}
+    now = versions()
+    return {
+        name: list(dict.fromkeys([*seen.get(name, []), *filter(None, [now.get(name)])]))
+        for name in sorted(seen.keys() | now.keys())
+    }
+
+
+def _is_begun(out: Path) -> bool:
+    """Whether anything is made, be it a journal."""
+    ours = ("_step.json", ".lock", ".tmp-")
+    return any(not path.name.startswith(ours) for path in out.iterdir())
+
+
+def changes_since(out: Path, manifest: Manifest) -> list[str]:
+    """What of a finished step's folder is not as it was left, as far as names and sizes tell."""
+    lost = [] if (out / "_step.json").exists() else ["_step.json is gone"]
+    return lost + fingerprint.changed_files(out, manifest.files, manifest.sizes)
+
+
+def save_step(folder: Path, step: Mapping[str, Any]) -> None:
+    """Write `_step.json`, which claims the folder."""
+    write_atomic(folder / "_step.json", json.dumps(step, indent=1, sort_keys=True).encode())
+
+
+def run_once(stage: Stage, config: Config, inputs: Inputs, out: Path) -> Manifest:
+    """Run a step unless its manifest says that it is done; go on where it stopped.
+
+    Raises:
+        ConfigDrift: the folder belongs to another config or other inputs.
+        FolderBusy: another process is writing to the folder.
+        UserError: an input is not as the step that made it left it.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    with folder_lock(out):
+        if manifest := claim(stage, config, inputs, out):
+            return manifest
+        for leftover in out.glob(".tmp-*"):
+            leftover.unlink()
+        _refuse_edited(inputs)
+        made_by = read_step(out / "_step.json")["versions"]
+        for name, seen in made_by.items():
+            if len(seen) > 1:
+                log.warning("%s: begun with %s %s, goes on with %s", out, name, *_ends(seen))
+        started = Manifest.clock()
+        with naming_what_is_full(out):
+            result = stage.run(config, inputs, out)
+        return write_manifest(out, stage.name, result, started, made_by)
+
+
+def _ends(seen: list[str]) -> tuple[str, str]:
+    return ", ".join(seen[:-1]), seen[-1]
+
+
+def _refuse_edited(inputs: Inputs) -> None:
+    """Names and sizes are compared wherever a step is looked at; contents where it is read."""
+    for value in inputs.values():
+        if found := fingerprint.edited_files(Path(value)):
+            raise UserError(fingerprint.not_whole(Path(value), found))
+
+
+def run_step_file(stage: Stage, path: Path) -> Manifest:
+    """Run the step that a `_step.json` describes, in the folder that the file lies in."""
+    step = read_step(path)
+    if step["stage"] != stage.name:
+        raise UserError(f"{path}: is a step of {step['stage']}, not of {stage.name}")
+    config = check(stage.config, step["config"], origin=str(path))
+    return run_once(stage, config, step["inputs"], path.parent)
+
+
+@contextmanager
+def folder_lock(folder: Path) -> Iterator[None]:
+    """Hold `folder` as its only writer; the lock dies with the process that holds it.
+
+    Raises:
+        FolderBusy: another live process holds it.
+    """
+    lock = filelock.FileLock(folder / ".lock", timeout=_LOCK_WAIT_SECONDS)
+    holder = folder / ".lock-holder"
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        raise FolderBusy(_busy(folder, lock, _text(holder))) from None
+    try:
+        if left_behind := _text(holder):
+            log.warning("%s: taking over from %s, which ended too soon", folder, left_behind)
+        holder.write_text(f"process {os.getpid()} on {socket.gethostname()}")
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def _busy(folder: Path, lock: filelock.BaseFileLock, holder: str) -> str:
+    """Who holds the folder, and what to do."""
+    soft = isinstance(lock, filelock.SoftFileLock)  # what filelock becomes where flock is missing
+    if soft and (marker := _text(folder / ".lock").split()):
+        holder = f"process {marker[0]} on {' '.join(marker[1:2])}"
+    told = f"{folder}: {holder or 'another process'} is writing here; wait for it or stop it"
+    if not soft:
+        return f"{told}, then run the same command again"
+    return (
+        f"{told}. This file system has no flock, so the lock of a process that was killed stays: "
+        f"if {holder or 'it'} runs no more, delete {folder / '.lock'} and run the same command "
+        "again"
+    )
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return ""
+
+
+def read_step(path: Path) -> dict[str, Any]:
+    """A `_step.json`.
+
+    Raises:
+        UserError: it is not there, or is no step.
+    """
+    try:
+        step = json.loads(path.read_text())
+        found = {key: step[key] for key in ("stage", "version", "identity", "config", "inputs")}
+        return found | {"versions": step.get("versions", {})}
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such step file") from None
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{path}: is no step file; {way_out(path.parent)}") from None
+
+
+def _told(out: Path, found: list[str]) -> str:
+    return (
+        f"{out}: was made by another config; nothing was changed.\n  "
+        + "\n  ".join(found)
+        + f"\nChoose another `name` for the new run, or {way_out(out)}."
+    )
+
+
+def _essence(stage: Stage, step: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides a step's output; its config as today's model reads it.
+
+    So that a step from before an upgrade goes on where the upgrade brought a key whose default
+    changes nothing.
+    """
+    config = step["identity"]["config"]
+    with suppress(UserError):  # a key is gone, or may no longer be so: it is named as it stands
+        config = identity(check(stage.config, step["config"], origin=""))
+    return {
+        "stage": step["stage"],
+        "version": step["version"],
+        "identity": {**step["identity"], "config": config},
+    }
+
+
+def _differences(old: Any, new: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in sorted(old.keys() | new.keys()):
+            dotted = f"{key}.{name}" if key else name
+            yield from _differences(old.get(name), new.get(name), dotted)
+    elif old != new:
+        prefix = ("identity.", "config.", "here.")
+        yield functools.reduce(str.removeprefix, prefix, key), old, new

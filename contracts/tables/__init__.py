@@ -1,0 +1,1 @@
+"""The tables' schemas, their parts on disk, and the journal of finished rows."""

@@ -1,0 +1,203 @@
+"""The `onpolicy` command. It parses first and imports the heavy parts when they are needed."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.cli.options import Debug
+from flows.cli.signals import end_at_once
+from flows.cli.tune import app as tune_app
+
+app = typer.Typer(
+    help="On-policy preference data and alignment: sample, score, pair, train, evaluate, repeat.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+app.add_typer(tune_app, name="tune")
+
+ConfigPath = Annotated[Path, typer.Argument(help="A YAML config, e.g. configs/demo.yaml.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="Dotted overrides, e.g. training.learning_rate=5e-7.")
+]
+
+
+@app.command()
+def run(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    *,
+    redo: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Make a stage anew, and all that reads from it: pairs, or round-2/pairs."
+        ),
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Run every stage of every round that is not done yet; run it again to go on."""
+    from flows.cli.run import run_config
+
+    run_config(config, overrides or [], redo or [])
+
+
+@app.command()
+def check(config: ConfigPath, overrides: Overrides = None, *, debug: Debug = False) -> None:
+    """Look at all that can be known before a run: names, files, models, functions, disk."""
+    from flows.cli.run import check_config
+
+    typer.echo(check_config(config, overrides or []))
+
+
+@app.command()
+def schedule(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    *,
+    cron: Annotated[str, typer.Option(help="When, e.g. '0 2 * * *'.")],
+    next_round: Annotated[
+        bool, typer.Option(help="Add a round each time that the run is finished.")
+    ] = False,
+    debug: Debug = False,
+) -> None:
+    """Serve the flow as a Prefect deployment that runs on a schedule."""
+    from flows.cli.run import serve_config
+
+    serve_config(config, overrides or [], cron, next_round)
+
+
+@app.command()
+def server(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 4200,
+    debug: Debug = False,
+) -> None:
+    """Start a Prefect server that stays, for schedules and the UI; it phones nobody."""
+    from flows.prefect_.standing_server import serve
+
+    serve(host, port)
+
+
+@app.command()
+def sweep(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    *,
+    grid: Annotated[list[str], typer.Option(help="key=value,value; give it once a key.")],
+    debug: Debug = False,
+) -> None:
+    """Run every combination of a grid, each as a run of its own, and compare them."""
+    from flows.prefect_ import settings
+
+    settings.apply()
+    from flows.sweep import run_sweep
+
+    typer.echo(f"Comparison: {run_sweep(config, overrides or [], grid)}")
+
+
+@app.command()
+def inspect(
+    path: Annotated[Path, typer.Argument(help="A table's folder, a part, a round or a run.")],
+    rows: Annotated[int, typer.Option(min=0, help="Sample rows to show.")] = 3,
+    where: Annotated[str | None, typer.Option(help="Filter, e.g. 'margin > 0.2'.")] = None,
+    sort: Annotated[str | None, typer.Option(help="Sort; -margin is widest first.")] = None,
+    prompt: Annotated[
+        str | None, typer.Option(help="All responses to a prompt of a round.")
+    ] = None,
+    sql: Annotated[str | None, typer.Option(help="Any query over the tables below PATH.")] = None,
+    debug: Debug = False,
+) -> None:
+    """Show rows, schema and a readable sample of any table, or query a run."""
+    from flows.explore.tables import View, show
+
+    show(path, View(rows, where, sort, prompt, sql))
+
+
+@app.command()
+def report(
+    run_folder: Annotated[Path, typer.Argument(help="A run's folder.")], debug: Debug = False
+) -> None:
+    """Write a run's report.html and its policies' cards anew from what is finished."""
+    from flows.report.html import write_report
+    from flows.report.model_card import write_model_cards
+
+    write_model_cards(run_folder)
+    typer.echo(write_report(run_folder, anew=True))
+
+
+@app.command()
+def export(
+    source: Annotated[Path, typer.Argument(help="A round, or its policy/ folder.")],
+    target: Annotated[Path, typer.Argument(help="A new folder for the dataset or the model.")],
+    push: Annotated[
+        str | None, typer.Option(help="Also upload to owner/name on the hub, by HF_TOKEN.")
+    ] = None,
+    public: Annotated[bool, typer.Option("--public", help="Make what is pushed public.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Write a round's pairs as a dataset in the published layout, or its policy; with a card."""
+    from flows.report.export import Push
+    from flows.report.export import export as write
+
+    typer.echo(write(source, target, Push(push, not public) if push else None))
+
+
+@app.command()
+def merge(
+    adapter: Annotated[Path, typer.Argument(help="A LoRA adapter's folder, as peft writes it.")],
+    target: Annotated[Path, typer.Argument(help="A new folder for the whole model.")],
+    base: Annotated[
+        str | None, typer.Option(help="Model folder or hub id; else the one the adapter names.")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Sum a LoRA adapter into its base's weights: a model that loads like any other."""
+    from training.adapters.merge import merge as write
+
+    typer.echo(write(adapter, target, base))
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of a run's config, for editors."""
+    import json
+
+    from flows.pipeline.config import RunConfig
+
+    typer.echo(json.dumps(RunConfig.model_json_schema(), indent=1))
+
+
+def main() -> None:
+    """Entry point: exit code 0 done, 2 the user's mistake, 1 a failure."""
+    end_at_once()
+    code = _run()
+    outage = sys.modules.get("flows.prefect_.outage")
+    if outage and outage.Server.gone:
+        # At its end Prefect tries each event and log line once more, 7 s apiece.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+def _run() -> int:
+    try:
+        app()
+    except SystemExit as ended:  # as typer ends
+        return ended.code if isinstance(ended.code, int) else int(bool(ended.code))
+    except Exception as error:
+        if os.environ.get("ONPOLICY_DEBUG") == "1":
+            raise
+        from runtime.stage_process import describe
+
+        typer.echo(f"onpolicy: {describe(error)}", err=True)
+        return getattr(error, "exit_code", 1)
+    return 0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""What `onpolicy run` and `onpolicy schedule` do once the config is read."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from contracts.config.base import load_config
+from contracts.errors import UserError
+from contracts.steps.fingerprint import of_json
+from contracts.steps.step import config_changes
+from flows.cli.signals import interruptible
+from flows.pipeline.check import Looking, refuse_unready, summary
+from flows.pipeline.config import RunConfig
+from flows.pipeline.console import console
+from flows.pipeline.plan import PlannedStep, plan
+from flows.pipeline.run_folder import (
+    is_finished,
+    made_anew,
+    make_folder,
+    refuse_drift,
+    run_identity,
+    settled,
+)
+from flows.prefect_ import settings
+from flows.prefect_.server import ensure_server, has_server
+from runtime.stage_process import configure_logging
+from training import train
+from training.launch.follow_machine import join
+from training.launch.machines import machine_rank
+
+
+def load_run(path: Path, overrides: Sequence[str]) -> RunConfig:
+    """The config with its overrides; where they change what is made, under a name of its own.
+
+    So the same file with another seed is another run, and the same command finds it again.
+    """
+    config = load_config(RunConfig, path, overrides)
+    if any(override.startswith("name=") for override in overrides):
+        return config
+    try:
+        base = run_identity(load_config(RunConfig, path))
+    except UserError:  # the file needs its overrides to be complete
+        base = {}
+    # By what changes alone: an upgrade that brings a key is no other run.
+    changes = config_changes(base, run_identity(config))
+    if not changes:
+        return config
+    return config.model_copy(update={"name": f"{config.name}-{of_json(changes)[:6]}"})
+
+
+def run_config(path: Path, overrides: Sequence[str], redo: Sequence[str] = ()) -> None:
+    """Run what a config describes, with the stages of `redo` made anew; say where the report is."""
+    config = load_run(path, overrides)
+    report = config.folder / "report.html"
+    again = made_anew(config, redo)
+    if rank := machine_rank(config.training.resources):
+        configure_logging()
+        with interruptible():
+            join(config.folder, rank, _finished(config, again))
+        return
+    if not config.folder.is_dir():
+        make_folder(config)
+    refuse_drift(config, redo)
+    if again:
+        console.print(f"{config.name}: made anew: {', '.join(step.path for step in again)}")
+    elif is_finished(config):
+        console.print(f"{config.name}: every stage is done, nothing to run. Report: {report}")
+        return
+    make_folder(config)
+    looking = Looking(config)
+    settings.apply()
+    from flows.on_policy import on_policy
+    from flows.prefect_.outage import run_flow
+
+    rounds = settled(config).rounds  # a schedule may have added some
+    console.print(f"{config.name}: {rounds} round(s) from {config.policy.path}")
+    with interruptible():
+        ensure_server()
+        looking.refuse()
+        run_flow(on_policy, config.model_dump(mode="json"), redo=list(redo))
+    console.print(f"Report: {report}")
+
+
+def check_config(path: Path, overrides: Sequence[str]) -> str:
+    """Look at all that `run_config` looks at first, start nothing, write nothing.
+
+    Raises:
+        UserError: names all that is amiss.
+    """
+    config = load_run(path, overrides)
+    refuse_unready(config)
+    return summary(config)
+
+
+def refuse_machines(command: str, config: RunConfig) -> None:
+    """
+    Raises:
+        UserError: several machines are to train, which know what to join in `onpolicy run` alone.
+    """
+    if (machines := config.training.resources.machines) > 1:
+        raise UserError(
+            f"training.resources.machines: {machines}; `onpolicy {command}` trains on one machine, "
+            "set training.resources.machines=1 for it"
+        )
+
+
+def _finished(config: RunConfig, again: Sequence[PlannedStep]) -> Callable[[], bool]:
+    """Whether machine 0 has finished the run, as another sees it; reads only.
+
+    Stages to be made `again` must be gone first; where none of them trains, all is done here.
+    """
+    waits = any(step.stage == train.STAGE for step in again)
+
+    def finished() -> bool:
+        nonlocal waits
+        report, steps = config.folder / "report.html", plan(settled(config))
+        done = report.exists() and all(step.done for step in steps)
+        waits = waits and done
+        return done and not waits
+
+    return (lambda: True) if again and not waits else finished
+
+
+def serve_config(path: Path, overrides: Sequence[str], cron: str, next_round: bool) -> None:
+    """Serve the flow on a schedule until it is stopped.
+
+    Raises:
+        UserError: the cron expression is not valid, or there is no server that stays.
+    """
+    config = load_run(path, overrides)
+    settings.apply()
+    from prefect.client.schemas.schedules import CronSchedule
+    from prefect.flows import EntrypointType  # type: ignore[attr-defined]
+
+    from flows.on_policy import on_policy
+
+    try:
+        CronSchedule(cron=cron)
+    except ValueError:
+        raise UserError(f"--cron {cron!r}: not a cron expression; e.g. '0 2 * * *'") from None
+    if not has_server():
+        raise UserError(
+            "a schedule needs a Prefect server that stays: `onpolicy server`,"
+            " and PREFECT_API_URL=http://127.0.0.1:4200/api in the environment"
+        )
+    refuse_unready(config)
+    make_folder(config)
+    console.print(f"Serving {config.name} at {cron!r}; stop with Ctrl-C.")
+    with interruptible():
+        on_policy.serve(
+            name=config.name,
+            cron=cron,
+            parameters={"config": config.model_dump(mode="json"), "next_round": next_round},
+            entrypoint_type=EntrypointType.MODULE_PATH,
+        )

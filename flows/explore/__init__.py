@@ -1,0 +1,1 @@
+"""Looking at tables: rows, SQL, one prompt's responses side by side."""

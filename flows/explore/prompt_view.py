@@ -1,0 +1,65 @@
+"""One prompt with all its responses and their scores, best first."""
+
+from pathlib import Path
+
+import pyarrow.compute as pc
+from rich.console import Console, Group
+from rich.markup import escape
+from rich.table import Table
+
+from contracts.errors import UserError
+from contracts.tables.parts import part_paths, read_table
+
+_UNSCORED = float("-inf")
+
+
+def show_prompt(console: Console, folder: Path, prompt_id: str) -> None:
+    """Print the prompt of a round's folder whose id begins with `prompt_id`.
+
+    Raises:
+        UserError: the folder is no round, or no prompt, or more than one, has that id.
+    """
+    if not prompt_id:
+        raise UserError("--prompt: give the beginning of a prompt_id, e.g. --prompt 3f2a91")
+    if not part_paths(folder / "responses"):
+        raise UserError(f"{folder}: no responses lie here; name a round, e.g. runs/demo/round-1")
+    prompts = read_table(folder / "prompts", ["prompt_id", "messages"])
+    found = prompts.filter(pc.starts_with(prompts["prompt_id"], prompt_id)).to_pylist()
+    if len(found) != 1:
+        raise UserError(f"{folder}: {len(found)} prompts have an id that begins with {prompt_id!r}")
+    turns = [f"[bold]{turn['role']}[/]: {escape(turn['content'])}" for turn in found[0]["messages"]]
+    console.print(Group(*turns, _responses(folder, found[0]["prompt_id"])))
+
+
+def _responses(folder: Path, prompt_id: str) -> Table:
+    responses = _rows(folder / "responses", prompt_id)
+    scores: dict[str, dict[str, str]] = {}
+    order: dict[str, float] = {}
+    for row in _rows(folder / "scores", prompt_id):
+        shown = f"{row['score']:.4f}" if row["score"] is not None else str(row["error"])
+        scores.setdefault(row["response_id"], {})[row["annotator"]] = shown
+        order.setdefault(row["response_id"], _UNSCORED if row["score"] is None else row["score"])
+    roles = {
+        pair[f"{role}_id"]: role
+        for pair in _rows(folder / "pairs", prompt_id)
+        for role in ("chosen", "rejected")
+    }
+    annotators = sorted({name for found in scores.values() for name in found})
+    table = Table("", *annotators, "tokens", "finish", "response")
+    for row in sorted(responses, key=lambda row: -order.get(row["response_id"], _UNSCORED)):
+        found = scores.get(row["response_id"], {})
+        table.add_row(
+            roles.get(row["response_id"], ""),
+            *(escape(found.get(name, "")) for name in annotators),
+            str(row["n_tokens"]),
+            row["finish_reason"],
+            escape(row["text"]),
+        )
+    return table
+
+
+def _rows(folder: Path, prompt_id: str) -> list[dict]:
+    if not part_paths(folder):
+        return []
+    table = read_table(folder)
+    return table.filter(pc.field("prompt_id") == prompt_id).to_pylist()

@@ -1,0 +1,151 @@
+"""`onpolicy inspect`: rows, schema and a readable sample of any table of a run."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from contracts.errors import UserError
+from contracts.steps.manifest import read_manifest
+from contracts.tables.parts import part_paths
+from flows.explore.prompt_view import show_prompt
+from flows.explore.sql import naming_damage, open_parts, query, select
+from flows.pipeline.step_order import place
+
+_PIPE_WIDTH = 140
+_LONGEST_TEXT = 600
+_LONGEST_LIST = 12
+
+
+@dataclass(frozen=True)
+class View:
+    """What of a table is to be seen."""
+
+    rows: int = 3
+    where: str | None = None
+    sort: str | None = None
+    prompt: str | None = None
+    sql: str | None = None
+
+    @property
+    def expressions(self) -> list[str]:
+        """The options given that choose rows of one table."""
+        given = {"--where": self.where, "--sort": self.sort}
+        return [option for option, value in given.items() if value is not None]
+
+
+def show(path: Path, view: View) -> None:
+    """Print what is known of a table, a part, a round or a whole run.
+
+    Raises:
+        UserError: there is nothing to read at `path`, or an expression is not valid.
+    """
+    # On a pipe rich assumes 80 columns, and cuts the folders' names.
+    width = None if sys.stdout.isatty() else _PIPE_WIDTH
+    console = Console(soft_wrap=True, highlight=False, width=width)
+    _refuse_ignored(view)
+    if view.sql is not None:
+        _print_table(console, query(path, view.sql))
+    elif view.prompt is not None:
+        show_prompt(console, path, view.prompt)
+    elif path.is_dir() and not _parts(path):
+        if view.expressions:
+            raise UserError(
+                f"{path}: {view.expressions[0]} looks into one table; name its folder, e.g. "
+                f"{path}/round-1/pairs"
+            )
+        _show_folders(console, path)
+    else:
+        _show_table(console, path, view)
+
+
+def _refuse_ignored(view: View) -> None:
+    given = {"--sql": view.sql, "--prompt": view.prompt}
+    alone = [option for option, value in given.items() if value is not None]
+    if len(alone + view.expressions) > 1 and alone:
+        raise UserError(f"{' and '.join(alone + view.expressions)} do not go together; give one")
+
+
+def _print_table(console: Console, result: pa.Table) -> None:
+    table = Table(*result.column_names)
+    for row in result.to_pylist():
+        table.add_row(*(escape(_readable(value)) for value in row.values()))
+    console.print(table)
+
+
+def _parts(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    return part_paths(path) or sorted(path.glob("*.parquet"))
+
+
+def _show_folders(console: Console, path: Path) -> None:
+    """A run, or a folder of stages: one line a stage."""
+    manifests = sorted(path.rglob("_manifest.json"), key=lambda found: place(found.parent))
+    if not manifests:
+        raise UserError(f"{path}: neither a table nor a run (no parquet, no manifest below it)")
+    table = Table("folder", "stage", "rows", "dropped", "time")
+    for found in manifests:
+        manifest = read_manifest(found.parent)
+        if manifest:
+            dropped = ", ".join(f"{n:,} {why}" for why, n in manifest.dropped.items())
+            where = str(found.parent.relative_to(path))
+            table.add_row(where, manifest.stage, f"{manifest.rows:,}", dropped, manifest.took)
+    console.print(table)
+
+
+def _show_table(console: Console, path: Path, view: View) -> None:
+    parts = _parts(path)
+    if not parts:
+        raise UserError(f"{path}: no such file or folder")
+    whole = open_parts(parts)
+    total = whole.count_rows()
+    metadata = whole.schema.metadata or {}
+    name = metadata.get(b"table", b"table").decode()
+    console.print(f"[bold]{name}[/]: {total:,} rows in {len(parts)} part(s), {path}")
+    columns = Table("column", "type", "what it is")
+    for field in whole.schema:
+        doc = (field.metadata or {}).get(b"doc", b"").decode()
+        kind = f"{field.type}{'?' if field.nullable else ''}"
+        columns.add_row(field.name, escape(_short_type(field.type, kind)), escape(doc))
+    console.print(columns)
+    if view.expressions:
+        shown = select(parts, view.where, view.sort, view.rows)
+    else:
+        with naming_damage(parts):
+            shown = whole.head(view.rows)
+    for index, row in enumerate(shown.to_pylist()):
+        console.print(f"[bold]row {index}[/]")
+        for key, value in row.items():
+            console.print(f"  [cyan]{key}[/]: {escape(_readable(value))}")
+
+
+def _short_type(kind: pa.DataType, text: str) -> str:
+    if pa.types.is_list(kind) and pa.types.is_struct(kind.value_type):
+        return "messages"
+    return text if len(text) < 40 else text[:37] + "..."
+
+
+def _readable(value: Any) -> str:
+    """Conversations as turns, long lists and texts cut with a mark."""
+    if isinstance(value, list) and value and isinstance(value[0], dict) and "role" in value[0]:
+        return "".join(f"\n    <{turn['role']}> {_cut(turn['content'])}" for turn in value)
+    if isinstance(value, list) and len(value) > _LONGEST_LIST:
+        shown = ", ".join(str(item) for item in value[:_LONGEST_LIST])
+        return f"[{shown}, ... {len(value):,} in all]"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return _cut(str(value))
+
+
+def _cut(text: str) -> str:
+    return (
+        text
+        if len(text) <= _LONGEST_TEXT
+        else text[:_LONGEST_TEXT] + f" ... ({len(text):,} characters)"
+    )

@@ -1,0 +1,1 @@
+"""A run: its config, its plan, its folder, its steps."""

@@ -1,0 +1,101 @@
+"""What a run fixes when it is claimed and keeps to its end: its day, and the commit that each
+name on the hub stands for. A later start of the same run reads both back from `config.yaml`."""
+
+from collections.abc import Callable, Iterator
+from datetime import date
+from typing import Any
+
+from annotation.config import PairwiseConfig
+from contracts.clock import reads_clock, template_of
+from contracts.models import hub
+from contracts.models.model import ModelConfig
+from flows.pipeline.config import RunConfig
+from generation.engines import adapter
+
+
+def fixed(config: RunConfig) -> RunConfig:
+    """The config with all that is to stay as it is now; what it gives itself is kept.
+
+    Raises:
+        UserError: a model is not there, or the hub cannot be asked.
+    """
+    today = config.date or date.today()
+    commits = {
+        name: config.commits.get(name) or hub.commit_of(kind, reference)
+        for name, (kind, reference) in _on_the_hub(config).items()
+    }
+    config = config.model_copy(update={"date": today, "commits": commits})
+
+    def date_of(model: ModelConfig) -> date | None:
+        tokenizer = config.pinned(adapter.resolve(config.pinned(model.reference)).tokenizer)
+        return today if reads_clock(template_of(tokenizer)) else None
+
+    return _with_dates(config, date_of)
+
+
+def all_fixed(config: RunConfig, made_by: RunConfig | None) -> bool:
+    """Whether `made_by`, the config that the run was claimed with, has fixed all that is read."""
+    if made_by is None:
+        return False
+    known = {_key(model) for model in _models(made_by)}
+    unknown = {_key(model) for model in _models(config)} - known
+    return not unknown and config.commits.keys() >= _on_the_hub(config).keys()
+
+
+def as_claimed(config: RunConfig, made_by: RunConfig) -> RunConfig:
+    """The config with what `made_by`, the one that the run was claimed with, has fixed.
+
+    What a config gives itself stays, and is a drift where the run has it otherwise.
+    """
+    today = config.date or made_by.date
+    dates = {
+        _key(model): today if model.date == made_by.date else model.date
+        for model in _models(made_by)
+    }
+    own = {name: config.commits[name] for name in _on_the_hub(config) if name in config.commits}
+    fixed = {"date": today, "commits": made_by.commits | own}
+    return _with_dates(config.model_copy(update=fixed), lambda model: dates.get(_key(model)))
+
+
+def _on_the_hub(config: RunConfig) -> dict[str, tuple[hub.Kind, str]]:
+    """What the config reads off the hub by a name that may move: kind and reference, by its full
+    name."""
+    found: dict[str, tuple[hub.Kind, str]] = {}
+    models = [model.reference for model in _models(config)]
+    models.append(adapter.resolve(config.policy.reference).model)
+    for reference in filter(hub.may_move, models):
+        found[hub.full_name("model", reference)] = "model", reference
+    for reference in filter(hub.may_move, config.prompts.inputs.values()):
+        found[hub.full_name("dataset", reference)] = "dataset", reference
+    return found
+
+
+def _models(config: RunConfig) -> Iterator[ModelConfig]:
+    yield config.policy
+    for annotator in [*config.annotation.annotators, *config.evaluation.annotators]:
+        if isinstance(annotator, ModelConfig):
+            yield annotator
+
+
+def _key(model: ModelConfig) -> tuple[str, str]:
+    return getattr(model, "name", ""), model.reference
+
+
+def _with_dates(config: RunConfig, date_of: Callable[[ModelConfig], date | None]) -> RunConfig:
+    """The config with a date for each model that has none of its own and whose template asks."""
+
+    def told(model: Any) -> Any:
+        if not isinstance(model, ModelConfig) or isinstance(model, PairwiseConfig):
+            return model  # no chat template is applied
+        return model.model_copy(update={"date": model.date or date_of(model)})
+
+    def all_told(section: Any) -> Any:
+        return section.model_copy(update={"annotators": [told(one) for one in section.annotators]})
+
+    return config.model_copy(
+        update={
+            "policy": told(config.policy),
+            "annotation": all_told(config.annotation),
+            "evaluation": all_told(config.evaluation),
+        }
+    )

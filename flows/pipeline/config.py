@@ -1,0 +1,151 @@
+"""A run's whole config: one section a stage, and what ties them together."""
+
+import datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from annotation.config import (
+    Annotator,
+    BestConfig,
+    PairsConfig,
+    RewardModel,
+    ScoreConfig,
+    scored_alone,
+)
+from annotation.scoring.annotator_names import naming_faults
+from contracts.config.base import Config, Resources
+from contracts.models.hub import Kind, full_name
+from contracts.models.model import ModelConfig, split_reference
+from evaluation.config import EvaluationConfig
+from generation.config import PromptsConfig, SampleConfig
+from training.config import FormatConfig, TrainConfig
+
+MOST_ROUNDS = 100
+
+
+class FlowResources(Resources):
+    """How the flow runs its stages."""
+
+    retries: Annotated[int, Field(ge=0)] = 0
+    """Times that a failed stage is started again; it goes on where it stopped."""
+    retry_delay: Annotated[float, Field(ge=0)] = 30.0
+    """Seconds before a retry."""
+    reuse: bool = True
+    """Take over what another run in `runs_dir` has made by the same settings from the same
+    inputs, all but trained policies."""
+
+
+class RunConfig(Config):
+    """An on-policy run: rounds of sample, score, pair, train, evaluate."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+    """Name of the run and of its folder."""
+    runs_dir: Path = Path("runs")
+    """Folder that holds the runs."""
+    rounds: Annotated[int, Field(ge=1, le=MOST_ROUNDS)] = 1
+    """Rounds in all. A finished run goes on when it is raised."""
+    seed: Annotated[int, Field(ge=0)] = 42
+    """Seed that every stage's own seed is derived from (recipe: 42)."""
+    date: datetime.date | None = None
+    """The day that chat templates which read the clock are told; the day on which the run is
+    claimed, unless given."""
+    commits: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]] = Field({})
+    """Models and datasets on the hub (`datasets/owner/name`), to the commit that is loaded: the
+    one that each stands for when the run is claimed, unless given."""
+    policy: ModelConfig
+    """The model that the first round starts from."""
+    prompts: PromptsConfig
+    """Where the prompts come from."""
+    prompts_per_round: Annotated[int, Field(ge=1)] | None = None
+    """Fresh prompts a round; none means that every round uses them all."""
+    sampling: SampleConfig
+    """How the current policy is sampled."""
+    annotation: ScoreConfig
+    """The reward model."""
+    pairs: PairsConfig = PairsConfig()
+    """How chosen and rejected are picked."""
+    demonstrations: BestConfig | None = None
+    """Also keep each prompt's best response as a conversation for SFT elsewhere; `{}` for its
+    defaults. (`training.loss.kind: sft` trains on the pairs' chosen responses.)"""
+    format: FormatConfig = FormatConfig()
+    """How pairs become tokens."""
+    training: TrainConfig
+    """How the policy is trained on them."""
+    reference: Literal["start", "previous"] = "start"
+    """What losses with a reference compare with: the policy that the run starts from, or the
+    one that the round starts from, which is less stable (recipe, section 5)."""
+    evaluation: EvaluationConfig
+    """How the round is judged."""
+    resources: FlowResources = FlowResources()
+    """How the flow runs."""
+
+    @model_validator(mode="after")
+    def _one_seed(self) -> "RunConfig":
+        for section, config in (("sampling", self.sampling), ("prompts", self.prompts),
+                                ("evaluation.sampling", self.evaluation.sampling),
+                                ("pairs", self.pairs), ("training", self.training)):  # fmt: skip
+            if config.seed != type(config).model_fields["seed"].default:
+                raise ValueError(f"{section}.seed: set the run's own `seed`; the others follow it")
+        return self
+
+    @model_validator(mode="after")
+    def _one_date(self) -> "RunConfig":
+        for section, config in (("sampling", self.sampling), ("format", self.format),
+                                ("evaluation.sampling", self.evaluation.sampling)):  # fmt: skip
+            if config.date:
+                raise ValueError(f"{section}.date: set the run's own `date`, or `policy.date`")
+        return self
+
+    @model_validator(mode="after")
+    def _something_held_out(self) -> "RunConfig":
+        if not self.prompts.test_size:
+            raise ValueError("prompts.test_size: hold out at least 1 prompt to judge a round by")
+        return self
+
+    @model_validator(mode="after")
+    def _annotators_are_there(self) -> "RunConfig":
+        deciding = {"pairs.annotator": self.pairs.annotator}
+        if self.demonstrations:
+            deciding["demonstrations.annotator"] = self.demonstrations.annotator
+        own, held_out = self.annotation.annotators, self.evaluation.annotators
+        if faults := naming_faults(own, held_out, deciding):
+            raise ValueError("\n  ".join(faults))
+        return self
+
+    @model_validator(mode="after")
+    def _something_tells_policies_apart(self) -> "RunConfig":
+        if not self.held_out_annotators:
+            names = ", ".join(annotator.name for annotator in self.annotation.annotators)
+            raise ValueError(
+                f"evaluation.annotators: {names} can only order one prompt's responses, which says "
+                "nothing of one policy against another; add an annotator that scores a response "
+                "alone: an armorm, a classifier, a function, or a judge with `compare: pointwise`"
+            )
+        return self
+
+    @property
+    def held_out_annotators(self) -> list[Annotator]:
+        """Who scores the held-out answers: all that score a response alone.
+
+        What is too long is cut and scored: answers that reach the limit are a policy's worst,
+        and none may be left out for it.
+        """
+        alone = scored_alone([*self.annotation.annotators, *self.evaluation.annotators])
+        return [
+            annotator.model_copy(update={"too_long": "truncate"})
+            if isinstance(annotator, RewardModel)
+            else annotator
+            for annotator in alone
+        ]
+
+    def pinned(self, reference: str, kind: Kind = "model") -> str:
+        """The reference by its commit, where the run has fixed one."""
+        commit = self.commits.get(full_name(kind, reference))
+        return f"{split_reference(reference)[0]}@{commit}" if commit else reference
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return self.runs_dir / self.name

@@ -1,0 +1,84 @@
+"""What the terminal shows while a run goes on: a line a step, a bar with rate and time left."""
+
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from contracts.steps.manifest import Manifest
+from runtime.progress import Reading
+
+console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
+
+
+class StepBar:
+    """The bar of one running step; on a pipe, a plain line every few seconds instead."""
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+        self._lock = threading.Lock()
+        if console.is_terminal:
+            self._bar = Progress(
+                TextColumn("  {task.description}"),
+                BarColumn(30),
+                TextColumn("{task.fields[info]}"),
+                console=console,
+                transient=True,
+            )
+            self._task = self._bar.add_task(title, total=None, info="starting")
+
+    def update(self, reading: Reading) -> None:
+        """Show how far the step is."""
+        with self._lock:
+            if self._bar is not None and self._task is not None:
+                self._bar.update(
+                    self._task, total=reading.total, completed=reading.done, info=summary(reading)
+                )
+
+    def __enter__(self) -> "StepBar":
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar:
+            self._bar.stop()
+
+
+def summary(reading: Reading) -> str:
+    """`640/1,000 samples, 212/s, 0:00:02 left, loss 1.23`, with what is known."""
+    parts = [f"{reading.done:,}/{reading.total:,} {reading.unit}"]
+    if reading.rate:
+        parts.append(f"{reading.rate:,.3g}/s")
+    if reading.seconds_left is not None and reading.done < reading.total:
+        parts.append(f"{timedelta(seconds=round(reading.seconds_left))} left")
+    return ", ".join(parts + ([reading.note] if reading.note else []))
+
+
+@contextmanager
+def step_line(title: str) -> Iterator[StepBar]:
+    """Print a step's title and show its bar until it ends."""
+    with StepBar(title) as bar:
+        yield bar
+
+
+def print_done(title: str, manifest: Manifest, skipped: bool) -> None:
+    """One line for a finished step: rows, seconds, drops."""
+    drops = ", ".join(f"{count:,} {reason}" for reason, count in manifest.dropped.items())
+    took = "done before" if skipped else manifest.took
+    console.print(
+        f"  {title:<32} {manifest.rows:>8,} rows  {took:>12}"
+        + (f"  [yellow]dropped: {drops}[/]" if drops else "")
+    )
+
+
+def print_warning(text: str) -> None:
+    """One line that is not to be overlooked."""
+    console.print("  warning:", style="yellow", end=" ")
+    console.print(text, markup=False)

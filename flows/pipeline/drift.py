@@ -1,0 +1,135 @@
+"""What of a run was made by another config or from other inputs, or was changed since."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from contracts.config.base import identity
+from contracts.errors import ConfigDrift
+from contracts.steps.step import changes, changes_since, describe, read_step
+from flows.pipeline.plan import PlannedStep
+from flows.pipeline.redo import named, readers
+
+_AFTER = "reads from a stage that is made anew"
+
+
+@dataclass(frozen=True)
+class Drift:
+    """A step that is no longer what the config makes."""
+
+    step: PlannedStep
+    changes: list[str]
+    """A line a key; none where only what it reads from will be other."""
+
+
+def drifted(
+    steps: Sequence[PlannedStep], before: Sequence[PlannedStep], anew: set[str]
+) -> list[Drift]:
+    """The steps with a folder that this plan would make otherwise, in their order.
+
+    Args:
+        steps: the run's steps.
+        before: its steps by the config that it was made by; tells whether one whose folder was
+            deleted will be another.
+        anew: paths of steps that are about to be removed.
+
+    Raises:
+        UserError: an input from outside the run is missing.
+    """
+    inside = {str(step.out): step for step in steps}
+    old = {step.path: step for step in before}
+    found: list[Drift] = []
+    other: set[str] = set()  # folders that will hold something else
+    for step in steps:
+        reads_other = not other.isdisjoint(step.inputs.values())
+        if step.path in anew or not _is_begun(step.out):
+            if step.path in anew or reads_other or _is_other(step, old.get(step.path)):
+                other.add(str(step.out))
+        elif (lines := _changes(step, inside, anew, other)) or reads_other:
+            found.append(Drift(step, lines))
+            other.add(str(step.out))
+    return found
+
+
+def refuse(
+    folder: Path, found: Sequence[Drift], steps: Sequence[PlannedStep], keys: list[str]
+) -> None:
+    """Raise `ConfigDrift` if anything is `found`, naming all of it and the one way to redo it.
+
+    Args:
+        folder: the run's.
+        found: what has drifted.
+        steps: all steps of the run.
+        keys: the keys of the run's config that differ, as lines.
+    """
+    if not found:
+        return
+    first = _first(found, steps)
+    after = [drift.step.path for drift in found if drift not in first]
+    lines = [f"{folder}: is not what this config makes of these inputs; nothing was changed."]
+    lines += [f"  {key}" for key in keys]
+    lines.append("Of what is made, this is other:")
+    lines += [
+        f"  {drift.step.path}: {line}" for drift in first for line in drift.changes or [_AFTER]
+    ]
+    if after:
+        lines.append(f"  and what reads from that: {', '.join(after)}")
+    asked = " ".join(f"--redo {name}" for name in _names([drift.step for drift in first], steps))
+    lines.append(
+        "Choose another `name` for the new run, or make all of it anew: the same `onpolicy run` "
+        f"with `{asked}`."
+    )
+    raise ConfigDrift("\n".join(lines))
+
+
+def _first(found: Sequence[Drift], steps: Sequence[PlannedStep]) -> list[Drift]:
+    """Those that do not follow from another one's."""
+    first: list[Drift] = []
+    covered: set[str] = set()
+    for drift in found:
+        if drift.step.path not in covered:
+            first.append(drift)
+            covered |= {step.path for step in readers(steps, [drift.step])}
+    return first
+
+
+def _names(first: list[PlannedStep], steps: Sequence[PlannedStep]) -> list[str]:
+    """What to give `--redo`: a stage's plain name where it comes to the same."""
+    wanted = readers(steps, first)
+    for step in first[:1]:
+        plain = step.path.partition("/")[2] or step.path
+        if readers(steps, named(steps, [plain])) == wanted:
+            return [plain]
+    return [step.path for step in first]
+
+
+def _is_other(step: PlannedStep, before: PlannedStep | None) -> bool:
+    """Whether a step whose folder is gone will be another than it was, as far as can be known."""
+    return before is not None and _decides(step) != _decides(before)
+
+
+def _decides(step: PlannedStep) -> tuple[dict[str, Any], dict[str, str]]:
+    return identity(step.config), step.inputs
+
+
+def _is_begun(out: Path) -> bool:
+    return (out / "_step.json").exists() or (out / "_manifest.json").exists()
+
+
+def _changes(
+    step: PlannedStep, inside: dict[str, PlannedStep], anew: set[str], other: set[str]
+) -> list[str]:
+    """What the step's files and its record differ in; inputs that are not there as they were
+    meant count as they were."""
+    if (manifest := step.done) and (found := changes_since(step.out, manifest)):
+        return [f"{line} since it finished" for line in found]
+    recorded = read_step(step.out / "_step.json")
+    unmade = {
+        name: recorded["identity"]["inputs"].get(name, "")
+        for name, value in step.inputs.items()
+        if (made_by := inside.get(value))
+        and (made_by.path in anew or value in other or not made_by.done)
+    }
+    wanted = describe(step.stage, step.config, step.inputs, unmade)
+    return changes(step.stage, recorded, wanted)

@@ -1,0 +1,126 @@
+"""`--redo`: stages of a run, and all that reads from them, removed to be made anew.
+
+What goes is recorded first, so that a run killed in the middle goes on with it.
+"""
+
+import difflib
+import json
+import shutil
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from contracts.errors import UserError
+from contracts.steps.manifest import is_inside
+from contracts.steps.step import folder_lock
+from contracts.tables.parts import sync_folder, write_atomic
+from flows.pipeline.plan import PlannedStep
+
+_RECORD = ".redo.json"
+
+
+def named(steps: Sequence[PlannedStep], names: Iterable[str]) -> list[PlannedStep]:
+    """The steps that `--redo` names: `round-2/pairs`, or `pairs` for each round's, or a folder
+    of steps (`evaluation`, `round-2`).
+
+    Raises:
+        UserError: no step has such a name.
+    """
+    found: set[str] = set()
+    for name in names:
+        wanted = name.strip("/")
+        matching = {step.path for step in steps if wanted and _is_at(step.path, wanted)}
+        if not matching:
+            raise UserError(f"--redo {name}: no stage of this run; {_known(steps, wanted)}")
+        found |= matching
+    return [step for step in steps if step.path in found]
+
+
+def readers(steps: Sequence[PlannedStep], first: Iterable[PlannedStep]) -> list[PlannedStep]:
+    """`first` and every step that reads from one of them, directly or not, in their order."""
+    folders = {str(step.out) for step in first}
+    found = []
+    for step in steps:  # each comes after those that it reads from
+        if str(step.out) in folders or not folders.isdisjoint(step.inputs.values()):
+            folders.add(str(step.out))
+            found.append(step)
+    return found
+
+
+def record(run: Path, again: Sequence[PlannedStep], asked: Sequence[PlannedStep]) -> None:
+    """Decide that the steps `again` are removed; those of them `asked` for by name are then made
+    here, not taken over from another run."""
+    if again:
+        held = {"remove": _paths(again), "make": _paths(asked)}
+        write_atomic(run / _RECORD, json.dumps(held, indent=1).encode())
+
+
+def recorded(run: Path) -> list[str]:
+    """The paths of the steps that are still to be removed."""
+    return _read(run).get("remove", [])
+
+
+def remove_recorded(run: Path) -> None:
+    """Remove what is recorded: the last steps first, of each its manifest first.
+
+    Raises:
+        FolderBusy: a stage is running in one of the folders.
+    """
+    held = _read(run)
+    if not held:
+        return
+    for path in reversed(held["remove"]):
+        if (run / path).is_dir():
+            _empty(run / path)
+            if (
+                path not in held["make"]
+            ):  # a folder that is there counts as begun: nothing is taken over
+                _drop(run / path)
+    (run / _RECORD).unlink()
+
+
+def _empty(folder: Path) -> None:
+    with folder_lock(folder):
+        (folder / "_manifest.json").unlink(missing_ok=True)
+        sync_folder(folder)
+        for child in folder.iterdir():
+            if child.name.startswith(".lock"):
+                continue
+            if child.is_dir() and not child.is_symlink():
+                shutil.rmtree(child)
+            else:
+                child.unlink()
+
+
+def _drop(folder: Path) -> None:
+    (folder / ".lock").unlink(missing_ok=True)
+    with suppress(OSError):  # a link to another disk: its empty folder may stay
+        folder.rmdir()
+
+
+def _read(run: Path) -> dict[str, list[str]]:
+    try:
+        held: dict[str, list[str]] = json.loads((run / _RECORD).read_text())
+    except FileNotFoundError:
+        return {}
+    for path in held["remove"]:
+        if not is_inside(path):
+            raise UserError(f"{run / _RECORD}: {path!r} is no stage of this run; delete the file")
+    return held
+
+
+def _paths(steps: Sequence[PlannedStep]) -> list[str]:
+    return [step.path for step in steps]
+
+
+def _is_at(path: str, wanted: str) -> bool:
+    """Whether a step lies at or below `wanted`, in the run or in any of its rounds."""
+    first, _, rest = path.partition("/")
+    inside = [path, rest] if first.startswith("round-") else [path]
+    return any(place == wanted or place.startswith(f"{wanted}/") for place in inside)
+
+
+def _known(steps: Sequence[PlannedStep], wanted: str) -> str:
+    names = list(dict.fromkeys(step.path.partition("/")[2] or step.path for step in steps))
+    near = difflib.get_close_matches(wanted, [*names, *_paths(steps)], n=1)
+    return f"did you mean {near[0]}?" if near else "name one of " + ", ".join(names)

@@ -1,0 +1,87 @@
+"""Steps that another run has done already: taken over, not done again.
+
+A grid of learning rates samples and scores its responses once. A step is the same where its
+stage, its settings and the content of its inputs are, and the packages that make it.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from contracts.errors import UserError
+from contracts.steps import fingerprint
+from contracts.steps.manifest import Manifest, read_manifest, save_manifest, versions
+from contracts.steps.step import changes, describe, read_step, save_step
+from contracts.tables.parts import sync_folder
+from flows.pipeline.plan import PlannedStep
+
+
+def take_over(step: PlannedStep) -> Manifest | None:
+    """Fill the step's folder from another run beside its own, if one has done the step.
+
+    The files are links to the other run's, which no stage writes to once it is finished. A
+    step that was begun goes on by itself.
+
+    Raises:
+        UserError: one of the step's inputs is missing or not finished.
+    """
+    if not step.shared or step.out.exists():
+        return None
+    wanted = describe(step.stage, step.config, step.inputs)
+    for folder, found in _same_place(step):
+        if not changes(step.stage, found, wanted) and (manifest := _sound(folder)):
+            manifest = replace(manifest, taken_from=manifest.taken_from or str(folder))
+            _fill(step.out, folder, wanted, manifest)
+            return manifest
+    return None
+
+
+def _same_place(step: PlannedStep) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The folders of other runs where this step would lie, with what they are steps of."""
+    for path in sorted(step.run.parent.glob(f"*/{step.path}/_step.json")):
+        try:
+            yield path.parent, read_step(path)
+        except UserError:  # another run's damage is not ours to report
+            continue
+
+
+def _sound(folder: Path) -> Manifest | None:
+    """The manifest of a finished step, if its files are what it left and made as ours would be."""
+    try:
+        manifest = read_manifest(folder)
+        if manifest is None or manifest.versions != versions():
+            return None
+        files = {name: fingerprint.of_file(folder / name) for name in manifest.files}
+    except (UserError, OSError):
+        return None
+    whole = files == manifest.files and fingerprint.of_json(files) == manifest.fingerprint
+    return manifest if whole else None
+
+
+def _fill(out: Path, source: Path, step: dict[str, Any], manifest: Manifest) -> None:
+    """Make `out` with all that it holds at once: a folder, on the disk, renamed into its place."""
+    made = out.with_name(f".taking-{out.name}")
+    shutil.rmtree(made, ignore_errors=True)
+    made.mkdir(parents=True)
+    for name in manifest.files:
+        target = made / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _take(source / name, target)
+    for folder in [path for path in made.rglob("*") if path.is_dir()]:
+        sync_folder(folder)
+    save_step(made, step)
+    save_manifest(made, manifest)
+    made.replace(out)
+    sync_folder(out.parent)
+
+
+def _take(source: Path, target: Path) -> None:
+    try:
+        os.link(source.resolve(), target)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(source, target)
+        with target.open("rb") as file:
+            os.fsync(file.fileno())

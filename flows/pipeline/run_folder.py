@@ -1,0 +1,171 @@
+"""A run's folder: whose it is, whether everything in it is done, what of it is made anew."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from contracts.config.base import identity, load_config
+from contracts.config.yaml import dump_yaml
+from contracts.errors import UserError
+from contracts.steps.disk_space import refuse_unwritable
+from contracts.steps.step import config_changes, folder_lock
+from contracts.tables.parts import write_atomic
+from flows.pipeline import drift, redo
+from flows.pipeline.claimed import all_fixed, as_claimed, fixed
+from flows.pipeline.config import MOST_ROUNDS, RunConfig
+from flows.pipeline.plan import PlannedStep, plan
+
+# Says where the run lies, or how far it goes; no step's own record could tell.
+_FREE = {"rounds", "runs_dir"}
+
+
+def make_folder(config: RunConfig) -> None:
+    """Make the run's folder, if it is not there, before anything is started.
+
+    Raises:
+        UserError: it cannot be made, or nothing can be written in it.
+    """
+    refuse_unwritable(config.folder, "set `runs_dir` to a folder of your own")
+
+
+def settled(config: RunConfig) -> RunConfig:
+    """The config with what its folder has settled already: what was fixed as the run was claimed
+    (flows.pipeline.claimed), and its rounds, which are never taken back."""
+    if (made_by := _made_by(config)) is None:
+        return config
+    rounds = max(config.rounds, made_by.rounds)
+    return as_claimed(config.model_copy(update={"rounds": rounds}), made_by)
+
+
+def is_finished(config: RunConfig) -> bool:
+    """Whether every step of the run is done and its report is written; reads only.
+
+    Raises:
+        ConfigDrift: a step was made by another config or from other inputs.
+    """
+    if not (config.folder / "config.yaml").exists():
+        return False
+    refuse_drift(config)
+    if redo.recorded(config.folder) or not (config.folder / "report.html").exists():
+        return False
+    return all(step.done for step in plan(settled(config)))
+
+
+def claim_run(config: RunConfig, next_round: bool = False, again: Sequence[str] = ()) -> RunConfig:
+    """Write the run's `config.yaml`, and remove what is to be made `again`; the settled config,
+    with a round more if that is asked for.
+
+    Raises:
+        ConfigDrift: a step was made by another config; names each key that differs.
+        UserError: `again` names no stage; there may be no more rounds; a model or dataset is not
+            on the hub, or the hub cannot be asked.
+    """
+    redo.remove_recorded(config.folder)
+    refuse_drift(config, again)
+    redo.record(config.folder, made_anew(config, again), redo.named(_steps(config), again))
+    redo.remove_recorded(config.folder)
+    config = settled(config)
+    if not all_fixed(config, _made_by(config)):
+        config = fixed(config)
+    if next_round:
+        config = config.model_copy(update={"rounds": _rounds_after(config)})
+    text = dump_yaml(config.model_dump(mode="json"))
+    write_atomic(config.folder / "config.yaml", text.encode())
+    return config
+
+
+def claim_together(configs: Sequence[RunConfig]) -> list[RunConfig]:
+    """Claim runs that are to be compared: those that nobody claimed before get the day and the
+    commits of the others.
+
+    Raises:
+        FolderBusy: another process writes to one of the folders.
+        ConfigDrift, UserError: as `claim_run`.
+    """
+    claimed = {
+        config.folder: settled(config)
+        for config in configs
+        if (config.folder / "config.yaml").exists()
+    }
+    for config in claimed.values():
+        refuse_drift(config)
+    for config in configs:
+        if config.folder not in claimed:
+            claimed[config.folder] = _claim_alike(config, next(iter(claimed.values()), config))
+    return [claimed[config.folder] for config in configs]
+
+
+def _claim_alike(config: RunConfig, other: RunConfig) -> RunConfig:
+    known = {"date": config.date or other.date, "commits": other.commits | config.commits}
+    make_folder(config)
+    with folder_lock(config.folder):
+        return claim_run(config.model_copy(update=known))
+
+
+def made_anew(config: RunConfig, again: Sequence[str]) -> list[PlannedStep]:
+    """The steps that are removed where `again` is to be made anew, and all that read from them.
+
+    Raises:
+        UserError: there is no such run, or no such stage in it.
+    """
+    if again and not (config.folder / "config.yaml").exists():
+        raise UserError(
+            f"--redo {again[0]}: there is no run in {config.folder}. Overrides give a run a name "
+            "of its own: add `name=` to change a run that is there"
+        )
+    steps = _steps(config)
+    return redo.readers(steps, redo.named(steps, again))
+
+
+def refuse_drift(config: RunConfig, again: Sequence[str] = ()) -> None:
+    """
+    Raises:
+        ConfigDrift: a step was made by another config or from other inputs, and is not about to
+            be made anew; names all of them, and how to make them anew.
+    """
+    config, made_by = settled(config), _made_by(config)
+    steps = plan(config)
+    here = {"runs_dir": config.runs_dir, "name": config.name}
+    before = plan(made_by.model_copy(update=here)) if made_by else []
+    anew = {step.path for step in made_anew(config, again)} | {*redo.recorded(config.folder)}
+    found = drift.drifted(steps, before, anew)
+    keys = config_changes(run_identity(made_by), run_identity(config)) if made_by else []
+    drift.refuse(config.folder, found, steps, keys)
+
+
+def run_identity(config: RunConfig) -> dict[str, Any]:
+    """What of a config decides what the run makes."""
+    return {key: value for key, value in identity(config).items() if key not in _FREE}
+
+
+def _made_by(config: RunConfig) -> RunConfig | None:
+    """The config that the folder was last run by."""
+    path = config.folder / "config.yaml"
+    return load_config(RunConfig, path) if path.exists() else None
+
+
+def _steps(config: RunConfig) -> list[PlannedStep]:
+    """The run's steps, and those that an earlier config has left in its folder."""
+    steps = plan(settled(config))
+    made_by = _made_by(config)
+    if made_by is None:
+        return steps
+    left = plan(made_by.model_copy(update={"runs_dir": config.runs_dir, "name": config.name}))
+    paths = {step.path for step in steps}
+    return steps + [step for step in left if step.path not in paths]
+
+
+def _rounds_after(config: RunConfig) -> int:
+    """The run's rounds, with one more where all are done.
+
+    Raises:
+        UserError: there may be no more.
+    """
+    if not all(step.done for step in plan(config)):
+        return config.rounds
+    if config.rounds == MOST_ROUNDS:
+        last = config.folder / f"round-{MOST_ROUNDS}" / "policy"
+        raise UserError(
+            f"{config.folder}: all of its {MOST_ROUNDS} rounds are done, and no run has more; go "
+            f"on under another name: policy.path={last}"
+        )
+    return config.rounds + 1

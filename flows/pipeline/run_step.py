@@ -1,0 +1,97 @@
+"""One step as a process of its own, so that its memory is freed when it ends."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+
+from contracts.errors import OnPolicyError, UserError
+from contracts.steps.manifest import Manifest
+from contracts.steps.step import claim
+from flows.pipeline.plan import PlannedStep
+from flows.pipeline.reuse import take_over
+from runtime.child_process import Child, start_child
+from runtime.progress import Reading, parse_progress
+from runtime.stage_process import parse_error
+
+_STOP_SECONDS = 15.0
+
+OnLine = Callable[[str], None]
+OnProgress = Callable[[Reading], None]
+
+
+def run_step(step: PlannedStep, on_line: OnLine, on_progress: OnProgress) -> Manifest:
+    """Run a step in a subprocess unless it is done, here or in another run; its log lines and
+    progress come as they do.
+
+    Raises:
+        ConfigDrift: the step's folder was made by another config or from other inputs.
+        UserError: the stage ended with exit code 2, with its own message.
+        OnPolicyError: it ended with any other code, or was killed.
+    """
+    if manifest := take_over(step):
+        on_line(f"INFO taken over from {manifest.taken_from}: same settings, same inputs")
+        return manifest
+    if manifest := claim(step.stage, step.config, step.inputs, step.out):
+        return manifest
+    process = _start(step)
+    try:
+        error, last = _follow(process, on_line, on_progress)
+        code = process.wait()
+    except BaseException:
+        _stop(process)
+        raise
+    if code:
+        _raise_failure(step, code, error or last)
+    if manifest := step.done:
+        return manifest
+    raise OnPolicyError(f"{step.out}: {step.stage.name} ended without a manifest")
+
+
+def _start(step: PlannedStep) -> Child:
+    command = [sys.executable, "-m", step.stage.name, str(step.out / "_step.json")]
+    # Bars of the libraries' own would fill the log with half lines; ours is enough.
+    return start_child(command, {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TQDM_DISABLE": "1"})
+
+
+def _follow(process: Child, on_line: OnLine, on_progress: OnProgress) -> tuple[str | None, str]:
+    """Pass the output on; the stage's own error message if it gave one, and its last line."""
+    error, last = None, ""
+    if process.stdout is None:
+        raise OnPolicyError("the stage's output is not captured")
+    for line in process.stdout:
+        line = line.rstrip()
+        if reading := parse_progress(line):
+            on_progress(reading)
+        elif message := parse_error(line):
+            error = message
+        elif line:
+            last = line
+            on_line(line)
+    return error, last
+
+
+def _raise_failure(step: PlannedStep, code: int, message: str) -> None:
+    if code == UserError.exit_code:
+        raise UserError(message)
+    if code < 0:
+        name = signal.Signals(-code).name
+        hint = "; it may have run out of memory" if -code == signal.SIGKILL else ""
+        message = f"was killed by {name}{hint}"
+    raise OnPolicyError(
+        f"{step.title} failed: {message}\n"
+        "Finished work is kept: run the same command again to go on from there."
+    )
+
+
+def _stop(process: Child) -> None:
+    """Ask the stage and its children to end, then make them."""
+    for number in (signal.SIGINT, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, number)
+            process.wait(_STOP_SECONDS)
+        except ProcessLookupError:
+            break
+        except subprocess.TimeoutExpired:
+            continue

@@ -1,0 +1,1 @@
+"""The only room that knows Prefect's server, settings and artifacts."""

@@ -1,0 +1,83 @@
+"""`report.html`: one file, no scripts, nothing loaded from elsewhere.
+
+A round's section is kept beside the round under the manifests that it shows, so that a start
+of a run with many rounds draws the plots of none that is as it was.
+"""
+
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader
+from markupsafe import Markup
+
+from contracts.config.base import read_yaml
+from contracts.errors import UserError
+from contracts.steps.fingerprint import of_json
+from contracts.tables.parts import write_atomic
+from flows.report.figures import round_figures, to_svg
+from flows.report.run_data import RoundData, finished_rounds, sample_pairs, step_summaries
+
+_SECTION = ".section.html"
+_SHOWN_PAIRS = 10
+# Always escaped: by its name, `*.html.j2` would not count as HTML.
+_TEMPLATES = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
+
+
+def write_report(folder: Path, anew: bool = False) -> Path:
+    """Write the report of the run in `folder` from what is finished; its path.
+
+    Args:
+        anew: draw every section, also those of rounds that are as they were.
+
+    Raises:
+        UserError: the folder is no run.
+    """
+    if not (folder / "config.yaml").exists():
+        raise UserError(f"{folder}: no run lies here (it has no config.yaml)")
+    config = (folder / "config.yaml").read_text()
+    rounds = [*reversed(finished_rounds(folder))]
+    page = _TEMPLATES.get_template("report.html.j2").render(
+        run=folder.name,
+        config=config,
+        model=read_yaml(folder / "config.yaml")["policy"]["path"],
+        rounds=rounds,
+        sections=[_section(data, anew) for data in rounds],
+        steps=step_summaries(folder),
+    )
+    path = folder / "report.html"
+    write_atomic(path, page.encode())
+    return path
+
+
+def is_reported(folder: Path) -> bool:
+    """Whether the run's page shows the round in `folder` as it is."""
+    return (folder.parent / "report.html").exists() and _kept(RoundData(folder)) is not None
+
+
+def _section(data: RoundData, anew: bool) -> Markup:
+    kept = None if anew else _kept(data)
+    if kept is None:
+        kept = _draw(data)
+        write_atomic(data.folder / _SECTION, f"{_key(data)}\n{kept}".encode())
+    # Escaped when it was drawn.
+    return Markup(kept)  # noqa: S704
+
+
+def _kept(data: RoundData) -> str | None:
+    path = data.folder / _SECTION
+    key, _, text = path.read_text().partition("\n") if path.exists() else ("", "", "")
+    return text if key == _key(data) else None
+
+
+def _key(data: RoundData) -> str:
+    """Changes with any step of the round, and with what its answers are compared with."""
+    shown = [*data.folder.rglob("_manifest.json"), *data.before.rglob("_manifest.json")]
+    return of_json({str(path.relative_to(data.folder.parent)): path.read_text() for path in shown})
+
+
+def _draw(data: RoundData) -> str:
+    # Our own plots; every text from a model or a prompt stays escaped.
+    figures = [(title, Markup(to_svg(figure))) for title, figure in round_figures(data)]  # noqa: S704
+    pairs = sample_pairs(data.folder / "pairs", _SHOWN_PAIRS)
+    return _TEMPLATES.get_template("section.html.j2").render(
+        round=data, figures=figures, pairs=pairs
+    )

@@ -1,0 +1,166 @@
+"""What the report and the UI show of a run, read from its tables and manifests."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from contracts.steps.manifest import Manifest, read_manifest
+from contracts.tables.parts import part_paths, read_part, read_table
+from flows.pipeline.step_order import place
+from training.monitor.collapse import repetition_sign
+
+
+@dataclass(frozen=True)
+class RoundData:
+    """One finished round."""
+
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """`round 1`, as a reader says it."""
+        return self.folder.name.replace("-", " ")
+
+    @property
+    def before(self) -> Path:
+        """The folder of the round before."""
+        number = int(self.folder.name.removeprefix("round-"))
+        return self.folder.parent / f"round-{number - 1}"
+
+    @cached_property
+    def rewards(self) -> dict[str, np.ndarray]:
+        """Annotator to the scores of the round's responses; unscored ones left out."""
+        return _by_annotator(read_table(self.folder / "scores", ["annotator", "score"]))
+
+    @cached_property
+    def held_out_rewards(self) -> dict[str, np.ndarray]:
+        """Annotator to the scores of the held-out answers after the round."""
+        folder = self.folder / "evaluation" / "scores"
+        return _by_annotator(read_table(folder, ["annotator", "score"]))
+
+    @cached_property
+    def margins(self) -> np.ndarray:
+        """Reward margins of the round's pairs."""
+        return read_table(self.folder / "pairs", ["margin"])["margin"].to_numpy()
+
+    @cached_property
+    def lengths(self) -> dict[str, np.ndarray]:
+        """Tokens of the sampled, the chosen and the rejected responses."""
+        tokens = read_table(self.folder / "tokens", ["chosen_ids", "rejected_ids"])
+        sampled = read_table(self.folder / "responses", ["n_tokens"])
+        return {
+            "sampled": sampled["n_tokens"].to_numpy(),
+            "chosen": pc.list_value_length(tokens["chosen_ids"]).to_numpy(),
+            "rejected": pc.list_value_length(tokens["rejected_ids"]).to_numpy(),
+        }
+
+    @cached_property
+    def metrics(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Metric name to (optimizer steps, values)."""
+        table = pq.read_table(self.folder / "policy" / "metrics.parquet")
+        return {
+            name: (rows["step"].to_numpy(), rows["value"].to_numpy())
+            for name in pc.unique(table["name"]).to_pylist()
+            if (rows := table.filter(pc.field("name") == name)).num_rows
+        }
+
+    @cached_property
+    def gains(self) -> dict[str, dict[str, Any]]:
+        """Annotator to mean rewards and gains on the held-out prompts, where there are any."""
+        return {name: own for name, own in self._compared.items() if "over_start" in own}
+
+    @cached_property
+    def unread(self) -> dict[str, dict[str, dict[str, float]]]:
+        """Annotator to the shares of held-out answers `unscored` and `cut`, by policy."""
+        return {
+            name: {kind: own[kind] for kind in ("unscored", "cut")}
+            for name, own in self._compared.items()
+        }
+
+    @cached_property
+    def _compared(self) -> dict[str, dict[str, Any]]:
+        return _facts(self.folder / "evaluation" / "comparison").get("gains", {})
+
+    @cached_property
+    def agreements(self) -> dict[str, dict[str, Any]]:
+        """Annotator to how its scores agree with float32's, for those that ran in less."""
+        annotators = _facts(self.folder / "scores").get("annotators", {})
+        return {name: own["agreement"] for name, own in annotators.items() if "agreement" in own}
+
+    @cached_property
+    def formatting(self) -> dict[str, Any]:
+        """What training.format tells of the round's tokens."""
+        return _facts(self.folder / "tokens")
+
+    @cached_property
+    def repetition(self) -> dict[str, float]:
+        """Repeated 4-grams in the held-out answers `before` and `after` the round, if counted."""
+        found = {"before": self.before, "after": self.folder}
+        facts = {name: _facts(path / "evaluation" / "responses") for name, path in found.items()}
+        return {name: own["repetition"] for name, own in facts.items() if "repetition" in own}
+
+    @property
+    def signs(self) -> list[str]:
+        """What the sampled answers say of a collapse, with the knob to turn."""
+        if len(self.repetition) < 2:
+            return []
+        return [sign for sign in [repetition_sign(**self.repetition)] if sign]
+
+
+@dataclass(frozen=True)
+class StepSummary:
+    """One finished step as the report's table of stages shows it."""
+
+    path: str
+    manifest: Manifest
+
+    @property
+    def drops(self) -> str:
+        """`12 duplicate, 1 empty`, or nothing."""
+        return ", ".join(f"{count:,} {reason}" for reason, count in self.manifest.dropped.items())
+
+
+def finished_rounds(folder: Path) -> list[RoundData]:
+    """The rounds of a run that were trained and compared, in order."""
+    rounds = sorted(folder.glob("round-*"), key=lambda path: int(path.name.split("-")[1]))
+    return [RoundData(path) for path in rounds if read_manifest(path / "evaluation" / "comparison")]
+
+
+def step_summaries(folder: Path) -> list[StepSummary]:
+    """Every finished step of a run, in the pipeline's order."""
+    paths = sorted((path.parent for path in folder.rglob("_manifest.json")), key=place)
+    manifests = ((path, read_manifest(path)) for path in paths)
+    return [
+        StepSummary(str(path.relative_to(folder)), manifest)
+        for path, manifest in manifests
+        if manifest
+    ]
+
+
+def sample_pairs(folder: Path, count: int) -> list[dict[str, Any]]:
+    """`count` pairs of the first part, spread evenly from the widest to the narrowest margin."""
+    paths = part_paths(folder)
+    table: pa.Table = read_part(paths[0]) if paths else pa.table({"margin": []})
+    table = table.sort_by([("margin", "descending")])
+    if table.num_rows > count:
+        table = table.take(np.linspace(0, table.num_rows - 1, count).round().astype(int))
+    return table.to_pylist()
+
+
+def _facts(folder: Path) -> dict[str, Any]:
+    manifest = read_manifest(folder)
+    return manifest.facts if manifest else {}
+
+
+def _by_annotator(scores: pa.Table) -> dict[str, np.ndarray]:
+    scores = scores.filter(pc.is_valid(scores["score"]))
+    return {
+        name: scores.filter(pc.field("annotator") == name)["score"].to_numpy()
+        for name in sorted(pc.unique(scores["annotator"]).to_pylist())
+    }

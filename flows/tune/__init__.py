@@ -1,0 +1,1 @@
+"""What `onpolicy tune` does."""

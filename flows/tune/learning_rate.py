@@ -1,0 +1,164 @@
+"""`onpolicy tune lr`: a learning-rate range test on a round's pairs, its plot, a suggestion."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+
+from contracts.config.base import check, identity
+from contracts.errors import OnPolicyError
+from contracts.steps.fingerprint import of_input, of_json
+from contracts.steps.manifest import read_manifest
+from contracts.steps.step import folder_lock
+from contracts.tables.parts import read_table, write_atomic
+from flows.cli.run import refuse_machines
+from flows.cli.signals import interruptible
+from flows.on_policy import run_stage
+from flows.pipeline.check import refuse_unready
+from flows.pipeline.config import RunConfig
+from flows.pipeline.plan import PlannedStep, plan
+from flows.pipeline.run_folder import claim_together, make_folder
+from flows.prefect_ import artifacts
+from flows.prefect_.outage import remembered, run_flow
+from flows.prefect_.server import ensure_server
+from flows.report.figures import learning_rates, to_png
+from flows.tune.source import Source, read_source
+from training import reference
+from training.lr_range.stage import STAGE, LrRangeConfig
+
+PLOT = "learning-rates.png"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The rates to go through; those left out are a hundredth and a hundred times the config's."""
+
+    low: float | None
+    high: float | None
+    steps: int
+
+
+def run_lr(path: Path, overrides: Sequence[str], asked: Asked) -> list[str]:
+    """Run the test unless it is done; the lines that tell of it.
+
+    Raises:
+        UserError: there is nothing to train on, or the rates do not grow.
+    """
+    source = read_source(path, overrides)
+    refuse_machines("tune", source.changed)
+    rate = source.changed.training.learning_rate
+    low, high = asked.low or rate / 100, asked.high or rate * 100
+    settings = {"low": low, "high": high, "steps": asked.steps}
+    check(LrRangeConfig, {"training": {}, **settings}, origin="--from, --to, --steps")
+    if path.is_file():
+        refuse_unready(source.changed)
+    make_folder(source.run)
+    with interruptible():
+        if path.is_file():
+            [claimed] = claim_together([source.run])
+            source = replace(source, run=claimed)
+        ensure_server()
+        run = source.run.model_dump(mode="json")
+        folder = Path(run_flow(tune_lr, run, source.training, source.round, settings))
+    return [*_told(source, folder)]
+
+
+@flow(name="tune-lr", flow_run_name="{config[name]}: learning rates", persist_result=False)
+@remembered
+def tune_lr(config: dict[str, Any], training: list[str], number: int, rates: dict[str, Any]) -> str:
+    """Make the round's pairs if they are not made, and test; the test's folder.
+
+    Args:
+        config: the run's config as plain JSON values.
+        training: overrides of its training for this test.
+        number: the round.
+        rates: `low`, `high`, `steps`.
+    """
+    source = Source(check(RunConfig, config, origin="config"), training, number)
+    own = _made(source.run, number)
+    *before, policy = _of_round(plan(source.changed), number)
+    settings = check(LrRangeConfig, {"training": policy.config.model_dump(), **rates}, "rates")
+    folder = _scratch(source, settings, policy)
+    inputs = dict(policy.inputs)
+    folder.mkdir(parents=True, exist_ok=True)
+    with folder_lock(folder):
+        for step in before:
+            if step.stage == reference.STAGE and step.path not in own:
+                scored = replace(step, run=folder, path="reference")
+                _run(scored)
+                inputs["reference"] = str(scored.out)
+        test = PlannedStep(folder, "rates", "test learning rates", STAGE, settings, inputs)
+        _run(test)
+        _publish(test.out)
+    artifacts.flush()
+    return str(test.out)
+
+
+def _made(run: RunConfig, number: int) -> set[str]:
+    """Make what the test reads of the run; the paths of those steps.
+
+    Raises:
+        FolderBusy: something is to be made, and another process is writing to the run's folder.
+    """
+    steps = [*_until_policy(plan(run), number)]
+    alone = nullcontext() if all(step.done for step in steps) else folder_lock(run.folder)
+    with alone:
+        for step in steps:
+            _run(step)
+    return {step.path for step in steps}
+
+
+def _of_round(steps: Sequence[PlannedStep], number: int) -> list[PlannedStep]:
+    """The round's steps up to its policy, this one the last."""
+    paths = [step.path for step in steps]
+    here = steps[: paths.index(f"round-{number}/policy") + 1]
+    return [step for step in here if step.path == "prompts" or step.round == number]
+
+
+def _until_policy(steps: Sequence[PlannedStep], number: int) -> Iterator[PlannedStep]:
+    """What the test reads and the run has not made; those of rounds before are not ours to make."""
+    *before, _ = _of_round(steps, number)
+    formatted = any(step.done for step in before if step.path == f"round-{number}/tokens")
+    for step in before:
+        if not formatted or step.stage == reference.STAGE:
+            yield step
+
+
+def _run(step: PlannedStep) -> None:
+    run_stage.with_options(name=step.label, task_run_name=step.title)(step)
+
+
+def _scratch(source: Source, settings: LrRangeConfig, policy: PlannedStep) -> Path:
+    """A folder beside the run's, which stays as it is; the same test finds it again."""
+    read = {name: of_input(policy.inputs[name]) for name in ("tokens", "policy")}
+    content = of_json([identity(settings), dict(STAGE.here(settings)), read])[:6]
+    return source.run.runs_dir / f"{source.run.name}-tune-lr-{content}"
+
+
+def _publish(folder: Path) -> None:
+    """Write the plot and show it in the UI."""
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise OnPolicyError(f"{folder}: the test ended without a manifest")
+    plot = to_png(learning_rates(read_table(folder), manifest.facts))
+    write_atomic(folder / PLOT, plot)
+    artifacts.publish_plot(folder.parent, "Learning-rate range test", plot)
+
+
+def _told(source: Source, folder: Path) -> Iterator[str]:
+    manifest = read_manifest(folder)
+    facts = manifest.facts if manifest else {}
+    yield f"{source.run.name}, round {source.round}: {facts['steps']} steps, {folder / PLOT}"
+    for name, text in (
+        ("steepest", "the smoothed loss falls fastest"),
+        ("lowest", "it is lowest"),
+        ("diverges", "it is above its start again"),
+    ):
+        if facts[name]:
+            yield f"  {facts[name]:.1e}  {text}"
+    yield from (f"  {reason}" for reason in facts["reasons"])
+    if facts["suggestion"]:
+        yield f"training.learning_rate={facts['suggestion']:.1e}"

@@ -1,0 +1,1 @@
+"""From requests to finished samples: scheduling, the journal, the parts."""

@@ -1,0 +1,123 @@
+"""The stream: requests go in without a pause, samples come out, parts close as they fill."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from generation.engines import Batch, Engine
+from generation.engines.requests import Outcome, Request, Sample
+from generation.sampling.journal import Journals
+from runtime.progress import Progress
+
+Parts = Iterable[tuple[int, Sequence[Request]]]
+"""Index and requests of each part, in order; made when they are asked for."""
+
+
+class Part:
+    """A part that is not whole yet."""
+
+    def __init__(self, index: int, requests: Sequence[Request], done: Mapping[str, Outcome]):
+        self.index = index
+        self.requests = {request.response_id: request for request in requests}
+        self._done = dict(done)
+
+    @property
+    def missing(self) -> int:
+        """Requests without an outcome."""
+        return len(self.requests) - len(self._done)
+
+    @property
+    def outcomes(self) -> list[Outcome]:
+        """All outcomes in request order, once none is missing."""
+        return [self._done[name] for name in self.requests]
+
+    def put(self, outcome: Outcome) -> None:
+        """Note an outcome."""
+        self._done[outcome.response_id] = outcome
+
+    def batches(self, size: int) -> list[Batch]:
+        """The batches of which something is missing."""
+        batches = _batches(list(self.requests.values()), size)
+        return [b for b in batches if any(r.response_id not in self._done for r in b)]
+
+
+class Stream:
+    """Parts on their way through an engine, which is kept at its capacity across their borders.
+
+    A part is opened when the engine has room for it and forgotten when it is whole, so memory
+    does not grow with the number of parts.
+    """
+
+    def __init__(
+        self, parts: Parts, engine: Engine, journals: Journals, progress: Progress
+    ) -> None:
+        self._parts = parts
+        self._engine = engine
+        self._journals = journals
+        self._progress = progress
+        self._open: dict[str, Part] = {}
+        """By response id."""
+        self._whole: list[Part] = []
+
+    def run(self) -> Iterator[tuple[list[tuple[Request, Outcome]], list[Part]]]:
+        """Draw what is missing: what each step brought, and the parts that are whole with it.
+
+        A sample is in its journal before it counts.
+        """
+        todo = self._todo()
+        in_flight = 0
+        while True:
+            while in_flight < self._engine.capacity and (batch := next(todo, None)):
+                self._engine.add(batch)
+                in_flight += len(batch)
+            if not in_flight:
+                yield [], self._take_whole()
+                return
+            outcomes = self._engine.step()
+            in_flight -= len(outcomes)
+            yield self._put(outcomes), self._take_whole()
+            self._progress.advance(len(outcomes))
+            self._journals.sync()
+
+    def _todo(self) -> Iterator[Batch]:
+        for index, requests in self._parts:
+            known = self._journals.open(index)
+            part = Part(index, requests, whole_batches(requests, known, self._engine.batch))
+            self._progress.resume(len(requests) - part.missing)
+            if part.missing:
+                self._open |= dict.fromkeys(part.requests, part)
+            else:
+                self._whole.append(part)
+            yield from part.batches(self._engine.batch)
+
+    def _put(self, outcomes: Sequence[Outcome]) -> list[tuple[Request, Outcome]]:
+        drawn = []
+        by_part: dict[int, list[Sample]] = {}
+        for outcome in outcomes:
+            part = self._open.pop(outcome.response_id)
+            part.put(outcome)
+            drawn.append((part.requests[outcome.response_id], outcome))
+            if isinstance(outcome, Sample):
+                by_part.setdefault(part.index, []).append(outcome)
+            if not part.missing:
+                self._whole.append(part)
+        for index, samples in by_part.items():
+            self._journals.append(index, samples)
+        return drawn
+
+    def _take_whole(self) -> list[Part]:
+        whole, self._whole = self._whole, []
+        for part in whole:
+            for name in part.requests:
+                self._open.pop(name, None)
+        return whole
+
+
+def whole_batches(
+    requests: Sequence[Request], samples: Mapping[str, Sample], batch: int
+) -> dict[str, Sample]:
+    """The samples of batches that are finished; the rest of a broken batch is drawn again."""
+    finished = (b for b in _batches(requests, batch) if all(r.response_id in samples for r in b))
+    return {r.response_id: samples[r.response_id] for b in finished for r in b}
+
+
+def _batches(part: Sequence[Request], size: int) -> Iterator[Batch]:
+    return (part[first : first + size] for first in range(0, len(part), size))

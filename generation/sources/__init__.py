@@ -1,0 +1,1 @@
+"""Prompts as they come in: columns, mixtures, duplicates, benchmark questions."""

@@ -1,0 +1,138 @@
+"""One column of a JSONL, JSON or parquet file, or of a dataset on the hub or in a folder.
+
+JSON may be gzipped, whatever its name says.
+"""
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from contracts.errors import OnPolicyError, UserError
+from contracts.models.hub import refuse_unreachable
+from contracts.models.model import split_reference
+
+_GZIP = b"\x1f\x8b"
+
+Row = tuple[str, Any]
+"""Where a value stands (`file:line`), and the value."""
+
+
+def read_column(reference: str, columns: Sequence[str], hub_split: str = "train") -> Iterator[Row]:
+    """The values of the first of `columns` that the file or hub dataset holds.
+
+    Raises:
+        UserError: nothing there, an unknown kind of file, a malformed row, no such column.
+    """
+    path = Path(reference)
+    readers = {".jsonl": _from_jsonl, ".json": _from_json, ".parquet": _from_parquet}
+    kind = Path(path.name.removesuffix(".gz")).suffix
+    if kind in readers:
+        if not path.is_file():
+            raise UserError(f"{path}: no such file")
+        return readers[kind](path, columns)
+    if path.is_file():
+        raise UserError(f"{path}: prompts are read from .jsonl, .json (also .gz) or .parquet")
+    return _from_dataset(reference, columns, hub_split)
+
+
+def _from_jsonl(path: Path, columns: Sequence[str]) -> Iterator[Row]:
+    records = (
+        (f"{path}:{number}", _record(path, number, line))
+        for number, line in enumerate(_lines(path), start=1)
+        if line.strip()
+    )
+    yield from _pick(records, columns)
+
+
+def _record(path: Path, number: int, line: bytes) -> Any:
+    if line.lstrip().startswith(b"["):
+        raise UserError(
+            f"{path}:{number}: begins a list, where a .jsonl file has one record a line; a file "
+            "that holds one list of records is a .json file, name it so"
+        )
+    return _parse(f"{path}:{number}", line.rstrip())
+
+
+def _from_json(path: Path, columns: Sequence[str]) -> Iterator[Row]:
+    records = _parse(str(path), b"".join(_lines(path)))
+    if not isinstance(records, list):
+        raise UserError(f"{path}: holds no list of records; JSON lines belong in a .jsonl file")
+    yield from _pick(((f"{path}[{i}]", record) for i, record in enumerate(records)), columns)
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        zipped = file.read(2) == _GZIP
+    try:
+        with gzip.open(path) if zipped else path.open("rb") as lines:
+            yield from lines
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise UserError(f"{path}: its gzip is cut or damaged: {error}") from None
+
+
+def _from_parquet(path: Path, columns: Sequence[str]) -> Iterator[Row]:
+    try:
+        file = pq.ParquetFile(path)
+        column = _choose(str(path), file.schema_arrow.names, columns)
+        row = 0
+        for batch in file.iter_batches(columns=[column]):
+            for value in batch.column(0).to_pylist():
+                yield f"{path}[{row}]", value
+                row += 1
+    except pa.ArrowException as error:
+        raise UserError(f"{path}: is no readable parquet file: {error}") from None
+
+
+def _from_dataset(reference: str, columns: Sequence[str], split: str) -> Iterator[Row]:
+    from datasets import load_dataset
+    from datasets.exceptions import DatasetsError
+
+    name, revision = split_reference(reference)
+    refuse_unreachable("dataset", reference)
+    try:
+        dataset = load_dataset(name, split=split, revision=revision)
+    except (DatasetsError, ValueError, FileNotFoundError) as error:
+        reason = (str(error).splitlines() or [""])[0]
+        raise UserError(f"{reference} (split {split}): cannot be loaded: {reason}") from None
+    except ConnectionError as error:
+        raise OnPolicyError(f"{reference}: the hub cannot be reached: {error}") from None
+    column = _choose(reference, dataset.column_names, columns)
+    for row, value in enumerate(dataset[column]):
+        yield f"{reference}[{row}]", value
+
+
+def _pick(records: Iterable[Row], columns: Sequence[str]) -> Iterator[Row]:
+    column = None
+    for origin, record in records:
+        if not isinstance(record, dict):
+            raise UserError(f"{origin}: is no record with named fields")
+        if column is None or column not in record:
+            column = _choose(origin, list(record), columns)
+        yield origin, record[column]
+
+
+def _choose(origin: str, present: Sequence[str], wanted: Sequence[str]) -> str:
+    if found := next((name for name in wanted if name in present), None):
+        return found
+    raise UserError(
+        f"{origin}: no column {' or '.join(map(repr, wanted))}; it holds "
+        + (", ".join(map(repr, present)) or "none")
+    )
+
+
+def _parse(origin: str, text: bytes) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        where = f"column {error.colno}" if error.lineno == 1 else f"line {error.lineno}"
+        raise UserError(f"{origin}: not valid JSON: {error.msg} ({where})") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{origin}: not UTF-8 text") from None
+    except RecursionError:
+        raise UserError(f"{origin}: brackets nested too deep") from None

@@ -1,0 +1,1 @@
+"""Sampling in worker processes, behind the protocol of an engine."""

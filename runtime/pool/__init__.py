@@ -1,0 +1,1 @@
+"""A pool of worker processes: their messages, their placement, their end."""

@@ -1,0 +1,94 @@
+"""What a worker process and its starter say to each other: JSON, nothing in it is ever run."""
+
+import json
+import os
+import queue
+import signal
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from typing import Any
+
+Message = dict[str, Any]
+
+_BEAT_SECONDS = 1.0
+
+
+def send(connection: Connection, **message: Any) -> None:
+    """Put a message into a pipe."""
+    connection.send_bytes(json.dumps(message, separators=(",", ":")).encode())
+
+
+def receive(connection: Connection) -> Message:
+    """The next message of a pipe.
+
+    Raises:
+        EOFError: the other side has closed it, or died.
+        BlockingIOError: the other side stopped in the middle of a message.
+    """
+    try:
+        return dict(json.loads(connection.recv_bytes()))
+    except BlockingIOError:
+        raise
+    except OSError:
+        raise EOFError from None
+
+
+class Link:
+    """A worker's end of the pipe. The worker ends at once when the other end is closed."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._spoke = time.monotonic()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def say(self, **message: Any) -> None:
+        """Send a message; from any thread."""
+        with self._lock:
+            send(self._connection, **message)
+            self._spoke = time.monotonic()
+
+    def hear(self) -> Message:
+        """The next message, waited for."""
+        return self._inbox.get()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a message has come."""
+        return not self._inbox.empty()
+
+    def beat(self) -> None:
+        """A sign of life, unless the last word was just now."""
+        if time.monotonic() - self._spoke >= _BEAT_SECONDS:
+            with suppress(OSError):  # hung up: the listener ends this process
+                self.say(alive=True)
+
+    def _listen(self) -> None:
+        """Read at all times, so that the other side never waits for work here to end."""
+        while True:
+            try:
+                self._inbox.put(receive(self._connection))
+            except EOFError:
+                # An engine's own processes are in our group (`runtime.pool.worker_main`).
+                os.killpg(0, signal.SIGKILL)
+
+
+_beat: list[Callable[[], None]] = []
+
+
+def announce_life(link: Link) -> None:
+    """Make `alive` speak through `link`, in this process."""
+    _beat[:] = [link.beat]
+
+
+def alive() -> None:
+    """Say that work goes on; nothing outside a worker. Call it at each step of long work.
+
+    A worker that is silent for `resources.hang_timeout` seconds is taken for hung.
+    """
+    for beat in _beat:
+        beat()

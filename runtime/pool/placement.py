@@ -1,0 +1,75 @@
+"""Where workers run: how many, on which GPUs, started how."""
+
+import multiprocessing
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing import forkserver
+from pathlib import Path
+
+from contracts.errors import UserError
+from runtime.child_process import BRIEF_SPIN
+
+Groups = tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Site:
+    """A place for workers; `workers` of 0 is this very process."""
+
+    workers: int
+    gpus: Groups = ()
+    """The GPUs of each worker; empty on the CPU."""
+
+    @property
+    def start_method(self) -> str:
+        """CPU workers fork from a process that has imported the engine: a new one is ready in
+        less than a second. What a fork does to a GPU's driver is not left to chance."""
+        return "spawn" if self.gpus else "forkserver"
+
+    def environment(self, number: int) -> dict[str, str]:
+        """What a worker's environment has beyond ours."""
+        if self.gpus:
+            return {"CUDA_VISIBLE_DEVICES": ",".join(self.gpus[number])}
+        if self.workers < 2:
+            return {}
+        threads = max(1, cores() // self.workers)
+        # vLLM would tie every worker to the same cores.
+        shared = {"OMP_NUM_THREADS": str(threads), "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+        return {name: value for name, value in shared.items() if name not in os.environ}
+
+    def warm_up(self, modules: Sequence[str]) -> None:
+        """Begin to import what workers on the CPU share, while this process goes on."""
+        if self.workers and self.start_method == "forkserver":
+            for name, value in BRIEF_SPIN.items():
+                os.environ.setdefault(name, value)
+            multiprocessing.get_context("forkserver").set_forkserver_preload(list(modules))
+            forkserver.ensure_running()
+
+
+def gpu_groups(gpus: Sequence[str], workers: int, each: int, asked: str) -> Groups:
+    """The first `workers * each` of the GPUs, in groups of `each`.
+
+    Raises:
+        UserError: there are fewer; `asked` names what was asked for.
+    """
+    if workers * each > len(gpus):
+        raise UserError(
+            f"{asked} needs {workers * each} GPUs, and {len(gpus)} can be seen; ask for fewer"
+        )
+    return tuple(tuple(gpus[first : first + each]) for first in range(0, workers * each, each))
+
+
+def cores() -> int:
+    """Cores that this process may run on: in a container, or under `taskset`, not the machine's."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def visible_gpus() -> list[str]:
+    """Names of the GPUs, without importing torch."""
+    if (chosen := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return [name.strip() for name in chosen.split(",") if name.strip() not in ("", "-1")]
+    devices = Path("/dev").glob("nvidia[0-9]*")
+    return [str(number) for number in range(len(list(devices)))]

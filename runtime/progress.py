@@ -1,0 +1,71 @@
+"""Progress of a long stage: machine-read lines on standard output, one a second at most."""
+
+import json
+import time
+from dataclasses import asdict, dataclass, replace
+
+from runtime.stdout import print_line
+
+_MARK = "::progress "
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How far a stage is; `resumed` units were there before this process began."""
+
+    done: int
+    total: int
+    unit: str
+    resumed: int
+    seconds: float
+    note: str = ""
+
+    @property
+    def rate(self) -> float:
+        """Units a second since this process began."""
+        return (self.done - self.resumed) / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Expected seconds to the end, None where nothing is known yet."""
+        return (self.total - self.done) / self.rate if self.rate > 0 else None
+
+
+class Progress:
+    """Counts units done and prints readings that the flow shows as a bar."""
+
+    def __init__(self, total: int, unit: str, resumed: int = 0) -> None:
+        self._started = time.monotonic()
+        self._printed = 0.0
+        self._reading = Reading(resumed, total, unit, resumed, 0.0)
+        self._print()
+
+    def advance(self, units: int = 1, note: str = "") -> None:
+        """`units` more are done; `note` is shown behind the bar, e.g. the loss."""
+        old = self._reading
+        now = time.monotonic()
+        done = old.done + units
+        self._reading = Reading(
+            done, old.total, old.unit, old.resumed, now - self._started, note or old.note
+        )
+        if now - self._printed >= 1.0 or done >= old.total:
+            self._print()
+
+    def resume(self, units: int) -> None:
+        """`units` more were there before."""
+        old = self._reading
+        self._reading = replace(old, done=old.done + units, resumed=old.resumed + units)
+
+    def _print(self) -> None:
+        self._printed = time.monotonic()
+        print_line(_MARK + json.dumps(asdict(self._reading)))
+
+
+def parse_progress(line: str) -> Reading | None:
+    """The reading in a line of a stage's output, or None where the line is plain log."""
+    if not line.startswith(_MARK):
+        return None
+    try:
+        return Reading(**json.loads(line[len(_MARK) :]))
+    except (ValueError, TypeError):  # torn: the stage was killed as it wrote the line
+        return None

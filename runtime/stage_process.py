@@ -1,0 +1,112 @@
+"""Running a stage as a process of its own: `python -m MODULE STEP.json`."""
+
+import errno
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from contracts.errors import OnPolicyError, UserError
+from contracts.steps.disk_space import NO_ROOM
+from contracts.steps.step import Stage, run_step_file
+from runtime.lean_imports import spare_pandas
+from runtime.stdout import print_line
+
+log = logging.getLogger(__name__)
+
+_ERROR_MARK = "::error "
+
+
+def main(stage: Stage, argv: Sequence[str] | None = None) -> None:
+    """Run the step file named on the command line and exit: 0 done, 2 user's mistake, 1 failure."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    configure_logging()
+    spare_pandas()
+
+    def run() -> None:
+        if len(arguments) != 1:
+            raise UserError(f"usage: python -m {stage.module} STEP.json")
+        manifest = run_step_file(stage, Path(arguments[0]))
+        log.info("%s: %d rows in %.1f s", stage.name, manifest.rows, manifest.seconds)
+
+    code = exit_code_of(run)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # All output is fsynced by now; tearing down vLLM's and torch's modules would take seconds.
+    os._exit(code)
+
+
+def exit_code_of(run: Callable[[], None]) -> int:
+    """Call `run`; print an error as one message, with its traceback under ONPOLICY_DEBUG=1."""
+    if os.environ.get("ONPOLICY_PARENT") == "stdin":
+        _die_with_parent()
+    try:
+        run()
+    except KeyboardInterrupt:
+        return fail("interrupted; run the same command again to go on", 1)
+    except Exception as error:
+        if os.environ.get("ONPOLICY_DEBUG") == "1":
+            traceback.print_exc()
+        return fail(describe(error), getattr(error, "exit_code", 1))
+    return 0
+
+
+def fail(message: str, code: int) -> int:
+    """Print an error so that a parent process can read it whole; gives the exit code back."""
+    print_line(_ERROR_MARK + json.dumps(message))
+    return code
+
+
+def parse_error(line: str) -> str | None:
+    """The message in a line that `fail` printed, or None."""
+    if not line.startswith(_ERROR_MARK):
+        return None
+    try:
+        return str(json.loads(line[len(_ERROR_MARK) :]))
+    except ValueError:  # torn: the stage was killed as it wrote the line
+        return None
+
+
+def describe(error: BaseException) -> str:
+    """One message for an error, with the way out."""
+    if isinstance(error, OnPolicyError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
+        what, way_out = "the disk is full", "free some space"
+        if error.errno == errno.EFBIG:
+            what, way_out = "File too large", "raise the limit (`ulimit -f`)"
+        return (
+            f"{what} ({error.filename or 'while writing'}); {way_out} and run the same command "
+            "again: what was finished is kept"
+        )
+    lines = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0]} (--debug shows the traceback)"
+
+
+def configure_logging() -> None:
+    """Plain log lines on standard error, without timestamps: the flow adds its own."""
+    logging.basicConfig(
+        level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
+    )
+    for noisy in ("httpx", "httpx2", "openai", "filelock", "fsspec", "datasets"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _die_with_parent() -> None:
+    """End this process and its children when the flow dies, kill -9 included.
+
+    The flow holds the other end of standard input and never writes to it: end of file means
+    that it is gone. An orphan would go on writing to a folder that a new run wants.
+    """
+
+    def watch() -> None:
+        while os.read(0, 1):
+            pass
+        os.killpg(os.getpgrp(), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -1,0 +1,53 @@
+"""A model that is not there, or of another kind, is told in one sentence and at once."""
+
+import json
+from pathlib import Path
+
+import pytest
+from huggingface_hub import constants
+
+from contracts.errors import UserError
+from contracts.models.hub import model_file
+from contracts.models.model import load_tokenizer
+from generation.sources.columns import read_column
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({}, r"holds no tokenizer \(tokenizer\*, vocab\*"),
+        ({"config.json": {"model_type": "gemma2"}}, "holds no tokenizer"),
+        (
+            {"config.json": {"model_type": "bert"}, "tokenizer_config.json": {}},
+            "its tokenizer holds special tokens alone",
+        ),
+        ({"tokenizer_config.json": {}, "config.json": {}}, "its tokenizer cannot be loaded: .+"),
+    ],
+)
+def test_a_folder_without_a_tokenizer_is_named(tmp_path: Path, files: dict, said: str) -> None:
+    for name, content in files.items():
+        (tmp_path / name).write_text(json.dumps(content))
+    with pytest.raises(UserError, match=f"^{tmp_path}: {said}"):
+        load_tokenizer(str(tmp_path))
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"gone: no such folder$"):
+        load_tokenizer(str(tmp_path / "gone"))
+
+
+def test_a_hub_that_cannot_be_reached_is_asked_once_whoever_asks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By themselves the loaders of tokenizers and datasets try for 28 to 84 s."""
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    pinned = f"owner/name@{'a' * 40}"
+    for ask in (
+        lambda: load_tokenizer(pinned),
+        lambda: model_file(pinned, "config.json"),
+        lambda: list(read_column("owner/prompts", ["prompt"])),
+    ):
+        with pytest.raises(UserError, match=r"the hub cannot be reached: .*; with HF_HUB_OFFLINE="):
+            ask()

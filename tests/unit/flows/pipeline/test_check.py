@@ -1,0 +1,197 @@
+"""What a run would end at hours later is told before its first stage: real tiny models."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file, save_file
+from tiny_armorm import write_armorm
+from transformers import LlamaConfig, LlamaForSequenceClassification
+
+from contracts.config.base import check
+from flows.pipeline.check import _inside, quick_faults
+from flows.pipeline.config import RunConfig
+from flows.pipeline.look_inside import found
+
+REWARDS = "def good(messages, text):\n    return 1.0\n\nnumber = 3\n"
+
+
+@pytest.fixture(scope="module")
+def models(
+    tmp_path_factory: pytest.TempPathFactory, tiny_gemma: Path, tiny_llama_tokenizer: Any
+) -> Path:
+    """A policy, an ArmoRM and a classifier, all whole; prompts; a module of functions."""
+    root = tmp_path_factory.mktemp("models")
+    shutil.copytree(tiny_gemma, root / "policy")
+    write_armorm(root / "armorm", tiny_llama_tokenizer)
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1}
+    settings = LlamaConfig(
+        vocab_size=len(tiny_llama_tokenizer), num_attention_heads=2, num_labels=1, **sizes,
+        pad_token_id=tiny_llama_tokenizer.pad_token_id,
+    )  # fmt: skip
+    LlamaForSequenceClassification(settings).save_pretrained(root / "classifier")
+    tiny_llama_tokenizer.save_pretrained(root / "classifier")
+    (root / "prompts.jsonl").write_text('{"prompt": "Hi"}\n' * 8)
+    (root / "questions.json").write_text('[{"instruction": "Why?"}]')
+    (root / "check_rewards.py").write_text(REWARDS)
+    return root
+
+
+@pytest.fixture
+def world(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy to spoil, as the working folder."""
+    monkeypatch.chdir(shutil.copytree(models, tmp_path / "world"))
+    monkeypatch.syspath_prepend(tmp_path / "world")
+    monkeypatch.delitem(sys.modules, "check_rewards", raising=False)
+    return tmp_path / "world"
+
+
+ARMORM = {"kind": "armorm", "name": "armorm", "path": "armorm"}
+CLASSIFIER = {"kind": "classifier", "name": "class", "path": "classifier"}
+FUNCTION = {"kind": "function", "name": "good", "function": "check_rewards:good"}
+
+
+def config(*annotators: dict[str, Any], **more: Any) -> RunConfig:
+    settings: dict[str, Any] = {
+        "name": "test",
+        "policy": {"path": "policy"},
+        "prompts": {"path": "prompts.jsonl", "test_size": 4, "evaluation_file": "questions.json"},
+        "sampling": {"max_tokens": 8},
+        "annotation": {"annotators": list(annotators or (ARMORM,))},
+        "training": {"resources": {"strategy": "none"}},
+        "evaluation": {"sampling": {"max_tokens": 8}, "annotators": [CLASSIFIER, FUNCTION]},
+    }
+    return check(RunConfig, settings | more, origin="test")
+
+
+def amiss(*annotators: dict[str, Any], **more: Any) -> str:
+    """What is told, quick and slow together."""
+    settings = config(*annotators, **more)
+    return "\n".join([*quick_faults(settings), *found(_inside(settings))])
+
+
+def test_where_all_is_there_nothing_is_told_and_nothing_is_written(world: Path) -> None:
+    assert amiss() == ""
+    assert not (world / "runs").exists()
+
+
+@pytest.mark.parametrize(("section", "told"), [
+    ({"policy": {"path": "./typo"}}, "policy.path: ./typo: no such folder, and not a hub id"),
+    ({"prompts": {"path": "no.jsonl", "test_size": 4}}, "prompts.path: no.jsonl: no such file"),
+    ({"prompts": {"path": "prompts.jsonl", "test_size": 4, "column": "text"}},
+     "prompts.path: prompts.jsonl:1: no column 'text'; it holds 'prompt'"),
+    ({"prompts": {"path": "prompts.jsonl", "test_size": 4, "decontaminate": ["no.json"]}},
+     "prompts.decontaminate.0: no.json: no such file"),
+    ({"sampling": {"max_tokens": 512}}, "sampling.max_tokens: 512 leaves no room for a prompt"),
+    ({"training": {"resources": {"attention": "sdpa", "layout": "separate"}}},
+     "training.resources.attention: this model soft-caps"),
+    ({"runs_dir": "prompts.jsonl"}, "nothing can be written there; set `runs_dir`"),
+], ids=str)  # fmt: skip
+def test_a_fault_is_told_by_its_key(world: Path, section: dict[str, Any], told: str) -> None:
+    assert told in "\n".join(quick_faults(config(**section)))
+
+
+@pytest.mark.parametrize(("annotator", "told"), [
+    ({**ARMORM, "path": "./typo"}, "annotation.annotators.0.path: ./typo: no such folder"),
+    ({**ARMORM, "path": "policy"}, "annotation.annotators.0.path: policy: cannot be loaded as "),
+    ({**ARMORM, "path": "classifier"}, "its reward heads are missing (gating."),
+    ({**CLASSIFIER, "name": "c", "path": "policy"}, "score.weight is missing, so its scores would"),
+    ({**ARMORM, "weights": {"niceness": 1}}, "annotation.annotators.0.weights: no objective is "),
+    ({**ARMORM, "engine": "vllm"}, "annotation.annotators.0.engine: max_length is 4096, and vLLM"),
+    ({"kind": "pairwise", "name": "p", "path": "armorm"}, "its config has no source_prefix_id"),
+    ({"kind": "judge", "name": "j", "model": "m", "compare": "pointwise",
+      "api_key_env": "NO_SUCH_KEY"}, "annotation.annotators.0.api_key_env: annotator 'j': set the"),
+    ({**FUNCTION, "name": "f", "function": "nomod:f"}, "nomod:f cannot be imported: No module"),
+    ({**FUNCTION, "name": "f", "function": "check_rewards:bad"}, "check_rewards:bad cannot be imp"),
+    ({**FUNCTION, "name": "f", "function": "check_rewards:number"}, "is of type int, not a fun"),
+], ids=str)  # fmt: skip
+def test_an_annotator_that_could_not_score_is_told_by_its_key(
+    world: Path, annotator: dict[str, Any], told: str
+) -> None:
+    assert told in amiss(annotator)
+
+
+def test_all_that_is_amiss_is_told_at_once(world: Path) -> None:
+    told = amiss({**ARMORM, "path": "./typo"}, policy={"path": "./none"}, 
+                 prompts={"path": "no.jsonl", "test_size": 4})  # fmt: skip
+    assert [line.partition(":")[0] for line in told.splitlines()] == [
+        "policy.path", "prompts.path", "annotation.annotators.0.path",
+    ]  # fmt: skip
+
+
+def drop(model: Path, tensor: str) -> None:
+    weights = load_file(model / "model.safetensors")
+    del weights[tensor]
+    save_file(weights, model / "model.safetensors", {"format": "pt"})
+
+
+@pytest.mark.parametrize("model", ["policy", "armorm", "classifier"])
+def test_a_tensor_that_is_missing_is_told(world: Path, model: str) -> None:
+    drop(world / model, "model.norm.weight")
+    (told,) = quick_faults(config())
+    assert "missing: model.norm.weight" in told
+
+
+def edit(path: Path, **keys: Any) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **keys}))
+
+
+def test_a_generation_config_that_could_not_be_saved_is_told(world: Path) -> None:
+    edit(world / "policy" / "generation_config.json", temperature=0.7)
+    assert "policy.path: policy: its generation_config.json could not be saved" in amiss()
+
+
+def test_a_template_without_its_one_bos_is_told_of_policy_and_reward_model(world: Path) -> None:
+    for model in ("policy", "armorm"):
+        template = world / model / "chat_template.jinja"
+        template.write_text(template.read_text().replace("bos_token", "''"))
+    told = amiss().splitlines()
+    assert [line.partition(":")[0] for line in told] == ["policy.path", "annotation.annotators.0"]
+    assert all("the chat template gives no BOS" in line for line in told)
+
+
+def test_a_reward_model_that_would_pad_with_the_end_of_turn_is_told(world: Path) -> None:
+    token = json.loads((world / "armorm" / "tokenizer_config.json").read_text())["eos_token"]
+    told = amiss({**ARMORM, "pad_token": token})
+    assert "its padding token is its end-of-turn token" in told
+
+
+def test_an_adapter_as_the_policy_is_told_to_be_merged_first(world: Path) -> None:
+    (world / "adapter").mkdir()
+    settings = {"base_model_name_or_path": "policy", "r": 4, "target_modules": ["q_proj"]}
+    (world / "adapter" / "adapter_config.json").write_text(json.dumps(settings))
+    told = "\n".join(quick_faults(config(policy={"path": "adapter"})))
+    assert "onpolicy merge adapter NEW_FOLDER" in told
+
+
+def test_a_function_that_ends_the_process_as_it_is_imported_is_told(world: Path) -> None:
+    (world / "leaving_rewards.py").write_text("import sys\nsys.exit('gone')\n")
+    told = amiss({**FUNCTION, "name": "f", "function": "leaving_rewards:good"})
+    assert told == "annotation.annotators.0: cannot be used: SystemExit: gone"
+
+
+def test_room_for_every_round_that_is_left_is_asked_for(world: Path) -> None:
+    """A policy of 2^40 parameters, as a file with a hole in it."""
+    rows = 1 << 34
+    edit(world / "policy" / "config.json", vocab_size=rows)
+    path = world / "policy" / "model.safetensors"
+    length = int.from_bytes(path.read_bytes()[:8], "little")
+    header = json.loads(path.read_bytes()[8 : 8 + length])
+    end = max(entry["data_offsets"][1] for name, entry in header.items() if name[0] != "_")
+    own = {"shape": [rows, 64], "data_offsets": [end, end + 4 * 64 * rows]}
+    header["model.embed_tokens.weight"] |= own
+    text = json.dumps(header).encode()
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.truncate(8 + len(text) + own["data_offsets"][1])
+    (told,) = quick_faults(config(rounds=3))
+    assert "3 policies and checkpoints take 36,864.0 GiB" in told
+    assert "or set training.resources.checkpoint_every to 0" in told
+
+
+def test_what_is_on_the_hub_alone_is_left_to_the_stages(world: Path) -> None:
+    hub = {**ARMORM, "path": "nobody/reward-model"}
+    assert amiss(hub, policy={"path": "nobody/policy"}) == ""

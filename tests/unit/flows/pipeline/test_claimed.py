@@ -1,0 +1,153 @@
+"""What a run fixes when it is claimed: its day, told to the models whose template asks for it."""
+
+import shutil
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from checkout import CHECKOUT
+from made_run import make
+
+from contracts.config.base import check, load_config
+from contracts.errors import ConfigDrift, UserError
+from flows.pipeline import claimed
+from flows.pipeline.config import RunConfig
+from flows.pipeline.plan import plan
+from flows.pipeline.run_folder import claim_run, claim_together
+
+TEMPLATES = CHECKOUT / "templates"
+PLAIN, CLOCK = "{{ bos_token }}", "clock-default-system.jinja"
+MONDAY, TUESDAY = date(2026, 3, 2), date(2026, 3, 3)
+
+
+@pytest.fixture
+def today(monkeypatch: pytest.MonkeyPatch) -> type[date]:
+    """The calendar that runs are claimed by; `day` can be set."""
+
+    class Calendar(date):
+        day_of_claim = MONDAY
+
+        @classmethod
+        def today(cls) -> date:
+            return cls.day_of_claim
+
+    monkeypatch.setattr(claimed, "date", Calendar)
+    return Calendar
+
+
+def model(folder: Path, clock: bool) -> str:
+    """A model's folder, as far as its claim looks into it."""
+    folder.mkdir(exist_ok=True)
+    if clock:
+        shutil.copyfile(TEMPLATES / CLOCK, folder / "chat_template.jinja")
+    return str(folder)
+
+
+def settings(
+    folder: Path, policy: bool | dict[str, str] = True, reward: bool = False, **changes: Any
+) -> RunConfig:
+    """A run whose policy's and reward model's template reads the clock, or does not."""
+    rewards = {"kind": "classifier", "name": "rm", "path": model(folder / "reward", reward)}
+    prompts = folder / "prompts.jsonl"
+    prompts.write_text("List two fruits.")
+    own = policy if isinstance(policy, dict) else {"path": model(folder / "policy", policy)}
+    data = {
+        "name": "run", "runs_dir": str(folder), "rounds": 2, "policy": own,
+        "prompts": {"path": str(prompts), "test_size": 4}, "sampling": {"n": 4},
+        "annotation": {"annotators": [rewards]}, "training": {},
+        "evaluation": {"sampling": {"n": 1, "temperature": 0}},
+    }  # fmt: skip
+    config = check(RunConfig, data | changes, origin="test")
+    config.folder.mkdir(exist_ok=True)
+    return config
+
+
+def dates(config: RunConfig) -> dict[str, Any]:
+    """What each stage of the second round is told, where it is told anything."""
+    found = {}
+    for step in plan(config):
+        own = getattr(step.config, "date", None)
+        for annotator in getattr(step.config, "annotators", []):
+            own = own or annotator.date
+        if own and step.path.startswith("round-2/"):
+            found[step.path.removeprefix("round-2/")] = own
+    return found
+
+
+def test_the_day_of_the_claim_is_kept_in_the_runs_config_and_told_tomorrow(
+    tmp_path: Path, today: Any
+) -> None:
+    first = claim_run(settings(tmp_path))
+    today.day_of_claim = TUESDAY
+    assert claim_run(settings(tmp_path)) == first
+    written = load_config(RunConfig, first.folder / "config.yaml")
+    assert written.date == written.policy.date == MONDAY
+    assert dates(first) == {"responses": MONDAY, "tokens": MONDAY, "evaluation/responses": MONDAY}
+
+
+def test_a_reward_model_whose_template_reads_the_clock_is_told_the_same_day(
+    tmp_path: Path, today: Any
+) -> None:
+    first = claim_run(settings(tmp_path, policy=False, reward=True))
+    assert dates(first) == {"scores": MONDAY, "evaluation/scores": MONDAY}
+
+
+def test_steps_without_a_clock_are_the_same_steps_on_every_day(tmp_path: Path, today: Any) -> None:
+    monday = claim_run(settings(tmp_path, policy=False, name="a"))
+    today.day_of_claim = TUESDAY
+    tuesday = claim_run(settings(tmp_path, policy=False, name="b"))
+    assert (monday.date, tuesday.date) == (MONDAY, TUESDAY)
+    assert [s.config for s in plan(monday)] == [s.config for s in plan(tuesday)]
+
+
+def test_a_date_of_the_users_own_is_told_and_another_one_later_is_refused(
+    tmp_path: Path, today: Any
+) -> None:
+    first = claim_run(settings(tmp_path, date="2024-07-26"))
+    assert dates(first)["responses"] == date(2024, 7, 26)
+    assert claim_run(settings(tmp_path)).date == date(2024, 7, 26)
+    make(first)
+    with pytest.raises(ConfigDrift, match="date: was '2024-07-26', now '2024-07-27'"):
+        claim_run(settings(tmp_path, date="2024-07-27"))
+
+
+def test_a_model_that_comes_in_later_is_told_the_runs_own_day(tmp_path: Path, today: Any) -> None:
+    claim_run(settings(tmp_path, policy=False))
+    today.day_of_claim = TUESDAY
+    other = {"path": model(tmp_path / "other", clock=True)}
+    assert dates(claim_run(settings(tmp_path, policy=other)))["responses"] == MONDAY
+
+
+def test_a_runs_config_can_be_run_again_under_another_name(tmp_path: Path, today: Any) -> None:
+    first = claim_run(settings(tmp_path))
+    today.day_of_claim = TUESDAY
+    again = load_config(RunConfig, first.folder / "config.yaml", ["name=again"])
+    again.folder.mkdir()
+    assert dates(claim_run(again)) == dates(first)
+
+
+def test_points_of_a_sweep_are_of_one_day_also_past_midnight(
+    tmp_path: Path, today: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points = [settings(tmp_path, name=name) for name in "abc"]
+    claim_run(points[1])
+    today.day_of_claim = TUESDAY
+    assert {point.date for point in claim_together(points)} == {MONDAY}
+
+
+@pytest.mark.parametrize("section", ["sampling", "format"])
+def test_a_stages_own_date_is_refused_because_the_runs_date_rules(
+    tmp_path: Path, section: str
+) -> None:
+    with pytest.raises(UserError, match=rf"{section}\.date: set the run's own `date`"):
+        settings(tmp_path, **{section: {"date": "2024-07-26"}})
+
+
+def test_a_date_in_yaml_or_on_the_command_line_is_a_day(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(settings(tmp_path).model_dump(mode="json")))
+    assert load_config(RunConfig, path, ["date=2024-07-26"]).date == date(2024, 7, 26)
+    with pytest.raises(UserError, match="date"):
+        load_config(RunConfig, path, ["date=yesterday"])

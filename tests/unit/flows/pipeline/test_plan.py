@@ -1,0 +1,170 @@
+"""The plan: what each round reads, makes, and in what order."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from minimal_run import MINIMAL, config
+
+from contracts.errors import UserError
+from flows.pipeline.config import RunConfig
+from flows.pipeline.plan import plan
+from flows.pipeline.run_folder import claim_run, is_finished
+from flows.pipeline.step_order import place
+
+
+def there(folder: Path, **changes: Any) -> RunConfig:
+    """A run on models that lie in a folder: names on the hub are looked up when it is claimed."""
+    (folder / "test").mkdir(exist_ok=True)
+    rewarded = {"annotators": [{"kind": "armorm", "name": "rm", "path": str(folder)}]}
+    own = {"runs_dir": str(folder), "policy": {"path": str(folder)}, "annotation": rewarded}
+    return config(**own | changes)
+
+
+def by_path(settings: RunConfig) -> dict[str, Any]:
+    return {step.path: step for step in plan(settings)}
+
+
+def test_each_round_samples_and_trains_the_policy_of_the_round_before() -> None:
+    steps = by_path(config())
+    assert steps["round-1/responses"].inputs["policy"] == "owner/policy@abc"
+    assert steps["round-2/responses"].inputs["policy"] == "runs/test/round-1/policy"
+    assert steps["round-2/policy"].inputs["policy"] == "runs/test/round-1/policy"
+
+
+def test_every_step_comes_after_those_that_it_reads_from() -> None:
+    made: set[str] = set()
+    for step in plan(config(rounds=3)):
+        inside = {value for value in step.inputs.values() if value.startswith("runs/")}
+        assert inside <= made, f"{step.path} reads {inside - made} before it is made"
+        made.add(str(step.out))
+
+
+def test_folders_sort_as_the_pipeline_makes_them_wherever_they_lie() -> None:
+    """Ten rounds and more, with every step that a config can ask for; another run comes after."""
+    changes: dict[str, Any] = {
+        "rounds": 11,
+        "demonstrations": {},
+        "training": {"loss": {"kind": "dpo"}},
+        "prompts": {**MINIMAL["prompts"], "evaluation_file": "alpaca.json"},
+    }
+    steps = [step.out for name in ("one", "two") for step in plan(config(name=name, **changes))]
+    assert sorted(set(steps), key=place) == steps
+
+
+def test_the_best_responses_are_kept_for_sft_where_a_config_asks_for_it() -> None:
+    assert "round-1/demonstrations" not in by_path(config())
+    step = by_path(config(demonstrations={"min_score": 0.5}))["round-2/demonstrations"]
+    assert step.inputs["scores"] == "runs/test/round-2/scores"
+    assert step.config.min_score == 0.5
+
+
+def test_rounds_take_disjoint_slices_of_one_order() -> None:
+    steps = by_path(config())
+    slices = [steps[f"round-{n}/prompts"].config for n in (1, 2)]
+    assert [(s.start, s.count) for s in slices] == [(0, 10), (10, 10)]
+    assert slices[0].seed == slices[1].seed
+
+
+def test_adding_a_round_changes_nothing_of_the_rounds_before() -> None:
+    two, three = plan(config(rounds=2)), plan(config(rounds=3))
+    assert three[: len(two)] == two
+
+
+def test_rounds_draw_with_different_seeds_and_held_out_answers_with_the_same() -> None:
+    steps = by_path(config())
+    assert steps["round-1/responses"].config.seed != steps["round-2/responses"].config.seed
+    answers = [steps[f"round-{n}/evaluation/responses"].config.seed for n in (0, 1, 2)]
+    assert len(set(answers)) == 1
+
+
+@pytest.mark.parametrize(("setting", "second"), [
+    ("start", "owner/policy@abc"),
+    ("previous", "runs/test/round-1/policy"),
+])  # fmt: skip
+def test_a_loss_with_a_reference_gets_it_scored_once_a_round(setting: str, second: str) -> None:
+    steps = by_path(config(training={"loss": {"kind": "dpo"}}, reference=setting))
+    assert steps["round-1/reference"].inputs["policy"] == "owner/policy@abc"
+    assert steps["round-2/reference"].inputs["policy"] == second
+    assert steps["round-2/reference"].inputs["tokens"] == "runs/test/round-2/tokens"
+    assert steps["round-2/policy"].inputs["reference"] == "runs/test/round-2/reference"
+
+
+def test_a_loss_without_a_reference_has_no_such_step() -> None:
+    assert "round-1/reference" not in by_path(config())
+
+
+def test_evaluation_adds_its_own_annotators_to_the_training_ones() -> None:
+    truth = {"kind": "function", "name": "truth", "function": "demo.rubric:score"}
+    evaluation = {"sampling": {"n": 1, "temperature": 0}, "annotators": [truth]}
+    steps = by_path(config(evaluation=evaluation))
+    names = [a.name for a in steps["round-1/evaluation/scores"].config.annotators]
+    assert names == ["rm", "truth"]
+    assert [a.name for a in steps["round-1/scores"].config.annotators] == ["rm"]
+
+
+def test_a_stages_own_seed_is_refused_because_the_runs_seed_rules() -> None:
+    with pytest.raises(UserError, match=r"sampling\.seed: set the run's own `seed`"):
+        config(sampling={"n": 4, "seed": 7})
+
+
+def test_a_run_without_held_out_prompts_is_refused() -> None:
+    with pytest.raises(UserError, match=r"prompts\.test_size"):
+        config(prompts={"path": "prompts.jsonl"})
+
+
+def test_a_config_survives_the_round_trip_through_the_runs_folder(tmp_path: Path) -> None:
+    settings = there(tmp_path)
+    claimed = claim_run(settings)
+    assert claim_run(settings) == claim_run(claimed) == claimed
+    assert not is_finished(settings)
+
+
+def test_rounds_and_resources_may_change_between_two_starts(tmp_path: Path) -> None:
+    claim_run(there(tmp_path))
+    resources = {"resources": {"processes": 8}}
+    assert claim_run(there(tmp_path, rounds=3, training=resources)).rounds == 3
+
+
+PAIRRM = {"kind": "pairwise", "name": "pairrm", "path": "owner/pairrm"}
+JUDGE = {"kind": "judge", "name": "judge", "model": "m"}
+
+
+def annotated(
+    *annotators: dict[str, Any], evaluation: tuple[dict[str, Any], ...] = ()
+) -> RunConfig:
+    held_out = MINIMAL["evaluation"] | {"annotators": list(evaluation)}
+    decides = {"annotator": annotators[0]["name"]}
+    return config(annotation={"annotators": list(annotators)}, evaluation=held_out, pairs=decides)
+
+
+@pytest.mark.parametrize("annotators", [(PAIRRM,), (PAIRRM, JUDGE)])
+def test_a_run_that_cannot_tell_policies_apart_is_refused_at_the_start(
+    annotators: tuple[dict[str, Any], ...],
+) -> None:
+    with pytest.raises(UserError, match=r"pairrm.* says nothing of one policy.*; add an annotator"):
+        annotated(*annotators)
+
+
+def test_held_out_answers_are_scored_by_those_that_need_no_other_answers() -> None:
+    reward = {"kind": "armorm", "name": "rm", "path": "owner/reward"}
+    alone = {**JUDGE, "name": "grades", "compare": "pointwise"}
+    members = [{"name": "rm"}, {"name": "pairrm"}]
+    both = {"kind": "ensemble", "name": "both", "members": members}
+    ranks = {**both, "name": "ranks", "members": [{"name": "rm"}, {"name": "grades"}]}
+    sums = {**ranks, "name": "sums"}
+    ranks["scale"] = "prompt"
+    annotators = (PAIRRM, reward, both, alone, ranks, sums)
+    steps = by_path(annotated(*annotators, evaluation=(JUDGE,)))
+    held_out = steps["round-1/evaluation/scores"]
+    assert [a.name for a in held_out.config.annotators] == ["rm", "grades", "sums"]
+    assert "model:pairrm" not in held_out.inputs
+    assert "model:pairrm" in steps["round-1/scores"].inputs
+    assert len(steps["round-1/scores"].config.annotators) == len(annotators)
+
+
+def test_a_pairwise_annotator_may_have_another_beside_it_for_the_evaluation_alone() -> None:
+    reward = {"kind": "armorm", "name": "rm", "path": "owner/reward"}
+    steps = by_path(annotated(PAIRRM, evaluation=(reward,)))
+    assert [a.name for a in steps["round-0/evaluation/scores"].config.annotators] == ["rm"]
+    assert [a.name for a in steps["round-1/scores"].config.annotators] == ["pairrm"]

@@ -1,0 +1,348 @@
+"""A run under a changed config: refused by name, made anew where that is asked for, never both."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made_run import made, make, tables
+from minimal_run import MINIMAL, config
+
+from contracts.config.base import load_config
+from contracts.errors import ConfigDrift, FolderBusy, UserError
+from contracts.steps import step as step_module
+from contracts.steps.step import folder_lock
+from flows.cli.run import _finished
+from flows.pipeline import redo
+from flows.pipeline.config import RunConfig
+from flows.pipeline.plan import plan
+from flows.pipeline.reuse import take_over
+from flows.pipeline.run_folder import claim_run, is_finished, made_anew, refuse_drift, settled
+
+AFTER_PAIRS = ["pairs", "tokens", "policy", "evaluation/responses", "evaluation/scores",
+               "evaluation/comparison"]  # fmt: skip
+ROUND_2 = ["responses", "scores", *AFTER_PAIRS]
+FASTER: dict[str, Any] = {"training": {"learning_rate": 1e-6}}
+WIDER: dict[str, Any] = {"pairs": {"min_margin": 0.1}}
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Callable[..., RunConfig]:
+    """A run's config in a folder of the test's own."""
+    (tmp_path / "prompts.jsonl").write_text("List two fruits.")
+    for model in ("policy", "reward"):
+        (tmp_path / model).mkdir()
+    reward = {"kind": "classifier", "name": "rm", "path": str(tmp_path / "reward")}
+    own = {
+        "runs_dir": str(tmp_path / "runs"),
+        "policy": {"path": str(tmp_path / "policy")},
+        "prompts": MINIMAL["prompts"] | {"path": str(tmp_path / "prompts.jsonl")},
+        "annotation": {"annotators": [reward]},
+    }
+    return lambda **changes: config(**own, **changes)
+
+
+def from_round_1(names: list[str]) -> list[str]:
+    return [f"round-1/{name}" for name in names] + [f"round-2/{name}" for name in ROUND_2]
+
+
+def test_a_key_that_nothing_made_depends_on_may_change(settings) -> None:
+    run = made(settings(rounds=1))
+    for path in ("round-1/policy", "round-1/evaluation"):
+        shutil.rmtree(run.folder / path)
+    faster = settings(rounds=1, **FASTER)
+    assert claim_run(faster).training.learning_rate == 1e-6
+    assert load_config(RunConfig, run.folder / "config.yaml") == settled(faster)
+    assert make(faster) == [f"round-1/{name}" for name in AFTER_PAIRS[2:]]
+
+
+def test_a_key_that_finished_stages_were_made_by_is_refused_and_all_of_them_named(
+    settings,
+) -> None:
+    run = made(settings())
+    before = tables(run.folder)
+    for refused in (claim_run, is_finished):
+        with pytest.raises(ConfigDrift) as caught:
+            refused(settings(**WIDER))
+        said = str(caught.value)
+        assert "\n  pairs.min_margin: was 0.0, now 0.1\n" in said
+        assert "\n  round-1/pairs: min_margin: was 0.0, now 0.1\n" in said
+        assert f"what reads from that: {', '.join(from_round_1(AFTER_PAIRS)[1:])}\n" in said
+        assert "Choose another `name`" in said and "with `--redo pairs`" in said
+    assert tables(run.folder) == before
+    assert load_config(RunConfig, run.folder / "config.yaml") == run
+
+
+def test_an_unfinished_stage_is_not_begun_anew_in_silence_either(settings) -> None:
+    run = made(settings(rounds=1))
+    (run.folder / "round-1/policy/_manifest.json").unlink()
+    with pytest.raises(ConfigDrift, match="round-1/policy: learning_rate: was 8e-07, now 1e-06"):
+        claim_run(settings(rounds=1, **FASTER))
+
+
+def test_input_that_changed_is_told_like_a_key(settings, tmp_path: Path) -> None:
+    run = made(settings())
+    (tmp_path / "prompts.jsonl").write_text("List three fruits.")
+    with pytest.raises(ConfigDrift, match=r"\n  prompts: inputs\.source: was [^$]*--redo prompts"):
+        is_finished(run)
+
+
+@pytest.mark.parametrize(("name", "removed"), [
+    ("pairs", from_round_1(AFTER_PAIRS)),
+    ("round-2/tokens", [f"round-2/{name}" for name in AFTER_PAIRS[1:]]),
+    ("evaluation/comparison", ["round-1/evaluation/comparison", "round-2/evaluation/comparison"]),
+    ("round-2/evaluation", [f"round-2/{name}" for name in AFTER_PAIRS[3:]]),
+])  # fmt: skip
+def test_a_stage_and_all_that_read_from_it_are_made_anew_and_nothing_else(
+    settings, name: str, removed: list[str]
+) -> None:
+    run = made(settings())
+    before = tables(run.folder)
+    assert [step.path for step in made_anew(run, [name])] == removed
+    assert claim_run(run, again=[name]) == run
+    assert not is_finished(run)
+    assert tables(run.folder) == {key: before[key] for key in before if key not in removed}
+    assert make(run) == removed
+    assert tables(run.folder) == before
+    assert is_finished(run)
+
+
+def test_a_changed_key_is_taken_with_the_stage_that_it_changes(settings) -> None:
+    run, wider = made(settings()), settings(**WIDER)
+    before = tables(run.folder)
+    claim_run(wider, again=["pairs"])
+    assert load_config(RunConfig, run.folder / "config.yaml") == settled(wider)
+    assert make(wider) == from_round_1(AFTER_PAIRS)
+    assert is_finished(wider)
+    assert tables(run.folder)["round-1/scores"] == before["round-1/scores"]
+    assert tables(run.folder)["round-1/policy"] != before["round-1/policy"]
+
+
+def test_a_changed_key_is_still_refused_where_another_stage_is_redone(settings) -> None:
+    run = made(settings())
+    with pytest.raises(ConfigDrift, match=r"round-1/pairs: min_margin: was [^$]*--redo pairs"):
+        claim_run(settings(**WIDER), again=["policy"])
+    assert is_finished(run)
+
+
+def test_what_a_loss_no_longer_needs_goes_with_what_it_was_made_from(settings) -> None:
+    run = made(settings(training={"loss": {"kind": "dpo"}}))
+    assert (run.folder / "round-1/reference").exists()
+    claim_run(settings(), again=["tokens"])
+    assert not (run.folder / "round-1/reference").exists()
+
+
+@pytest.mark.parametrize(("name", "message"), [
+    ("piars", "did you mean pairs?"),
+    ("round-3/pairs", "did you mean round-2/pairs?"),
+    ("..", "name one of prompts, "),
+    ("", "name one of prompts, "),
+])  # fmt: skip
+def test_a_stage_that_is_none_is_named_with_those_there_are(
+    settings, name: str, message: str
+) -> None:
+    run = made(settings())
+    with pytest.raises(UserError) as caught:
+        claim_run(run, again=[name])
+    assert message in str(caught.value)
+    assert is_finished(run)
+
+
+def test_a_run_that_is_not_there_has_nothing_to_redo(settings) -> None:
+    with pytest.raises(UserError, match=r"there is no run in .*: add `name=`"):
+        made_anew(settings(name="nothing"), ["pairs"])
+
+
+def test_a_redo_killed_anywhere_goes_on_with_the_next_command(
+    settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each removal of a file in turn is where the kill comes."""
+    run, faster, kills = made(settings(rounds=1)), settings(rounds=1, **FASTER), 0
+    anew = [f"round-1/{name}" for name in AFTER_PAIRS[2:]]
+    kept = {path: text for path, text in tables(run.folder).items() if path not in anew}
+    whole = run.folder.with_name("whole")
+    run.folder.rename(whole)
+    unlink = Path.unlink
+    while True:
+        left = kills
+        shutil.rmtree(run.folder, ignore_errors=True)
+        shutil.copytree(whole, run.folder)
+
+        def killed(path: Path, *arguments: Any, **options: Any) -> None:
+            nonlocal left
+            if ".lock" not in path.name:
+                if not left:
+                    raise KeyboardInterrupt
+                left -= 1
+            unlink(path, *arguments, **options)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "unlink", killed)
+            try:
+                claim_run(faster, again=["policy"])
+            except KeyboardInterrupt:
+                kills += 1
+            else:
+                break
+        assert not is_finished(faster)
+        claim_run(faster)
+        assert tables(run.folder) == kept
+        assert make(faster) == anew
+        assert is_finished(faster)
+    assert kills >= 3 * len(anew)  # manifest, part and step file of each
+
+
+def test_what_a_record_names_outside_the_run_is_not_removed(settings, tmp_path: Path) -> None:
+    run = made(settings())
+    (run.folder / ".redo.json").write_text('{"remove": ["../../prompts.jsonl"], "make": []}')
+    with pytest.raises(UserError, match=r"'\.\./\.\./prompts\.jsonl' is no stage"):
+        claim_run(run)
+    assert (tmp_path / "prompts.jsonl").exists()
+
+
+def test_a_stage_that_is_running_is_not_removed(settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(step_module, "_LOCK_WAIT_SECONDS", 0.1)
+    run = made(settings())
+    with folder_lock(run.folder / "round-1/pairs"), pytest.raises(FolderBusy):
+        claim_run(run, again=["round-1/pairs"])
+    assert (run.folder / "round-1/pairs/_manifest.json").exists()
+    claim_run(run)  # the record holds: it goes on
+    assert not (run.folder / "round-1/pairs/_manifest.json").exists()
+
+
+def test_a_stage_asked_for_by_name_is_made_here_and_not_taken_over(settings) -> None:
+    made(settings(name="other"))
+    run = made(settings())
+    claim_run(run, again=["pairs"])
+    steps = {step.path: step for step in plan(run)}
+    assert take_over(steps["round-1/pairs"]) is None
+    make(settings(rounds=1))
+    shutil.rmtree(run.folder / "round-1/evaluation/scores")
+    assert take_over(steps["round-1/evaluation/scores"])
+
+
+def test_another_machine_waits_until_a_policy_is_gone_and_trained_again(settings) -> None:
+    run = made(settings())
+    finished = _finished(run, made_anew(run, ["policy"]))
+    assert not finished()  # machine 0 has not removed it yet
+    claim_run(run, again=["policy"])
+    assert not finished()
+    make(run)
+    assert finished()
+    assert _finished(run, made_anew(run, ["evaluation/comparison"]))()  # nothing is trained
+
+
+def test_a_stage_deleted_by_hand_is_made_again(settings) -> None:
+    run = made(settings())
+    before = tables(run.folder)
+    shutil.rmtree(run.folder / "round-1/pairs")
+    claim_run(run)
+    assert make(run) == ["round-1/pairs"]
+    assert tables(run.folder) == before and is_finished(run)
+
+
+def test_stages_deleted_by_hand_may_be_made_by_another_config(settings) -> None:
+    run, wider = made(settings()), settings(**WIDER)
+    for path in from_round_1(AFTER_PAIRS):
+        shutil.rmtree(run.folder / path, ignore_errors=True)
+    claim_run(wider)
+    assert make(wider) == from_round_1(AFTER_PAIRS)
+    assert is_finished(wider)
+
+
+def test_what_read_from_a_deleted_stage_is_told_before_the_stage_is_made_otherwise(
+    settings,
+) -> None:
+    run = made(settings(rounds=1))
+    shutil.rmtree(run.folder / "round-1/pairs")
+    with pytest.raises(ConfigDrift) as caught:
+        claim_run(settings(rounds=1, **WIDER))
+    said = str(caught.value)
+    assert "pairs.min_margin: was 0.0, now 0.1" in said
+    assert "round-1/tokens: reads from a stage that is made anew" in said
+    assert "round-1/policy, round-1/evaluation/responses" in said
+    assert "`--redo tokens`" in said
+    wider = claim_run(settings(rounds=1, **WIDER), again=["tokens"])
+    assert make(wider) == [f"round-1/{name}" for name in AFTER_PAIRS]
+
+
+def test_a_deleted_stage_that_comes_out_other_is_told_with_all_that_read_it(settings) -> None:
+    run = made(settings(rounds=1))
+    shutil.rmtree(run.folder / "round-1/pairs")
+    with pytest.raises(ConfigDrift, match=r"round-1/tokens: was made by another config"):
+        make(run, salt="other packages")
+    with pytest.raises(ConfigDrift) as caught:
+        refuse_drift(run)
+    assert "\n  round-1/tokens: inputs.pairs: was " in str(caught.value)
+    assert "round-1/policy, round-1/evaluation/responses" in str(caught.value)
+
+
+def test_a_damaged_record_is_no_obstacle_to_making_its_stage_anew(settings) -> None:
+    run = made(settings())
+    for name in ("_step.json", "_manifest.json"):
+        (run.folder / "round-1/pairs" / name).write_text("{")
+        with pytest.raises(UserError, match="with `--redo round-1/pairs`"):
+            is_finished(run)
+        claim_run(run, again=["round-1/pairs"])
+        make(run)
+        assert is_finished(run)
+
+
+Change = Callable[[Path], object]
+CHANGES: list[tuple[Change, str]] = [
+    (Path.unlink, "part-00000.parquet is gone"),
+    (lambda part: part.write_text("cut"), "part-00000.parquet has 3 bytes, not 32"),
+    (lambda part: part.with_name("part-00001.parquet").touch(), "part-00001.parquet is new"),
+    (lambda part: part.with_name("_step.json").unlink(), "_step.json is gone"),
+]
+
+
+@pytest.mark.parametrize(("change", "told"), CHANGES, ids=["gone", "cut", "new", "record"])
+def test_a_finished_stage_that_was_changed_since_is_told_and_can_be_made_anew(
+    settings, change: Change, told: str
+) -> None:
+    run = made(settings(rounds=1))
+    before = tables(run.folder)
+    change(run.folder / "round-1/responses/part-00000.parquet")
+    with pytest.raises(UserError) as caught:
+        is_finished(run)
+    said = str(caught.value)
+    assert f"\n  round-1/responses: {told} since it finished\n" in said
+    assert "`--redo responses`" in said
+    claim_run(run, again=["responses"])
+    make(run)
+    assert is_finished(run) and tables(run.folder) == before
+
+
+def test_all_that_was_changed_is_told_at_once(settings) -> None:
+    run = made(settings())
+    for path in ("round-2/policy", "round-1/pairs"):
+        (run.folder / path / "part-00000.parquet").unlink()
+    with pytest.raises(UserError, match=r"round-1/pairs: [^$]* reads from that: .*round-2/policy"):
+        claim_run(run)
+
+
+def test_a_picture_or_a_note_beside_a_table_is_no_change(settings) -> None:
+    run = made(settings())
+    for name in ("learning-rates.png", ".DS_Store", "README.md"):
+        (run.folder / "round-1/pairs" / name).write_text("mine")
+    assert is_finished(run)
+
+
+def test_a_copied_run_is_finished_where_it_was_copied_to(settings, tmp_path: Path) -> None:
+    run = made(settings())
+    shutil.copytree(run.folder, tmp_path / "elsewhere" / "test")
+    copied = run.model_copy(update={"runs_dir": tmp_path / "elsewhere"})
+    before = {path: path.stat().st_mtime_ns for path in copied.folder.rglob("*")}
+    assert is_finished(copied)
+    assert {path: path.stat().st_mtime_ns for path in copied.folder.rglob("*")} == before
+
+
+def test_a_record_lies_in_the_run_until_all_is_removed(settings) -> None:
+    run = made(settings())
+    again = made_anew(run, ["policy"])
+    redo.record(run.folder, again, again[:1])
+    assert redo.recorded(run.folder) == [step.path for step in again]
+    redo.remove_recorded(run.folder)
+    assert redo.recorded(run.folder) == []

@@ -1,0 +1,265 @@
+"""A step that another run has done is taken over whole, or not at all."""
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contracts.config.base import Config, Resources, check
+from contracts.errors import UserError
+from contracts.steps.fingerprint import of_file, of_files, of_json
+from contracts.steps.manifest import Manifest, Result, read_manifest, write_manifest
+from contracts.steps.step import Inputs, Stage, claim, run_once
+from flows.pipeline import reuse
+from flows.pipeline.config import RunConfig
+from flows.pipeline.plan import PlannedStep, plan
+from flows.pipeline.reuse import take_over
+from flows.pipeline.run_step import run_step
+
+
+class Workers(Resources):
+    processes: int = 1
+
+
+class Settings(Config):
+    times: int = 2
+    resources: Workers = Workers()
+
+
+def repeat(config: Settings, inputs: Inputs, out: Path) -> Result:
+    text = Path(inputs["text"]).read_text()
+    (out / "adapter").mkdir(exist_ok=True)
+    (out / "adapter" / "weights.json").write_text("{}")
+    (out / "part-00000.parquet").write_text(text * config.times)
+    (out / ".cache").write_text("ours alone")
+    return Result(rows=config.times, facts={"policy": "p"})
+
+
+STAGE = Stage(name="test.repeat", version=1, config=Settings, run=repeat)
+
+
+def step(runs: Path, run: str, text: str = "fish ", **settings: Any) -> PlannedStep:
+    source = runs / run / "text.txt"
+    source.parent.mkdir(parents=True, exist_ok=True)
+    source.write_text(text)
+    inputs = {"text": str(source)}
+    config = check(Settings, settings, origin="test")
+    return PlannedStep(runs / run, "round-1/texts", "repeat", STAGE, config, inputs, shared=True)
+
+
+@pytest.fixture
+def done(tmp_path: Path) -> PlannedStep:
+    first = step(tmp_path, "first")
+    run_once(STAGE, first.config, first.inputs, first.out)
+    return first
+
+
+def refuse(*_: object) -> None:
+    raise AssertionError("nothing is read from a step that is taken over")
+
+
+def test_what_another_run_made_is_taken_over_with_this_runs_own_inputs(
+    tmp_path: Path, done: PlannedStep
+) -> None:
+    second = step(tmp_path, "second", resources={"processes": 4})
+    lines: list[str] = []
+    manifest = run_step(second, lines.append, refuse)
+    assert manifest.taken_from == str(done.out)
+    assert lines == [f"INFO taken over from {done.out}: same settings, same inputs"]
+    assert of_files(second.out) == of_files(done.out) == manifest.files
+    assert not (second.out / ".cache").exists()
+    written = json.loads((second.out / "_step.json").read_text())
+    assert written["inputs"] == {"text": str(tmp_path / "second" / "text.txt")}
+    assert written["config"]["resources"] == {"processes": 4}
+    # As done as any other step, for whoever asks later.
+    assert claim(STAGE, second.config, second.inputs, second.out) == manifest
+    assert [path.name for path in second.out.parent.iterdir()] == ["texts"]
+
+
+def test_a_third_run_names_the_one_that_did_the_work(tmp_path: Path, done: PlannedStep) -> None:
+    take_over(step(tmp_path, "a"))
+    manifest = take_over(step(tmp_path, "b"))
+    assert manifest and manifest.taken_from == str(done.out)
+
+
+def test_the_files_take_no_room_and_outlive_the_run_that_made_them(
+    tmp_path: Path, done: PlannedStep
+) -> None:
+    second = step(tmp_path, "second")
+    take_over(second)
+    ours, theirs = (folder / "part-00000.parquet" for folder in (second.out, done.out))
+    assert ours.samefile(theirs)
+    theirs.unlink()
+    assert ours.read_text() == "fish fish "
+
+
+def test_files_are_copied_where_they_cannot_be_linked(
+    tmp_path: Path, done: PlannedStep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_links(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(reuse.os, "link", no_links)
+    second = step(tmp_path, "second")
+    take_over(second)
+    assert of_files(second.out) == of_files(done.out)
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["linked", "copied"])
+def test_all_is_on_the_disk_before_the_folder_is_there(
+    tmp_path: Path, done: PlannedStep, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    """A power cut leaves the step whole or absent."""
+    second = step(tmp_path, "second")
+    synced: list[str] = []
+    fsync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        place = os.readlink(f"/proc/self/fd/{descriptor}").replace(str(second.out.parent), "round")
+        synced.append(place if second.out.exists() else f"before: {place}")
+        fsync(descriptor)
+
+    def no_links(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "fsync", noted)
+    if not links:
+        monkeypatch.setattr(reuse.os, "link", no_links)
+    take_over(second)
+    made = "before: round/.taking-texts"
+    assert {made, f"{made}/adapter"} <= set(synced)
+    assert synced[-1] == "round"
+    if not links:
+        assert {f"{made}/part-00000.parquet", f"{made}/adapter/weights.json"} <= set(synced)
+
+
+@pytest.mark.parametrize("name", ["../evil", "/tmp/evil", "adapter/../../evil", ""])
+def test_names_that_leave_the_folder_are_not_followed(
+    tmp_path: Path, done: PlannedStep, name: str
+) -> None:
+    (done.out.parent / "evil").write_text("evil")
+    path = done.out / "_manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["files"][name] = of_file(done.out.parent / "evil")
+    path.write_text(json.dumps(manifest | {"fingerprint": of_json(manifest["files"])}))
+    second = step(tmp_path, "second")
+    assert take_over(second) is None
+    assert not list(second.run.rglob("evil"))
+    with pytest.raises(UserError, match="is no file of this stage"):
+        read_manifest(done.out)
+
+
+def test_a_manifest_whose_fingerprint_is_not_of_its_files_is_not_taken(
+    tmp_path: Path, done: PlannedStep
+) -> None:
+    path = done.out / "_manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"fingerprint": "another step's"}))
+    assert take_over(step(tmp_path, "second")) is None
+
+
+@pytest.mark.parametrize("other", [{"times": 3}, {"text": "bird "}], ids=["settings", "input"])
+def test_another_step_is_not_taken(tmp_path: Path, done: PlannedStep, other: Any) -> None:
+    assert take_over(step(tmp_path, "second", **other)) is None
+
+
+def test_another_version_of_the_stage_is_not_taken(tmp_path: Path, done: PlannedStep) -> None:
+    newer = replace(step(tmp_path, "second"), stage=replace(STAGE, version=2))
+    assert take_over(newer) is None
+
+
+class Upgraded(Settings):
+    """The stage's settings after an upgrade brought a key."""
+
+    upper: bool = False
+
+
+def test_what_was_made_before_an_upgrade_brought_a_key_is_taken(
+    tmp_path: Path, done: PlannedStep
+) -> None:
+    upgraded = replace(STAGE, config=Upgraded)
+    second = replace(step(tmp_path, "second"), stage=upgraded, config=Upgraded())
+    assert take_over(second)
+    assert take_over(replace(second, run=tmp_path / "third", config=Upgraded(upper=True))) is None
+
+
+def test_what_other_packages_made_is_not_taken(tmp_path: Path, done: PlannedStep) -> None:
+    path = done.out / "_manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["versions"]["torch"] = "1.0"
+    path.write_text(json.dumps(manifest))
+    assert take_over(step(tmp_path, "second")) is None
+
+
+def test_a_damaged_part_is_not_taken(tmp_path: Path, done: PlannedStep) -> None:
+    (done.out / "part-00000.parquet").write_text("fist fish ")
+    second = step(tmp_path, "second")
+    assert take_over(second) is None
+    assert not second.out.exists()
+
+
+@pytest.mark.parametrize("name", ["_manifest.json", "_step.json"])
+def test_a_damaged_or_unfinished_step_is_not_taken(
+    tmp_path: Path, done: PlannedStep, name: str
+) -> None:
+    path = done.out / name
+    path.write_text("{")
+    assert take_over(step(tmp_path, "second")) is None
+    path.unlink()
+    assert take_over(step(tmp_path, "second")) is None
+
+
+def test_a_step_that_was_begun_goes_on_by_itself(tmp_path: Path, done: PlannedStep) -> None:
+    second = step(tmp_path, "second")
+    claim(STAGE, second.config, second.inputs, second.out)
+    assert take_over(second) is None
+
+
+def test_a_kill_in_the_middle_leaves_nothing_that_looks_begun(
+    tmp_path: Path, done: PlannedStep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second = step(tmp_path, "second")
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(reuse, "save_manifest", killed)
+        take_over(second)
+    assert not second.out.exists()
+    assert take_over(second) == read_manifest(second.out)
+
+
+def test_an_input_that_is_missing_is_named(tmp_path: Path, done: PlannedStep) -> None:
+    second = step(tmp_path, "second")
+    Path(second.inputs["text"]).unlink()
+    with pytest.raises(UserError, match=r"text\.txt"):
+        take_over(second)
+
+
+def run_config(**resources: Any) -> RunConfig:
+    settings: dict[str, Any] = {
+        "name": "test",
+        "rounds": 2,
+        "policy": {"path": "owner/policy"},
+        "prompts": {"path": "prompts.jsonl", "test_size": 4},
+        "sampling": {"n": 4},
+        "annotation": {"annotators": [{"kind": "armorm", "name": "rm", "path": "owner/reward"}]},
+        "training": {},
+        "evaluation": {"sampling": {"n": 1, "temperature": 0}},
+    }
+    return check(RunConfig, settings | {"resources": resources}, origin="test")
+
+
+def test_a_run_shares_all_but_its_training_unless_it_is_told_not_to() -> None:
+    alone = [step.path for step in plan(run_config()) if not step.shared]
+    assert alone == ["round-1/policy", "round-2/policy"]
+    assert not any(step.shared for step in plan(run_config(reuse=False)))
+
+
+def test_a_manifest_says_how_long_or_that_it_was_taken_over(tmp_path: Path) -> None:
+    manifest = write_manifest(tmp_path, "test", Result(rows=1), Manifest.clock())
+    assert manifest.took.endswith(" s")
+    assert replace(manifest, taken_from="runs/other").took == "taken over"

@@ -1,0 +1,58 @@
+"""How many rounds a run has: raised by hand or by a schedule, never taken back."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made_run import made, make
+from minimal_run import MINIMAL, config
+
+from contracts.config.base import load_config
+from contracts.errors import UserError
+from flows.pipeline import run_folder
+from flows.pipeline.config import RunConfig
+from flows.pipeline.run_folder import claim_run, is_finished
+
+
+def small(folder: Path, **changes: Any) -> RunConfig:
+    """A run of which the folder holds all that it names."""
+    (folder / "prompts.jsonl").write_text("List two fruits.")
+    for model in ("policy", "reward"):
+        (folder / model).mkdir(exist_ok=True)
+    reward = {"kind": "classifier", "name": "rm", "path": str(folder / "reward")}
+    prompts = MINIMAL["prompts"] | {"path": str(folder / "prompts.jsonl")}
+    own = {"runs_dir": str(folder), "policy": {"path": str(folder / "policy")}, "prompts": prompts}
+    return config(**own, annotation={"annotators": [reward]}, **changes)
+
+
+def written(run: RunConfig) -> int:
+    return load_config(RunConfig, run.folder / "config.yaml").rounds
+
+
+def test_a_schedule_adds_a_round_to_a_finished_run_and_none_to_another(tmp_path: Path) -> None:
+    run = made(small(tmp_path, rounds=1))
+    assert claim_run(run, next_round=True).rounds == written(run) == 2
+    assert claim_run(run, next_round=True).rounds == 2
+    make(run)
+    assert claim_run(run, next_round=True).rounds == 3
+
+
+def test_a_plain_run_goes_on_with_the_rounds_that_a_schedule_has_added(tmp_path: Path) -> None:
+    run = made(small(tmp_path, rounds=1))
+    claim_run(run, next_round=True)
+    assert not is_finished(run)
+    assert claim_run(run).rounds == written(run) == 2
+    assert "round-2/policy" in make(run)
+    assert is_finished(run)
+
+
+def test_no_schedule_adds_a_round_that_no_later_start_would_accept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UserError, match="rounds"):
+        small(tmp_path, rounds=run_folder.MOST_ROUNDS + 1)
+    monkeypatch.setattr(run_folder, "MOST_ROUNDS", 2)  # 100 would take the test half a minute
+    run = made(small(tmp_path, rounds=2))
+    with pytest.raises(UserError, match=r"2 rounds are done.* policy\.path=.*round-2/policy"):
+        claim_run(run, next_round=True)
+    assert written(run) == 2 and is_finished(run)

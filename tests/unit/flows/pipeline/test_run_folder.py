@@ -1,0 +1,47 @@
+"""A run's folder: what is wrong with it is told before anything is started."""
+
+from pathlib import Path
+
+import pytest
+from checkout import CHECKOUT
+
+from contracts.config.base import load_config
+from contracts.errors import UserError
+from flows.cli.run import run_config
+from flows.pipeline.config import RunConfig
+from flows.pipeline.run_folder import is_finished, make_folder
+
+DEMO = CHECKOUT / "configs" / "demo.yaml"
+
+
+def config(runs: Path) -> RunConfig:
+    return load_config(RunConfig, DEMO, [f"runs_dir={runs}"])
+
+
+@pytest.mark.parametrize("where", ["/proc/runs", "{file}/runs", "{file}", "/dev/null"])
+def test_a_folder_that_cannot_be_made_is_refused_before_a_server_starts(
+    tmp_path: Path, where: str
+) -> None:
+    (tmp_path / "file").touch()
+    runs = where.format(file=tmp_path / "file")
+    with pytest.raises(UserError) as refused:
+        run_config(DEMO, [f"runs_dir={runs}"])
+    assert str(refused.value).startswith(f"{runs}/demo: cannot be made or written to (")
+    assert "`runs_dir`" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("name: [demo\n", ":2: not valid YAML: "),
+        ("rounds: 2\n", ": key 'name' is missing"),
+        ("", ": holds no keys"),
+    ],
+)
+def test_a_broken_config_in_the_runs_folder_is_named(tmp_path: Path, text: str, said: str) -> None:
+    run = config(tmp_path)
+    make_folder(run)
+    (run.folder / "config.yaml").write_text(text)
+    with pytest.raises(UserError) as refused:
+        is_finished(run)
+    assert str(refused.value).startswith(f"{run.folder / 'config.yaml'}{said}")

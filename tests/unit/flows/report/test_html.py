@@ -1,0 +1,158 @@
+"""The report of a run: what a model or a prompt says is text in it, never markup."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from contracts.errors import UserError
+from contracts.steps.manifest import Manifest, Result, write_manifest
+from contracts.tables.parts import write_part
+from contracts.tables.schemas import METRICS, PAIRS, RESPONSES, SCORES, TOKENS
+from flows.report.html import is_reported, write_report
+
+EVIL = "<script>alert(1)</script>"
+
+
+def say(role: str) -> list[dict[str, str]]:
+    return [{"role": role, "content": EVIL}]
+
+
+PAIR: dict[str, Any] = {
+    "prompt_id": "p", "prompt": say("user"), "chosen": say("assistant"),
+    "rejected": say("assistant"), "chosen_id": "p-0", "rejected_id": "p-1", "chosen_score": 1.0,
+    "rejected_score": 0.5, "margin": 0.5, "split": "train",
+}  # fmt: skip
+RESPONSE: dict[str, Any] = {
+    "prompt_id": "p", "response_id": "p-0", "sample": 0, "seed": 1, "text": EVIL, "token_ids": [1],
+    "finish_reason": "stop", "n_tokens": 1, "logprob": None, "policy": "x",
+}  # fmt: skip
+SCORE = {"response_id": "p-0", "prompt_id": "p", "annotator": EVIL, "score": 1.0}
+TOKEN = {"prompt_id": "p", "prompt_ids": [1], "chosen_ids": [2], "rejected_ids": [3],
+         "chosen_loss_start": 0, "rejected_loss_start": 0}  # fmt: skip
+GAIN = {"mean": 0.1, "low": 0.05, "high": 0.2, "confidence": 0.95, "prompts": 1,
+        "worst": 0.05, "best": 0.2, "verdict": "better"}  # fmt: skip
+SHARES = {name: {"start": 0.0, "before": 0.0, "after": 0.0} for name in ("unscored", "cut")}
+
+GAINS: dict[str, Any] = {"start": 0.1, "before": 0.1, "after": 0.2, "over_start": GAIN,
+                         "over_before": GAIN, **SHARES}  # fmt: skip
+
+
+def write(folder: Path, schema: pa.Schema, row: dict[str, Any], **facts: Any) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    write_part(folder, 0, pa.Table.from_pylist([row], schema=schema), schema)
+    dropped = {EVIL: 3}
+    write_manifest(folder, "stage", Result(1, dropped, facts), Manifest.clock())
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    root = tmp_path / "run"
+    round_one = root / "round-1"
+    write(round_one / "pairs", PAIRS, PAIR)
+    write(round_one / "responses", RESPONSES, RESPONSE)
+    write(round_one / "scores", SCORES, SCORE)
+    write(round_one / "tokens", TOKENS, TOKEN)
+    write(round_one / "evaluation" / "scores", SCORES, SCORE)
+    write(round_one / "evaluation" / "comparison", SCORES, SCORE, gains={EVIL: GAINS})
+    (round_one / "policy").mkdir()
+    metrics = pa.Table.from_pylist([{"step": 1, "name": "loss", "value": 0.5}], schema=METRICS)
+    pq.write_table(metrics, round_one / "policy" / "metrics.parquet")
+    (root / "config.yaml").write_text(f"policy: {{path: '{EVIL}'}}\n")
+    return root
+
+
+def test_text_of_models_prompts_and_configs_cannot_become_a_script(run: Path) -> None:
+    page = write_report(run).read_text()
+    assert "<script" not in page
+    assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;") >= 5
+
+
+def test_the_report_shows_gains_drops_and_curves(run: Path) -> None:
+    page = write_report(run).read_text()
+    for text in ("+0.1000 [+0.0500, +0.2000]", "Loss", "Margins of the pairs", "3 &lt;script"):
+        assert text in page
+
+
+def test_a_gain_is_green_only_where_the_answers_without_a_score_cannot_undo_it(run: Path) -> None:
+    assert 'class="number good">+0.1000' in write_report(run).read_text()
+    unsure = GAIN | {"worst": -0.03, "best": 0.3, "verdict": "unclear"}
+    shares = {"start": 0.0, "before": 0.0, "after": 0.4}
+    gains = GAINS | {"over_start": unsure, "over_before": unsure, "unscored": shares}
+    write(run / "round-1" / "evaluation" / "comparison", SCORES, SCORE,
+          gains={EVIL: gains, "torn": SHARES})  # fmt: skip
+    page = write_report(run).read_text()
+    assert 'class="number good"' not in page
+    for text in ("at worst -0.0300, at best +0.3000", "0.0, 0.0, 40.0 %", "no prompt of which"):
+        assert text in page
+
+
+def test_the_report_says_how_bfloat16_scores_agree_with_float32(run: Path) -> None:
+    assert "Agreement with float32" not in write_report(run).read_text()
+    found = {"prompts": 1, "responses": 320, "rank_correlation": 0.99876, "flipped_pairs": 0.0625,
+             "mean_absolute_difference": 0.00123, "deviation": 0.2}  # fmt: skip
+    annotators = {EVIL: {"agreement": found}, "big": {"agreement": {"prompts": 0, "reason": EVIL}}}
+    write(run / "round-1" / "scores", SCORES, SCORE, annotators={**annotators, "exact": {}})
+    page = write_report(run).read_text()
+    for text in ("0.99876", "0.00123", "6.2 %", "not compared: &lt;script&gt;"):
+        assert text in page
+    assert "<script" not in page
+
+
+def test_the_report_shows_what_the_published_format_reads_otherwise(run: Path) -> None:
+    assert "Tokens</h3>" not in write_report(run).read_text()
+    longest = {name: {"max": 1234.0} for name in ("prompt", "chosen", "rejected")}
+    only = {"before": ["<start_of_turn>", "model", "\n"], "after": ["\n", "<eos>"]}
+    published = {"pairs": 9, "only_in_recipe": only, "other_answer_tokens": 0.0,
+                 "loss_tokens": {"standard": 10.0, "recipe": 15.0}}  # fmt: skip
+    facts = {"lengths": longest, "truncated": 2, "retokenized_equal": 0.98765}
+    write(run / "round-1" / "tokens", TOKENS, TOKEN, **facts, differs_from_recipe=published)
+    page = write_report(run).read_text()
+    for text in ("1,234", "98.77 %", "10.0 tokens a response", "published 15.0",
+                 "&lt;start_of_turn&gt;model\\n", "\\n&lt;eos&gt;"):  # fmt: skip
+        assert text in page
+
+
+@pytest.mark.parametrize(("after", "warned"), [(0.05, False), (0.4, True)])
+def test_the_report_warns_where_the_answers_begin_to_repeat(run: Path, after, warned) -> None:
+    for number, share in ((0, 0.02), (1, after)):
+        folder = run / f"round-{number}" / "evaluation" / "responses"
+        write(folder, RESPONSES, RESPONSE, repetition=share)
+    page = write_report(run).read_text()
+    assert f"before 2.0 %, after {100 * after:.1f} %" in page
+    assert ("lower training.learning_rate" in page) == warned
+
+
+def test_a_start_draws_the_sections_of_changed_rounds_alone(run: Path) -> None:
+    shutil.copytree(run / "round-1", run / "round-2")
+    rounds = [run / "round-1", run / "round-2"]
+    assert [is_reported(folder) for folder in rounds] == [False, False]
+    first = write_report(run).read_text()
+    assert [is_reported(folder) for folder in rounds] == [True, True]
+
+    drawn = {folder: (folder / ".section.html").stat().st_mtime_ns for folder in rounds}
+    write(run / "round-2" / "pairs", PAIRS, PAIR | {"margin": 0.25})
+    assert [is_reported(folder) for folder in rounds] == [True, False]
+    page = write_report(run).read_text()
+    now = {folder: (folder / ".section.html").stat().st_mtime_ns for folder in rounds}
+    assert [now[folder] == drawn[folder] for folder in rounds] == [True, False]
+    assert "0.2500" in page and "0.2500" not in first
+
+    write_report(run, anew=True)  # onpolicy report
+    assert (run / "round-1" / ".section.html").stat().st_mtime_ns > now[run / "round-1"]
+
+
+def test_a_page_that_was_deleted_is_written_again(run: Path) -> None:
+    page = write_report(run)
+    text = page.read_text()
+    page.unlink()
+    assert not is_reported(run / "round-1")
+    assert write_report(run).read_text() == text
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no run lies here"):
+        write_report(tmp_path)

@@ -1,0 +1,76 @@
+"""The grid of a sweep, and the page that compares its points."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from checkout import CHECKOUT
+
+from contracts.config.base import load_config
+from contracts.errors import OnPolicyError, UserError
+from flows.pipeline.config import RunConfig
+from flows.sweep import points, run_points, run_sweep, write_comparison
+from flows.tune.learning_rate import Asked, run_lr
+
+DEMO = CHECKOUT / "configs" / "demo.yaml"
+
+
+def test_a_grid_is_every_combination_in_order() -> None:
+    assert points(["a=1,2", "b.c=x"]) == [["a=1", "b.c=x"], ["a=2", "b.c=x"]]
+
+
+@pytest.mark.parametrize("entry", ["rounds", "=1", "seed="])
+def test_an_entry_without_key_or_value_is_refused(entry: str) -> None:
+    with pytest.raises(UserError, match="key=value,value"):
+        points([entry])
+
+
+def test_the_page_escapes_what_a_config_says_and_sorts_by_gain(tmp_path: Path) -> None:
+    row = {"run": "r", "annotator": "armorm", "reward": 1.0, "low": 0.0, "high": 1.0,
+           "worst": 0.0, "best": 1.0, "unscored": 0.25, "loss": None, "margin": 0.5}  # fmt: skip
+    rows = [row | {"point": "worse", "mean": 0.1}, row | {"point": "<b>best</b>", "mean": 0.9}]
+    page = write_comparison(tmp_path / "sweep", rows).read_text()
+    table = page[page.index("<table>") :]
+    assert "&lt;b&gt;best&lt;/b&gt;" in table and "<b>" not in table
+    assert "25.0 %" in table
+    assert table.index("&lt;b&gt;best") < table.index("worse")
+
+
+def test_a_point_that_fails_is_recorded_and_the_others_go_on(tmp_path: Path) -> None:
+    config = load_config(RunConfig, DEMO, [f"runs_dir={tmp_path}"])
+    points = {
+        label: config.model_copy(update={"name": label}).model_dump(mode="json")
+        for label in ("a", "b", "c")
+    }
+    ran = []
+
+    def run(point: dict[str, Any]) -> None:
+        ran.append(point["name"])
+        raise OnPolicyError(f"step 3: the loss is <nan> in {point['name']}")
+
+    rows = [*run_points(points, run)]
+    assert ran == ["a", "b", "c"]
+    assert rows[1] == {"point": "b", "run": "b", "failed": "step 3: the loss is <nan> in b"}
+
+    page = write_comparison(tmp_path / "sweep", rows).read_text()
+    assert "step 3: the loss is &lt;nan&gt; in b" in page
+    assert yaml.safe_load((tmp_path / "sweep" / "comparison.yaml").read_text()) == rows
+
+
+def test_an_interrupt_ends_the_sweep_at_once(tmp_path: Path) -> None:
+    config = load_config(RunConfig, DEMO, [f"runs_dir={tmp_path}"]).model_dump(mode="json")
+
+    def run(point: dict[str, Any]) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        list(run_points({"a": config}, run))
+
+
+def test_several_machines_are_for_run_alone() -> None:
+    machines = ["training.resources.machines=2"]
+    with pytest.raises(UserError, match="onpolicy sweep` trains on one machine, set training"):
+        run_sweep(DEMO, machines, ["seed=1,2"])
+    with pytest.raises(UserError, match="onpolicy tune` trains on one machine, set training"):
+        run_lr(DEMO, machines, Asked(None, None, 10))

@@ -1,0 +1,173 @@
+"""Who gets which requests when workers crash: the crew with workers that only seem to run."""
+
+from collections.abc import Iterator, Sequence
+from random import Random
+from typing import Any
+
+import pytest
+
+from contracts.errors import OnPolicyError
+from generation.config import SampleConfig, TransformersEngine
+from generation.engines import Batch, Job
+from generation.engines.requests import Failure, Request
+from generation.workers import pool
+from generation.workers.handle import Member
+from generation.workers.pool import Crew
+from runtime.pool.placement import Site
+from runtime.pool.worker import Death, Worker
+
+JOB = Job("some/policy", SampleConfig(engine=TransformersEngine()), [1], 8, 64)
+CRASH = Death("IndexError: index out of range", from_outside=False, loading=False, hung=False)
+KILL = Death("killed by SIGKILL", from_outside=True, loading=False, hung=False)
+CAPACITY = 8
+
+
+class World:
+    """Which requests crash an engine, which workers crash with any, and who is killed when."""
+
+    def __init__(
+        self, seed: int, poison: Sequence[int] = (), broken: Sequence[int] = (), kills: int = 0
+    ) -> None:
+        self.poison = {f"p{i}-0" for i in poison}
+        self.broken = broken
+        self.kills = kills
+        self.starts = 0
+        self.random = Random(seed)
+        self.deaths: dict[int, Death] = {}
+
+    def hear(self, members: list[Member]) -> list[tuple[Member, dict[str, Any] | None]]:
+        """One worker with work finishes a batch of it, or dies."""
+        member = self.random.choice([one for one in members if one.busy])
+        held = list(member._in_flight.values())
+        if self.kills and self.random.random() < 0.2:
+            self.kills -= 1
+            self.deaths[member.number] = KILL
+            return [(member, None)]
+        ids = {request.response_id for batch in held for request in batch}
+        if member.number in self.broken or ids & self.poison:
+            self.deaths[member.number] = CRASH
+            return [(member, None)]
+        done = self.random.choice(held)
+        outcomes = [{"response_id": r.response_id, "tokens": [1], "finish_reason": "stop"}
+                    for r in done]  # fmt: skip
+        return [(member, {"outcomes": outcomes})]
+
+    def begin(self, member: Worker) -> None:
+        self.starts += 1
+        member.ready, member.about = True, CAPACITY
+
+
+@pytest.fixture(params=range(20))
+def seed(request: pytest.FixtureRequest) -> int:
+    return int(request.param)
+
+
+@pytest.fixture
+def play(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Samples batches with workers of a world: ids of samples, ids of failures."""
+
+    def run(world: World, workers: int, batches: list[Batch]) -> tuple[list[str], list[str]]:
+        monkeypatch.setattr(Worker, "begin", lambda self: world.begin(self))
+        monkeypatch.setattr(Worker, "bury", lambda self: world.deaths[self.number])
+        monkeypatch.setattr(Worker, "send", lambda self, **_: None)
+        monkeypatch.setattr(Worker, "end", lambda self: None)
+        monkeypatch.setattr(pool, "hear", world.hear)
+        engine = Crew(Site(workers), JOB, 1)
+        for batch in batches:
+            engine.add(batch)
+        outcomes = []
+        while len(outcomes) < sum(map(len, batches)):
+            outcomes += engine.step()
+        failed = sorted(one.response_id for one in outcomes if isinstance(one, Failure))
+        done = sorted(one.response_id for one in outcomes if not isinstance(one, Failure))
+        return done, failed
+
+    return run
+
+
+def requests(count: int, batch: int = 1) -> list[Batch]:
+    every = [Request(f"p{i}", 0, i, [1]) for i in range(count)]
+    return [every[first : first + batch] for first in range(0, count, batch)]
+
+
+def ids(numbers: Iterator[int] | Sequence[int] | range) -> list[str]:
+    return sorted(f"p{i}-0" for i in numbers)
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+@pytest.mark.parametrize("workers", [2, 3, 8])
+def test_a_broken_worker_is_left_out_after_two_crashes_and_every_request_is_answered(
+    play: Any, seed: int, workers: int, batch: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = World(seed, broken=[0])
+    assert play(world, workers, requests(96, batch)) == (ids(range(96)), [])
+    assert world.starts <= workers + 2
+    if world.starts == workers + 2:
+        assert "worker 0 crashes with requests that others answer" in caplog.text
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_requests_that_crash_any_worker_are_the_only_failures(
+    play: Any, seed: int, workers: int
+) -> None:
+    world = World(seed, poison=[3, 40, 41], kills=5)
+    healthy = set(range(64)) - {3, 40, 41}
+    assert play(world, workers, requests(64)) == (ids(sorted(healthy)), ids([3, 40, 41]))
+    assert world.starts < 70
+
+
+def test_beside_a_broken_worker_it_is_still_the_right_requests_that_fail(
+    play: Any, seed: int
+) -> None:
+    world = World(seed, poison=[9], broken=[1])
+    healthy = set(range(64)) - {9}
+    assert play(world, 3, requests(64, 4)) == (ids(sorted(healthy)), ["p9-0"])
+
+
+def test_a_crew_that_is_killed_again_and_again_for_want_of_memory_says_so(play: Any) -> None:
+    class Starved(World):
+        def hear(self, members: list[Member]) -> list[tuple[Member, dict[str, Any] | None]]:
+            self.deaths[members[0].number] = KILL
+            return [(members[0], None)]
+
+    with pytest.raises(OnPolicyError, match=r"10 times .*SIGKILL.; is there too little memory"):
+        play(Starved(0), 1, requests(4))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_model_that_fails_to_load_for_the_same_reason_is_not_loaded_a_third_time(
+    play: Any, workers: int
+) -> None:
+    class Misconfigured(World):
+        def hear(self, members: list[Member]) -> list[tuple[Member, dict[str, Any] | None]]:
+            reason = "RuntimeError: Engine core initialization failed"
+            for member in members:
+                self.deaths[member.number] = Death(reason, False, loading=True, hung=False)
+            return [(member, None) for member in members]
+
+        def begin(self, member: Worker) -> None:
+            self.starts += 1
+            member.ready = False
+
+    world = Misconfigured(0)
+    with pytest.raises(OnPolicyError) as caught:
+        play(world, workers, requests(4))
+    assert "cannot load some/policy: RuntimeError: Engine core initializ" in str(caught.value)
+    assert "too little memory" not in str(caught.value)
+    assert world.starts == 2 * workers
+
+
+def test_a_worker_that_hangs_while_it_loads_is_left_out_at_once_and_the_others_go_on(
+    play: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Stuck(World):
+        def hear(self, members: list[Member]) -> list[tuple[Member, dict[str, Any] | None]]:
+            if members[0].number == 0:
+                self.deaths[0] = Death("hung: silent", False, loading=True, hung=True)
+                return [(members[0], None)]
+            return super().hear(members)
+
+    world = Stuck(0)
+    assert play(world, 2, requests(8)) == (ids(range(8)), [])
+    assert world.starts == 2
+    assert "worker 0 cannot load some/policy: hung: silent; the other 1 go on" in caplog.text

@@ -1,0 +1,233 @@
+"""Losses against numbers worked by hand, and their gradients in float64."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+
+from training.losses.config import (
+    CPOConfig,
+    DPOConfig,
+    IPOConfig,
+    KTOConfig,
+    LossConfig,
+    ORPOConfig,
+    RDPOConfig,
+    RRHFConfig,
+    SFTConfig,
+    SimPOConfig,
+    SLiCConfig,
+)
+from training.losses.functions import (
+    Divergence,
+    PairLogprobs,
+    PairLosses,
+    ResponseLogprobs,
+    pair_losses,
+)
+
+
+def responses(totals: list[float], tokens: list[int]) -> ResponseLogprobs:
+    return ResponseLogprobs(
+        torch.tensor(totals, dtype=torch.float64), torch.tensor(tokens, dtype=torch.float64)
+    )
+
+
+def logprobs(chosen: list[float], rejected: list[float], tokens: int = 2) -> PairLogprobs:
+    """Responses of `tokens` tokens with the given mean log-probs."""
+    sides = ([mean * tokens for mean in means] for means in (chosen, rejected))
+    return PairLogprobs(*(responses(side, [tokens] * len(side)) for side in sides))
+
+
+# One pair for the methods below: lp_w = -6 over 3 tokens, lp_l = -8 over 2 tokens, and a
+# reference at ref_w = -7, ref_l = -7.5: log-ratios 1 and -0.5, a token 1/3 and -1/4.
+POLICY = PairLogprobs(responses([-6.0], [3]), responses([-8.0], [2]))
+REFERENCE = PairLogprobs(responses([-7.0], [3]), responses([-7.5], [2]))
+
+
+METHODS: list[Any] = [
+    SimPOConfig(),
+    SimPOConfig(beta=2.0, label_smoothing=0.1, sft_weight=0.3),
+    SimPOConfig(beta=0.3, variant="hinge"),
+    DPOConfig(beta=0.3, label_smoothing=0.2, sft_weight=0.1),
+    IPOConfig(),
+    IPOConfig(length_normalized=False),
+    CPOConfig(label_smoothing=0.1),
+    KTOConfig(chosen_weight=1.3),
+    ORPOConfig(),
+    RDPOConfig(beta=0.2),
+    RRHFConfig(),
+    SLiCConfig(),
+    SFTConfig(),
+]
+
+
+def softplus(x: float) -> float:
+    """-log sigmoid(-x)."""
+    return math.log(1 + math.exp(x))
+
+
+def value(result: PairLosses) -> float:
+    return float(result.loss.item())
+
+
+def test_the_margin_is_beta_times_the_ratio_and_is_subtracted_once() -> None:
+    # beta 10, ratio 0.5: z = 10 * (-1 - -1.2) - 5 = -3
+    result = pair_losses(SimPOConfig(), logprobs([-1.0], [-1.2]))
+    assert value(result) == pytest.approx(softplus(3))
+
+
+def test_rewards_are_beta_times_the_mean_log_prob() -> None:
+    result = pair_losses(SimPOConfig(beta=2.0), logprobs([-1.0], [-1.5], tokens=7))
+    assert (result.chosen_rewards.item(), result.rejected_rewards.item()) == (-2.0, -3.0)
+
+
+def test_hinge_is_flat_once_the_margin_is_won() -> None:
+    config = SimPOConfig(beta=2.0, gamma_beta_ratio=0.5, variant="hinge")
+    # z = 2 * 0.2 - 1 = -0.6 and 2 * 3 - 1 = 5
+    loss = pair_losses(config, logprobs([-1.0, -1.0], [-1.2, -4.0])).loss
+    assert loss.tolist() == pytest.approx([1.6, 0.0])
+
+
+def test_label_smoothing_mixes_in_the_opposite_label() -> None:
+    config = SimPOConfig(beta=1.0, gamma_beta_ratio=0.0, label_smoothing=0.25)
+    loss = value(pair_losses(config, logprobs([-1.0], [-2.0])))
+    assert loss == pytest.approx(0.75 * softplus(-1) + 0.25 * softplus(1))
+
+
+def test_the_sft_term_adds_the_chosen_negative_mean_log_prob() -> None:
+    plain, weighted = (
+        value(pair_losses(SimPOConfig(sft_weight=weight), logprobs([-1.5], [-1.0])))
+        for weight in (0.0, 0.4)
+    )
+    assert weighted - plain == pytest.approx(0.4 * 1.5)
+
+
+def test_dpo_scales_the_difference_of_the_log_ratios() -> None:
+    result = pair_losses(DPOConfig(beta=0.2), POLICY, REFERENCE)
+    assert value(result) == pytest.approx(softplus(-0.3))  # 0.2 * (1 - -0.5)
+    assert result.chosen_rewards.item() == pytest.approx(0.2)
+    assert result.rejected_rewards.item() == pytest.approx(-0.1)
+
+
+def test_dpo_may_smooth_labels_and_add_the_chosen_likelihood() -> None:
+    config = DPOConfig(beta=0.2, label_smoothing=0.1, sft_weight=0.5)
+    expected = 0.9 * softplus(-0.3) + 0.1 * softplus(0.3) + 0.5 * 2
+    assert value(pair_losses(config, POLICY, REFERENCE)) == pytest.approx(expected)
+
+
+def test_ipo_aims_at_a_margin_of_half_over_tau_a_token_or_summed() -> None:
+    by_token = pair_losses(IPOConfig(tau=0.5), POLICY, REFERENCE)
+    assert value(by_token) == pytest.approx((1 / 3 + 1 / 4 - 1) ** 2)
+    summed = pair_losses(IPOConfig(tau=0.5, length_normalized=False), POLICY, REFERENCE)
+    assert value(summed) == pytest.approx((1.5 - 1) ** 2)
+
+
+def test_cpo_compares_summed_log_probs_and_adds_the_likelihood() -> None:
+    assert value(pair_losses(CPOConfig(beta=0.1, nll_weight=0), POLICY)) == pytest.approx(
+        softplus(-0.2)
+    )
+    assert value(pair_losses(CPOConfig(beta=0.1), POLICY)) == pytest.approx(softplus(-0.2) + 2)
+
+
+def test_kto_judges_each_response_by_the_other_halfs_divergence() -> None:
+    divergence = Divergence(torch.tensor(0.5), torch.tensor(0.25))
+    config = KTOConfig(beta=0.4, chosen_weight=1.5, rejected_weight=0.5)
+    result = pair_losses(config, POLICY, REFERENCE, divergence)
+    desirable = 1.5 * (1 - 1 / (1 + math.exp(-0.4 * (1 - 0.25))))
+    undesirable = 0.5 * (1 - 1 / (1 + math.exp(-0.4 * (0.5 - -0.5))))
+    assert value(result) == pytest.approx((desirable + undesirable) / 2)
+
+
+def test_orpo_adds_the_odds_ratio_to_the_likelihood() -> None:
+    def odds(mean: float) -> float:
+        return math.exp(mean) / (1 - math.exp(mean))
+
+    ratio = math.log(odds(-2) / odds(-4))
+    assert value(pair_losses(ORPOConfig(weight=0.3), POLICY)) == pytest.approx(
+        2 + 0.3 * softplus(-ratio)
+    )
+
+
+def test_orpo_stays_finite_for_likely_and_for_unlikely_responses() -> None:
+    likely = logprobs([-1e-7, -300.0], [-1e-6, -1e-7])
+    totals = likely.chosen.total.requires_grad_()
+    loss = pair_losses(ORPOConfig(), likely).loss
+    loss.sum().backward()
+    assert torch.isfinite(loss).all()
+    assert torch.isfinite(totals.grad).all()
+
+
+MEANS = st.floats(-1e4, 2**-22, width=32)  # sums of rounded logits may end above 0
+
+
+@pytest.mark.parametrize("config", METHODS, ids=lambda config: repr(config))
+@given(chosen=MEANS, rejected=MEANS)
+@example(chosen=0.0, rejected=0.0)
+@example(chosen=0.0, rejected=-1.0)
+@example(chosen=-1.0, rejected=0.0)
+@example(chosen=2**-22, rejected=2**-22)
+def test_no_log_prob_makes_a_loss_or_its_gradient_infinite(
+    config: Any, chosen: float, rejected: float
+) -> None:
+    totals = [torch.tensor([mean], requires_grad=True) for mean in (chosen, rejected)]
+    policy = PairLogprobs(*(ResponseLogprobs(total, torch.ones(1)) for total in totals))
+    zero = ResponseLogprobs(torch.zeros(1), torch.ones(1))
+    divergence = Divergence(torch.tensor(0.3), torch.tensor(0.1))
+    loss = pair_losses(config, policy, PairLogprobs(zero, zero), divergence).loss
+    loss.backward()
+    assert torch.isfinite(loss).all()
+    assert all(torch.isfinite(total.grad).all() for total in totals if total.grad is not None)
+
+
+def test_r_dpo_counts_a_longer_chosen_response_as_partly_won() -> None:
+    result = pair_losses(RDPOConfig(beta=0.2, alpha=0.05), POLICY, REFERENCE)
+    assert value(result) == pytest.approx(softplus(-(0.3 + 0.05 * (3 - 2))))
+
+
+def test_rrhf_is_zero_beside_its_likelihood_once_the_order_is_right() -> None:
+    assert value(pair_losses(RRHFConfig(sft_weight=0), POLICY)) == 0
+    swapped = PairLogprobs(POLICY.rejected, POLICY.chosen)
+    assert value(pair_losses(RRHFConfig(sft_weight=0.5), swapped)) == pytest.approx(2 + 0.5 * 8)
+
+
+def test_slic_hf_wants_its_margin_between_summed_log_probs() -> None:
+    assert value(pair_losses(SLiCConfig(delta=3.0, sft_weight=0.1), POLICY)) == pytest.approx(
+        (3 - 2) + 0.1 * 6
+    )
+
+
+def test_sft_is_the_chosen_responses_mean_negative_log_prob() -> None:
+    assert value(pair_losses(SFTConfig(), POLICY)) == 2
+
+
+@pytest.mark.parametrize("config", METHODS, ids=lambda config: repr(config))
+def test_gradients_agree_with_finite_differences(config: Any) -> None:
+    generator = torch.Generator().manual_seed(0)
+    totals = [-4 * torch.rand(6, generator=generator, dtype=torch.float64) for _ in range(4)]
+    tokens = torch.tensor([1.0, 2, 3, 4, 5, 6], dtype=torch.float64)
+    reference = PairLogprobs(*(ResponseLogprobs(total, tokens) for total in totals[2:]))
+    divergence = Divergence(torch.tensor(0.3), torch.tensor(0.1))
+
+    def loss(chosen: torch.Tensor, rejected: torch.Tensor) -> torch.Tensor:
+        policy = PairLogprobs(ResponseLogprobs(chosen, tokens), ResponseLogprobs(rejected, tokens))
+        return pair_losses(config, policy, reference, divergence).loss
+
+    assert torch.autograd.gradcheck(loss, [total.requires_grad_() for total in totals[:2]])
+
+
+@pytest.mark.parametrize("kind", ["dpo", "ipo", "r-dpo", "kto"])
+def test_a_method_that_compares_refuses_to_run_without_its_reference(kind: str) -> None:
+    config = TypeAdapter(LossConfig).validate_python({"kind": kind})
+    assert config.needs_reference
+    with pytest.raises(ValueError, match=f"loss {kind} compares with a reference"):
+        pair_losses(config, POLICY)
+
+
+def test_a_knob_of_another_method_is_refused() -> None:
+    with pytest.raises(ValidationError, match="gamma_beta_ratio"):
+        TypeAdapter(LossConfig).validate_python({"kind": "dpo", "gamma_beta_ratio": 0.5})

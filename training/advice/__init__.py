@@ -1,0 +1,1 @@
+"""What experience says of a config before it runs."""

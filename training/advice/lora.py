@@ -1,0 +1,140 @@
+"""LoRA's rank, alpha and rate for a model of a given shape. Pure but for reading the shape."""
+
+import math
+from dataclasses import dataclass
+
+from contracts.errors import UserError
+from contracts.models.model import split_reference
+from training.advice.config_advice import published_rates
+from training.config import LoraConfig, TrainConfig
+
+# The alignment handbook's DPO of Mistral-7B on UltraFeedback's 60k pairs (recipes/zephyr-7b-beta/
+# dpo/config_qlora.yaml): rank 16, alpha 16, rate 5e-6 on all linear layers, 42M parameters.
+_PUBLISHED_RANK = 16
+_PUBLISHED_RATE = 5e-6
+_PUBLISHED_WIDTHS = 81_920 * 32
+_RANKS = (16, 256)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The sizes of a decoder that LoRA and its cost depend on."""
+
+    layers: int
+    hidden: int
+    intermediate: int
+    queries: int
+    """Width of all query heads together."""
+    keys: int
+    """Width of all key heads together."""
+    vocabulary: int
+    tied: bool
+    """Whether the output head is the embedding."""
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """Linear layer to inputs plus outputs: its LoRA parameters at rank 1."""
+        return {
+            "q_proj": self.hidden + self.queries,
+            "k_proj": self.hidden + self.keys,
+            "v_proj": self.hidden + self.keys,
+            "o_proj": self.queries + self.hidden,
+            **dict.fromkeys(("gate_proj", "up_proj", "down_proj"), self.hidden + self.intermediate),
+        }
+
+    @property
+    def parameters(self) -> int:
+        """Parameters of the model, its norms left out."""
+        layer = 2 * self.hidden * (self.queries + self.keys) + 3 * self.hidden * self.intermediate
+        return self.layers * layer + self.vocabulary * self.hidden * (1 if self.tied else 2)
+
+
+@dataclass(frozen=True)
+class LoraAdvice:
+    """What to set, and why."""
+
+    rank: int
+    alpha: float
+    learning_rate: float | None
+    """None where nothing is published of such a small model."""
+    parameters: int
+    """Trained parameters at that rank."""
+    reasons: list[str]
+
+
+def lora_advice(
+    shape: Shape, training: TrainConfig, response_tokens: int | None = None
+) -> LoraAdvice:
+    """Rank, alpha and rate for adapters on the config's target layers.
+
+    Args:
+        response_tokens: tokens in the loss, chosen and rejected, where they are known.
+    """
+    targets = (training.lora or LoraConfig()).targets
+    known = shape.widths
+    per_rank = shape.layers * sum(known.get(name, 0) for name in targets)
+    if not per_rank:
+        raise UserError(f"lora.targets: none of {', '.join(targets)} is one of {', '.join(known)}")
+    wanted = _PUBLISHED_RANK * _PUBLISHED_WIDTHS / per_rank
+    reasons = [
+        f"rank: as many trained parameters as the published DPO of a 7B has at rank "
+        f"{_PUBLISHED_RANK} (42M, alignment handbook, zephyr-7b DPO)"
+    ]
+    if response_tokens and response_tokens > wanted * per_rank:
+        wanted = response_tokens / per_rank
+        reasons = [
+            f"rank: a trained parameter for each of the {response_tokens:,} response tokens, below "
+            "which adapters learn less than full tuning (LoRA Without Regret; Tinker's LoRA primer)"
+        ]
+    most = min(_RANKS[1], 2 ** int(math.log2(shape.hidden / 4)))
+    rank = min(max(_power_of_two(wanted), _RANKS[0]), most)
+    if rank == most < _RANKS[1]:
+        reasons = [
+            f"rank: at most a quarter of the hidden size, {shape.hidden}; more is hardly low"
+        ]
+    reasons.append(
+        "alpha: equal to the rank, as published; the product is scaled by alpha / rank, so change "
+        "both together or the rate changes with them"
+    )
+    rates = published_rates(training.model_copy(update={"lora": LoraConfig()}), shape.parameters)
+    reasons.append(
+        f"learning_rate: {_PUBLISHED_RATE:g} as published with this alpha; ten times full "
+        f"tuning's, up to {rates[1]:g}, for ranks and sizes alike (LoRA Without Regret)"
+        if rates
+        else "learning_rate: about ten times full tuning's (LoRA Without Regret); find it with "
+        "onpolicy tune lr"
+    )
+    if set(targets) != set(known):
+        reasons.append(
+            "targets: adapters on all linear layers learn more than on attention alone, also at "
+            "the same number of parameters (LoRA Without Regret)"
+        )
+    rate = _PUBLISHED_RATE if rates else None
+    return LoraAdvice(rank, float(rank), rate, rank * per_rank, reasons)
+
+
+def _power_of_two(rank: float) -> int:
+    """The next one, or the one before where that is much nearer."""
+    return int(2 ** math.ceil(math.log2(rank) - 0.25))
+
+
+def shape_of(reference: str) -> Shape:
+    """The shape of a model on the hub or in a folder; its weights are not loaded.
+
+    Raises:
+        UserError: there is no such model, or it is not a decoder of the families known here.
+    """
+    from transformers import AutoConfig
+
+    path, revision = split_reference(reference)
+    try:
+        config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
+        head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        return Shape(
+            config.num_hidden_layers, config.hidden_size, config.intermediate_size,
+            head * config.num_attention_heads, head * config.num_key_value_heads,
+            config.vocab_size, config.tie_word_embeddings,
+        )  # fmt: skip
+    except (OSError, ValueError, AttributeError) as error:
+        reason = (str(error).strip().splitlines() or [""])[0]
+        raise UserError(f"{reference}: its config cannot be read: {reason}") from None

@@ -1,0 +1,1 @@
+"""Starting the training's processes, on one machine or several."""

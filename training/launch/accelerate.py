@@ -1,0 +1,150 @@
+"""Starting a training run's processes through accelerate, and following what they say."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from contracts.errors import OnPolicyError, UserError
+from runtime.child_process import Child, start_child
+from runtime.stage_process import parse_error
+from training.config import TrainResources, threads
+from training.launch.machines import Launch, announced
+
+_STOP_SECONDS = 10.0
+# A worker whose error is the user's mistake says so: its exit code ends at the launcher.
+MISTAKE_MARK = "::mistake"
+# Names a file through which the processes of one machine find each other.
+STORE = "ONPOLICY_STORE"
+# What torch 2.13 reads; an older name that is set goes before the newer one.
+_ALLOCATOR = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF")
+_KEPT_LINES = 12
+
+
+def run_workers(resources: TrainResources, job: Path, module: str) -> None:
+    """Run the job's workers to their end; their log and progress come out as they come in.
+
+    Args:
+        module: what each worker runs, with the job's path as its argument.
+
+    Raises:
+        UserError: a worker refused what it was given, with its own message.
+        OnPolicyError: they failed; with their own message, or their last lines.
+    """
+    if resources.machines > 1:
+        with announced(resources, job, module) as launch:
+            follow(start(together(launch, 0), resources, {}))
+        return
+    with _alone(resources, job, module) as (command, environment):
+        follow(start(command, resources, environment))
+
+
+def together(launch: Launch, rank: int) -> list[str]:
+    """The command line that runs one machine's share of the workers of several machines."""
+    return _accelerate(
+        launch.resources, ["-m", launch.module, launch.job],
+        "--machine_rank", str(rank), "--deepspeed_multinode_launcher", "standard",
+        "--main_process_ip", launch.address, "--main_process_port", str(launch.port),
+        "--rdzv_backend", "static", "--same_network",
+    )  # fmt: skip
+
+
+def start(
+    command: Sequence[str], resources: TrainResources, environment: Mapping[str, str]
+) -> Child:
+    """Start workers, or the launcher that starts them."""
+    # Under accelerate each worker is in a session of its own: all of them watch the pipe.
+    own = {"OMP_NUM_THREADS": str(threads(resources)), "TOKENIZERS_PARALLELISM": "false"}
+    return start_child(command, {**own, **_allocator(), **environment})
+
+
+def _allocator() -> dict[str, str]:
+    """How torch's CUDA allocator is to grow, unless the user says: rows of ever new lengths
+    leave gaps that fixed segments cannot join, and memory that is free is not to be had."""
+    said = any(os.environ.get(name) for name in _ALLOCATOR)
+    return {} if said else {_ALLOCATOR[0]: "expandable_segments:True"}
+
+
+def follow(process: Child) -> None:
+    """Pass on what the workers say until they end.
+
+    Raises:
+        UserError, OnPolicyError: as `run_workers`.
+    """
+    try:
+        failure = _read(process)
+        code = process.wait()
+    finally:
+        _stop(process)
+    if code:
+        raise failure
+
+
+@contextmanager
+def _alone(
+    resources: TrainResources, job: Path, module: str
+) -> Iterator[tuple[list[str], dict[str, str]]]:
+    """Command line and environment on a single machine, where nothing listens beyond loopback."""
+    worker = ["-m", module, str(job)]
+    if resources.processes == 1 and "zero" not in resources.strategy:
+        yield [sys.executable, *worker], {}
+        return
+    with tempfile.TemporaryDirectory(prefix="onpolicy-") as folder:
+        command = _accelerate(
+            resources, worker, "--log_dir", folder,
+            "--main_process_port", "0", "--rdzv_backend", "c10d", "--rdzv_conf", "store_type=file",
+        )  # fmt: skip
+        environment = {
+            # torch's TCPStore cannot be bound to one address: processes meet in a file instead.
+            "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
+            "LOGLEVEL": "ERROR",  # torch warns that no address is used
+            STORE: f"{folder}/store",
+        }
+        networks = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
+        yield command, environment | {name: os.environ.get(name, "lo") for name in networks}
+
+
+def _accelerate(resources: TrainResources, worker: list[str], *more: str) -> list[str]:
+    how = ["--multi_gpu"]
+    if "zero" in resources.strategy:
+        how = ["--use_deepspeed", "--zero_stage", resources.strategy[-1]]
+    return [
+        sys.executable, "-m", "accelerate.commands.launch", *how,
+        "--num_processes", str(resources.processes * resources.machines),
+        "--num_machines", str(resources.machines),
+        "--mixed_precision", "no", "--dynamo_backend", "no", *more, *worker,
+    ]  # fmt: skip
+
+
+def _read(process: Child) -> OnPolicyError:
+    """Pass the output on; what to raise if the workers failed."""
+    error, kind = "", OnPolicyError
+    last: deque[str] = deque(maxlen=_KEPT_LINES)
+    for line in process.stdout or ():
+        line = line.rstrip()
+        if message := parse_error(line):
+            error = error or message
+        elif line == MISTAKE_MARK:
+            kind = UserError
+        elif line and not error:
+            # After a worker's own message comes only the launcher's account of its end.
+            last.append(line)
+            print(line, flush=True)
+    return kind(error or "training ended early; its last lines:\n" + "\n".join(last))
+
+
+def _stop(process: Child) -> None:
+    """End the launcher if it runs; closing the pipe ends the workers."""
+    if process.stdin:
+        process.stdin.close()
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

@@ -1,0 +1,66 @@
+"""Bytes that a training will write: the policy in the end, checkpoints on the way."""
+
+from pathlib import Path
+
+from contracts.models.weights import Weights
+from contracts.steps.disk_space import bytes_below, refuse_too_full
+from runtime.device import dtype_of
+from training.config import TrainConfig
+
+# The float32 weight and AdamW's two averages.
+_STATE_BYTES = 12
+
+
+def policy_bytes(config: TrainConfig, weights: Weights) -> int:
+    """Of the saved weights."""
+    return weights.parameters * (2 if dtype_of(config.dtype) == "bfloat16" else 4)
+
+
+def checkpoint_bytes(config: TrainConfig, weights: Weights, steps: int | None) -> int:
+    """Of the checkpoints that lie there at once: the last one, and the next as it is written.
+
+    Args:
+        steps: optimizer steps of the training, where that is known.
+    """
+    every = config.resources.checkpoint_every
+    if not every:
+        return 0
+    kept = 2 if steps is None else min(2, max(0, steps - 1) // every)
+    return kept * _STATE_BYTES * _trained(config, weights)
+
+
+def _trained(config: TrainConfig, weights: Weights) -> int:
+    """Parameters that a checkpoint holds."""
+    if not config.lora:
+        return weights.parameters
+    ends = tuple(f".{target}.weight" for target in config.lora.targets)
+    return sum(
+        config.lora.rank * sum(shape) for name, shape in weights.shapes.items()
+        if name.endswith(ends)
+    )  # fmt: skip
+
+
+def steps_of(config: TrainConfig, pairs: int) -> int:
+    """Optimizer steps over so many pairs."""
+    return config.epochs * -(-pairs // config.global_batch)
+
+
+def refuse_no_room(
+    config: TrainConfig, weights: Weights, out: Path, steps: int | None, policies: int = 1
+) -> None:
+    """Refuse a training whose policy or checkpoints would not fit the disk.
+
+    Args:
+        out: where they are written; what lies in its checkpoints already is theirs again.
+        policies: how many are to be trained below `out`, one after another.
+
+    Raises:
+        UserError: names the folder, both sizes, and what can be left out.
+    """
+    own = policies * policy_bytes(config, weights)
+    on_the_way = checkpoint_bytes(config, weights, steps)
+    needed = own + on_the_way - bytes_below(out / ".checkpoints")
+    less = ", or set training.resources.checkpoint_every to 0" if on_the_way else ""
+    many = f"{policies} policies and checkpoints"
+    what = "policy and checkpoints" if policies == 1 else many
+    refuse_too_full(out, needed, what, less)

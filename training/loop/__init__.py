@@ -1,0 +1,1 @@
+"""What a training process does: load, step, check, save."""

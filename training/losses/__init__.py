@@ -1,0 +1,1 @@
+"""The losses' settings and formulas."""

@@ -1,0 +1,1 @@
+"""The learning-rate range test: a stage, its worker, its suggestion."""

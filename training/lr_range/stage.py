@@ -1,0 +1,137 @@
+"""Learning-rate range test. Inputs: `tokens`, `policy`, and `reference` where the loss has one.
+Output: LEARNING_RATES, one row a step, and a suggestion among the facts.
+
+The trainer is the real one, its policy is thrown away. A test that was stopped starts anew.
+"""
+
+import json
+import logging
+import shutil
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import pyarrow as pa
+from pydantic import Field, model_validator
+
+from contracts.config.base import Config
+from contracts.errors import OnPolicyError
+from contracts.steps.manifest import Result
+from contracts.steps.step import Inputs, Stage
+from contracts.tables.parts import write_atomic, write_part
+from contracts.tables.schemas import LEARNING_RATES
+from runtime.device import what_auto_is
+from runtime.stage_process import main
+from training.adapters.qlora import refuse_unquantizable
+from training.advice.config_advice import published_rates
+from training.config import TrainConfig
+from training.launch.accelerate import run_workers
+from training.tokens.checks import refuse_bad_rows, refuse_other_policy, refuse_other_reference
+
+log = logging.getLogger(__name__)
+
+# Named here and in training.lr_range.worker, which imports torch.
+_WORK = ".work"
+_DIVERGED = "diverged"
+_SIZE = "parameters.json"
+
+
+class LrRangeConfig(Config):
+    """Training in which the learning rate grows by a constant factor a step."""
+
+    training: TrainConfig
+    """What is trained, and where; its own rate and schedule are not used."""
+    low: Annotated[float, Field(gt=0)]
+    """First learning rate."""
+    high: Annotated[float, Field(gt=0)]
+    """Last learning rate."""
+    steps: Annotated[int, Field(ge=10)] = 60
+    """Optimizer steps, each on a global batch of its own while there are pairs."""
+
+    @model_validator(mode="after")
+    def _grows(self) -> Self:
+        if self.high <= self.low:
+            raise ValueError(f"high ({self.high:g}) must be above low ({self.low:g})")
+        return self
+
+
+def run(config: LrRangeConfig, inputs: Inputs, out: Path) -> Result:
+    """Train through the rates until the last one, or until the loss has doubled.
+
+    Raises:
+        UserError: a row cannot be trained on, was formatted for another policy, or lacks its
+            reference.
+        OnPolicyError: training failed for another reason than a loss that is not finite.
+    """
+    tokens = Path(inputs["tokens"])
+    refuse_other_policy(tokens, inputs["policy"])
+    refuse_other_reference(config.training, inputs)
+    refuse_unquantizable(config.training)
+    pairs = refuse_bad_rows(tokens)
+    work = out / _WORK
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir()
+    write_atomic(work / "job.json", json.dumps(_job(config, inputs, work)).encode())
+    try:
+        run_workers(config.training.resources, work / "job.json", "training.lr_range.worker")
+    except OnPolicyError:
+        if not (work / _DIVERGED).exists():
+            raise
+        log.info("the loss is not finite any more; the test ends here")
+    facts = {"pairs": pairs, **_suggestion(config, work, out)}
+    log.info("%s", facts)
+    shutil.rmtree(work)
+    return Result(facts["steps"], facts=facts)
+
+
+def _job(config: LrRangeConfig, inputs: Inputs, work: Path) -> dict[str, Any]:
+    reference = inputs.get("reference")
+    return {
+        "config": config.training.model_dump(mode="json"),
+        "tokens": str(Path(inputs["tokens"]).resolve()),
+        "policy": inputs["policy"],
+        "reference": str(Path(reference).resolve()) if reference else None,
+        "out": str(work.resolve()),
+        "range": {"low": config.low, "high": config.high, "count": config.steps},
+    }
+
+
+def _suggestion(config: LrRangeConfig, work: Path, out: Path) -> dict[str, Any]:
+    """Write the table; what it says."""
+    from training.lr_range.suggestion import smooth, suggest
+
+    lines = (work / "metrics.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    rates, losses = ([row[name] for row in rows] for name in ("learning_rate", "loss"))
+    table = pa.table({
+        "step": [row["step"] for row in rows],
+        "learning_rate": rates,
+        "loss": losses,
+        "smoothed": smooth(losses) if rows else [],
+        "margin": [row.get("rewards/margins") for row in rows],
+        "accuracy": [row.get("rewards/accuracies") for row in rows],
+        "grad_norm": [row["grad_norm"] for row in rows],
+    })  # fmt: skip
+    write_part(out, 0, table, LEARNING_RATES)
+    parameters = json.loads((work / _SIZE).read_text())
+    bounds = published_rates(config.training, parameters)
+    found = suggest(rates, losses, bounds, ended_early=len(rows) < config.steps)
+    return {
+        "steps": len(rows),
+        "parameters": parameters,
+        "suggestion": found.rate,
+        "steepest": found.steepest,
+        "lowest": found.lowest,
+        "diverges": found.diverges,
+        "reasons": found.reasons,
+    }
+
+
+def here(config: LrRangeConfig) -> dict[str, str]:
+    """As `Stage.here`."""
+    return what_auto_is(config.training.dtype)
+
+
+STAGE = Stage(name="training.lr_range.stage", version=1, config=LrRangeConfig, run=run, here=here)
+
+if __name__ == "__main__":
+    main(STAGE)

@@ -1,0 +1,1 @@
+"""Metrics of a training, and the signs of its collapse."""

@@ -1,0 +1,1 @@
+"""Pairs as token ids, and where the published format differs."""

@@ -1,0 +1,76 @@
+"""What is refused before any process is started."""
+
+from pathlib import Path
+
+import pyarrow.compute as pc
+
+from contracts.errors import UserError
+from contracts.steps.fingerprint import of_input
+from contracts.steps.manifest import read_manifest
+from contracts.steps.step import Inputs
+from contracts.tables.parts import iter_parts
+from training.config import TrainConfig
+
+
+def refuse_other_policy(tokens: Path, policy: str) -> None:
+    """Refuse tokens that were made with another policy's tokenizer.
+
+    Raises:
+        UserError: names both.
+    """
+    manifest = read_manifest(tokens)
+    made_for = manifest.facts.get("formatted_for") if manifest else None
+    if made_for != (wanted := of_input(policy)):
+        raise UserError(
+            f"{tokens}: was formatted for policy {made_for or 'unknown'}, not for {wanted} "
+            f"({policy}); format the pairs for this policy"
+        )
+
+
+def refuse_other_reference(config: TrainConfig, inputs: Inputs) -> None:
+    """Refuse a loss without its reference, and reference log-probs of other tokens.
+
+    Raises:
+        UserError: says which input to give.
+    """
+    kind = config.loss.kind
+    if not config.loss.needs_reference:
+        if "reference" in inputs:
+            raise UserError(f"loss {kind} uses no reference; leave the input `reference` out")
+        return
+    if "reference" not in inputs:
+        raise UserError(f"loss {kind} compares with a reference: run training.reference on the "
+                        "tokens and give its folder as the input `reference`")  # fmt: skip
+    manifest = read_manifest(Path(inputs["reference"]))
+    made_of = manifest.facts.get("tokens") if manifest else None
+    if made_of != (wanted := of_input(inputs["tokens"])):
+        raise UserError(
+            f"{inputs['reference']}: was made of tokens {made_of or 'unknown'}, not of {wanted} "
+            f"({inputs['tokens']}); score these tokens with the reference"
+        )
+
+
+def refuse_bad_rows(tokens: Path) -> int:
+    """The number of rows, each of which can be trained on.
+
+    Raises:
+        UserError: there is none, or some have no prompt or no response token in the loss.
+    """
+    rows, bad = 0, []
+    for part in iter_parts(tokens):
+        in_loss = [
+            pc.greater(pc.list_value_length(part[f"{side}_ids"]), part[f"{side}_loss_start"])
+            for side in ("chosen", "rejected")
+        ]
+        has_prompt = pc.greater(pc.list_value_length(part["prompt_ids"]), 0)
+        good = pc.and_(pc.and_(*in_loss), has_prompt)
+        bad += part.filter(pc.invert(good))["prompt_id"].to_pylist()
+        rows += part.num_rows
+    if bad:
+        raise UserError(
+            f"{tokens}: {len(bad)} rows have no prompt or no response token in the loss, "
+            f"e.g. {', '.join(bad[:5])}; format the pairs again, or leave these out"
+        )
+    if not rows:
+        raise UserError(f"{tokens}: holds no row; there is nothing to train on")
+    return rows

@@ -1,1 +1,0 @@
-"""Help with hyper-parameters: advice, range test, scaling."""
