@@ -274,7 +274,7 @@ class PairsConfig(CandidatesConfig):
     """Seed of `max_random`; what is drawn for a prompt depends on nothing but it and the prompt."""
 
 
-class BestConfig(CandidatesConfig):
+class DemonstrationsConfig(CandidatesConfig):
     """Which response of a prompt becomes its demonstration (best of n, for SFT)."""
 
     min_score: float | None = None

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from annotation.config import BestConfig
+from annotation.config import DemonstrationsConfig
 from annotation.pairs import answers
 from annotation.scoring.prompt_lookup import Prompts
 from annotation.selection.ranking import Candidates, Reasons, best_whole, per_prompt, rank, usable
@@ -29,7 +29,7 @@ from contracts.tables.schemas import DEMONSTRATIONS
 from runtime.stage_process import main
 
 
-def run(config: BestConfig, inputs: Inputs, out: Path) -> Result:
+def run(config: DemonstrationsConfig, inputs: Inputs, out: Path) -> Result:
     """Pick the demonstrations.
 
     Raises:
@@ -66,7 +66,7 @@ def run(config: BestConfig, inputs: Inputs, out: Path) -> Result:
 
 
 def best_of(
-    config: BestConfig, candidates: Candidates, prompts: int
+    config: DemonstrationsConfig, candidates: Candidates, prompts: int
 ) -> tuple[np.ndarray, dict[str, int]]:
     """The best response of each prompt that has one, and why the others have none."""
     reasons = Reasons(prompts)
@@ -85,7 +85,7 @@ def best_of(
     return best, reasons.counts()
 
 
-STAGE = Stage(name="annotation.demonstrations", version=1, config=BestConfig, run=run)
+STAGE = Stage(name="annotation.demonstrations", version=1, config=DemonstrationsConfig, run=run)
 
 if __name__ == "__main__":
     main(STAGE)

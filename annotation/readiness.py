@@ -22,7 +22,7 @@ from annotation.scorers.heads import (
     refuse_headless,
     refuse_other_markers,
 )
-from annotation.workers.pool import site_for
+from annotation.workers.pool import placement_for
 from contracts.config.checks import Check, refuse_absent
 from contracts.errors import UserError
 from contracts.models.model import load_tokenizer, local_folder
@@ -37,7 +37,7 @@ def checks(config: ScoreConfig, annotators: Mapping[str, Annotator]) -> Iterator
         annotators: by their keys, those of the evaluation too.
     """
     device = config.resources.device
-    yield Check("annotation.resources.workers", lambda: site_for(config))
+    yield Check("annotation.resources.workers", lambda: placement_for(config))
     yield Check("annotation.resources.device", lambda: refuse_without_gpu(device))
     for key, annotator in annotators.items():
         yield from _checks(key, annotator)

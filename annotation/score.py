@@ -17,10 +17,10 @@ import pyarrow.parquet as pq
 from annotation.config import FunctionConfig, ModelAnnotator, ScoreConfig, scored_alone
 from annotation.scorers.function_source import source_of
 from annotation.scorers.judge_answers import answers_of
-from annotation.scoring.part_scorer import Scoring
+from annotation.scoring.part_scorer import PartScorer
 from annotation.scoring.precision_check import agreements
 from annotation.scoring.prompt_lookup import refuse_split_prompts
-from annotation.workers.pool import Crew, site_for, warm_up
+from annotation.workers.pool import WorkerPool, placement_for, warm_up
 from contracts.errors import OnPolicyError
 from contracts.steps.anew import way_out
 from contracts.steps.manifest import Result, read_manifest
@@ -39,8 +39,8 @@ def run(config: ScoreConfig, inputs: Inputs, out: Path) -> Result:
         OnPolicyError: not one response was scored by any annotator, or something in a part
             crashes the workers.
     """
-    site = site_for(config)
-    warm_up(site, config)
+    placement = placement_for(config)
+    warm_up(placement, config)
     responses = Path(inputs["responses"])
     sources = dict(enumerate(part_paths(responses)))
     if len(scored_alone(config.annotators)) < len(config.annotators):
@@ -50,7 +50,11 @@ def run(config: ScoreConfig, inputs: Inputs, out: Path) -> Result:
         answers_of(out, index).remove()  # left by a kill just after its part was written
     rows = [pq.read_metadata(path).num_rows for path in sources.values()]
     resumed = sum(rows) - sum(rows[i] for i in parts)
-    scorers = Crew(site, config, inputs, out) if site.workers else Scoring(config, inputs, out)
+    scorers = (
+        WorkerPool(placement, config, inputs, out)
+        if placement.workers
+        else PartScorer(config, inputs, out)
+    )
     progress = Progress(sum(rows), "responses", resumed)
     try:
         for index, data in scorers.score(parts):

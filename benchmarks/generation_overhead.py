@@ -31,7 +31,7 @@ from generation.sample import open_engine
 from generation.sampling.filling import Tally, fill
 from generation.sampling.journal import Journals
 from generation.sampling.tables import Writer
-from generation.workers.placement import site_for, warm_up
+from generation.workers.placement import placement_for, warm_up
 from runtime.progress import Progress
 
 _PASSES = 11
@@ -49,13 +49,13 @@ def main() -> None:
         os.environ["OMP_NUM_THREADS"] = "1"
         os.execv(sys.executable, [sys.executable, "-m", "benchmarks.generation_overhead"])  # noqa: S606
     job, parts = demo_job(_PROMPTS, n=4, max_tokens=64)
-    site = site_for(job.config.engine)
-    warm_up(site, job.config.engine)
+    placement = placement_for(job.config.engine)
+    warm_up(placement, job.config.engine)
     llm = _start(job)
     writer = Writer(load_tokenizer(job.policy), job.config.stop, "benchmark")
     parameters = sampling_parameters(job)
-    crew = open_engine(site, job)
-    ours = {"worker": crew, "in_process": Vllm(llm.llm_engine, job)}
+    pool = open_engine(placement, job)
+    ours = {"worker": pool, "in_process": Vllm(llm.llm_engine, job)}
 
     with tempfile.TemporaryDirectory() as folder:
 
@@ -72,7 +72,7 @@ def main() -> None:
             **{name: partial(stage, name) for name in ours},
         }
         passes = [_pass(llm, sides, number) for number in range(_PASSES + 1)]
-    crew.close()
+    pool.close()
     _report(passes[1:], sum(map(len, parts.values())))  # the first pass warms up
 
 

@@ -28,7 +28,7 @@ from generation.config import SampleConfig
 from generation.engines import Batch, Job
 from generation.engines.requests import Sample
 from generation.sources.conversation import prompt_id
-from runtime.pool.placement import Site
+from runtime.pool.placement import Placement
 
 _SIZES = (10_000, 100_000)
 _TOKENS = 400
@@ -112,7 +112,7 @@ def _measure(size: int) -> None:
 
 
 def _run(config: SampleConfig, inputs: Inputs, out: Path, until: int) -> Manifest:
-    def instant(site: Site, job: Job) -> Instant:
+    def instant(placement: Placement, job: Job) -> Instant:
         return Instant(job, until)
 
     sample.open_engine = instant  # the one thing that is not the stage's own

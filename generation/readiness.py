@@ -14,7 +14,7 @@ from generation.engines.adapter import resolve
 from generation.engines.device import refuse_unable, this_device
 from generation.sources.columns import read_column
 from generation.sources.decontaminate import BENCHMARK_COLUMNS
-from generation.workers.placement import site_for
+from generation.workers.placement import placement_for
 
 
 def prompt_checks(config: PromptsConfig) -> Iterator[Check]:
@@ -56,7 +56,7 @@ def sampling_checks(sections: Mapping[str, SampleConfig], model: str) -> Iterato
 def _sampling_checks(key: str, config: SampleConfig, model: str) -> Iterator[Check]:
     yield Check(f"{key}.engine", lambda: refuse_not_installed(config))
     yield Check(f"{key}.engine.kv_cache", lambda: refuse_unable(config.engine, this_device()))
-    yield Check(f"{key}.engine.resources", lambda: site_for(config.engine))
+    yield Check(f"{key}.engine.resources", lambda: placement_for(config.engine))
     yield Check(f"{key}.max_tokens", lambda: refuse_no_context(config, model))
 
 

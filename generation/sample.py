@@ -26,11 +26,11 @@ from generation.sampling.filling import Tally, fill
 from generation.sampling.journal import Journals
 from generation.sampling.repetition import repetition
 from generation.sampling.tables import Writer, write_errors
-from generation.workers.placement import site_for, warm_up
-from generation.workers.pool import Crew
+from generation.workers.placement import placement_for, warm_up
+from generation.workers.pool import WorkerPool
 from runtime import device
 from runtime.gc_pause import without_collecting
-from runtime.pool.placement import Site
+from runtime.pool.placement import Placement
 from runtime.progress import Progress
 from runtime.stage_process import main
 
@@ -52,8 +52,8 @@ def run(config: SampleConfig, inputs: Inputs, out: Path) -> Result:
     """
     refuse_unable(config.engine, this_device())
     policy = fingerprint.of_input(inputs["policy"])
-    site = site_for(config.engine)
-    warm_up(site, config.engine)
+    placement = placement_for(config.engine)
+    warm_up(placement, config.engine)
     loaded = resolve(inputs["policy"], inputs.get("base"))
     with without_collecting():
         chat = ChatFormat(load_tokenizer(loaded.tokenizer), config.bos, config.date)
@@ -73,7 +73,7 @@ def run(config: SampleConfig, inputs: Inputs, out: Path) -> Result:
     writer = Writer(chat.tokenizer, config.stop, policy)
     tally = Tally(int(config.engine.resources.max_error_share * planned.requests))
     try:
-        facts = _sample(site, job, planned, missing, out, writer, tally) if missing else {}
+        facts = _sample(placement, job, planned, missing, out, writer, tally) if missing else {}
     except BaseException:
         if tally.failures:
             write_errors(out, tally.failures)
@@ -109,7 +109,7 @@ def _read_prompts(folder: Path) -> Iterator[tuple[str, list[Message]]]:
 
 
 def _sample(
-    site: Site,
+    placement: Placement,
     job: engines.Job,
     planned: Plan,
     missing: Sequence[int],
@@ -119,7 +119,7 @@ def _sample(
 ) -> dict[str, Any]:
     """Draw and write the missing parts; the speed of doing so."""
     started = time.monotonic()
-    engine = open_engine(site, job)
+    engine = open_engine(placement, job)
     log.info("%s is ready after %.1f s", job.config.engine.kind, time.monotonic() - started)
     progress = Progress(sum(map(planned.requests_in, missing)), "samples")
     started = time.monotonic()
@@ -132,12 +132,14 @@ def _sample(
     return {"tokens_per_second": round(tally.tokens / seconds, 1)} if tally.tokens else {}
 
 
-def open_engine(site: Site, job: engines.Job) -> engines.Engine:
-    """The job's engine: in processes of its own, or in this one where the site has none."""
-    if not site.workers:
+def open_engine(placement: Placement, job: engines.Job) -> engines.Engine:
+    """The job's engine: in processes of its own, or in this one where the placement has none."""
+    if not placement.workers:
         return engines.start(job)
     engine = job.config.engine
-    return Crew(site, job, engine.batch_size if isinstance(engine, TransformersEngine) else 1)
+    return WorkerPool(
+        placement, job, engine.batch_size if isinstance(engine, TransformersEngine) else 1
+    )
 
 
 def _context(policy: str, config: SampleConfig) -> int:

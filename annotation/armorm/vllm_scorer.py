@@ -24,7 +24,7 @@ from annotation.scorers.reward_models import TokenScorer, budget_of, placement
 from contracts.chat import ChatFormat, Tokens
 from contracts.errors import UserError
 from contracts.models.model import load_tokenizer, split_reference
-from runtime.pool.messages import alive
+from runtime.pool.messages import heartbeat
 
 if TYPE_CHECKING:
     from vllm import LLMEngine
@@ -82,7 +82,7 @@ class VllmScorer(TokenScorer):
         while self.engine.has_unfinished_requests():
             for output in self.engine.step():
                 pooled[output.request_id] = output.outputs.data
-            alive()
+            heartbeat()
         return [pooled[str(number)] for number in range(len(requests))]
 
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 import torch
 
 from contracts.errors import OnPolicyError
-from runtime.pool.messages import alive
+from runtime.pool.messages import heartbeat
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ def in_batches(
             budget = _halved(batch, size(batch))
             waiting = _arrange(waiting, budget)
             continue
-        alive()
+        heartbeat()
         yield from zip([row for group in batch for row in group.rows], values, strict=True)
         del waiting[: len(batch)]
 

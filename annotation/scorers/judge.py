@@ -11,11 +11,11 @@ from itertools import chain, permutations
 from typing import TYPE_CHECKING, Any
 
 from annotation.config import JudgeConfig
-from annotation.scorers.judge_answers import Answers
+from annotation.scorers.judge_answers import JudgeAnswers
 from annotation.scorers.judgement import PAIRWISE, POINTWISE, Refusal, grade, winner
 from annotation.scorers.protocol import Conversation, Score, by_comparison, transcript
 from contracts.errors import OnPolicyError, UserError
-from runtime.pool.messages import alive
+from runtime.pool.messages import heartbeat
 
 if TYPE_CHECKING:
     from openai import APIStatusError, OpenAI
@@ -36,7 +36,7 @@ class JudgeScorer:
     """A judge, asked over HTTP; answers come back in the order of the questions."""
 
     def __init__(
-        self, config: JudgeConfig, client: "OpenAI", answers: Answers | None = None
+        self, config: JudgeConfig, client: "OpenAI", answers: JudgeAnswers | None = None
     ) -> None:
         self.config = config
         self._client = client
@@ -196,7 +196,7 @@ class JudgeScorer:
         )
 
 
-def open_judge(config: JudgeConfig, answers: Answers | None = None) -> JudgeScorer:
+def open_judge(config: JudgeConfig, answers: JudgeAnswers | None = None) -> JudgeScorer:
     """The judge; its key is read from the environment and kept nowhere else.
 
     Raises:
@@ -220,7 +220,7 @@ def _client(config: JudgeConfig, key: str) -> "OpenAI":
         timeout=config.resources.timeout,
         max_retries=config.resources.attempts - 1,
         # Each attempt is a sign of life: a dozen of them may take longer than `hang_timeout`.
-        http_client=DefaultHttpxClient(event_hooks={"request": [lambda _: alive()]}),
+        http_client=DefaultHttpxClient(event_hooks={"request": [lambda _: heartbeat()]}),
     )
 
 

@@ -17,7 +17,7 @@ class Answer:
     text: str
 
 
-class Answers:
+class JudgeAnswers:
     """The answers to one part's questions at a time, by key; from any thread."""
 
     def __init__(self, folder: Path) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from contracts.chat import Message, RowError
-from runtime.pool.messages import alive
+from runtime.pool.messages import heartbeat
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class FunctionScorer:
         ]
 
     def _score(self, messages: Sequence[Message], text: str) -> Score:
-        alive()
+        heartbeat()
         try:
             return checked(float(self.function(messages, text)))
         except RowError as error:

@@ -17,7 +17,7 @@ from annotation.config import (
     ScoreResources,
 )
 from annotation.scorers.functions import import_function
-from annotation.scorers.judge_answers import Answers
+from annotation.scorers.judge_answers import JudgeAnswers
 from annotation.scorers.protocol import Conversation, FunctionScorer, Score, Scorer
 from annotation.scoring.ensemble import combine
 from annotation.scoring.prompt_lookup import Prompts
@@ -29,7 +29,7 @@ Parts = Mapping[int, Path]
 """Parts of responses, by their index."""
 
 
-class Scoring:
+class PartScorer:
     """All annotators of a config, their models loaded."""
 
     def __init__(self, config: ScoreConfig, inputs: Inputs, out: Path) -> None:
@@ -38,7 +38,7 @@ class Scoring:
             UserError: an annotator cannot be used, or there are no prompts.
         """
         judges = any(isinstance(annotator, JudgeConfig) for annotator in config.annotators)
-        self._answers = Answers(out) if judges else None
+        self._answers = JudgeAnswers(out) if judges else None
         self._scorers = {
             annotator.name: open_scorer(annotator, inputs, config.resources, self._answers)
             for annotator in config.annotators
@@ -84,7 +84,7 @@ def open_scorer(
     annotator: ModelAnnotator | JudgeConfig | FunctionConfig,
     inputs: Inputs,
     resources: ScoreResources,
-    answers: Answers | None = None,
+    answers: JudgeAnswers | None = None,
 ) -> Scorer:
     """The annotator, its model loaded.
 

@@ -1,6 +1,6 @@
 """One process of scoring: takes a part off a pipe, and sends the bytes of its scores back.
 
-The crew sends a job, then one part after another; the worker answers `ready` with the facts of
+The pool sends a job, then one part after another; the worker answers `ready` with the facts of
 its annotators, then `scored`. A part to be scored one by one is answered by a line before each
 step (`next`), and by `fine` where no step crashed.
 """
@@ -9,23 +9,23 @@ import base64
 from pathlib import Path
 
 from annotation.config import ScoreConfig
-from annotation.scoring.part_scorer import Scoring
+from annotation.scoring.part_scorer import PartScorer
 from runtime.pool.messages import Link
 
 
 def work(link: Link) -> None:
     """Score for ever."""
-    job = link.hear()["job"]
+    job = link.receive()["job"]
     config = ScoreConfig.model_validate(job["config"])
-    scoring = Scoring(config, job["inputs"], Path(job["out"]))
-    link.say(ready=scoring.facts)
+    scoring = PartScorer(config, job["inputs"], Path(job["out"]))
+    link.send(ready=scoring.facts)
     while True:
-        message = link.hear()
+        message = link.receive()
         index, path = message["index"], Path(message["path"])
         if message["one_by_one"]:
             for step in scoring.one_by_one(index, path):
-                link.say(next=step)
-            link.say(fine=True)
+                link.send(next=step)
+            link.send(fine=True)
         else:
             data = scoring.part(index, path)
-            link.say(scored=base64.b64encode(data).decode())
+            link.send(scored=base64.b64encode(data).decode())

@@ -19,10 +19,10 @@ from annotation.scoring.part_scorer import Parts
 from annotation.workers.main import work
 from contracts.errors import OnPolicyError, UserError
 from contracts.steps.step import Inputs
-from runtime.pool.deaths import Living
+from runtime.pool.deaths import Roster
 from runtime.pool.messages import Message
-from runtime.pool.placement import Site, gpu_groups, visible_gpus
-from runtime.pool.worker import Patience, Worker, hear
+from runtime.pool.placement import Placement, gpu_groups, visible_gpus
+from runtime.pool.worker import Patience, WorkerHandle, poll
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class Part:
     """Whether no prompt of it did by itself."""
 
 
-class Member(Worker):
+class ScoringWorker(WorkerHandle):
     """A process, and the part that it scores."""
 
     def begin(self) -> None:
@@ -60,7 +60,7 @@ class Member(Worker):
 
     @property
     def busy(self) -> bool:
-        """As `Worker.busy`."""
+        """Whether it has work in flight."""
         return self.part is not None
 
     def give(self, part: Part) -> None:
@@ -69,30 +69,32 @@ class Member(Worker):
         self.send(index=part.index, path=str(part.path), one_by_one=part.one_by_one)
 
 
-class Crew:
-    """The workers, used as `Scoring` is."""
+class WorkerPool:
+    """Several scoring workers behind the protocol of `PartScorer`."""
 
-    def __init__(self, site: Site, config: ScoreConfig, inputs: Inputs, out: Path) -> None:
-        annotators = [_share(annotator, site.workers) for annotator in config.annotators]
+    def __init__(
+        self, placement: Placement, config: ScoreConfig, inputs: Inputs, out: Path
+    ) -> None:
+        annotators = [_share(annotator, placement.workers) for annotator in config.annotators]
         shared = config.model_copy(update={"annotators": annotators})
         self._job = {
             "config": shared.model_dump(mode="json"),
             "inputs": dict(inputs),
             "out": str(out),
         }
-        self._site = site
+        self._placement = placement
         self._patience = Patience(config.resources.hang_timeout, config.resources.load_timeout)
         self._loads = f"annotators {', '.join(a.reference or a.name for a in annotators)}"
         self._waiting: deque[Part] = deque()
-        self._living: Living[Member] = Living("scoring", "part")
+        self._roster: Roster[ScoringWorker] = Roster("scoring", "part")
 
     @property
     def facts(self) -> dict[str, Any]:
-        """As `Scoring.facts`; known once a worker was ready."""
-        return dict(next(member.about for member in self._members if member.about is not None))
+        """What the manifest records of each annotator; known once a worker is ready."""
+        return dict(next(worker.about for worker in self._workers if worker.about is not None))
 
     def score(self, parts: Parts) -> Iterator[tuple[int, bytes]]:
-        """As `Scoring.score`, in the order in which parts get done.
+        """Each part's index and its SCORES as the bytes of its file, in the order of completion.
 
         Raises:
             UserError: an annotator cannot be used.
@@ -101,102 +103,102 @@ class Crew:
         self._waiting.extend(Part(index, path) for index, path in parts.items())
         # One, even if everything is scored, to say its facts. What a worker has of the machine
         # does not depend on how many parts are left: threads move the last bits.
-        count = min(self._site.workers, max(1, len(parts)))
+        count = min(self._placement.workers, max(1, len(parts)))
         for number in range(count):
-            self._members.append(
-                Member(self._site, number, work, self._job, self._patience, self._loads)
+            self._workers.append(
+                ScoringWorker(self._placement, number, work, self._job, self._patience, self._loads)
             )
         while self._at_work:
             self._hand_out()
-            for member, message in hear(self._members):
-                if member not in self._members:
+            for worker, message in poll(self._workers):
+                if worker not in self._workers:
                     continue  # left out since it spoke
                 if message is None:
-                    self._replace(member)
+                    self._replace(worker)
                 else:
-                    yield from self._take(member, message)
+                    yield from self._take(worker, message)
 
     def close(self) -> None:
         """End the workers."""
-        for member in self._members:
-            member.end()
+        for worker in self._workers:
+            worker.end()
 
     @property
     def _at_work(self) -> bool:
-        known = any(member.about is not None for member in self._members)
-        return bool(self._waiting) or not known or any(member.busy for member in self._members)
+        known = any(worker.about is not None for worker in self._workers)
+        return bool(self._waiting) or not known or any(worker.busy for worker in self._workers)
 
     @property
-    def _members(self) -> list[Member]:
-        return self._living.workers
+    def _workers(self) -> list[ScoringWorker]:
+        return self._roster.workers
 
     def _hand_out(self) -> None:
         """A worker that crashed waits until others have tried what it crashed with."""
-        at_work = [member.part for member in self._members if member.part]
+        at_work = [worker.part for worker in self._workers if worker.part]
         accused = {number for part in [*self._waiting, *at_work] for number in part.crashed}
-        for member in self._members:
-            if not member.ready or member.busy:
+        for worker in self._workers:
+            if not worker.ready or worker.busy:
                 continue
-            fit = [part for part in self._waiting if self._may_try(member, part)]
-            fit = [part for part in fit if part.crashed or member.number not in accused]
+            fit = [part for part in self._waiting if self._may_try(worker, part)]
+            fit = [part for part in fit if part.crashed or worker.number not in accused]
             if fit:
                 self._waiting.remove(fit[0])
-                member.give(fit[0])
+                worker.give(fit[0])
 
-    def _may_try(self, member: Member, part: Part) -> bool:
-        others = self._living.others(frozenset(part.crashed))
-        return not others or member in others
+    def _may_try(self, worker: ScoringWorker, part: Part) -> bool:
+        others = self._roster.others(frozenset(part.crashed))
+        return not others or worker in others
 
-    def _take(self, member: Member, message: Message) -> Iterator[tuple[int, bytes]]:
-        part = member.part
+    def _take(self, worker: ScoringWorker, message: Message) -> Iterator[tuple[int, bytes]]:
+        part = worker.part
         assert part is not None
         match message:
             case {"next": step}:
-                member.step = step
+                worker.step = step
             case {"fine": _}:
-                part.one_by_one, part.searched, member.part = False, True, None
+                part.one_by_one, part.searched, worker.part = False, True, None
                 self._waiting.appendleft(part)
             case {"scored": data}:
-                member.part = None
-                self._living.note_done(member)
-                self._clear(member, part)
+                worker.part = None
+                self._roster.note_done(worker)
+                self._clear(worker, part)
                 self._hand_out()
                 yield part.index, base64.b64decode(data)
 
-    def _clear(self, member: Member, part: Part) -> None:
+    def _clear(self, worker: ScoringWorker, part: Part) -> None:
         """Leave out workers that keep crashing with what this one does."""
-        if member.number in part.crashed:
+        if worker.number in part.crashed:
             return
-        for broken in self._living.refute(frozenset(part.crashed)):
+        for broken in self._roster.refute(frozenset(part.crashed)):
             if broken.part:
                 self._waiting.appendleft(broken.part)
             broken.end()
             why = "crashes with parts that others score, and is taken for broken"
-            self._living.leave_out(broken, why)
+            self._roster.leave_out(broken, why)
 
-    def _replace(self, member: Member) -> None:
+    def _replace(self, worker: ScoringWorker) -> None:
         """Start a dead worker anew, and put its part back."""
-        death = member.bury()
-        part = member.part
-        log.warning("%s ended (%s) %s", member, death.reason, part and part.path)
+        death = worker.reap()
+        part = worker.part
+        log.warning("%s ended (%s) %s", worker, death.reason, part and part.path)
         if part and not death.from_outside:
-            self._blame(part, member, death.reason)
+            self._blame(part, worker, death.reason)
         if part:
             self._waiting.appendleft(part)
-        self._living.note_death(member, death, blameless=death.from_outside or not part)
+        self._roster.note_death(worker, death, blameless=death.from_outside or not part)
 
-    def _blame(self, part: Part, member: Member, reason: str) -> None:
-        if part.searched or (part.one_by_one and member.step):
-            what = f"{member.step} " if member.step else "scoring it "
+    def _blame(self, part: Part, worker: ScoringWorker, reason: str) -> None:
+        if part.searched or (part.one_by_one and worker.step):
+            what = f"{worker.step} " if worker.step else "scoring it "
             raise OnPolicyError(
                 f"{part.path}: {what}crashed a worker again ({reason}). Finished parts are kept: "
                 "run the same command again when the cause is gone"
             )
-        part.crashed.add(member.number)
-        part.one_by_one = not self._living.others(frozenset(part.crashed))
+        part.crashed.add(worker.number)
+        part.one_by_one = not self._roster.others(frozenset(part.crashed))
 
 
-def site_for(config: ScoreConfig) -> Site:
+def placement_for(config: ScoreConfig) -> Placement:
     """Where a config's annotators run on this machine.
 
     Raises:
@@ -209,19 +211,19 @@ def site_for(config: ScoreConfig) -> Site:
     if asked is None:
         asked = 0 if named else len(gpus)
     if not asked or not gpus:
-        return Site(asked)
+        return Placement(asked)
     if named:
         raise UserError(
             f"resources.device {device!r} names one GPU and resources.workers is {asked}: each "
             "worker takes a GPU of its own, so set `device: cuda`, or `workers: 0`"
         )
-    return Site(asked, gpu_groups(gpus, asked, 1, f"resources.workers {asked}"))
+    return Placement(asked, gpu_groups(gpus, asked, 1, f"resources.workers {asked}"))
 
 
-def warm_up(site: Site, config: ScoreConfig) -> None:
+def warm_up(placement: Placement, config: ScoreConfig) -> None:
     """Begin to import the annotators, while this process goes on with something else."""
     kinds = {annotator.kind for annotator in config.annotators}
-    site.warm_up([module for kind, module in _PRELOADED.items() if kind in kinds])
+    placement.warm_up([module for kind, module in _PRELOADED.items() if kind in kinds])
 
 
 def _share(annotator: Annotator, workers: int) -> Annotator:

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from annotation.config import (
     Annotator,
-    BestConfig,
+    DemonstrationsConfig,
     PairsConfig,
     RewardModel,
     ScoreConfig,
@@ -66,7 +66,7 @@ class RunConfig(Config):
     """The reward model."""
     pairs: PairsConfig = PairsConfig()
     """How chosen and rejected are picked."""
-    demonstrations: BestConfig | None = None
+    demonstrations: DemonstrationsConfig | None = None
     """Also keep each prompt's best response as a conversation for SFT elsewhere; `{}` for its
     defaults. (`training.loss.kind: sft` trains on the pairs' chosen responses.)"""
     format: FormatConfig = FormatConfig()

@@ -104,8 +104,8 @@ class _Planner:
         ) -> PlannedStep:
             return self._step(f"{root}/{name}", label, stage, settings, inputs)
 
-        chosen = {"prompts": self._at("prompts")}
-        yield step("prompts", "select prompts", select.STAGE, self._slice(number), chosen)
+        all_prompts = {"prompts": self._at("prompts")}
+        yield step("prompts", "select prompts", select.STAGE, self._slice(number), all_prompts)
         asked = {"prompts": found["prompts"], **self._asked(number - 1)}
         sampling = self._sampling(config.sampling, seed)
         yield step("responses", "sample responses", sample.STAGE, sampling, asked)

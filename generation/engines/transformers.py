@@ -25,7 +25,7 @@ from generation.config import SampleConfig, TransformersEngine
 from generation.engines import Job
 from generation.engines.requests import Request, Sample
 from generation.engines.stopping import StopStrings
-from runtime.pool.messages import alive
+from runtime.pool.messages import heartbeat
 
 
 class Transformers:
@@ -123,7 +123,7 @@ class Choose(LogitsProcessor):
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """`scores` [batch, vocabulary] with the drawn token's as the highest."""
-        alive()
+        heartbeat()
         noisy = self._filters(input_ids, scores)
         if not self._greedy:
             noise = torch.empty_like(noisy)

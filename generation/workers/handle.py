@@ -1,24 +1,24 @@
-"""One worker of the crew, as the crew sees it."""
+"""A sampling worker as its pool sees it."""
 
 from generation.engines import Batch, Job
 from generation.engines.requests import Outcome
 from generation.workers.main import pack_batches, pack_job, work
 from generation.workers.suspects import Suspects
-from runtime.pool.placement import Site
-from runtime.pool.worker import Patience, Worker
+from runtime.pool.placement import Placement
+from runtime.pool.worker import Patience, WorkerHandle
 
 # A message brings at least this share of what a worker takes. One for each finished sample woke
 # a thread beside the engine's so often that sampling was 4 % slower.
 _SHARE = 8
 
 
-class Member(Worker):
+class SamplingWorker(WorkerHandle):
     """A process, and what it holds."""
 
-    def __init__(self, site: Site, job: Job, number: int) -> None:
+    def __init__(self, placement: Placement, job: Job, number: int) -> None:
         resources = job.config.engine.resources
         patience = Patience(resources.hang_timeout, resources.load_timeout)
-        super().__init__(site, number, work, pack_job(job), patience, job.policy)
+        super().__init__(placement, number, work, pack_job(job), patience, job.policy)
 
     def begin(self) -> None:
         """Start the process, with nothing in flight."""
@@ -38,7 +38,7 @@ class Member(Worker):
 
     @property
     def busy(self) -> bool:
-        """As `Worker.busy`."""
+        """Whether it has work in flight."""
         return bool(self._in_flight)
 
     @property
@@ -77,7 +77,7 @@ class Member(Worker):
         self.load -= len(self._in_flight.pop(outcome.response_id, ()))
         return outcome
 
-    def lose(self) -> tuple[list[Batch], Suspects | None]:
+    def take_back(self) -> tuple[list[Batch], Suspects | None]:
         """The batches it held when it died, and what it ran alone, if it did."""
         lost, self._in_flight, self.load = list(self._in_flight.values()), {}, 0
         trial, self.trial = self.trial, None

@@ -1,6 +1,6 @@
 """One process of sampling: an engine that takes requests off a pipe and sends outcomes back.
 
-The crew sends a job, then lists of batches; the worker answers `ready`, then `outcomes`.
+The pool sends a job, then lists of batches; the worker answers `ready`, then `outcomes`.
 """
 
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 from generation.config import SampleConfig
 from generation.engines import Batch, Engine, Job, start
 from generation.engines.requests import Request
-from runtime.pool.messages import Link, Message, alive
+from runtime.pool.messages import Link, Message, heartbeat
 
 
 def pack_job(job: Job) -> Message:
@@ -23,25 +23,25 @@ def pack_batches(batches: list[Batch]) -> list[list[Any]]:
 
 def work(link: Link) -> None:
     """Sample for ever."""
-    job = link.hear()["job"]
+    job = link.receive()["job"]
     config = SampleConfig.model_validate(job.pop("config"))
     engine = start(Job(config=config, **job))
-    link.say(ready=engine.capacity)
+    link.send(ready=engine.capacity)
     in_flight = 0
     while True:
         in_flight += _take_in(engine, link, wait=not in_flight)
         if outcomes := engine.step():
             in_flight -= len(outcomes)
-            link.say(outcomes=[vars(outcome) for outcome in outcomes])
+            link.send(outcomes=[vars(outcome) for outcome in outcomes])
         else:
-            alive()
+            heartbeat()
 
 
 def _take_in(engine: Engine, link: Link, wait: bool) -> int:
     """Give the engine what has come; the number of requests."""
     count = 0
     while wait or link.waiting:
-        for fields in link.hear()["batches"]:
+        for fields in link.receive()["batches"]:
             batch = [Request(*values) for values in fields]
             engine.add(batch)
             count += len(batch)

@@ -1,5 +1,5 @@
-"""The crew: one worker process per group of GPUs, work from one shared list, behind the
-protocol of an engine.
+"""The worker pool: one process per group of GPUs, fed from one shared queue, behind the protocol
+of an engine.
 
 A worker that dies gives its batches back. Killed from outside (SIGKILL, SIGTERM), it says
 nothing against them. Where the engine itself crashed or hung, one of the requests in flight may
@@ -15,21 +15,21 @@ from typing import Any
 
 from generation.engines import Batch, Job
 from generation.engines.requests import Failure, Outcome, Sample
-from generation.workers.handle import Member
+from generation.workers.handle import SamplingWorker
 from generation.workers.suspects import Suspects
-from runtime.pool.deaths import Living
-from runtime.pool.placement import Site
-from runtime.pool.worker import hear
+from runtime.pool.deaths import Roster
+from runtime.pool.placement import Placement
+from runtime.pool.worker import poll
 
 log = logging.getLogger(__name__)
 
 _TRIES = 2
 
 
-class Crew:
+class WorkerPool:
     """Several engines, each in a process of its own, used as one."""
 
-    def __init__(self, site: Site, job: Job, batch: int) -> None:
+    def __init__(self, placement: Placement, job: Job, batch: int) -> None:
         """Start the workers and wait for the first that is ready.
 
         Raises:
@@ -40,10 +40,10 @@ class Crew:
         self._queue: deque[Batch] = deque()
         self._suspects: deque[Suspects] = deque()
         self._crashes: Counter[str] = Counter()
-        self._living: Living[Member] = Living("sampling", "sample")
+        self._roster: Roster[SamplingWorker] = Roster("sampling", "sample")
         try:
-            for number in range(site.workers):
-                self._members.append(Member(site, job, number))
+            for number in range(placement.workers):
+                self._workers.append(SamplingWorker(placement, job, number))
             while not self.capacity:
                 self._hear()
         except BaseException:
@@ -53,7 +53,7 @@ class Crew:
     @property
     def capacity(self) -> int:
         """Requests to keep in flight, at all workers that were ever ready."""
-        return sum(member.capacity for member in self._members)
+        return sum(worker.capacity for worker in self._workers)
 
     def add(self, requests: Batch) -> None:
         """Put a batch on the shared list."""
@@ -68,85 +68,85 @@ class Crew:
 
     def close(self) -> None:
         """End the workers."""
-        for member in self._members:
-            member.end()
+        for worker in self._workers:
+            worker.end()
 
     @property
-    def _members(self) -> list[Member]:
-        return self._living.workers
+    def _workers(self) -> list[SamplingWorker]:
+        return self._roster.workers
 
     def _hold(self) -> None:
         """A worker that crashed waits until others have tried what it crashed with."""
-        tried = [member.trial for member in self._members if member.trial]
+        tried = [worker.trial for worker in self._workers if worker.trial]
         accused = {number for group in [*self._suspects, *tried] for number in group.crashed}
-        for member in self._members:
-            member.held = member.number in accused
+        for worker in self._workers:
+            worker.held = worker.number in accused
 
     def _try_suspects(self) -> None:
         """Each group alone, on a worker that it has not crashed, once that has nothing else."""
         taken: set[int] = set()
         for group in list(self._suspects):
-            fit = self._living.others(group.crashed) or self._members
+            fit = self._roster.others(group.crashed) or self._workers
             free = [m for m in fit if m.ready and not m.trial and m.number not in taken]
             if not free:
                 continue
-            member = min(free, key=lambda one: (not one.proven, one.load))
-            taken.add(member.number)
-            if member.busy:
-                member.held = True
+            worker = min(free, key=lambda one: (not one.proven, one.load))
+            taken.add(worker.number)
+            if worker.busy:
+                worker.held = True
             else:
                 self._suspects.remove(group)
-                member.try_alone(group)
+                worker.try_alone(group)
 
     def _hand_out(self) -> None:
         """The list, to whoever has least, prompt by prompt."""
-        hungry = [member for member in self._members if member.hungry]
+        hungry = [worker for worker in self._workers if worker.hungry]
         while self._queue:
-            free = [member for member in hungry if member.room > 0]
+            free = [worker for worker in hungry if worker.room > 0]
             if not free:
                 break
-            member = min(free, key=lambda one: one.load)
+            worker = min(free, key=lambda one: one.load)
             prompt = self._queue[0][0].prompt_id
-            while self._queue and member.room > 0 and self._queue[0][0].prompt_id == prompt:
-                member.put(self._queue.popleft())
-        for member in self._members:
-            member.send_out()
+            while self._queue and worker.room > 0 and self._queue[0][0].prompt_id == prompt:
+                worker.put(self._queue.popleft())
+        for worker in self._workers:
+            worker.send_out()
 
     def _hear(self) -> list[Outcome]:
         outcomes: list[Outcome] = []
-        for member, message in hear(self._members):
-            if member not in self._members:
+        for worker, message in poll(self._workers):
+            if worker not in self._workers:
                 continue  # left out since it spoke
             if message is None:
-                outcomes += self._replace(member)
+                outcomes += self._replace(worker)
                 continue
-            outcomes += [member.finish(_outcome(fields)) for fields in message["outcomes"]]
-            self._living.note_done(member)
-            if member.trial and not member.busy:
-                self._clear(member, member.trial)
+            outcomes += [worker.finish(_outcome(fields)) for fields in message["outcomes"]]
+            self._roster.note_done(worker)
+            if worker.trial and not worker.busy:
+                self._clear(worker, worker.trial)
         return outcomes
 
-    def _clear(self, member: Member, group: Suspects) -> None:
+    def _clear(self, worker: SamplingWorker, group: Suspects) -> None:
         """What crashed other workers is done: they were it themselves."""
-        member.trial = None
-        for broken in self._living.refute(group.crashed - {member.number}):
-            self._give_back(*broken.lose())
+        worker.trial = None
+        for broken in self._roster.refute(group.crashed - {worker.number}):
+            self._give_back(*broken.take_back())
             broken.end()
             why = "crashes with requests that others answer, and is taken for broken"
-            self._living.leave_out(broken, why)
+            self._roster.leave_out(broken, why)
 
-    def _replace(self, member: Member) -> list[Failure]:
+    def _replace(self, worker: SamplingWorker) -> list[Failure]:
         """Start a dead worker anew; what is to be done with the batches that it held."""
-        death = member.bury()
-        lost, trial = member.lose()
+        death = worker.reap()
+        lost, trial = worker.take_back()
         held = sum(map(len, lost))
-        log.warning("%s ended (%s) with %d requests", member, death.reason, held)
+        log.warning("%s ended (%s) with %d requests", worker, death.reason, held)
         found = []
         if death.from_outside:
             self._give_back(lost, trial)
         elif lost:
-            found = self._suspect(member, lost, trial, death.reason)
-        self._living.note_death(member, death, blameless=death.from_outside or not lost)
+            found = self._suspect(worker, lost, trial, death.reason)
+        self._roster.note_death(worker, death, blameless=death.from_outside or not lost)
         return found
 
     def _give_back(self, lost: list[Batch], trial: Suspects | None) -> None:
@@ -158,14 +158,14 @@ class Crew:
             self._queue.extendleft(reversed(lost))
 
     def _suspect(
-        self, member: Member, lost: list[Batch], trial: Suspects | None, reason: str
+        self, worker: SamplingWorker, lost: list[Batch], trial: Suspects | None, reason: str
     ) -> list[Failure]:
         """Queue what was in flight to be tried again, or name the one request that it was."""
         for batch in lost:
             self._crashes.update(request.response_id for request in batch)
         before = trial.crashed if trial else frozenset()
-        group = Suspects(lost, before | {member.number})
-        elsewhere = self._living.others(group.crashed)
+        group = Suspects(lost, before | {worker.number})
+        elsewhere = self._roster.others(group.crashed)
         alone = group.requests == 1
         if elsewhere and (len(group.crashed) < _TRIES if alone else not trial):
             self._suspects.appendleft(group)

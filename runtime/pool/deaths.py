@@ -8,7 +8,7 @@ import logging
 from typing import Generic, TypeVar
 
 from contracts.errors import OnPolicyError
-from runtime.pool.worker import Death, Worker
+from runtime.pool.worker import Death, WorkerHandle
 
 log = logging.getLogger(__name__)
 
@@ -18,10 +18,10 @@ _MOST_DEATHS = 10
 _MOST_REFUTED = 2
 _OF_MEMORY = ("SIGKILL", "out of memory", "MemoryError", "Cannot allocate memory")
 
-W = TypeVar("W", bound=Worker)
+W = TypeVar("W", bound=WorkerHandle)
 
 
-class Living(Generic[W]):
+class Roster(Generic[W]):
     """The workers that are left."""
 
     def __init__(self, kind: str, unit: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 Message = dict[str, Any]
 
-_BEAT_SECONDS = 1.0
+_HEARTBEAT_SECONDS = 1.0
 
 
 def send(connection: Connection, **message: Any) -> None:
@@ -46,13 +46,13 @@ class Link:
         self._spoke = time.monotonic()
         threading.Thread(target=self._listen, daemon=True).start()
 
-    def say(self, **message: Any) -> None:
+    def send(self, **message: Any) -> None:
         """Send a message; from any thread."""
         with self._lock:
             send(self._connection, **message)
             self._spoke = time.monotonic()
 
-    def hear(self) -> Message:
+    def receive(self) -> Message:
         """The next message, waited for."""
         return self._inbox.get()
 
@@ -61,11 +61,11 @@ class Link:
         """Whether a message has come."""
         return not self._inbox.empty()
 
-    def beat(self) -> None:
+    def heartbeat(self) -> None:
         """A sign of life, unless the last word was just now."""
-        if time.monotonic() - self._spoke >= _BEAT_SECONDS:
+        if time.monotonic() - self._spoke >= _HEARTBEAT_SECONDS:
             with suppress(OSError):  # hung up: the listener ends this process
-                self.say(alive=True)
+                self.send(alive=True)
 
     def _listen(self) -> None:
         """Read at all times, so that the other side never waits for work here to end."""
@@ -77,18 +77,18 @@ class Link:
                 os.killpg(0, signal.SIGKILL)
 
 
-_beat: list[Callable[[], None]] = []
+_heartbeats: list[Callable[[], None]] = []
 
 
-def announce_life(link: Link) -> None:
-    """Make `alive` speak through `link`, in this process."""
-    _beat[:] = [link.beat]
+def announce_heartbeats(link: Link) -> None:
+    """Make `heartbeat` speak through `link`, in this process."""
+    _heartbeats[:] = [link.heartbeat]
 
 
-def alive() -> None:
+def heartbeat() -> None:
     """Say that work goes on; nothing outside a worker. Call it at each step of long work.
 
     A worker that is silent for `resources.hang_timeout` seconds is taken for hung.
     """
-    for beat in _beat:
-        beat()
+    for send in _heartbeats:
+        send()

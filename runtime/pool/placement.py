@@ -14,7 +14,7 @@ Groups = tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True)
-class Site:
+class Placement:
     """A place for workers; `workers` of 0 is this very process."""
 
     workers: int

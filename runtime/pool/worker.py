@@ -1,4 +1,4 @@
-"""Worker processes as their starter sees them: begun, listened to, and begun anew.
+"""WorkerHandle processes as their starter sees them: begun, listened to, and begun anew.
 
 Whether a death was a worker's own doing decides what becomes of its work: killed from outside
 (SIGKILL, SIGTERM), it says nothing against it; a crash or a hang does.
@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from contracts.errors import OnPolicyError, UserError
 from runtime.pool.messages import Message, receive, send
-from runtime.pool.placement import Site
+from runtime.pool.placement import Placement
 from runtime.pool.worker_main import Work, serve
 
 log = logging.getLogger(__name__)
@@ -52,11 +52,17 @@ class Death:
     hung: bool
 
 
-class Worker(ABC):
+class WorkerHandle(ABC):
     """One process at the other end of a pipe."""
 
     def __init__(
-        self, site: Site, number: int, work: Work, job: Message, patience: Patience, loads: str
+        self,
+        placement: Placement,
+        number: int,
+        work: Work,
+        job: Message,
+        patience: Patience,
+        loads: str,
     ) -> None:
         """
         Args:
@@ -72,13 +78,13 @@ class Worker(ABC):
         self.refuted = 0
         """Crashes in a row whose work was then done by another worker."""
         self._patience = patience
-        self._site = site
+        self._placement = placement
         self._work = work
         self._job = job
         self.begin()
 
     def __str__(self) -> str:
-        gpus = ",".join(self._site.gpus[self.number]) if self._site.gpus else ""
+        gpus = ",".join(self._placement.gpus[self.number]) if self._placement.gpus else ""
         return f"worker {self.number}" + (f" (GPU {gpus})" if gpus else "")
 
     @property
@@ -93,14 +99,14 @@ class Worker(ABC):
 
     def begin(self) -> None:
         """Start the process; it is ready when its model is loaded."""
-        context: Any = multiprocessing.get_context(self._site.start_method)
+        context: Any = multiprocessing.get_context(self._placement.start_method)
         self.pipe, theirs = context.Pipe()
         if self._patience.working:
             _set_timeout(self.pipe, self._patience.working)
-        environment = self._site.environment(self.number)
+        environment = self._placement.environment(self.number)
         # On a GPU vLLM has processes of its own, which a daemon may not.
         self._process = context.Process(
-            target=serve, args=(theirs, environment, self._work), daemon=not self._site.gpus
+            target=serve, args=(theirs, environment, self._work), daemon=not self._placement.gpus
         )
         self._process.start()
         theirs.close()
@@ -160,7 +166,7 @@ class Worker(ABC):
         if self.patience and self._silent >= self.patience:
             self._give_up()
 
-    def bury(self) -> Death:
+    def reap(self) -> Death:
         """Clean up after its end, and say how it ended."""
         self.pipe.close()
         self._kill_group()
@@ -195,10 +201,10 @@ class Worker(ABC):
         self._process.kill()
 
 
-W = TypeVar("W", bound=Worker)
+W = TypeVar("W", bound=WorkerHandle)
 
 
-def hear(workers: Sequence[W]) -> list[tuple[W, Message | None]]:
+def poll(workers: Sequence[W]) -> list[tuple[W, Message | None]]:
     """Wait until a worker speaks: each message of its work; None where a worker has ended.
 
     Raises:

@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection
 from tqdm import tqdm
 
 from contracts.errors import OnPolicyError, UserError
-from runtime.pool.messages import Link, announce_life
+from runtime.pool.messages import Link, announce_heartbeats
 from runtime.stage_process import configure_logging
 
 Work = Callable[[Link], None]
@@ -31,7 +31,7 @@ def serve(connection: Connection, environment: Mapping[str, str], work: Work) ->
     # Its own lock is a semaphore of the system's, which a killed worker leaves behind.
     tqdm.set_lock(threading.RLock())
     link = Link(connection)
-    announce_life(link)
+    announce_heartbeats(link)
     try:
         work(link)
     except UserError as error:
@@ -52,7 +52,7 @@ def _set_threads(environment: Mapping[str, str]) -> None:
 
 def _last_words(link: Link, **words: str) -> None:
     with suppress(OSError):  # hung up
-        link.say(**words)
+        link.send(**words)
 
 
 def _describe(error: Exception) -> str:

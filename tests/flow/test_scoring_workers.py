@@ -20,8 +20,8 @@ from annotation.workers.main import work
 from contracts.errors import OnPolicyError, UserError
 from contracts.steps.step import claim, run_once
 from contracts.tables.parts import part_paths, read_table
-from runtime.pool.placement import Site, cores
-from runtime.pool.worker import Death, Patience, hear
+from runtime.pool.placement import Placement, cores
+from runtime.pool.worker import Death, Patience, poll
 
 pytestmark = pytest.mark.engine
 
@@ -108,13 +108,13 @@ def test_a_stopped_worker_does_not_stop_whoever_writes_to_it(
     inputs = write_run(tmp_path, fish(2), per_part=2) | {"model:armo": str(poisoned_armorm)}
     config = config_of(poisoned_armorm, 1).model_dump(mode="json")
     job = {"config": config, "inputs": inputs, "out": str(tmp_path)}
-    member = pool.Member(Site(1), 0, work, job, Patience(3), "armo")
+    member = pool.Member(Placement(1), 0, work, job, Patience(3), "armo")
     while not member.ready:
-        assert hear([member]) == []
+        assert poll([member]) == []
     os.kill(member._process.pid, signal.SIGSTOP)
     member.send(index=0, path="x" * 10_000_000, one_by_one=False)
-    assert hear([member]) == [(member, None)]
-    assert member.bury() == Death("hung: silent for 3 s", False, loading=False, hung=True)
+    assert poll([member]) == [(member, None)]
+    assert member.reap() == Death("hung: silent for 3 s", False, loading=False, hung=True)
 
 
 KILLS_ITSELF = """
@@ -200,7 +200,7 @@ def test_one_broken_gpu_is_left_out_and_every_part_is_scored(
 ) -> None:
     (tmp_path / "broken_rewards.py").write_text(BROKEN_ON_0)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(Site, "environment", lambda _, number: {"WORKER": str(number)})
+    monkeypatch.setattr(Placement, "environment", lambda _, number: {"WORKER": str(number)})
     inputs = write_run(tmp_path, fish(8), per_part=2, n=1)
     config = function_config("broken_rewards:reward", workers=2)
     assert run_once(score.STAGE, config, inputs, tmp_path / "scores").rows == 8
@@ -296,17 +296,17 @@ def test_a_worker_on_a_gpu_may_start_processes_and_they_end_with_it(
     inputs = write_run(tmp_path, fish(2), per_part=2)
     config = function_config("parent_rewards:reward").model_dump(mode="json")
     job = {"config": config, "inputs": inputs, "out": str(tmp_path)}
-    member = pool.Member(Site(1, (("0",),)), 0, work, job, Patience(60), "a function")
+    member = pool.Member(Placement(1, (("0",),)), 0, work, job, Patience(60), "a function")
     while not member.ready:
-        assert hear([member]) == []
+        assert poll([member]) == []
     member.give(pool.Part(0, Path(inputs["responses"]) / "part-00000.parquet"))
-    while not (heard := hear([member])):
+    while not (heard := poll([member])):
         continue
     assert heard[0][1] is not None and "scored" in heard[0][1]
     child = psutil.Process(int((tmp_path / "child").read_text()))
     assert child.is_running()
     os.kill(member._process.pid, signal.SIGKILL)
-    assert hear([member]) == [(member, None)]
-    assert member.bury() == Death("killed by SIGKILL", True, loading=False, hung=False)
+    assert poll([member]) == [(member, None)]
+    assert member.reap() == Death("killed by SIGKILL", True, loading=False, hung=False)
     psutil.wait_procs([child], timeout=10)
     assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE

@@ -6,7 +6,7 @@ import pytest
 from annotation_steps import LENGTH, VOWELS, finish, pair_in, score_in
 
 from annotation import demonstrations
-from annotation.config import BestConfig
+from annotation.config import DemonstrationsConfig
 from annotation.selection.published_layout import PUBLISHED, write_published
 from contracts.errors import OnPolicyError, UserError
 from contracts.steps.step import run_once
@@ -114,7 +114,7 @@ def test_several_pairs_of_a_prompt_are_rows_of_one_table_and_of_the_export(run_f
 def test_the_best_of_n_loads_as_conversations_for_sft(run_folder):
     score_in(run_folder)
     inputs = {name: str(run_folder / name) for name in ("prompts", "responses", "scores")}
-    config = BestConfig(min_score=6.0)
+    config = DemonstrationsConfig(min_score=6.0)
     manifest = run_once(demonstrations.STAGE, config, inputs, run_folder / "best")
     rows = {row["prompt_id"]: row for row in read_table(run_folder / "best").to_pylist()}
     assert manifest.rows == len(rows) == 6 - sum(manifest.dropped.values())

@@ -12,7 +12,7 @@ import pytest
 
 from annotation.config import JudgeConfig
 from annotation.scorers.judge import open_judge
-from annotation.scorers.judge_answers import Answers, answers_of
+from annotation.scorers.judge_answers import JudgeAnswers, answers_of
 from annotation.scorers.judgement import grade, winner
 from annotation.scorers.protocol import Conversation
 from contracts.errors import OnPolicyError, UserError
@@ -22,7 +22,7 @@ QUESTION = [{"role": "user", "content": "Which word is longest?"}]
 
 
 class Endpoint:
-    """Answers with what `answer` says: a text, or a status."""
+    """JudgeAnswers with what `answer` says: a text, or a status."""
 
     def __init__(self, answer: Callable[[str], str | int]) -> None:
         self.bodies: list[dict] = []
@@ -73,7 +73,7 @@ def serve(monkeypatch) -> Iterator[Callable]:
         endpoint.server.server_close()
 
 
-def judge(url: str, answers: Answers | None = None, **config: object):
+def judge(url: str, answers: JudgeAnswers | None = None, **config: object):
     resources = {"attempts": 2, "concurrency": 4}
     return open_judge(
         JudgeConfig.model_validate(
@@ -211,7 +211,7 @@ def test_what_is_no_chat_completion_is_no_answer(serve):
 
 def grades(url: str, folder: Path, texts: list[str], part: int = 0) -> list[float | None]:
     """Each text's grade by a judge that keeps its answers, one question after another."""
-    answers = Answers(folder)
+    answers = JudgeAnswers(folder)
     one = judge(url, answers, compare="pointwise", resources={"concurrency": 1, "attempts": 1})
     with answers.part(part):
         return [score.score for score in one.score([Conversation(QUESTION, texts)])]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from annotation.config import BestConfig, PairsConfig
+from annotation.config import DemonstrationsConfig, PairsConfig
 from annotation.demonstrations import best_of
 from annotation.selection.pairs import Selection, select, similarity
 from annotation.selection.ranking import REASONS, Candidates
@@ -186,7 +186,7 @@ def best(scores, cut=None, tokens=None, **config) -> tuple[list[int], dict[str, 
         truncated=np.array(cut or [False] * count),
         text=pa.array([str(i) for i in range(count)]),
     )
-    found, reasons = best_of(BestConfig(**config), candidates, 1)
+    found, reasons = best_of(DemonstrationsConfig(**config), candidates, 1)
     return found.tolist(), reasons
 
 

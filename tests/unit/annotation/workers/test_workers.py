@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from annotation.config import ScoreConfig
-from annotation.workers.pool import site_for
+from annotation.workers.pool import placement_for
 from contracts.config.base import identity
 from contracts.errors import UserError
-from runtime.pool.placement import Site
+from runtime.pool.placement import Placement
 
 ARMORM = {"kind": "armorm", "name": "a", "path": "some/model"}
 JUDGE = {"kind": "judge", "name": "j", "model": "m", "api_key_env": None, "compare": "pointwise"}
@@ -19,17 +19,17 @@ def config_of(annotator: dict[str, Any], **resources: Any) -> ScoreConfig:
 
 
 @pytest.mark.parametrize(
-    ("visible", "annotator", "resources", "site"),
+    ("visible", "annotator", "resources", "placement"),
     [
-        ("", ARMORM, {}, Site(0)),
-        ("", ARMORM, {"workers": 3}, Site(3)),
-        ("0,1", ARMORM, {}, Site(2, (("0",), ("1",)))),
-        ("4,5", ARMORM, {"workers": 1}, Site(1, (("4",),))),
-        ("0,1", ARMORM, {"workers": 0}, Site(0)),
-        ("0,1", ARMORM, {"device": "cpu"}, Site(0)),
-        ("0,1", ARMORM, {"device": "cuda:1"}, Site(0)),
-        ("0,1", JUDGE, {}, Site(0)),
-        ("0,1", JUDGE, {"workers": 4}, Site(4)),
+        ("", ARMORM, {}, Placement(0)),
+        ("", ARMORM, {"workers": 3}, Placement(3)),
+        ("0,1", ARMORM, {}, Placement(2, (("0",), ("1",)))),
+        ("4,5", ARMORM, {"workers": 1}, Placement(1, (("4",),))),
+        ("0,1", ARMORM, {"workers": 0}, Placement(0)),
+        ("0,1", ARMORM, {"device": "cpu"}, Placement(0)),
+        ("0,1", ARMORM, {"device": "cuda:1"}, Placement(0)),
+        ("0,1", JUDGE, {}, Placement(0)),
+        ("0,1", JUDGE, {"workers": 4}, Placement(4)),
     ],
 )
 def test_there_is_a_worker_for_each_gpu_that_a_model_can_use(
@@ -37,10 +37,10 @@ def test_there_is_a_worker_for_each_gpu_that_a_model_can_use(
     visible: str,
     annotator: dict[str, Any],
     resources: dict[str, Any],
-    site: Site,
+    placement: Placement,
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert site_for(config_of(annotator, **resources)) == site
+    assert placement_for(config_of(annotator, **resources)) == placement
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_workers_without_a_gpu_of_their_own_are_refused(
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     with pytest.raises(UserError, match=message):
-        site_for(config_of(ARMORM, **resources))
+        placement_for(config_of(ARMORM, **resources))
 
 
 def test_how_many_workers_score_is_outside_the_steps_identity() -> None:

@@ -10,7 +10,7 @@ from contracts.errors import UserError
 from generation.config import SampleConfig, TransformersEngine, VllmEngine
 from generation.engines.requests import Failure, Request
 from generation.sampling.tables import ERRORS_NAME, write_errors
-from generation.workers.placement import site_for
+from generation.workers.placement import placement_for
 
 
 def vllm(**resources: int) -> VllmEngine:
@@ -35,27 +35,27 @@ def test_each_worker_has_gpus_of_its_own(
     groups: tuple[tuple[str, ...], ...],
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    site = site_for(vllm(**resources))
-    assert site.gpus == groups
-    assert site.workers == (len(groups) or resources.get("data_parallel", 1))
+    placement = placement_for(vllm(**resources))
+    assert placement.gpus == groups
+    assert placement.workers == (len(groups) or resources.get("data_parallel", 1))
     for number, group in enumerate(groups):
-        assert site.environment(number) == {"CUDA_VISIBLE_DEVICES": ",".join(group)}
+        assert placement.environment(number) == {"CUDA_VISIBLE_DEVICES": ",".join(group)}
 
 
 def test_more_workers_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
     with pytest.raises(UserError, match="needs 4 GPUs, and 3 can be seen"):
-        site_for(vllm(data_parallel=2, tensor_parallel=2))
+        placement_for(vllm(data_parallel=2, tensor_parallel=2))
 
 
 def test_workers_on_the_cpu_share_its_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
-    assert site_for(vllm(data_parallel=4)).environment(0)["OMP_NUM_THREADS"] == "2"
-    assert site_for(vllm()).environment(0) == {}
+    assert placement_for(vllm(data_parallel=4)).environment(0)["OMP_NUM_THREADS"] == "2"
+    assert placement_for(vllm()).environment(0) == {}
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert "OMP_NUM_THREADS" not in site_for(vllm(data_parallel=4)).environment(0)
+    assert "OMP_NUM_THREADS" not in placement_for(vllm(data_parallel=4)).environment(0)
 
 
 def test_how_many_workers_there_are_is_outside_the_steps_identity() -> None:

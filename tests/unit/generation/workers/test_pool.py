@@ -1,4 +1,4 @@
-"""Who gets which requests when workers crash: the crew with workers that only seem to run."""
+"""Who gets which requests when workers crash: the pool with workers that only seem to run."""
 
 from collections.abc import Iterator, Sequence
 from random import Random
@@ -12,8 +12,8 @@ from generation.engines import Batch, Job
 from generation.engines.requests import Failure, Request
 from generation.workers import pool
 from generation.workers.handle import Member
-from generation.workers.pool import Crew
-from runtime.pool.placement import Site
+from generation.workers.pool import WorkerPool
+from runtime.pool.placement import Placement
 from runtime.pool.worker import Death, Worker
 
 JOB = Job("some/policy", SampleConfig(engine=TransformersEngine()), [1], 8, 64)
@@ -35,7 +35,7 @@ class World:
         self.random = Random(seed)
         self.deaths: dict[int, Death] = {}
 
-    def hear(self, members: list[Member]) -> list[tuple[Member, dict[str, Any] | None]]:
+    def poll(self, members: list[Member]) -> list[tuple[Member, dict[str, Any] | None]]:
         """One worker with work finishes a batch of it, or dies."""
         member = self.random.choice([one for one in members if one.busy])
         held = list(member._in_flight.values())
@@ -68,11 +68,11 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def run(world: World, workers: int, batches: list[Batch]) -> tuple[list[str], list[str]]:
         monkeypatch.setattr(Worker, "begin", lambda self: world.begin(self))
-        monkeypatch.setattr(Worker, "bury", lambda self: world.deaths[self.number])
+        monkeypatch.setattr(Worker, "reap", lambda self: world.deaths[self.number])
         monkeypatch.setattr(Worker, "send", lambda self, **_: None)
         monkeypatch.setattr(Worker, "end", lambda self: None)
-        monkeypatch.setattr(pool, "hear", world.hear)
-        engine = Crew(Site(workers), JOB, 1)
+        monkeypatch.setattr(pool, "poll", world.poll)
+        engine = WorkerPool(Placement(workers), JOB, 1)
         for batch in batches:
             engine.add(batch)
         outcomes = []
@@ -126,7 +126,7 @@ def test_beside_a_broken_worker_it_is_still_the_right_requests_that_fail(
 
 def test_a_crew_that_is_killed_again_and_again_for_want_of_memory_says_so(play: Any) -> None:
     class Starved(World):
-        def hear(self, members: list[Member]) -> list[tuple[Member, dict[str, Any] | None]]:
+        def poll(self, members: list[Member]) -> list[tuple[Member, dict[str, Any] | None]]:
             self.deaths[members[0].number] = KILL
             return [(members[0], None)]
 
@@ -139,7 +139,7 @@ def test_a_model_that_fails_to_load_for_the_same_reason_is_not_loaded_a_third_ti
     play: Any, workers: int
 ) -> None:
     class Misconfigured(World):
-        def hear(self, members: list[Member]) -> list[tuple[Member, dict[str, Any] | None]]:
+        def poll(self, members: list[Member]) -> list[tuple[Member, dict[str, Any] | None]]:
             reason = "RuntimeError: Engine core initialization failed"
             for member in members:
                 self.deaths[member.number] = Death(reason, False, loading=True, hung=False)
@@ -161,11 +161,11 @@ def test_a_worker_that_hangs_while_it_loads_is_left_out_at_once_and_the_others_g
     play: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Stuck(World):
-        def hear(self, members: list[Member]) -> list[tuple[Member, dict[str, Any] | None]]:
+        def poll(self, members: list[Member]) -> list[tuple[Member, dict[str, Any] | None]]:
             if members[0].number == 0:
                 self.deaths[0] = Death("hung: silent", False, loading=True, hung=True)
                 return [(members[0], None)]
-            return super().hear(members)
+            return super().poll(members)
 
     world = Stuck(0)
     assert play(world, 2, requests(8)) == (ids(range(8)), [])
