@@ -23,7 +23,7 @@ from annotation.scorers.heads import (
     refuse_other_markers,
 )
 from annotation.workers.pool import placement_for
-from contracts.config.checks import Check, refuse_absent
+from contracts.checks import Check, refuse_absent
 from contracts.errors import UserError
 from contracts.models.model import load_tokenizer, local_folder
 from contracts.models.weights import read_config

@@ -22,7 +22,7 @@ from annotation.scoring.precision_check import agreements
 from annotation.scoring.prompt_lookup import refuse_split_prompts
 from annotation.workers.pool import WorkerPool, placement_for, warm_up
 from contracts.errors import OnPolicyError
-from contracts.steps.anew import way_out
+from contracts.redo_hint import way_out
 from contracts.steps.manifest import Result, read_manifest
 from contracts.steps.step import Inputs, Stage
 from contracts.tables.parts import iter_parts, part_path, part_paths, write_atomic

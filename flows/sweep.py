@@ -14,18 +14,18 @@ from contracts.config.base import check
 from contracts.errors import OnPolicyError, UserError
 from contracts.steps.fingerprint import of_json
 from contracts.tables.parts import write_atomic
-from flows.cli.run import load_run, refuse_machines
-from flows.cli.signals import interruptible
 from flows.on_policy import on_policy
 from flows.pipeline.check import refuse_unready
 from flows.pipeline.config import RunConfig
 from flows.pipeline.console import print_warning
+from flows.pipeline.load_run import load_run, refuse_machines
 from flows.pipeline.run_folder import claim_together, make_folder
 from flows.prefect_ import artifacts
 from flows.prefect_.outage import remembered, run_flow
 from flows.prefect_.server import ensure_server
 from flows.report.figures import intervals, to_svg
 from flows.report.run_data import finished_rounds
+from runtime.signals import interruptible
 
 _GAIN = ("mean", "low", "high", "worst", "best")
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from contracts.config.checks import Check, refuse_absent
+from contracts.checks import Check, refuse_absent
 from contracts.errors import UserError
 from contracts.models.hub import is_hub_id
 from contracts.models.model import load_tokenizer, local_folder

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from contracts.config.base import Config, Resources
 from runtime.pool.placement import cores
 from training.losses.config import LossConfig, SimPOConfig
-from training.monitor.trackers import Trackers
+from training.trackers import Trackers
 
 
 class FormatConfig(Config):

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from contracts.config.checks import Check
+from contracts.checks import Check
 from contracts.errors import UserError
 from contracts.models.architecture import FAMILIES
 from contracts.models.model import local_folder
@@ -14,7 +14,7 @@ from contracts.models.weights import read_config
 from runtime.pool.placement import visible_gpus
 from training.adapters.qlora import refuse_unquantizable
 from training.config import TrainConfig
-from training.monitor.trackers import refuse_missing
+from training.trackers import refuse_missing
 
 # All else in a generation_config.json may be what transformers reads and will not write.
 _HARMLESS = {"_from_model_config", "bos_token_id", "eos_token_id", "pad_token_id",

@@ -19,8 +19,8 @@ from training.adapters.qlora import refuse_unquantizable
 from training.config import TrainConfig
 from training.launch.accelerate import run_workers
 from training.launch.disk_space import refuse_no_room, steps_of
-from training.monitor.trackers import refuse_missing
 from training.tokens.checks import refuse_bad_rows, refuse_other_policy, refuse_other_reference
+from training.trackers import refuse_missing
 
 log = logging.getLogger(__name__)
 

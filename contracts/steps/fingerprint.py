@@ -9,7 +9,7 @@ from typing import Any
 
 from contracts.errors import UserError
 from contracts.models.hub import is_hub_id
-from contracts.steps.anew import way_out
+from contracts.redo_hint import way_out
 
 _CHUNK = 1 << 20
 _SAMPLED_BLOCKS = 64

@@ -12,8 +12,8 @@ from types import MappingProxyType
 from typing import Any
 
 from contracts.errors import UserError
+from contracts.redo_hint import way_out
 from contracts.steps import fingerprint
-from contracts.steps.anew import way_out
 from contracts.tables.parts import write_atomic
 
 # The packages whose version may change what a stage makes.

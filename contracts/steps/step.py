@@ -19,8 +19,8 @@ import filelock
 
 from contracts.config.base import Config, check, identity
 from contracts.errors import ConfigDrift, FolderBusy, UserError
+from contracts.redo_hint import way_out
 from contracts.steps import fingerprint
-from contracts.steps.anew import way_out
 from contracts.steps.disk_space import naming_what_is_full
 from contracts.steps.manifest import Manifest, Result, read_manifest, versions, write_manifest
 from contracts.tables.parts import write_atomic

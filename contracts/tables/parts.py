@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from contracts.errors import OnPolicyError, UserError
-from contracts.steps.anew import way_out
+from contracts.redo_hint import way_out
 
 _DISTINCT = ("text", "content", "response_id", "chosen_id", "rejected_id")
 

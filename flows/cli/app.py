@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from flows.cli.options import Debug
-from flows.cli.signals import end_at_once
 from flows.cli.tune import app as tune_app
+from runtime.signals import end_at_once
 
 app = typer.Typer(
     help="On-policy preference data and alignment: sample, score, pair, train, evaluate, repeat.",

@@ -1,6 +1,6 @@
 """Entry point of the `onpolicy` command: it hears Ctrl-C before anything is imported."""
 
-from flows.cli.signals import end_at_once
+from runtime.signals import end_at_once
 
 
 def main() -> None:

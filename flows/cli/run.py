@@ -3,48 +3,26 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from contracts.config.base import load_config
 from contracts.errors import UserError
-from contracts.steps.fingerprint import of_json
-from contracts.steps.step import config_changes
-from flows.cli.signals import interruptible
 from flows.pipeline.check import Looking, refuse_unready, summary
 from flows.pipeline.config import RunConfig
 from flows.pipeline.console import console
+from flows.pipeline.load_run import load_run
 from flows.pipeline.plan import PlannedStep, plan
 from flows.pipeline.run_folder import (
     is_finished,
     made_anew,
     make_folder,
     refuse_drift,
-    run_identity,
     settled,
 )
 from flows.prefect_ import settings
 from flows.prefect_.server import ensure_server, has_server
+from runtime.signals import interruptible
 from runtime.stage_process import configure_logging
 from training import train
 from training.launch.follow_machine import join
 from training.launch.machines import machine_rank
-
-
-def load_run(path: Path, overrides: Sequence[str]) -> RunConfig:
-    """The config with its overrides; where they change what is made, under a name of its own.
-
-    So the same file with another seed is another run, and the same command finds it again.
-    """
-    config = load_config(RunConfig, path, overrides)
-    if any(override.startswith("name=") for override in overrides):
-        return config
-    try:
-        base = run_identity(load_config(RunConfig, path))
-    except UserError:  # the file needs its overrides to be complete
-        base = {}
-    # By what changes alone: an upgrade that brings a key is no other run.
-    changes = config_changes(base, run_identity(config))
-    if not changes:
-        return config
-    return config.model_copy(update={"name": f"{config.name}-{of_json(changes)[:6]}"})
 
 
 def run_config(path: Path, overrides: Sequence[str], redo: Sequence[str] = ()) -> None:
@@ -89,18 +67,6 @@ def check_config(path: Path, overrides: Sequence[str]) -> str:
     config = load_run(path, overrides)
     refuse_unready(config)
     return summary(config)
-
-
-def refuse_machines(command: str, config: RunConfig) -> None:
-    """
-    Raises:
-        UserError: several machines are to train, which know what to join in `onpolicy run` alone.
-    """
-    if (machines := config.training.resources.machines) > 1:
-        raise UserError(
-            f"training.resources.machines: {machines}; `onpolicy {command}` trains on one machine, "
-            "set training.resources.machines=1 for it"
-        )
 
 
 def _finished(config: RunConfig, again: Sequence[PlannedStep]) -> Callable[[], bool]:

@@ -17,8 +17,8 @@ import annotation.readiness
 import generation.readiness
 import training.readiness
 from annotation.config import Annotator
+from contracts.checks import Check, faults
 from contracts.config.base import Config
-from contracts.config.checks import Check, faults
 from contracts.errors import UserError
 from contracts.models.model import ModelConfig, split_reference
 from contracts.models.weights import refuse_other_weights

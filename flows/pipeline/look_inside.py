@@ -11,8 +11,8 @@ import annotation.readiness
 import generation.readiness
 import training.readiness
 from annotation.config import Annotator
+from contracts.checks import Check, faults
 from contracts.config.base import Config
-from contracts.config.checks import Check, faults
 from contracts.errors import UserError
 from contracts.models.model import ModelConfig
 from runtime.stage_process import exit_code_of

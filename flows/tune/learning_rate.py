@@ -14,11 +14,10 @@ from contracts.steps.fingerprint import of_input, of_json
 from contracts.steps.manifest import read_manifest
 from contracts.steps.step import folder_lock
 from contracts.tables.parts import read_table, write_atomic
-from flows.cli.run import refuse_machines
-from flows.cli.signals import interruptible
 from flows.on_policy import run_stage
 from flows.pipeline.check import refuse_unready
 from flows.pipeline.config import RunConfig
+from flows.pipeline.load_run import refuse_machines
 from flows.pipeline.plan import PlannedStep, plan
 from flows.pipeline.run_folder import claim_together, make_folder
 from flows.prefect_ import artifacts
@@ -26,6 +25,7 @@ from flows.prefect_.outage import remembered, run_flow
 from flows.prefect_.server import ensure_server
 from flows.report.figures import learning_rates, to_png
 from flows.tune.source import Source, read_source
+from runtime.signals import interruptible
 from training import reference
 from training.lr_range.stage import STAGE, LrRangeConfig
 

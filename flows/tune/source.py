@@ -7,8 +7,8 @@ from pathlib import Path
 from contracts.config.base import apply_overrides, check, load_config
 from contracts.errors import UserError
 from contracts.steps.manifest import read_manifest
-from flows.cli.run import load_run
 from flows.pipeline.config import RunConfig
+from flows.pipeline.load_run import load_run
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from contracts.models.model import split_reference
 from generation.config import SampleConfig, VllmEngine, VllmResources
 from generation.engines import Job
 from generation.engines.requests import Failure, Outcome, Request, Sample
-from generation.workers.placement import set_vllm_environment
+from generation.engines.vllm_environment import set_vllm_environment
 from runtime.gc_pause import without_collecting
 
 _GIB = 1 << 30

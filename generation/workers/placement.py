@@ -3,6 +3,7 @@
 import os
 
 from generation.config import Engine, VllmEngine
+from generation.engines.vllm_environment import set_vllm_environment
 from runtime.pool.placement import Placement, gpu_groups, visible_gpus
 
 PRELOAD = "ONPOLICY_PRELOAD"
@@ -31,17 +32,3 @@ def warm_up(placement: Placement, engine: Engine) -> None:
         set_vllm_environment(True, engine.resources.enforce_eager in (None, True))
     os.environ[PRELOAD] = engine.kind
     placement.warm_up(["generation.engines.preload"])
-
-
-def set_vllm_environment(on_cpu: bool, eager: bool) -> None:
-    """Settings that vLLM and torch read as they are imported; a user's own win."""
-    settings = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
-    if on_cpu:
-        # One process: the engine's own would import everything again. Its warnings speak
-        # of Triton, NUMA and preloaded allocators.
-        settings |= {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_LOGGING_LEVEL": "ERROR"}
-        if eager:
-            # Else the first log-prob asked for compiles a helper of vLLM's for 16 s.
-            settings |= {"TORCH_COMPILE_DISABLE": "1"}
-    for name, value in settings.items():
-        os.environ.setdefault(name, value)

@@ -90,5 +90,5 @@ def heartbeat() -> None:
 
     A worker that is silent for `resources.hang_timeout` seconds is taken for hung.
     """
-    for send in _heartbeats:
-        send()
+    for announce in _heartbeats:
+        announce()

@@ -30,8 +30,8 @@ from training.loop.policy import load_policy, refuse_too_long, write_policy
 from training.loop.trainer import Trainer
 from training.monitor.collapse import CollapseGuard
 from training.monitor.metrics import MetricsLog
-from training.monitor.trackers import Tracking
 from training.packed.logprobs import PairScorer
+from training.trackers import Tracking
 
 log = logging.getLogger(__name__)
 

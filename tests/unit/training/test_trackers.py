@@ -9,7 +9,7 @@ from contracts.config.base import apply_overrides, check, identity
 from contracts.errors import UserError
 from training.config import TrainConfig
 from training.monitor.metrics import MetricsLog
-from training.monitor.trackers import TENSORBOARD, Tracker, Tracking, refuse_missing
+from training.trackers import TENSORBOARD, Tracker, Tracking, refuse_missing
 
 TRACKERS = [Tracker(kind="tensorboard")]
 

@@ -141,7 +141,7 @@ def test_a_tracker_changes_no_file_of_the_policy(
     tokens: Path, tiny_gemma: Path, tmp_path: Path
 ) -> None:
     from contracts.steps.fingerprint import of_files
-    from training.monitor.trackers import Tracker
+    from training.trackers import Tracker
 
     followed = config().model_copy(update={"trackers": [Tracker(kind="tensorboard")]})
     for out, settings in (("plain", config()), ("followed", followed)):

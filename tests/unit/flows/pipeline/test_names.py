@@ -7,8 +7,8 @@ import yaml
 from minimal_run import MINIMAL
 
 from flows.cli import run
-from flows.cli.run import load_run
 from flows.pipeline.config import RunConfig
+from flows.pipeline.load_run import load_run
 
 
 @pytest.fixture

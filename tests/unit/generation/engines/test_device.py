@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from contracts.config.checks import faults
+from contracts.checks import faults
 from contracts.errors import UserError
 from generation import readiness
 from generation.config import SampleConfig, TransformersEngine, VllmEngine

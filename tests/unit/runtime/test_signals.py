@@ -43,7 +43,7 @@ def test_a_signal_while_the_command_is_still_importing_ends_it_with_one_line(
 
 
 def test_a_command_that_was_told_to_ignore_ctrl_c_does(tmp_path: Path) -> None:
-    script = "import signal, os; from flows.cli.signals import end_at_once\n" \
+    script = "import signal, os; from runtime.signals import end_at_once\n" \
         "signal.signal(signal.SIGINT, signal.SIG_IGN); end_at_once()\n" \
         "os.kill(os.getpid(), signal.SIGINT)"  # fmt: skip
     assert subprocess.run([sys.executable, "-c", script], cwd=CHECKOUT, check=False).returncode == 0
