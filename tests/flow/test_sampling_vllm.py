@@ -26,7 +26,7 @@ from generation.engines.requests import Failure, Outcome, Sample
 from generation.engines.vllm import outcome_of
 from generation.sample import STAGE
 from generation.sources.conversation import prompt_id
-from generation.workers.handle import Member
+from generation.workers.handle import SamplingWorker
 
 pytestmark = pytest.mark.engine
 
@@ -137,13 +137,13 @@ def test_a_worker_gets_requests_many_at_a_time(
     tiny_gemma: Path, prompts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes: list[int] = []
-    send = Member.send
+    send = SamplingWorker.send
 
-    def sent(member: Member, **message: Any) -> None:
+    def sent(member: SamplingWorker, **message: Any) -> None:
         sizes.extend([len(message["batches"])] if "batches" in message else [])
         send(member, **message)
 
-    monkeypatch.setattr(Member, "send", sent)
+    monkeypatch.setattr(SamplingWorker, "send", sent)
     inputs = {"prompts": str(prompts), "policy": str(tiny_gemma)}
     manifest = run_once(STAGE, SampleConfig(n=4, max_tokens=40, engine=VLLM), inputs, tmp_path)
     assert manifest.rows == sum(sizes) == 96

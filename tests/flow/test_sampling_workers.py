@@ -95,19 +95,19 @@ class Killer(threading.Thread):
         self.stop = False
         self._random = Random(seed)
         self._finished = 0
-        self._members: dict[int, handle.Member] = {}
-        begin, finish = handle.Member.begin, handle.Member.finish
+        self._members: dict[int, handle.SamplingWorker] = {}
+        begin, finish = handle.SamplingWorker.begin, handle.SamplingWorker.finish
 
-        def begun(one: handle.Member) -> None:
+        def begun(one: handle.SamplingWorker) -> None:
             begin(one)
             self._members[one.number] = one
 
-        def finished(one: handle.Member, outcome: Any) -> Any:
+        def finished(one: handle.SamplingWorker, outcome: Any) -> Any:
             self._finished += 1
             return finish(one, outcome)
 
-        monkeypatch.setattr(handle.Member, "begin", begun)
-        monkeypatch.setattr(handle.Member, "finish", finished)
+        monkeypatch.setattr(handle.SamplingWorker, "begin", begun)
+        monkeypatch.setattr(handle.SamplingWorker, "finish", finished)
 
     def run(self) -> None:
         due = 1
@@ -209,9 +209,9 @@ def test_a_worker_that_hangs_is_replaced_and_its_requests_are_sampled(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     stopped: list[int] = []
-    send_out = handle.Member.send_out
+    send_out = handle.SamplingWorker.send_out
 
-    def sent_out(one: handle.Member) -> None:
+    def sent_out(one: handle.SamplingWorker) -> None:
         send_out(one)
         if one.busy and not stopped:
             stopped.append(one._process.pid)
@@ -219,7 +219,7 @@ def test_a_worker_that_hangs_is_replaced_and_its_requests_are_sampled(
 
     prompts = write_prompts(tmp_path / "prompts", [f"name {i} fish" for i in range(12)])
     whole = sample(tiny_gemma, prompts, "whole", workers=1)
-    monkeypatch.setattr(handle.Member, "send_out", sent_out)
+    monkeypatch.setattr(handle.SamplingWorker, "send_out", sent_out)
     hung = sample(tiny_gemma, prompts, "hung", workers=2, hang_timeout=3)
     assert hung.files == whole.files
     assert "hung: silent for 3 s" in caplog.text
@@ -233,22 +233,22 @@ def test_one_broken_gpu_is_left_out_and_takes_no_request_with_it(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    send, begin = handle.Member.send, handle.Member.begin
+    send, begin = handle.SamplingWorker.send, handle.SamplingWorker.begin
     starts: list[int] = []
 
-    def sent(one: handle.Member, **message: Any) -> None:
+    def sent(one: handle.SamplingWorker, **message: Any) -> None:
         """Worker 0 gets ids that no embedding has a row for: it crashes whatever it is asked."""
         for batch in message.get("batches", []) if one.number == 0 else []:
             for request in batch:
                 request[-1] = [10**6]
         send(one, **message)
 
-    def begun(one: handle.Member) -> None:
+    def begun(one: handle.SamplingWorker) -> None:
         starts.append(one.number)
         begin(one)
 
-    monkeypatch.setattr(handle.Member, "send", sent)
-    monkeypatch.setattr(handle.Member, "begin", begun)
+    monkeypatch.setattr(handle.SamplingWorker, "send", sent)
+    monkeypatch.setattr(handle.SamplingWorker, "begin", begun)
     prompts = write_prompts(tmp_path / "prompts", [f"name {i} fish" for i in range(32)])
     made = sample(tiny_gemma, prompts, "out", workers=2, n=1, max_tokens=8)
     assert (made.rows, made.dropped) == (32, {})
@@ -259,13 +259,13 @@ def test_one_broken_gpu_is_left_out_and_takes_no_request_with_it(
 def test_a_worker_that_hangs_while_it_loads_ends_the_stage_and_is_named(
     sample: Sampler, tiny_gemma: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begin = handle.Member.begin
+    begin = handle.SamplingWorker.begin
 
-    def begun(one: handle.Member) -> None:
+    def begun(one: handle.SamplingWorker) -> None:
         begin(one)
         os.kill(one._process.pid, signal.SIGSTOP)
 
-    monkeypatch.setattr(handle.Member, "begin", begun)
+    monkeypatch.setattr(handle.SamplingWorker, "begin", begun)
     prompts = write_prompts(tmp_path / "prompts", ["name a fish"])
     message = rf"worker 0 cannot load {tiny_gemma}: hung: silent for 3 s .*resources.load_timeout"
     with pytest.raises(OnPolicyError, match=message):

@@ -108,7 +108,7 @@ def test_a_stopped_worker_does_not_stop_whoever_writes_to_it(
     inputs = write_run(tmp_path, fish(2), per_part=2) | {"model:armo": str(poisoned_armorm)}
     config = config_of(poisoned_armorm, 1).model_dump(mode="json")
     job = {"config": config, "inputs": inputs, "out": str(tmp_path)}
-    member = pool.Member(Placement(1), 0, work, job, Patience(3), "armo")
+    member = pool.ScoringWorker(Placement(1), 0, work, job, Patience(3), "armo")
     while not member.ready:
         assert poll([member]) == []
     os.kill(member._process.pid, signal.SIGSTOP)
@@ -226,15 +226,15 @@ def test_a_worker_that_cannot_load_its_model_is_the_users_mistake(
 def stopped_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """The first worker that is given a part is stopped, as one that hangs."""
     stopped: list[int] = []
-    give: Callable[..., None] = pool.Member.give
+    give: Callable[..., None] = pool.ScoringWorker.give
 
-    def given(member: pool.Member, part: pool.Part) -> None:
+    def given(member: pool.ScoringWorker, part: pool.Part) -> None:
         if not stopped:
             stopped.append(member._process.pid)
             os.kill(stopped[0], signal.SIGSTOP)
         give(member, part)
 
-    monkeypatch.setattr(pool.Member, "give", given)
+    monkeypatch.setattr(pool.ScoringWorker, "give", given)
     yield stopped
     assert stopped and not psutil.pid_exists(stopped[0])
 
@@ -296,7 +296,7 @@ def test_a_worker_on_a_gpu_may_start_processes_and_they_end_with_it(
     inputs = write_run(tmp_path, fish(2), per_part=2)
     config = function_config("parent_rewards:reward").model_dump(mode="json")
     job = {"config": config, "inputs": inputs, "out": str(tmp_path)}
-    member = pool.Member(Placement(1, (("0",),)), 0, work, job, Patience(60), "a function")
+    member = pool.ScoringWorker(Placement(1, (("0",),)), 0, work, job, Patience(60), "a function")
     while not member.ready:
         assert poll([member]) == []
     member.give(pool.Part(0, Path(inputs["responses"]) / "part-00000.parquet"))

@@ -11,15 +11,17 @@ from generation.config import SampleConfig, TransformersEngine
 from generation.engines import Batch, Job
 from generation.engines.requests import Failure, Request
 from generation.workers import pool
-from generation.workers.handle import Member
+from generation.workers.handle import SamplingWorker
 from generation.workers.pool import WorkerPool
 from runtime.pool.placement import Placement
-from runtime.pool.worker import Death, Worker
+from runtime.pool.worker import Death, WorkerHandle
 
 JOB = Job("some/policy", SampleConfig(engine=TransformersEngine()), [1], 8, 64)
 CRASH = Death("IndexError: index out of range", from_outside=False, loading=False, hung=False)
 KILL = Death("killed by SIGKILL", from_outside=True, loading=False, hung=False)
 CAPACITY = 8
+
+Polled = list[tuple[SamplingWorker, dict[str, Any] | None]]
 
 
 class World:
@@ -35,7 +37,7 @@ class World:
         self.random = Random(seed)
         self.deaths: dict[int, Death] = {}
 
-    def poll(self, members: list[Member]) -> list[tuple[Member, dict[str, Any] | None]]:
+    def poll(self, members: list[SamplingWorker]) -> Polled:
         """One worker with work finishes a batch of it, or dies."""
         member = self.random.choice([one for one in members if one.busy])
         held = list(member._in_flight.values())
@@ -52,7 +54,7 @@ class World:
                     for r in done]  # fmt: skip
         return [(member, {"outcomes": outcomes})]
 
-    def begin(self, member: Worker) -> None:
+    def begin(self, member: WorkerHandle) -> None:
         self.starts += 1
         member.ready, member.about = True, CAPACITY
 
@@ -67,10 +69,10 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Samples batches with workers of a world: ids of samples, ids of failures."""
 
     def run(world: World, workers: int, batches: list[Batch]) -> tuple[list[str], list[str]]:
-        monkeypatch.setattr(Worker, "begin", lambda self: world.begin(self))
-        monkeypatch.setattr(Worker, "reap", lambda self: world.deaths[self.number])
-        monkeypatch.setattr(Worker, "send", lambda self, **_: None)
-        monkeypatch.setattr(Worker, "end", lambda self: None)
+        monkeypatch.setattr(WorkerHandle, "begin", lambda self: world.begin(self))
+        monkeypatch.setattr(WorkerHandle, "reap", lambda self: world.deaths[self.number])
+        monkeypatch.setattr(WorkerHandle, "send", lambda self, **_: None)
+        monkeypatch.setattr(WorkerHandle, "end", lambda self: None)
         monkeypatch.setattr(pool, "poll", world.poll)
         engine = WorkerPool(Placement(workers), JOB, 1)
         for batch in batches:
@@ -124,9 +126,9 @@ def test_beside_a_broken_worker_it_is_still_the_right_requests_that_fail(
     assert play(world, 3, requests(64, 4)) == (ids(sorted(healthy)), ["p9-0"])
 
 
-def test_a_crew_that_is_killed_again_and_again_for_want_of_memory_says_so(play: Any) -> None:
+def test_a_pool_that_is_killed_again_and_again_for_want_of_memory_says_so(play: Any) -> None:
     class Starved(World):
-        def poll(self, members: list[Member]) -> list[tuple[Member, dict[str, Any] | None]]:
+        def poll(self, members: list[SamplingWorker]) -> Polled:
             self.deaths[members[0].number] = KILL
             return [(members[0], None)]
 
@@ -139,13 +141,13 @@ def test_a_model_that_fails_to_load_for_the_same_reason_is_not_loaded_a_third_ti
     play: Any, workers: int
 ) -> None:
     class Misconfigured(World):
-        def poll(self, members: list[Member]) -> list[tuple[Member, dict[str, Any] | None]]:
+        def poll(self, members: list[SamplingWorker]) -> Polled:
             reason = "RuntimeError: Engine core initialization failed"
             for member in members:
                 self.deaths[member.number] = Death(reason, False, loading=True, hung=False)
             return [(member, None) for member in members]
 
-        def begin(self, member: Worker) -> None:
+        def begin(self, member: WorkerHandle) -> None:
             self.starts += 1
             member.ready = False
 
@@ -161,7 +163,7 @@ def test_a_worker_that_hangs_while_it_loads_is_left_out_at_once_and_the_others_g
     play: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Stuck(World):
-        def poll(self, members: list[Member]) -> list[tuple[Member, dict[str, Any] | None]]:
+        def poll(self, members: list[SamplingWorker]) -> Polled:
             if members[0].number == 0:
                 self.deaths[0] = Death("hung: silent", False, loading=True, hung=True)
                 return [(members[0], None)]
