@@ -11,7 +11,7 @@ from checkout import CHECKOUT
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-OWN_FOLDER = CHECKOUT / "templates"
+OWN_FOLDER = CHECKOUT / "tests" / "templates"
 
 # Llama-3's own split into words: it keeps the line breaks behind a header in one piece.
 _WORDS = (
