@@ -185,7 +185,8 @@ class WorkerPool:
             self._blame(part, worker, death.reason)
         if part:
             self._waiting.appendleft(part)
-        self._roster.note_death(worker, death, blameless=death.from_outside or not part)
+        suspects = int(part is not None and not death.from_outside)
+        self._roster.note_death(worker, death, suspects)
 
     def _blame(self, part: Part, worker: ScoringWorker, reason: str) -> None:
         if part.searched or (part.one_by_one and worker.step):

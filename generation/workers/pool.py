@@ -6,7 +6,7 @@ nothing against them. Where the engine itself crashed or hung, one of the reques
 be why, or the worker: they run alone on another worker, where there is one. Where they crash
 that too, they are halved, each half alone, until the one is found that crashes by itself, for the
 second time and on another worker. It becomes a failure, the others go on. A worker whose crashes
-no other repeats is left out.
+no other repeats is left out; where all crash and nothing is done in between, the stage ends.
 """
 
 import logging
@@ -146,7 +146,7 @@ class WorkerPool:
             self._give_back(lost, trial)
         elif lost:
             found = self._suspect(worker, lost, trial, death.reason)
-        self._roster.note_death(worker, death, blameless=death.from_outside or not lost)
+        self._roster.note_death(worker, death, suspects=0 if death.from_outside else held)
         return found
 
     def _give_back(self, lost: list[Batch], trial: Suspects | None) -> None:

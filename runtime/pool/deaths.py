@@ -5,6 +5,7 @@ crashes other workers do not repeat, with the same work, is broken itself: its G
 """
 
 import logging
+import math
 from typing import Generic, TypeVar
 
 from contracts.errors import OnPolicyError
@@ -12,7 +13,8 @@ from runtime.pool.worker import Death, WorkerHandle
 
 log = logging.getLogger(__name__)
 
-# Deaths without anything done between them, when something else than the work is wrong.
+# Deaths without anything done between them, when something else than the work is wrong; crashes
+# beyond what it takes to find one request among those held (`_most_crashes`).
 _MOST_DEATHS = 10
 # One crash that nobody repeats may be chance.
 _MOST_REFUTED = 2
@@ -34,31 +36,35 @@ class Roster(Generic[W]):
         self._kind = kind
         self._unit = unit
         self._deaths = 0
+        self._crashes = 0
+        self._most_held = 1
         self._died_loading: dict[int, str] = {}
 
     def note_done(self, worker: W) -> None:
         """It did something."""
         worker.worked()
-        self._deaths = 0
+        self._deaths = self._crashes = 0
+        self._most_held = 1
 
-    def note_death(self, worker: W, death: Death, blameless: bool) -> None:
+    def note_death(self, worker: W, death: Death, suspects: int) -> None:
         """Begin a worker anew that has ended, or leave it out.
 
         Args:
-            blameless: nothing that it worked on can be why.
+            suspects: units of work one of which may be why; 0 where none can be.
 
         Raises:
-            OnPolicyError: the last one cannot load, or there were too many deaths.
+            OnPolicyError: the last one cannot load, or there were too many deaths or crashes.
         """
         before = self._died_loading.pop(worker.number, None)
         if death.loading and not death.from_outside:
             if death.hung or before == death.reason:
                 return self.leave_out(worker, f"cannot load {worker.loads}: {death.reason}")
             self._died_loading[worker.number] = death.reason
-        if blameless:
-            self._count(death.reason)
-        else:
+        if suspects:
             worker.proven = False
+            self._count_crash(death.reason, suspects)
+        else:
+            self._count(death.reason)
         worker.begin()
 
     def others(self, crashed: frozenset[int]) -> list[W]:
@@ -94,6 +100,23 @@ class Roster(Generic[W]):
                 f"the {self._kind} workers ended {_MOST_DEATHS} times in a row without one "
                 f"{self._unit} ({reason}){hint} The same command goes on from here"
             )
+
+    def _count_crash(self, reason: str, suspects: int) -> None:
+        self._crashes += 1
+        self._most_held = max(self._most_held, suspects)
+        if self._crashes > _most_crashes(self._most_held, len(self.workers)):
+            raise OnPolicyError(
+                f"the {self._kind} workers crashed {self._crashes} times in a row without one "
+                f"{self._unit} ({reason}), more often than it takes to find a {self._unit} that "
+                "crashes them: the workers are broken, their GPU or driver mostly. What is "
+                "finished is kept: run the same command again when the cause is gone"
+            )
+
+
+def _most_crashes(held: int, workers: int) -> int:
+    """Crashes in a row that a few bad requests among `held` may cost: each worker may crash once
+    by itself, and a bisection crashes twice at each halving where it halves the wrong half too."""
+    return _MOST_DEATHS + workers + math.ceil(2 * math.log2(held))
 
 
 def _is_of_memory(reason: str) -> bool:

@@ -126,6 +126,24 @@ def test_beside_a_broken_worker_it_is_still_the_right_requests_that_fail(
     assert play(world, 3, requests(64, 4)) == (ids(sorted(healthy)), ["p9-0"])
 
 
+@pytest.mark.parametrize(("workers", "count"), [(1, 100), (1, 3001), (2, 100), (8, 100)])
+def test_workers_that_all_crash_with_everything_end_the_stage_by_their_reason(
+    play: Any, seed: int, workers: int, count: int
+) -> None:
+    """A GPU that fell off the bus is not loaded onto twice for each request."""
+    world = World(seed, broken=range(workers))
+    with pytest.raises(OnPolicyError, match=r"crashed \d+ times in a row .*index out of range"):
+        play(world, workers, requests(count))
+    assert world.starts <= 2 * workers + 10 + 2 * 3  # 8 requests held: 3 halvings
+
+
+def test_bad_requests_side_by_side_are_found_and_not_taken_for_a_broken_worker(
+    play: Any, seed: int
+) -> None:
+    world = World(seed, poison=range(4))
+    assert play(world, 1, requests(64)) == (ids(range(4, 64)), ids(range(4)))
+
+
 def test_a_pool_that_is_killed_again_and_again_for_want_of_memory_says_so(play: Any) -> None:
     class Starved(World):
         def poll(self, members: list[SamplingWorker]) -> Polled:

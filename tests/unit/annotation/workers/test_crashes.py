@@ -1,0 +1,43 @@
+"""Scoring workers that all crash: the stage ends, and says why."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from annotation.config import ScoreConfig
+from annotation.workers import pool
+from annotation.workers.pool import ScoringWorker, WorkerPool
+from contracts.errors import OnPolicyError
+from runtime.pool.placement import Placement
+from runtime.pool.worker import Death, WorkerHandle
+
+ARMORM = {"kind": "armorm", "name": "a", "path": "some/model"}
+CRASH = Death("CUDA error: device lost", from_outside=False, loading=False, hung=False)
+
+
+@pytest.mark.parametrize(("workers", "most"), [(1, 2), (8, 2 * 8 + 10)])
+def test_workers_that_all_crash_with_every_part_end_the_stage_by_their_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int, most: int
+) -> None:
+    starts = []
+
+    def begin(worker: WorkerHandle) -> None:
+        starts.append(worker.number)
+        worker.ready, worker.about = True, {}
+
+    def poll(members: list[ScoringWorker]) -> list[tuple[ScoringWorker, Any]]:
+        busy = next(one for one in members if one.part)
+        if busy.part and busy.part.one_by_one and not busy.step:
+            return [(busy, {"next": "prompt p0"})]
+        return [(busy, None)]
+
+    monkeypatch.setattr(WorkerHandle, "begin", begin)
+    monkeypatch.setattr(WorkerHandle, "reap", lambda self: CRASH)
+    monkeypatch.setattr(WorkerHandle, "send", lambda self, **_: None)
+    monkeypatch.setattr(pool, "poll", poll)
+    config = ScoreConfig.model_validate({"annotators": [ARMORM]})
+    scorers = WorkerPool(Placement(workers), config, {}, tmp_path)
+    with pytest.raises(OnPolicyError, match=r"crashed .*CUDA error: device lost"):
+        list(scorers.score({index: tmp_path / f"part-{index}" for index in range(100)}))
+    assert len(starts) <= most
