@@ -8,6 +8,9 @@ from contracts.errors import UserError
 
 # `scheme://user:password@host`, also where a slash is missing; or `host?key=value`.
 _SECRET = re.compile(r"\s*(?:[a-z][a-z0-9+.-]*:/+)(?:[^/\s]*@|[^\s?]*\?\S*\s*$)", re.IGNORECASE)
+# Keys that hold an address and nothing else: there a password with a slash or a blank counts too.
+_ADDRESS_KEYS = ("base_url",)
+_NOT_IN_ADDRESS = re.compile(r"[@?#\s]")
 
 
 def refuse_credentials(data: Any, origin: str) -> None:
@@ -31,5 +34,10 @@ def _addresses_with_secrets(value: Any, key: str = "") -> Iterator[str]:
     elif isinstance(value, list):
         for index, item in enumerate(value):
             yield from _addresses_with_secrets(item, f"{key}.{index}")
-    elif isinstance(value, str) and _SECRET.match(value):
+    elif isinstance(value, str) and _holds_secret(key, value):
         yield key
+
+
+def _holds_secret(key: str, value: str) -> bool:
+    is_address = key.rpartition(".")[2] in _ADDRESS_KEYS
+    return bool(_SECRET.match(value) or (is_address and _NOT_IN_ADDRESS.search(value)))

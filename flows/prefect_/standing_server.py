@@ -31,7 +31,7 @@ def serve(host: str, port: int) -> None:
     _refuse_taken(host, port)
     os.environ.update(_ALWAYS)
     os.environ |= {"PREFECT_SERVER_API_HOST": host, "PREFECT_SERVER_API_PORT": str(port)}
-    address = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104
+    address = address_of(host, port)
     os.environ.setdefault("PREFECT_UI_API_URL", f"{address}/api")
     import uvicorn
 
@@ -40,6 +40,12 @@ def serve(host: str, port: int) -> None:
         console.print(f"It has no login: whoever reaches {host} can start and stop runs.")
     application = "prefect.server.api.server:create_app"
     uvicorn.run(application, factory=True, host=host, port=port, log_level="error")
+
+
+def address_of(host: str, port: int) -> str:
+    """Where a browser on this machine finds a server that listens at `host` and `port`."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _refuse_taken(host: str, port: int) -> None:

@@ -40,8 +40,9 @@ if __name__ == "__main__":
 FLOW = """
 import sys
 from pathlib import Path
-from flows import cli, prefect_settings
-prefect_settings.apply()
+from flows.cli import app as cli
+from flows.prefect_ import settings
+settings.apply()
 from prefect import flow
 from contracts.errors import OnPolicyError
 from flows.on_policy import run_stage

@@ -46,6 +46,19 @@ def test_an_address_with_a_secret_is_refused_by_its_key_and_never_shown(
     assert "SECRET" not in said and "api_key_env" in said
 
 
+@pytest.mark.parametrize("address", [
+    "https://user:SEC/RET@host/v1", "https://user:SEC RET@host/v1", "https://host/v1#key=SECRET",
+    "https://host/v1?api_key=SEC RET",
+])  # fmt: skip
+def test_an_address_alone_holds_nothing_that_a_secret_could_hide_in(address: str) -> None:
+    said = refusal(
+        "annotation.annotators=[{kind: judge, name: j, model: m, compare: pointwise, "
+        f"base_url: '{address}'" + "}]"
+    )
+    assert said.startswith("run.yaml: key 'annotation.annotators.0.base_url': an address may hold")
+    assert "SEC" not in said
+
+
 @pytest.mark.parametrize("override", [
     "policy.path=owner/name@main",
     "prompts.system='Write to me@example.org: is https://example.org/?a=1 up?'",

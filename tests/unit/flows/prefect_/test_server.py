@@ -14,7 +14,7 @@ from checkout import CHECKOUT
 from contracts.errors import UserError
 from flows.prefect_ import settings
 from flows.prefect_.server import refuse_silent
-from flows.prefect_.standing_server import serve
+from flows.prefect_.standing_server import address_of, serve
 
 
 def test_a_server_that_does_not_answer_is_named_by_its_variable_and_never_with_a_password() -> None:
@@ -68,7 +68,7 @@ def test_a_port_that_is_taken_is_refused_by_the_options(
 def test_no_setting_of_the_users_switches_tracking_on(tmp_path: Path) -> None:
     wanted = {"PREFECT_SERVER_ANALYTICS_ENABLED": "true", "DO_NOT_TRACK": "0"}
     program = (
-        "from flows import prefect_settings; prefect_settings.apply()\n"
+        "from flows.prefect_ import settings; settings.apply()\n"
         "import os; print(os.environ['PREFECT_SERVER_ANALYTICS_ENABLED'], "
         "os.environ['DO_NOT_TRACK'])"
     )
@@ -78,3 +78,13 @@ def test_no_setting_of_the_users_switches_tracking_on(tmp_path: Path) -> None:
         cwd=CHECKOUT,
     )  # fmt: skip
     assert ended.stdout.split() == ["false", "1"]
+
+
+@pytest.mark.parametrize(("host", "address"), [
+    ("127.0.0.1", "http://127.0.0.1:4200"),
+    ("0.0.0.0", "http://127.0.0.1:4200"),
+    ("::1", "http://[::1]:4200"),
+    ("::", "http://[::1]:4200"),
+])  # fmt: skip
+def test_the_address_that_is_shown_can_be_opened(host: str, address: str) -> None:
+    assert address_of(host, 4200) == address
