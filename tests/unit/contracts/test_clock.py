@@ -15,7 +15,7 @@ from contracts.errors import UserError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-TEMPLATES = CHECKOUT / "templates"
+TEMPLATES = CHECKOUT / "tests" / "templates"
 MONDAY, TUESDAY = date(2026, 3, 2), date(2026, 3, 3)
 
 QUESTION: list[Message] = [{"role": "user", "content": "Hello"}]

@@ -26,7 +26,7 @@ from training.config import FormatConfig
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-TEMPLATES = CHECKOUT / "templates"
+TEMPLATES = CHECKOUT / "tests" / "templates"
 DAY = "2026-03-02"
 
 
