@@ -22,6 +22,7 @@ from contracts.config.base import Config
 from contracts.errors import UserError
 from contracts.models.model import ModelConfig, split_reference
 from contracts.models.weights import refuse_other_weights
+from flows.pipeline.claimed import dated
 from flows.pipeline.config import RunConfig
 from flows.pipeline.look_inside import FOUND, Inside
 from flows.pipeline.plan import plan
@@ -146,6 +147,7 @@ def _steps(config: RunConfig) -> int | None:
 
 
 def _inside(config: RunConfig) -> Inside:
+    config = dated(config)  # the claim, which fixes the day, comes after the looks
     return Inside(policy=_pinned(config, config.policy), annotators=annotators_of(config))
 
 

@@ -33,9 +33,16 @@ def fixed(config: RunConfig) -> RunConfig:
     return _with_dates(config, date_of)
 
 
+def dated(config: RunConfig) -> RunConfig:
+    """The config with the day that its claim would fix, told to every model; nothing is asked of
+    the hub, and a template that does not read the clock is the same on every day."""
+    today = config.date or date.today()
+    return _with_dates(config, lambda _: today)
+
+
 def all_fixed(config: RunConfig, made_by: RunConfig | None) -> bool:
     """Whether `made_by`, the config that the run was claimed with, has fixed all that is read."""
-    if made_by is None:
+    if made_by is None or made_by.date is None:
         return False
     known = {_key(model) for model in _models(made_by)}
     unknown = {_key(model) for model in _models(config)} - known
@@ -49,7 +56,7 @@ def as_claimed(config: RunConfig, made_by: RunConfig) -> RunConfig:
     """
     today = config.date or made_by.date
     dates = {
-        _key(model): today if model.date == made_by.date else model.date
+        _key(model): today if model.date and model.date == made_by.date else model.date
         for model in _models(made_by)
     }
     own = {name: config.commits[name] for name in _on_the_hub(config) if name in config.commits}

@@ -12,7 +12,7 @@ from tiny_armorm import write_armorm
 from transformers import LlamaConfig, LlamaForSequenceClassification
 
 from contracts.config.base import check
-from flows.pipeline.check import _inside, quick_faults
+from flows.pipeline.check import _inside, quick_faults, refuse_unready
 from flows.pipeline.config import RunConfig
 from flows.pipeline.look_inside import found
 
@@ -151,6 +151,16 @@ def test_a_template_without_its_one_bos_is_told_of_policy_and_reward_model(world
     told = amiss().splitlines()
     assert [line.partition(":")[0] for line in told] == ["policy.path", "annotation.annotators.0"]
     assert all("the chat template gives no BOS" in line for line in told)
+
+
+def test_templates_that_read_the_clock_are_tried_with_the_day_that_the_claim_will_fix(
+    world: Path,
+) -> None:
+    for model in ("policy", "armorm"):
+        template = world / model / "chat_template.jinja"
+        template.write_text(template.read_text() + "{% set today = strftime_now('%d') %}")
+    refuse_unready(config())
+    refuse_unready(config(date="2024-07-26"))
 
 
 def test_a_reward_model_that_would_pad_with_the_end_of_turn_is_told(world: Path) -> None:

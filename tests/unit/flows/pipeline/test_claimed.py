@@ -17,7 +17,7 @@ from flows.pipeline.config import RunConfig
 from flows.pipeline.plan import plan
 from flows.pipeline.run_folder import claim_run, claim_together
 
-TEMPLATES = CHECKOUT / "templates"
+TEMPLATES = CHECKOUT / "tests" / "templates"
 PLAIN, CLOCK = "{{ bos_token }}", "clock-default-system.jinja"
 MONDAY, TUESDAY = date(2026, 3, 2), date(2026, 3, 3)
 
@@ -118,6 +118,21 @@ def test_a_model_that_comes_in_later_is_told_the_runs_own_day(tmp_path: Path, to
     today.day_of_claim = TUESDAY
     other = {"path": model(tmp_path / "other", clock=True)}
     assert dates(claim_run(settings(tmp_path, policy=other)))["responses"] == MONDAY
+
+
+@pytest.mark.parametrize("day", [None, "2024-07-26"])
+def test_a_run_that_was_claimed_without_a_day_is_given_one_and_keeps_what_it_made(
+    tmp_path: Path, today: Any, day: str | None
+) -> None:
+    first = claim_run(settings(tmp_path, policy=False))
+    make(first)
+    path = first.folder / "config.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"date": None}))
+    today.day_of_claim = TUESDAY
+    again = claim_run(settings(tmp_path, policy=False, **({"date": day} if day else {})))
+    wanted = date.fromisoformat(day) if day else TUESDAY
+    assert again.date == load_config(RunConfig, path).date == wanted
+    assert dates(again) == {} and make(again) == []
 
 
 def test_a_runs_config_can_be_run_again_under_another_name(tmp_path: Path, today: Any) -> None:
