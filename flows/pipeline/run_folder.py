@@ -54,22 +54,25 @@ def claim_run(config: RunConfig, next_round: bool = False, again: Sequence[str] 
     """Write the run's `config.yaml`, and remove what is to be made `again`; the settled config,
     with a round more if that is asked for.
 
+    Nothing is removed or written before all that can be refused has been looked at.
+
     Raises:
         ConfigDrift: a step was made by another config; names each key that differs.
         UserError: `again` names no stage; there may be no more rounds; a model or dataset is not
             on the hub, or the hub cannot be asked.
     """
     redo.remove_recorded(config.folder)
-    refuse_drift(config, again)
-    redo.record(config.folder, made_anew(config, again), redo.named(_steps(config), again))
-    redo.remove_recorded(config.folder)
-    config = settled(config)
-    if not all_fixed(config, _made_by(config)):
+    made_by, config = _made_by(config), settled(config)
+    anew, named = made_anew(config, again), redo.named(_steps(config), again)
+    if not all_fixed(config, made_by):
         config = fixed(config)
     if next_round:
-        config = config.model_copy(update={"rounds": _rounds_after(config)})
+        config = config.model_copy(update={"rounds": _rounds_after(config, anew)})
+    refuse_drift(config, again)
+    redo.record(config.folder, anew, named)
     text = dump_yaml(config.model_dump(mode="json"))
     write_atomic(config.folder / "config.yaml", text.encode())
+    redo.remove_recorded(config.folder)
     return config
 
 
@@ -154,13 +157,13 @@ def _steps(config: RunConfig) -> list[PlannedStep]:
     return steps + [step for step in left if step.path not in paths]
 
 
-def _rounds_after(config: RunConfig) -> int:
-    """The run's rounds, with one more where all are done.
+def _rounds_after(config: RunConfig, anew: Sequence[PlannedStep]) -> int:
+    """The run's rounds, with one more where all are done and nothing is made anew.
 
     Raises:
         UserError: there may be no more.
     """
-    if not all(step.done for step in plan(config)):
+    if anew or not all(step.done for step in plan(config)):
         return config.rounds
     if config.rounds == MOST_ROUNDS:
         last = config.folder / f"round-{MOST_ROUNDS}" / "policy"

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import constants
 from made_run import made, make, tables
 from minimal_run import MINIMAL, config
 
@@ -40,7 +41,7 @@ def settings(tmp_path: Path) -> Callable[..., RunConfig]:
         "prompts": MINIMAL["prompts"] | {"path": str(tmp_path / "prompts.jsonl")},
         "annotation": {"annotators": [reward]},
     }
-    return lambda **changes: config(**own, **changes)
+    return lambda **changes: config(**(own | changes))
 
 
 def from_round_1(names: list[str]) -> list[str]:
@@ -191,6 +192,20 @@ def test_a_redo_killed_anywhere_goes_on_with_the_next_command(
         assert make(faster) == anew
         assert is_finished(faster)
     assert kills >= 3 * len(anew)  # manifest, part and step file of each
+
+
+def test_nothing_is_removed_for_a_model_that_the_hub_does_not_give(
+    settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    run = made(settings())
+    before = tables(run.folder)
+    misspelt = {"kind": "classifier", "name": "rm", "path": "owner/misspelt"}
+    with pytest.raises(UserError, match="owner/misspelt: HF_HUB_OFFLINE is set"):
+        claim_run(settings(annotation={"annotators": [misspelt]}), again=["scores"])
+    assert tables(run.folder) == before
+    assert is_finished(run)
 
 
 def test_what_a_record_names_outside_the_run_is_not_removed(settings, tmp_path: Path) -> None:

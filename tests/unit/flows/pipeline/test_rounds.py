@@ -37,6 +37,11 @@ def test_a_schedule_adds_a_round_to_a_finished_run_and_none_to_another(tmp_path:
     assert claim_run(run, next_round=True).rounds == 3
 
 
+def test_a_schedule_adds_no_round_where_one_is_made_anew(tmp_path: Path) -> None:
+    run = made(small(tmp_path, rounds=1))
+    assert claim_run(run, next_round=True, again=["policy"]).rounds == 1
+
+
 def test_a_plain_run_goes_on_with_the_rounds_that_a_schedule_has_added(tmp_path: Path) -> None:
     run = made(small(tmp_path, rounds=1))
     claim_run(run, next_round=True)
