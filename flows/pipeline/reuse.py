@@ -4,6 +4,7 @@ A grid of learning rates samples and scores its responses once. A step is the sa
 stage, its settings and the content of its inputs are, and the packages that make it.
 """
 
+import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -13,10 +14,13 @@ from typing import Any
 
 from contracts.errors import UserError
 from contracts.steps import fingerprint
+from contracts.steps.disk_space import NO_ROOM
 from contracts.steps.manifest import Manifest, read_manifest, save_manifest, versions
 from contracts.steps.step import changes, describe, read_step, save_step
 from contracts.tables.parts import sync_folder
 from flows.pipeline.plan import PlannedStep
+
+log = logging.getLogger(__name__)
 
 
 def take_over(step: PlannedStep) -> Manifest | None:
@@ -34,8 +38,8 @@ def take_over(step: PlannedStep) -> Manifest | None:
     for folder, found in _same_place(step):
         if not changes(step.stage, found, wanted) and (manifest := _sound(folder)):
             manifest = replace(manifest, taken_from=manifest.taken_from or str(folder))
-            _fill(step.out, folder, wanted, manifest)
-            return manifest
+            if _fill(step.out, folder, wanted, manifest):
+                return manifest
     return None
 
 
@@ -61,21 +65,33 @@ def _sound(folder: Path) -> Manifest | None:
     return manifest if whole else None
 
 
-def _fill(out: Path, source: Path, step: dict[str, Any], manifest: Manifest) -> None:
-    """Make `out` with all that it holds at once: a folder, on the disk, renamed into its place."""
+def _fill(out: Path, source: Path, step: dict[str, Any], manifest: Manifest) -> bool:
+    """Make `out` with all that it holds at once: a folder, on the disk, renamed into its place.
+
+    False, and nothing is left of it, where a file of the source has gone: its own run makes the
+    step anew (`--redo`), or is being deleted.
+    """
     made = out.with_name(f".taking-{out.name}")
     shutil.rmtree(made, ignore_errors=True)
     made.mkdir(parents=True)
     for name in manifest.files:
         target = made / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        _take(source / name, target)
+        try:
+            _take(source / name, target)
+        except OSError as error:
+            shutil.rmtree(made)
+            if error.errno in NO_ROOM:
+                raise
+            log.info("%s is not taken over: %s", source, error)
+            return False
     for folder in [path for path in made.rglob("*") if path.is_dir()]:
         sync_folder(folder)
     save_step(made, step)
     save_manifest(made, manifest)
     made.replace(out)
     sync_folder(out.parent)
+    return True
 
 
 def _take(source: Path, target: Path) -> None:

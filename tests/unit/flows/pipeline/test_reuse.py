@@ -1,7 +1,9 @@
 """A step that another run has done is taken over whole, or not at all."""
 
+import errno
 import json
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -230,6 +232,43 @@ def test_a_kill_in_the_middle_leaves_nothing_that_looks_begun(
         take_over(second)
     assert not second.out.exists()
     assert take_over(second) == read_manifest(second.out)
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_a_source_that_goes_in_the_middle_is_left_and_the_next_is_tried(
+    tmp_path: Path, done: PlannedStep, monkeypatch: pytest.MonkeyPatch, others: int
+) -> None:
+    """Its own run is told to make it anew (`--redo`) just then."""
+    if others:
+        other = step(tmp_path, "other")
+        run_once(STAGE, other.config, other.inputs, other.out)
+    take = reuse._take
+
+    def gone_after_one(source: Path, target: Path) -> None:
+        take(source, target)
+        if source.is_relative_to(done.out):
+            shutil.rmtree(done.out)
+
+    monkeypatch.setattr(reuse, "_take", gone_after_one)
+    second = step(tmp_path, "second")
+    taken = take_over(second)
+    assert (taken and taken.taken_from) == (
+        str(tmp_path / "other/round-1/texts") if others else None
+    )
+    assert second.out.exists() == bool(others)
+    assert not list(second.run.rglob(".taking-*"))
+
+
+def test_a_full_disk_is_no_reason_to_do_a_step_anew(
+    tmp_path: Path, done: PlannedStep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(reuse, "_take", full)
+    with pytest.raises(OSError, match="No space left"):
+        take_over(step(tmp_path, "second"))
+    assert not list(tmp_path.rglob(".taking-*"))
 
 
 def test_an_input_that_is_missing_is_named(tmp_path: Path, done: PlannedStep) -> None:
