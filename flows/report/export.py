@@ -93,7 +93,7 @@ def _model(policy: Path, target: Path, repository: str | None) -> str:
 def _has_public_base(policy: Path) -> bool:
     """Whether the adapter's base is on the hub: elsewhere, one over a folder here is of no use."""
     config = json.loads((policy / "adapter" / "adapter_config.json").read_text())
-    return hub_id(config["base_model_name_or_path"].partition("@")[0]) is not None
+    return hub_id(config["base_model_name_or_path"]) is not None
 
 
 def _card(round_folder: Path, rows: int) -> str:

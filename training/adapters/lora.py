@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from contracts.models.model import split_reference
 from training.config import LoraConfig
 
 log = logging.getLogger(__name__)
@@ -77,7 +78,9 @@ def write_adapter(
         if "lora_" in name
     }
     save_file(adapter, folder / "adapter_model.safetensors", {"format": "pt"})
-    settings = {**_peft(config).to_dict(), "base_model_name_or_path": reference}
+    base, revision = split_reference(reference)
+    named = {"base_model_name_or_path": base, "revision": revision}
+    settings = _peft(config).to_dict() | named
     text = json.dumps(settings, indent=1, sort_keys=True, default=sorted)
     (folder / "adapter_config.json").write_text(text)
 
