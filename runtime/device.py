@@ -19,7 +19,7 @@ def has_cuda() -> bool:
 @cache
 def driver_has_device() -> bool:
     """Whether this is a torch for CUDA, and the driver shows a device to this process."""
-    if (build := _build()) != "cuda":
+    if (build := torch_build()) != "cuda":
         return build == "hip" and _ask_torch()
     try:
         driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
@@ -47,17 +47,19 @@ def what_auto_is(asked: str, device: str = "auto") -> dict[str, str]:
     return {"`dtype: auto`": dtype_of(asked, device)} if asked == "auto" else {}
 
 
-def _ask_torch() -> bool:
-    import torch
-
-    return torch.cuda.is_available()
-
-
-def _build() -> str:
-    """`cuda` or `hip`, what the installed torch was built for; empty for the CPU."""
+@cache
+def torch_build() -> str:
+    """`cuda` or `hip`, what the installed torch was built for; empty for the CPU. Told from its
+    files: the import takes seconds."""
     spec = importlib.util.find_spec("torch")
     if spec is None or spec.origin is None:
         return ""
     version = Path(spec.origin).with_name("version.py").read_text()
     found = re.search(r"^(cuda|hip)[^=\n]*=\s*['\"]", version, re.MULTILINE)
     return found[1] if found else ""
+
+
+def _ask_torch() -> bool:
+    import torch
+
+    return torch.cuda.is_available()

@@ -8,6 +8,7 @@ from multiprocessing import forkserver
 from pathlib import Path
 
 from contracts.errors import UserError
+from runtime import device
 from runtime.child_process import BRIEF_SPIN
 
 Groups = tuple[tuple[str, ...], ...]
@@ -68,7 +69,10 @@ def cores() -> int:
 
 
 def visible_gpus() -> list[str]:
-    """Names of the GPUs, without importing torch."""
+    """Names of the GPUs that torch would compute on, without importing it: a torch for the CPU
+    uses none, whatever the driver shows."""
+    if not device.torch_build():
+        return []
     if (chosen := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         return [name.strip() for name in chosen.split(",") if name.strip() not in ("", "-1")]
     devices = Path("/dev").glob("nvidia[0-9]*")

@@ -8,6 +8,7 @@ from annotation.config import ScoreConfig
 from annotation.workers.pool import placement_for
 from contracts.config.base import identity
 from contracts.errors import UserError
+from runtime import device
 from runtime.pool.placement import Placement
 
 ARMORM = {"kind": "armorm", "name": "a", "path": "some/model"}
@@ -39,6 +40,7 @@ def test_there_is_a_worker_for_each_gpu_that_a_model_can_use(
     resources: dict[str, Any],
     placement: Placement,
 ) -> None:
+    monkeypatch.setattr(device, "torch_build", lambda: "cuda")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert placement_for(config_of(annotator, **resources)) == placement
 
@@ -53,6 +55,7 @@ def test_there_is_a_worker_for_each_gpu_that_a_model_can_use(
 def test_workers_without_a_gpu_of_their_own_are_refused(
     monkeypatch: pytest.MonkeyPatch, resources: dict[str, Any], message: str
 ) -> None:
+    monkeypatch.setattr(device, "torch_build", lambda: "cuda")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     with pytest.raises(UserError, match=message):
         placement_for(config_of(ARMORM, **resources))

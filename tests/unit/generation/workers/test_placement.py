@@ -8,9 +8,12 @@ import pytest
 from contracts.config.base import identity
 from contracts.errors import UserError
 from generation.config import SampleConfig, TransformersEngine, VllmEngine
+from generation.engines.device import this_device
 from generation.engines.requests import Failure, Request
 from generation.sampling.tables import ERRORS_NAME, write_errors
 from generation.workers.placement import placement_for
+from runtime import device
+from runtime.pool.placement import Placement
 
 
 def vllm(**resources: int) -> VllmEngine:
@@ -34,6 +37,7 @@ def test_each_worker_has_gpus_of_its_own(
     resources: dict[str, int],
     groups: tuple[tuple[str, ...], ...],
 ) -> None:
+    monkeypatch.setattr(device, "torch_build", lambda: "cuda")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     placement = placement_for(vllm(**resources))
     assert placement.gpus == groups
@@ -43,9 +47,19 @@ def test_each_worker_has_gpus_of_its_own(
 
 
 def test_more_workers_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "torch_build", lambda: "cuda")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
     with pytest.raises(UserError, match="needs 4 GPUs, and 3 can be seen"):
         placement_for(vllm(data_parallel=2, tensor_parallel=2))
+
+
+def test_a_torch_for_the_cpu_gets_no_gpu_whatever_the_driver_shows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(device, "torch_build", lambda: "")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    assert placement_for(vllm(data_parallel=3)) == Placement(3)
+    assert not this_device().gpus
 
 
 def test_workers_on_the_cpu_share_its_cores(monkeypatch: pytest.MonkeyPatch) -> None:
