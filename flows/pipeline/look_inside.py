@@ -1,16 +1,18 @@
 """What of a config needs imports to be known: `python -m flows.pipeline.look_inside JSON`, the
 models and annotators as JSON in an argument; what is amiss comes as JSON on standard output."""
 
+import itertools
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import NoReturn
 
 import annotation.readiness
 import generation.readiness
 import training.readiness
-from annotation.config import Annotator
+from annotation.config import Annotator, FunctionConfig, RewardModel
 from contracts.checks import Check, faults
 from contracts.config.base import Config
 from contracts.errors import UserError
@@ -30,6 +32,28 @@ class Inside(Config):
 
 def found(inside: Inside) -> list[str]:
     """What is amiss."""
+    return faults(_looks(inside))
+
+
+def found_apart(inside: Inside) -> list[str]:
+    """What is amiss, looked at in a process of its own, which a module of the user's may end.
+
+    What it found before is kept, and what it did not come to is looked at by another.
+    """
+    looks, told = _looks(inside), list[str]()
+    while looks:
+        answers, code = _in_child(looks)
+        told += itertools.chain(*answers)
+        unanswered = looks[len(answers) :]
+        if unanswered:
+            key = unanswered[0].key
+            told.append(f"{key}: {_named(inside, key)} ended the process that looked at it, with "
+                        f"code {code}")  # fmt: skip
+        looks = unanswered[1:]
+    return list(dict.fromkeys(told))
+
+
+def _looks(inside: Inside) -> list[Check]:
     policy = inside.policy
     looks: list[tuple[str, Callable[[], object]]] = [
         ("policy.path", partial(generation.readiness.look_inside, policy.reference, policy.bos,
@@ -38,11 +62,41 @@ def found(inside: Inside) -> list[str]:
     ]  # fmt: skip
     for key, annotator in inside.annotators.items():
         looks.append((key, partial(annotation.readiness.look_inside, annotator)))
-    return faults(Check(key, partial(_alone, look)) for key, look in looks)
+    return [Check(key, partial(_alone, look)) for key, look in looks]
+
+
+def _named(inside: Inside, key: str) -> str:
+    annotator = inside.annotators.get(key)
+    if isinstance(annotator, FunctionConfig):
+        return f"annotator {annotator.name!r}: importing {annotator.function}"
+    return annotator.reference if isinstance(annotator, RewardModel) else inside.policy.reference
+
+
+def _in_child(looks: Sequence[Check]) -> tuple[list[list[str]], int]:
+    """Each look's answer, up to the one that ended the process, and the process's exit code.
+
+    A fork, before torch is imported: a process that began anew would take a second for imports.
+    """
+    source, sink = os.pipe()
+    child = os.fork()
+    if not child:
+        _answer(looks, sink)
+    os.close(sink)
+    with open(source) as lines:
+        answers = [json.loads(line) for line in lines if line.endswith("\n")]
+    return answers, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def _answer(looks: Sequence[Check], sink: int) -> NoReturn:
+    try:
+        for look in looks:
+            os.write(sink, (json.dumps(faults([look])) + "\n").encode())
+    finally:
+        os._exit(0)  # tearing down what was imported would take as long as the looks
 
 
 def _alone(look: Callable[[], object]) -> None:
-    """A module of the user's may raise anything, or end the process."""
+    """A library may raise anything, or end the process."""
     try:
         look()
     except UserError:
@@ -53,9 +107,9 @@ def _alone(look: Callable[[], object]) -> None:
 
 
 def _main(text: str) -> None:
-    print(FOUND + json.dumps(found(Inside.model_validate_json(text))), flush=True)
+    print(FOUND + json.dumps(found_apart(Inside.model_validate_json(text))), flush=True)
 
 
 if __name__ == "__main__":
     code = exit_code_of(lambda: _main(sys.argv[1]))
-    os._exit(code)  # tearing down what was imported would take as long as the looks
+    os._exit(code)

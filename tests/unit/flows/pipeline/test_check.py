@@ -1,12 +1,15 @@
 """What a run would end at hours later is told before its first stage: real tiny models."""
 
 import json
+import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from checkout import CHECKOUT
 from safetensors.torch import load_file, save_file
 from tiny_armorm import write_armorm
 from transformers import LlamaConfig, LlamaForSequenceClassification
@@ -14,7 +17,7 @@ from transformers import LlamaConfig, LlamaForSequenceClassification
 from contracts.config.base import check
 from flows.pipeline.check import _inside, quick_faults, refuse_unready
 from flows.pipeline.config import RunConfig
-from flows.pipeline.look_inside import found
+from flows.pipeline.look_inside import FOUND, found
 
 REWARDS = "def good(messages, text):\n    return 1.0\n\nnumber = 3\n"
 
@@ -177,10 +180,60 @@ def test_an_adapter_as_the_policy_is_told_to_be_merged_first(world: Path) -> Non
     assert "onpolicy merge adapter NEW_FOLDER" in told
 
 
-def test_a_function_that_ends_the_process_as_it_is_imported_is_told(world: Path) -> None:
-    (world / "leaving_rewards.py").write_text("import sys\nsys.exit('gone')\n")
-    told = amiss({**FUNCTION, "name": "f", "function": "leaving_rewards:good"})
-    assert told == "annotation.annotators.0: cannot be used: SystemExit: gone"
+@pytest.mark.parametrize(("line", "told"), [
+    ("raise RuntimeError('boom')", "RuntimeError: boom"),
+    ("import sys; sys.exit('gone')", "SystemExit: gone"),
+    ("import nowhere", "No module named 'nowhere'"),
+])  # fmt: skip
+def test_a_module_that_raises_is_told_by_function_file_and_line(
+    world: Path, line: str, told: str
+) -> None:
+    (world / "raising_rewards.py").write_text(f"\n{line}\n")
+    function = "raising_rewards:good"
+    assert amiss({**FUNCTION, "name": "f", "function": function}) == (
+        f"annotation.annotators.0: annotator 'f': {function} cannot be imported: {told} "
+        f"({world / 'raising_rewards.py'}:2)"
+    )
+
+
+def test_a_function_that_takes_other_arguments_is_told_of_every_annotator(world: Path) -> None:
+    (world / "other_rewards.py").write_text(
+        "def none(): return 1\n\n"
+        "def more(messages, text, prompt): return 1\n\n"
+        "def good(messages, text, scale=1): return 1\n\n"
+        "in_c = max\n"
+    )
+    names = ("none", "more", "good", "in_c")
+    functions = [{**FUNCTION, "name": n, "function": f"other_rewards:{n}"} for n in names]
+    evaluation = {"sampling": {"max_tokens": 8}, "annotators": [functions.pop()]}
+    several = {"evaluation": evaluation, "pairs": {"annotator": "good"}}
+    assert amiss(*functions, **several).splitlines() == [
+        "annotation.annotators.0: annotator 'none': other_rewards:none() cannot be called as "
+        "(messages, response text): too many positional arguments",
+        "annotation.annotators.1: annotator 'more': other_rewards:more(messages, text, prompt) "
+        "cannot be called as (messages, response text): missing a required argument: 'prompt'",
+    ]
+    evaluation["annotators"] = functions[:1]
+    assert amiss(evaluation=evaluation).startswith("evaluation.annotators.0: annotator 'none'")
+
+
+def test_a_module_that_ends_the_process_is_named_beside_all_other_findings(world: Path) -> None:
+    (world / "leaving_rewards.py").write_text("import os\nos._exit(0)\n")
+    names = ("nomod:a", "leaving_rewards:b", "nomod:c")
+    annotators = [{**FUNCTION, "name": name[-1], "function": name} for name in names]
+    inside = _inside(config(*annotators, pairs={"annotator": "a"})).model_dump_json()
+    looking = subprocess.run(
+        [sys.executable, "-m", "flows.pipeline.look_inside", inside],
+        env={**os.environ, "PYTHONPATH": f"{CHECKOUT}{os.pathsep}{world}"},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    told = json.loads(looking.stdout.partition(FOUND)[2])
+    assert [fault.partition(" cannot")[0] for fault in told] == [
+        "annotation.annotators.0: annotator 'a': nomod:a",
+        "annotation.annotators.1: annotator 'b': importing leaving_rewards:b ended the process "
+        "that looked at it, with code 0",
+        "annotation.annotators.2: annotator 'c': nomod:c",
+    ]
 
 
 def test_room_for_every_round_that_is_left_is_asked_for(world: Path) -> None:
