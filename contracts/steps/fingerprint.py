@@ -3,21 +3,26 @@
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from contracts.errors import UserError
 from contracts.models.hub import is_hub_id
-from contracts.redo_hint import way_out
+from contracts.redo_hint import MOVE_AWAY, way_out
 
 _CHUNK = 1 << 20
 _SAMPLED_BLOCKS = 64
 _WHOLE_BELOW = 1 << 28
 # File systems' clocks tick every few milliseconds: a file changed in this tick may change again.
 _SETTLED_NS = 1_000_000_000
-# What a stage may read of a folder, so that a new file of such a name counts.
-_READ = (".parquet", ".safetensors", ".json", ".jsonl", ".jinja", ".model", ".txt", ".bin")
+# What readers take up of a folder by its name alone, so that a new file of such a name counts.
+_TABLE = ("part-*.parquet",)
+_MODEL = ("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json",
+          "adapter_config.json", "tokenizer*.json", "vocab.*", "merges.txt", "added_tokens.json",
+          "special_tokens_map.json", "*.model", "*.tiktoken", "tekken.json",
+          "chat_template.*")  # fmt: skip
 _known: dict[tuple[str, int, int, int], str] = {}
 
 
@@ -80,8 +85,21 @@ def changed_files(folder: Path, files: Iterable[str], sizes: Mapping[str, int]) 
         for name, size in sizes.items()
         if found.get(name, size) != size
     ]
-    added = [f"{name} is new" for name in found if name not in files and name.endswith(_READ)]
-    return gone + cut + added
+    return gone + cut
+
+
+def added_files(folder: Path, files: Collection[str]) -> list[str]:
+    """The files beside those of a finished stage, which had `files`, that a reader would take for
+    its own; a note, a picture or a folder of another tool's is none."""
+    a_model = not {"config.json", "adapter_config.json"}.isdisjoint(files)
+    patterns = _TABLE + (_MODEL if a_model else ())
+    return [
+        path.name
+        for path in sorted(folder.iterdir())
+        if path.name not in files
+        and any(fnmatchcase(path.name, pattern) for pattern in patterns)
+        and path.is_file()
+    ]
 
 
 def edited_files(folder: Path) -> list[str]:
@@ -145,14 +163,29 @@ def _adapter_base(folder: Path) -> dict[str, str]:
 
 def _of_stage(folder: Path) -> str:
     manifest = _manifest(folder)
-    if found := changed_files(folder, manifest["files"], manifest.get("sizes", {})):
-        raise UserError(not_whole(folder, found))
+    files = manifest["files"]
+    changed = changed_files(folder, files, manifest.get("sizes", {}))
+    refuse_not_whole(folder, changed, added_files(folder, files))
     return str(manifest["fingerprint"])
 
 
-def not_whole(folder: Path, found: Iterable[str]) -> str:
-    """The message for a finished stage whose files are not as it left them."""
-    return f"{folder}: since this stage finished, {', '.join(found)}; {way_out(folder)}"
+def refuse_not_whole(folder: Path, changed: Sequence[str], added: Sequence[str] = ()) -> None:
+    """Refuse a finished stage whose files are not as it left them.
+
+    Args:
+        changed: what is gone, cut or edited, as lines.
+        added: names of new files.
+
+    Raises:
+        UserError: there is any of them; only what was changed costs making the stage anew.
+    """
+    told = [*changed, *(f"{name} is new" for name in added)]
+    ways = [MOVE_AWAY] if added else []
+    ways += [way_out(folder)] if changed else []
+    if told:
+        raise UserError(
+            f"{folder}: since this stage finished, {', '.join(told)}; {', and '.join(ways)}"
+        )
 
 
 def _manifest(folder: Path) -> dict[str, Any]:

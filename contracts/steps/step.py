@@ -113,8 +113,8 @@ def claim(stage: Stage, config: Config, inputs: Inputs, out: Path) -> Manifest |
     if recorded and (found := changes(stage, recorded, step)):
         raise ConfigDrift(_told(out, found))
     if manifest := read_manifest(out):
-        if found := changes_since(out, manifest):
-            raise UserError(fingerprint.not_whole(out, found))
+        added = fingerprint.added_files(out, manifest.files)
+        fingerprint.refuse_not_whole(out, changes_since(out, manifest), added)
         return manifest
     step["versions"] = _versions_of(out, recorded)
     if recorded != step:
@@ -140,7 +140,7 @@ def _is_begun(out: Path) -> bool:
 
 
 def changes_since(out: Path, manifest: Manifest) -> list[str]:
-    """What of a finished step's folder is not as it was left, as far as names and sizes tell."""
+    """What of a finished step's folder is gone or cut, as far as names and sizes tell."""
     lost = [] if (out / "_step.json").exists() else ["_step.json is gone"]
     return lost + fingerprint.changed_files(out, manifest.files, manifest.sizes)
 
@@ -182,8 +182,7 @@ def _ends(seen: list[str]) -> tuple[str, str]:
 def _refuse_edited(inputs: Inputs) -> None:
     """Names and sizes are compared wherever a step is looked at; contents where it is read."""
     for value in inputs.values():
-        if found := fingerprint.edited_files(Path(value)):
-            raise UserError(fingerprint.not_whole(Path(value), found))
+        fingerprint.refuse_not_whole(Path(value), fingerprint.edited_files(Path(value)))
 
 
 def run_step_file(stage: Stage, path: Path) -> Manifest:

@@ -1,12 +1,14 @@
 """What of a run was made by another config or from other inputs, or was changed since."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from contracts.config.base import identity
 from contracts.errors import ConfigDrift
+from contracts.redo_hint import MOVE_AWAY
+from contracts.steps.fingerprint import added_files
 from contracts.steps.step import changes, changes_since, describe, read_step
 from flows.pipeline.plan import PlannedStep
 from flows.pipeline.redo import named, readers
@@ -21,6 +23,8 @@ class Drift:
     step: PlannedStep
     changes: list[str]
     """A line a key; none where only what it reads from will be other."""
+    added: list[str] = field(default_factory=list)
+    """Where nothing else is amiss: new files, which only have to be moved away."""
 
 
 def drifted(
@@ -49,6 +53,8 @@ def drifted(
         elif (lines := _changes(step, inside, anew, other)) or reads_other:
             found.append(Drift(step, lines))
             other.add(str(step.out))
+        elif (manifest := step.done) and (added := added_files(step.out, manifest.files)):
+            found.append(Drift(step, [], added))
     return found
 
 
@@ -63,7 +69,13 @@ def refuse(
         steps: all steps of the run.
         keys: the keys of the run's config that differ, as lines.
     """
-    if not found:
+    added = [
+        f"  {drift.step.path}: {name} is new since it finished"
+        for drift in found
+        for name in drift.added
+    ]
+    if not (found := [drift for drift in found if not drift.added]):
+        _refuse_added(folder, added)
         return
     first = _first(found, steps)
     after = [drift.step.path for drift in found if drift not in first]
@@ -80,7 +92,14 @@ def refuse(
         "Choose another `name` for the new run, or make all of it anew: the same `onpolicy run` "
         f"with `{asked}`."
     )
+    lines += [*added, f"And {MOVE_AWAY}."] if added else []
     raise ConfigDrift("\n".join(lines))
+
+
+def _refuse_added(folder: Path, added: Sequence[str]) -> None:
+    if added:
+        head = f"{folder}: holds files that stages would read and that none has made."
+        raise ConfigDrift("\n".join([head, *added, f"{MOVE_AWAY.capitalize()}."]))
 
 
 def _first(found: Sequence[Drift], steps: Sequence[PlannedStep]) -> list[Drift]:
@@ -125,11 +144,10 @@ def _changes(
     if (manifest := step.done) and (found := changes_since(step.out, manifest)):
         return [f"{line} since it finished" for line in found]
     recorded = read_step(step.out / "_step.json")
-    unmade = {
-        name: recorded["identity"]["inputs"].get(name, "")
-        for name, value in step.inputs.items()
-        if (made_by := inside.get(value))
-        and (made_by.path in anew or value in other or not made_by.done)
-    }
-    wanted = describe(step.stage, step.config, step.inputs, unmade)
-    return changes(step.stage, recorded, wanted)
+    known = {}
+    for name, value in step.inputs.items():
+        if made_by := inside.get(value):
+            manifest = None if made_by.path in anew or value in other else made_by.done
+            was = recorded["identity"]["inputs"].get(name, "")
+            known[name] = manifest.fingerprint if manifest else was
+    return changes(step.stage, recorded, describe(step.stage, step.config, step.inputs, known))
