@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ from itertools import chain, permutations
 from typing import TYPE_CHECKING, Any
 
 from annotation.config import JudgeConfig
+from annotation.scorers.completion import NoCompletion, read_completion
 from annotation.scorers.judge_answers import JudgeAnswers
 from annotation.scorers.judgement import PAIRWISE, POINTWISE, Refusal, grade, winner
 from annotation.scorers.protocol import Conversation, Score, by_comparison, transcript
@@ -20,11 +22,14 @@ from runtime.pool.messages import heartbeat
 if TYPE_CHECKING:
     from openai import APIStatusError, OpenAI
 
-_REFUSED_FIRST = 3
-"""Questions that an endpoint may refuse before it has answered one."""
+_HARMLESS = POINTWISE.format(
+    criteria="correctness", conversation="user: What is 2 + 2?", first="2 + 2 is 4."
+)
+"""Asked where the first question is refused: a judge that refuses this one will answer none."""
 _ACCOUNT = {
     401: "refuses the key; check the environment variable that `api_key_env` names",
     402: "wants to be paid first",
+    403: "does not let the key in",
     404: "knows no such model, or is no chat endpoint; check `model` and `base_url`",
 }
 """Refusals that the next question would meet as well."""
@@ -54,8 +59,9 @@ class JudgeScorer:
 
         Raises:
             UserError: the endpoint refuses the key, the account or the model, at any time, or
-                the first questions for whatever reason.
-            OnPolicyError: it could not be reached, however often it was tried.
+                its first question and a harmless one for whatever reason.
+            OnPolicyError: it could not be reached, or sent no chat completion, however often it
+                was tried.
         """
         with ThreadPoolExecutor(self.config.resources.concurrency) as pool:
             try:
@@ -119,17 +125,20 @@ class JudgeScorer:
         return chain(first, pool.map(lambda one: self._answer(*one), asking[len(first) :]))
 
     def _ask_first(self, asking: Sequence[tuple[str, str]]) -> list[str | Refusal]:
-        """One question after another until one is answered, so that a judge that will answer none
-        has refused few."""
-        found: list[str | Refusal] = []
-        while not self._has_answered and len(found) < len(asking):
-            answer = self._answer(*asking[len(found)])
-            found.append(answer)
-            if isinstance(answer, str):
-                self._has_answered = True
-            elif len(found) == min(_REFUSED_FIRST, len(asking)):
-                raise self._stop(answer, "refused the first questions")
-        return found
+        """The first question alone, so that a judge that will answer none has refused few."""
+        if self._has_answered or not asking:
+            return []
+        first = self._answer(*asking[0])
+        if isinstance(first, Refusal) and not self._answered_before():
+            harmless = self._ask(_HARMLESS)
+            if isinstance(harmless, Refusal):
+                raise self._stop(harmless, "refused the first question and a harmless one")
+        self._has_answered = True
+        return [first]
+
+    def _answered_before(self) -> bool:
+        """Whether another process, or this one's predecessor, got an answer from this judge."""
+        return self._answers is not None and self._answers.any_of(self.config.name)
 
     def _answer(self, key: str, question: str) -> str | Refusal:
         """An answer that was paid for before, or a new one."""
@@ -139,7 +148,7 @@ class JudgeScorer:
             return known
         answer = self._ask(question)
         if isinstance(answer, str):
-            self._answers.put(key, answer)
+            self._answers.put(self.config.name, key, answer)
         return answer
 
     def _body(self, question: str) -> dict[str, Any]:
@@ -151,14 +160,27 @@ class JudgeScorer:
         }
 
     def _ask(self, question: str) -> str | Refusal:
+        said = ""
+        for attempt in range(self.config.resources.attempts):
+            if attempt:
+                time.sleep(min(0.5 * 2 ** (attempt - 1), 8))  # as the client waits, in seconds
+            sent = self._send(question)
+            if isinstance(sent, Refusal):
+                return sent
+            try:
+                return read_completion(sent)
+            except NoCompletion as error:
+                said = self._without_key(str(error))
+        raise self._unanswered(f"what came is no chat completion: {said}")
+
+    def _send(self, question: str) -> bytes | Refusal:
+        """The body that came with status 200."""
         import openai
 
         try:
-            found = self._client.chat.completions.create(
+            return self._client.chat.completions.with_raw_response.create(
                 **self._body(question), extra_headers=self._headers
-            )
-        except openai.APIConnectionError as error:
-            raise self._unanswered(type(error).__name__) from None
+            ).content
         except openai.APIStatusError as error:
             refusal = Refusal(error.status_code, self._told(error))
             if refusal.status in _LATER or refusal.status >= 500:
@@ -168,14 +190,15 @@ class JudgeScorer:
             return refusal
         except openai.APIError as error:
             raise self._unanswered(type(error).__name__) from None
-        if not getattr(found, "choices", None):
-            raise self._unanswered("an answer that is no chat completion")
-        return found.choices[0].message.content or ""
 
     def _told(self, error: "APIStatusError") -> str:
-        """What the endpoint says, without the key: some repeat it, or a part of it."""
+        """What the endpoint says."""
         said = error.body if isinstance(error.body, dict) else {}
-        text = str(said.get("message") or error.response.text or "no message")[:500]
+        return self._without_key(str(said.get("message") or error.response.text or "no message"))
+
+    def _without_key(self, text: str) -> str:
+        """At most 500 characters, without the key: some endpoints repeat it, or a part of it."""
+        text = text[:500]
         key = self._client.api_key
         parts = {word for word in re.findall(r"[\w-]{6,}", text) if word in key or key in word}
         for part in sorted(parts, key=len, reverse=True):

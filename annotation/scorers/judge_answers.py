@@ -6,13 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
+import pyarrow.compute as pc
+
 from contracts.tables.journal import Journal
+from contracts.tables.parts import iter_parts
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What was answered to one question."""
+    """What an annotator answered to one question."""
 
+    annotator: str
     key: str
     text: str
 
@@ -38,13 +42,27 @@ class JudgeAnswers:
         """The answer from before, None where there is none."""
         return self._known.get(key)
 
-    def put(self, key: str, text: str) -> None:
+    def put(self, annotator: str, key: str, text: str) -> None:
         """Keep an answer; it outlives the process from here on."""
         with self._lock:
-            self._journal.append([Answer(key, text)])
+            self._journal.append([Answer(annotator, key, text)])
             self._journal.sync()
+
+    def any_of(self, annotator: str) -> bool:
+        """Whether there is an answer of this annotator, in any part, from any process."""
+        journals = (_journal(path) for path in self._folder.glob(".answers-*.jsonl"))
+        kept = (answer for journal in journals for answer in journal.records())
+        if any(answer.annotator == annotator for answer in kept):
+            return True
+        own = (pc.field("annotator") == annotator) & pc.field("score").is_valid()
+        parts = iter_parts(self._folder, ["annotator", "score"])
+        return any(part.filter(own).num_rows for part in parts)
 
 
 def answers_of(folder: Path, index: int) -> Journal[Answer]:
     """The answers to part `index` of a folder of scores."""
-    return Journal(folder / f".answers-{index:05d}.jsonl", lambda fields: Answer(**fields))
+    return _journal(folder / f".answers-{index:05d}.jsonl")
+
+
+def _journal(path: Path) -> Journal[Answer]:
+    return Journal(path, lambda fields: Answer(**fields))

@@ -1,99 +1,14 @@
 """The judge, against a real HTTP server on loopback that speaks the chat protocol."""
 
-import json
-import logging
-import re
-import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
+from judge_endpoint import KEY, QUESTION, grades, judge, prefer_longer, responses_in
 
-from annotation.config import JudgeConfig
-from annotation.scorers.judge import open_judge
-from annotation.scorers.judge_answers import JudgeAnswers, answers_of
+from annotation.scorers.judge_answers import answers_of
 from annotation.scorers.judgement import grade, winner
 from annotation.scorers.protocol import Conversation
 from contracts.errors import OnPolicyError, UserError
-
-KEY = "sk-never-to-be-seen"
-QUESTION = [{"role": "user", "content": "Which word is longest?"}]
-
-
-class Endpoint:
-    """JudgeAnswers with what `answer` says: a text, or a status."""
-
-    def __init__(self, answer: Callable[[str], str | int]) -> None:
-        self.bodies: list[dict] = []
-        self.keys: set[str | None] = set()
-        self.error: dict = {"error": {"message": f"Not with {KEY}: see your account"}}
-        endpoint = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                endpoint.bodies.append(body)
-                endpoint.keys.add(self.headers["Authorization"])
-                said = answer(body["messages"][0]["content"])
-                found = self.path == "/v1/chat/completions"
-                status = (200 if found else 404) if isinstance(said, str) else said
-                reply = {"choices": [{"message": {"role": "assistant", "content": said}}]}
-                data = json.dumps(
-                    reply if isinstance(said, str) and found else endpoint.error
-                ).encode()
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, *args: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server.server_port}/v1"
-
-
-@pytest.fixture
-def serve(monkeypatch) -> Iterator[Callable]:
-    monkeypatch.setenv("JUDGE_KEY", KEY)
-    running: list[Endpoint] = []
-
-    def start(answer: Callable[[str], str | int]) -> Endpoint:
-        running.append(Endpoint(answer))
-        return running[-1]
-
-    yield start
-    for endpoint in running:
-        endpoint.server.shutdown()
-        endpoint.server.server_close()
-
-
-def judge(url: str, answers: JudgeAnswers | None = None, **config: object):
-    resources = {"attempts": 2, "concurrency": 4}
-    return open_judge(
-        JudgeConfig.model_validate(
-            {"name": "j", "model": "judge-1", "base_url": url, "api_key_env": "JUDGE_KEY"}
-            | {"resources": resources}
-            | config
-        ),
-        answers,
-    )
-
-
-def responses_in(question: str) -> list[str]:
-    return re.findall(r"<response.*?>\n(.*)\n</response", question)
-
-
-def prefer_longer(question: str) -> str:
-    first, second = responses_in(question)
-    if len(first) == len(second):
-        return "Both will do.\nWinner: tie"
-    return f"It is longer.\n**Winner: {'A' if len(first) > len(second) else 'B'}**"
 
 
 def test_every_two_responses_play_in_both_orders(serve):
@@ -153,46 +68,6 @@ def test_an_endpoint_that_stays_away_ends_the_stage_and_gives_no_score(serve):
         judge(url, compare="pointwise").score([Conversation(QUESTION, ["a"])])
 
 
-def test_a_question_that_is_refused_is_an_error_row(serve):
-    endpoint = serve(lambda question: 400 if "bad" in question else "Score: 9")
-    talk = Conversation(QUESTION, ["good", "bad"])
-    good, bad = judge(endpoint.url, compare="pointwise").score([talk])
-    assert good.score == 9.0
-    assert bad.score is None and bad.error.startswith("refused: status 400: Not with [key]")
-    assert KEY not in bad.error
-
-
-def test_a_comparison_that_is_refused_says_so_of_both_its_responses(serve):
-    endpoint = serve(lambda question: 413 if "bad" in question else prefer_longer(question))
-    talks = [Conversation(QUESTION, words) for words in (["cc", "c"], ["aaaa", "bad"])]
-    scores = judge(endpoint.url).score(talks)
-    assert [score.score for score in scores] == [1.0, -1.0, None, None]
-    assert {score.error.partition(": N")[0] for score in scores[2:]} == {"refused: status 413"}
-
-
-@pytest.mark.parametrize("status", [400, 402, 403, 413, 422])
-def test_a_judge_that_refuses_its_first_questions_stops_the_stage_with_its_words(serve, status):
-    endpoint = serve(lambda _: status)
-    with pytest.raises(UserError, match=rf"status {status}\): Not with \[key\]: see your acc"):
-        judge(endpoint.url).score([Conversation(QUESTION, ["a", "b", "c"])])
-    assert len(endpoint.bodies) == (1 if status == 402 else 3)
-
-
-def test_an_account_that_runs_dry_later_stops_the_stage_as_well(serve, tmp_path):
-    said: Iterator[str | int] = iter(["Score: 3", 402, "Score: 4"])
-    endpoint = serve(lambda _: next(said))
-    with pytest.raises(UserError, match=r"wants to be paid first .*status 402"):
-        grades(endpoint.url, tmp_path, ["a", "bb"])
-    assert grades(endpoint.url, tmp_path, ["a", "bb"]) == [3.0, 4.0]
-
-
-def test_a_first_question_that_alone_is_refused_is_a_row(serve):
-    endpoint = serve(lambda question: 400 if "bad" in question else "Score: 9")
-    talk = Conversation(QUESTION, ["bad", "good"])
-    bad, good = judge(endpoint.url, compare="pointwise").score([talk])
-    assert bad.error.startswith("refused: status 400") and good.score == 9.0
-
-
 def test_an_endpoint_without_a_key_is_sent_none_of_the_environments(serve, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("OPENAI_ORG_ID", "org")
@@ -200,21 +75,6 @@ def test_an_endpoint_without_a_key_is_sent_none_of_the_environments(serve, monke
     one = judge(endpoint.url, api_key_env=None, compare="pointwise")
     assert one.score([Conversation(QUESTION, ["a"])])[0].score == 5.0
     assert endpoint.keys == {None}
-
-
-def test_what_is_no_chat_completion_is_no_answer(serve):
-    endpoint = serve(lambda _: 200)
-    endpoint.error = {"choices": []}
-    with pytest.raises(OnPolicyError, match="no chat completion"):
-        judge(endpoint.url, compare="pointwise").score([Conversation(QUESTION, ["a"])])
-
-
-def grades(url: str, folder: Path, texts: list[str], part: int = 0) -> list[float | None]:
-    """Each text's grade by a judge that keeps its answers, one question after another."""
-    answers = JudgeAnswers(folder)
-    one = judge(url, answers, compare="pointwise", resources={"concurrency": 1, "attempts": 1})
-    with answers.part(part):
-        return [score.score for score in one.score([Conversation(QUESTION, texts)])]
 
 
 def test_answers_that_came_before_a_failure_are_not_bought_again(serve, tmp_path):
@@ -243,16 +103,6 @@ def test_answers_belong_to_their_part_until_they_are_removed(serve, tmp_path):
     assert len(endpoint.bodies) == 2
     answers_of(tmp_path, 0).remove()
     assert [path.name for path in tmp_path.iterdir()] == [".answers-00001.jsonl"]
-
-
-@pytest.mark.parametrize(
-    ("status", "message"), [(401, "refuses the key"), (404, "knows no such model")]
-)
-def test_a_wrong_key_or_model_is_the_users_mistake(serve, status, message, caplog):
-    caplog.set_level(logging.DEBUG)
-    with pytest.raises(UserError, match=message) as caught:
-        judge(serve(lambda _: status).url).score([Conversation(QUESTION, ["a", "b"])])
-    assert KEY not in str(caught.value) and KEY not in caplog.text
 
 
 def test_without_a_key_the_environment_variable_is_named(monkeypatch):
