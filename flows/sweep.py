@@ -11,7 +11,7 @@ from markupsafe import Markup
 from prefect import flow
 
 from contracts.config.base import check
-from contracts.errors import OnPolicyError, UserError
+from contracts.errors import Interrupted, OnPolicyError, Terminated, UserError
 from contracts.steps.fingerprint import of_json
 from contracts.tables.parts import write_atomic
 from flows.on_policy import on_policy
@@ -26,6 +26,7 @@ from flows.prefect_.server import ensure_server
 from flows.report.figures import intervals, to_svg
 from flows.report.run_data import finished_rounds
 from runtime.signals import interruptible
+from runtime.stage_process import describe
 
 _GAIN = ("mean", "low", "high", "worst", "best")
 
@@ -34,13 +35,16 @@ def points(grid: Sequence[str]) -> list[list[str]]:
     """Every combination of `key=value,value` entries, as overrides.
 
     Raises:
-        UserError: an entry names no key or no value.
+        UserError: an entry names no key or no value, or is about the run's name.
     """
     axes = []
     for entry in grid:
         key, separator, values = entry.partition("=")
         if not (separator and key and values):
             raise UserError(f"--grid {entry!r}: write it as key=value,value, e.g. seed=1,2,3")
+        if key.strip() == "name":
+            raise UserError(f"--grid {entry!r}: these points are the same run by several names; "
+                            "leave `name` to the sweep")  # fmt: skip
         axes.append([f"{key}={value}" for value in values.split(",")])
     return [list(point) for point in itertools.product(*axes)]
 
@@ -91,16 +95,20 @@ def sweep(name: str, runs_dir: str, labels: list[str], configs: list[dict[str, A
 def run_points(
     points: Mapping[str, dict[str, Any]], run: Callable[[dict[str, Any]], object]
 ) -> Iterator[dict[str, Any]]:
-    """Run each point; its rows, or one with the message it `failed` with."""
+    """Run each point; its rows, or one with the message it `failed` with, whatever it was."""
     for label, config in points.items():
         folder = check(RunConfig, config, origin=label).folder
         try:
             run(config)
-        except OnPolicyError as error:
-            print_warning(f"{label}: {error}")
-            yield {"point": label, "run": folder.name, "failed": str(error)}
+            rows = compare(label, folder)
+        except (Interrupted, Terminated):
+            raise
+        except Exception as error:  # noqa: BLE001 - the others need not fail with it
+            failed = describe(error)
+            print_warning(f"{label}: {failed}")
+            yield {"point": label, "run": folder.name, "failed": failed}
         else:
-            yield from compare(label, folder)
+            yield from rows
 
 
 def compare(label: str, folder: Path) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """The grid of a sweep, and the page that compares its points."""
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,11 @@ import yaml
 from checkout import CHECKOUT
 
 from contracts.config.base import load_config
-from contracts.errors import OnPolicyError, UserError
+from contracts.errors import Interrupted, OnPolicyError, Terminated, UserError
 from flows.pipeline.config import RunConfig
 from flows.sweep import points, run_points, run_sweep, write_comparison
 from flows.tune.learning_rate import Asked, run_lr
+from runtime.signals import interruptible
 
 DEMO = CHECKOUT / "configs" / "demo.yaml"
 
@@ -24,6 +26,11 @@ def test_a_grid_is_every_combination_in_order() -> None:
 def test_an_entry_without_key_or_value_is_refused(entry: str) -> None:
     with pytest.raises(UserError, match="key=value,value"):
         points([entry])
+
+
+def test_one_run_by_several_names_is_refused() -> None:
+    with pytest.raises(UserError, match="leave `name` to the sweep"):
+        run_sweep(DEMO, [], ["name=a,b"])
 
 
 def test_the_page_escapes_what_a_config_says_and_sorts_by_gain(tmp_path: Path) -> None:
@@ -58,14 +65,41 @@ def test_a_point_that_fails_is_recorded_and_the_others_go_on(tmp_path: Path) -> 
     assert yaml.safe_load((tmp_path / "sweep" / "comparison.yaml").read_text()) == rows
 
 
-def test_an_interrupt_ends_the_sweep_at_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("error", "told"), [
+    (OSError(28, "No space left on device", "part"), "the disk is full (part); free some space"),
+    (ValueError("no such thing"), "ValueError: no such thing"),
+], ids=str)  # fmt: skip
+def test_a_point_may_fail_by_any_error(tmp_path: Path, error: Exception, told: str) -> None:
     config = load_config(RunConfig, DEMO, [f"runs_dir={tmp_path}"]).model_dump(mode="json")
 
     def run(point: dict[str, Any]) -> None:
-        raise KeyboardInterrupt
+        raise error
 
-    with pytest.raises(KeyboardInterrupt):
-        list(run_points({"a": config}, run))
+    rows = [*run_points({"a": config, "b": config}, run)]
+    assert [row["point"] for row in rows] == ["a", "b"]
+    assert all(row["failed"].startswith(told) for row in rows)
+
+
+def test_a_point_whose_results_cannot_be_read_fails_alone(tmp_path: Path) -> None:
+    config = load_config(RunConfig, DEMO, [f"runs_dir={tmp_path}"]).model_dump(mode="json")
+    rows = [*run_points({"a": config, "b": config}, lambda point: None)]
+    assert [row["point"] for row in rows if row["failed"]] == ["a", "b"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_or_sigterm_ends_the_sweep_at_once(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    config = load_config(RunConfig, DEMO, [f"runs_dir={tmp_path}"]).model_dump(mode="json")
+    ran = []
+
+    def run(point: dict[str, Any]) -> None:
+        ran.append(point)
+        signal.raise_signal(number)
+
+    with pytest.raises((Interrupted, Terminated)), interruptible():
+        list(run_points({"a": config, "b": config}, run))
+    assert len(ran) == 1
 
 
 def test_several_machines_are_for_run_alone() -> None:
