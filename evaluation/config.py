@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from annotation.config import Annotator
-from contracts.config.base import Config
+from contracts.config.base import Config, Resources
 from generation.config import SampleConfig
 
 
@@ -20,11 +20,18 @@ class CompareConfig(Config):
     """Seed of the resampling."""
 
 
+class OutputsLabel(Resources):
+    """What the outputs are called: like a machine, it decides nothing of the answers."""
+
+    generator: str = "policy"
+    """Model name written beside each answer; a run's copy keeps that of the run that made it."""
+
+
 class OutputsConfig(Config):
     """Benchmark answers as files for the benchmark's own tools."""
 
-    generator: str = "policy"
-    """Model name written beside each answer."""
+    label: OutputsLabel = OutputsLabel()
+    """What they are called."""
 
 
 class EvaluationConfig(Config):

@@ -20,7 +20,7 @@ def run(config: OutputsConfig, inputs: Inputs, out: Path) -> Result:
     """Write the outputs; prompts without an answer are counted as `unanswered`."""
     prompts = read_table(Path(inputs["prompts"]))
     responses = read_table(Path(inputs["responses"]), ["prompt_id", "sample", "text"])
-    outputs = benchmark_outputs(prompts, responses, config.generator)
+    outputs = benchmark_outputs(prompts, responses, config.label.generator)
     text = json.dumps(outputs, ensure_ascii=False, indent=1)
     write_atomic(out / "model_outputs.json", text.encode())
     asked = pc.sum(pc.equal(prompts["split"], "benchmark")).as_py() or 0

@@ -96,6 +96,11 @@ class PromptsConfig(Config):
     def _sources_are_clear(self) -> "PromptsConfig":
         if (self.path is None) == (not self.sources):
             raise ValueError("give the prompts as `path`, or as a list of `sources`")
+        if self.limit is not None and self.limit <= self.test_size:
+            raise ValueError(
+                f"limit: {self.limit} prompts, of which test_size holds out {self.test_size}, "
+                "leave none to train on; raise limit or lower test_size"
+            )
         weights = [source.weight for source in self.sources]
         if None in weights and any(weights):
             raise ValueError("give every source a weight, or none of them")

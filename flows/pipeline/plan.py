@@ -14,7 +14,7 @@ from contracts.config.base import Config
 from contracts.steps.manifest import Manifest, read_manifest
 from contracts.steps.step import Stage
 from evaluation import compare, outputs
-from evaluation.config import OutputsConfig
+from evaluation.config import OutputsConfig, OutputsLabel
 from flows.pipeline.config import RunConfig
 from generation import prompts, sample, select
 from generation.config import SampleConfig, SelectConfig
@@ -172,15 +172,17 @@ class _Planner:
             "prompts": self._at("round-0/prompts"),
             "responses": self._at(f"round-{number}/evaluation/responses"),
         }
-        settings = OutputsConfig(generator=f"{self._config.name}-round-{number}")
+        label = OutputsLabel(generator=f"{self._config.name}-round-{number}")
+        settings = OutputsConfig(label=label)
         path = f"round-{number}/evaluation/outputs"
         return self._step(path, "write benchmark outputs", outputs.STAGE, settings, inputs)
 
     def _step(
         self, path: str, label: str, stage: Stage, config: Config, inputs: dict[str, str]
     ) -> PlannedStep:
-        # Whoever trains anew, e.g. with another ZeRO stage, wants to see it train.
-        shared = self._config.resources.reuse and stage != train.STAGE
+        # Whoever trains anew, e.g. with another ZeRO stage, wants to see it train; the outputs
+        # of another run have its name in them.
+        shared = self._config.resources.reuse and stage not in (train.STAGE, outputs.STAGE)
         return PlannedStep(self._run, path, label, stage, config, inputs, shared)
 
     def _at(self, path: str) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from minimal_run import MINIMAL, config
 
+from contracts.config.base import identity
 from contracts.errors import UserError
 from flows.pipeline.config import RunConfig
 from flows.pipeline.plan import plan
@@ -103,6 +104,14 @@ def test_evaluation_adds_its_own_annotators_to_the_training_ones() -> None:
     assert [a.name for a in steps["round-1/scores"].config.annotators] == ["rm"]
 
 
+def test_a_copied_runs_new_name_drifts_from_no_step() -> None:
+    prompts = {**MINIMAL["prompts"], "evaluation_file": "alpaca.json"}
+    made, copied = (plan(config(name=name, prompts=prompts)) for name in ("base", "copy"))
+    assert [identity(step.config) for step in copied] == [identity(step.config) for step in made]
+    labels = [step.config.label.generator for step in copied if "outputs" in step.path]
+    assert labels == ["copy-round-1", "copy-round-2"]
+
+
 def test_a_stages_own_seed_is_refused_because_the_runs_seed_rules() -> None:
     with pytest.raises(UserError, match=r"sampling\.seed: set the run's own `seed`"):
         config(sampling={"n": 4, "seed": 7})
@@ -111,6 +120,12 @@ def test_a_stages_own_seed_is_refused_because_the_runs_seed_rules() -> None:
 def test_a_run_without_held_out_prompts_is_refused() -> None:
     with pytest.raises(UserError, match=r"prompts\.test_size"):
         config(prompts={"path": "prompts.jsonl"})
+
+
+@pytest.mark.parametrize("limit", [3, 4])
+def test_a_limit_that_holds_every_prompt_out_is_refused(limit: int) -> None:
+    with pytest.raises(UserError, match=rf"limit: {limit} prompts, of which test_size holds out 4"):
+        config(prompts={**MINIMAL["prompts"], "limit": limit})
 
 
 def test_a_config_survives_the_round_trip_through_the_runs_folder(tmp_path: Path) -> None:
