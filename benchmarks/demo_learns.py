@@ -29,8 +29,7 @@ def main() -> None:
     arguments = parser.parse_args()
     gains = {seed: _gains(seed, arguments.runs_dir) for seed in range(1, arguments.seeds + 1)}
     learned = sum(
-        all(min(gain["low"], gain["worst"]) > 0 for gain in found.values())
-        for found in gains.values()
+        all(gain["verdict"] == "better" for gain in found.values()) for found in gains.values()
     )
     reach = _OF_FIVE * arguments.seeds // 5
     report("demo_learns", learned, reach, f"seeds of {arguments.seeds}", gains=gains)
@@ -46,7 +45,7 @@ def _gains(seed: int, runs: Path) -> dict[str, dict[str, Any]]:
     last = finished_rounds(config.folder)[-1]
     return {
         annotator: {
-            key: round(found["over_start"][key], 4) for key in ("mean", "low", "high", "worst")
+            key: round(found["over_start"][key], 4) for key in ("mean", "low", "high", "at_lowest")
         }
         for annotator, found in last.gains.items()
     }

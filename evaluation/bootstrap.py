@@ -19,18 +19,23 @@ class Gain:
     high: float
     confidence: float
     prompts: int
-    worst: float
-    """Lower end of the interval if every answer without a score counts against the new policy:
-    the new policy's as the lowest score seen, the old one's as the highest."""
-    best: float
-    """Upper end of the interval if it counts for the new policy."""
+    at_lowest: float
+    """Lower end of the interval if each answer without a score had, of the new policy's the lowest
+    score seen, of the old one's the highest. No bound: what broke may deserve less than any."""
+    at_highest: float
+    """Upper end of the interval if it is the other way round."""
+    alike_unscored: bool = True
+    """Whether as many answers of the one policy as of the other are without a score."""
 
     @property
     def verdict(self) -> Verdict:
-        """Better or worse only where no score that an answer lacks could change it."""
-        if min(self.low, self.worst) > 0:
+        """Better or worse only where neither the share of answers without a score tells the
+        policies apart, nor any score seen so far in their place could change it."""
+        if not self.alike_unscored:
+            return "unclear"
+        if min(self.low, self.at_lowest) > 0:
             return "better"
-        return "worse" if max(self.high, self.best) < 0 else "unclear"
+        return "worse" if max(self.high, self.at_highest) < 0 else "unclear"
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,8 @@ class Rewards:
     """[prompts], the mean with the lowest score in place of each missing one."""
     high: np.ndarray
     """[prompts], the mean with the highest."""
+    unscored: int
+    """Answers without a score."""
 
 
 def paired_gain(
@@ -71,16 +78,16 @@ def paired_gain(
     tail = (1 - confidence) / 2
     low, high = map(float, np.quantile(means, [tail, 1 - tail]))
     mean = float(difference.mean())
-    return Gain(mean, low, high, confidence, len(difference), worst=low, best=high)
+    return Gain(mean, low, high, confidence, len(difference), at_lowest=low, at_highest=high)
 
 
 def bounded_gain(
     before: Rewards, after: Rewards, resamples: int, confidence: float, seed: int
 ) -> Gain:
-    """`paired_gain` over the prompts of which every answer has a score, bounded over all prompts.
+    """`paired_gain` over the prompts of which every answer has a score, and its ends over all.
 
-    The bounds are those of Horowitz and Manski (2000): without a word on why scores are missing,
-    nothing narrower holds. `worst` and `best` are ends of bootstrap intervals themselves.
+    As Horowitz and Manski (2000) bound a mean with values missing, but of a reward no lowest and
+    highest is known: the lowest and highest seen stand in for them.
 
     Raises:
         ValueError: no prompt has all its scores.
@@ -89,9 +96,10 @@ def bounded_gain(
     found = paired_gain(before.mean[whole], after.mean[whole], resamples, confidence, seed)
     if whole.all():
         return found
-    worst = paired_gain(before.high, after.low, resamples, confidence, seed)
-    best = paired_gain(before.low, after.high, resamples, confidence, seed)
-    return replace(found, worst=worst.low, best=best.high)
+    lowest = paired_gain(before.high, after.low, resamples, confidence, seed)
+    highest = paired_gain(before.low, after.high, resamples, confidence, seed)
+    alike = before.unscored == after.unscored
+    return replace(found, at_lowest=lowest.low, at_highest=highest.high, alike_unscored=alike)
 
 
 def _blocks(total: int) -> list[int]:

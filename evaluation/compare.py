@@ -1,8 +1,9 @@
 """What a round gained: rewards of the held-out answers before and after it.
 
 An answer without a score counts: a mean over the answers that happened to be scored would leave
-out a policy's worst. Its prompt is left out of the gain and its interval, but bounds beside them
-say what its score could change (`evaluation.bootstrap`), and its share is told of each policy.
+out a policy's worst. Its prompt is left out of the gain and its interval, but the interval's ends
+at the lowest and highest score seen stand beside them (`evaluation.bootstrap`), its share is told
+of each policy, and policies whose shares differ are told apart by no reward.
 Rows are dropped as `unscored` where no policy has a score of an annotator for a held-out prompt,
 e.g. where the prompt alone is too long for it: that tells no policy from another.
 Inputs: `prompts`, and the scores of each policy's answers: `start_scores`, `before_scores` and
@@ -143,12 +144,14 @@ def _rewards(rows: pa.Table, scores: Sequence[pa.ChunkedArray]) -> dict[str, Rew
     def of(policy: str) -> Rewards:
         total = rows[f"{policy}_total"].to_numpy()
         low, high = ((total + missing[policy] * bound) / answers for bound in (lowest, highest))
-        return Rewards(np.where(whole, total / answers, np.nan), low, high)
+        return Rewards(
+            np.where(whole, total / answers, np.nan), low, high, int(missing[policy].sum())
+        )
 
     return {policy: of(policy) for policy in _POLICIES}
 
 
-STAGE = Stage(name="evaluation.compare", version=2, config=CompareConfig, run=run)
+STAGE = Stage(name="evaluation.compare", version=3, config=CompareConfig, run=run)
 
 if __name__ == "__main__":
     main(STAGE)

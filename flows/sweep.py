@@ -28,7 +28,7 @@ from flows.report.run_data import finished_rounds
 from runtime.signals import interruptible
 from runtime.stage_process import describe
 
-_GAIN = ("mean", "low", "high", "worst", "best")
+_GAIN = ("mean", "low", "high", "at_lowest", "at_highest")
 
 
 def points(grid: Sequence[str]) -> list[list[str]]:

@@ -73,7 +73,8 @@ def before_after(gains: Mapping[str, Mapping]) -> Figure:
         axes.plot(policies, [gain[policy] for policy in policies], "o-")
         axes.set_ylabel("mean reward")
         title = f"{name}: {over['mean']:+.4f} [{over['low']:+.4f}, {over['high']:+.4f}]"
-        unsure = "" if over["worst"] == over["low"] else f", at worst {over['worst']:+.4f}"
+        lowest = f", at the lowest score seen {over['at_lowest']:+.4f}"
+        unsure = "" if over["at_lowest"] == over["low"] else lowest
         axes.set(title=title + unsure)
         axes.title.set_fontsize(9)
     return figure

@@ -35,14 +35,16 @@ def test_a_gain_is_sure_only_where_the_whole_interval_lies_on_one_side_of_zero()
 
 
 def bounded(before: list[list[float]], after: list[list[float]]) -> Gain:
-    """Of rows of mean, low and high for each prompt."""
-    sides = [Rewards(*np.array(rows).T) for rows in (before, after)]
+    """Of rows of mean, low and high for each prompt, of one answer each."""
+    sides = [
+        Rewards(*np.array(rows).T, unscored=int(np.isnan(rows).sum())) for rows in (before, after)
+    ]
     return bounded_gain(sides[0], sides[1], 1000, 0.95, 0)
 
 
 def test_without_missing_scores_the_bounds_are_the_interval() -> None:
     found = bounded([[1, 1, 1], [2, 2, 2]], [[2, 2, 2], [5, 5, 5]])
-    assert (found.worst, found.best) == (found.low, found.high) == (1.0, 3.0)
+    assert (found.at_lowest, found.at_highest) == (found.low, found.high) == (1.0, 3.0)
 
 
 def test_a_missing_score_bounds_the_gain_by_the_lowest_and_the_highest_score() -> None:
@@ -51,15 +53,24 @@ def test_a_missing_score_bounds_the_gain_by_the_lowest_and_the_highest_score() -
     found = bounded(old, [[2, 2, 2]] * 3 + [[nan, -8, 5]])
     assert (found.mean, found.low, found.high, found.prompts) == (1.0, 1.0, 1.0, 3)
     # One of four prompts may have lost 9 or gained 4: a resample of four holds it up to four times.
-    assert found.worst < (3 - 9) / 4 and found.best > (3 + 4) / 4
+    assert found.at_lowest < (3 - 9) / 4 and found.at_highest > (3 + 4) / 4
     assert found.verdict == "unclear"
-    assert bounded(old, [[2, 2, 2]] * 3 + [[nan, 1.5, 2]]).verdict == "better"
 
 
 def test_a_missing_score_of_the_old_policy_counts_against_the_new_one_as_well() -> None:
     nan = float("nan")
     found = bounded([[1, 1, 1], [nan, 0, 9]], [[2, 2, 2], [2, 2, 2]])
-    assert found.worst == -7.0 and found.verdict == "unclear"
+    assert found.at_lowest == -7.0 and found.verdict == "unclear"
+
+
+def test_a_gain_is_sure_only_where_as_many_answers_of_each_policy_lack_a_score() -> None:
+    nan = float("nan")
+    old, torn = [[1, 1, 1]] * 4, [[nan, 1, 1], [1, 1, 1], [1, 1, 1], [1, 1, 1]]
+    better = [[2, 2, 2]] * 3 + [[nan, 1.5, 2]]
+    worse = [[0, 0, 0]] * 3 + [[nan, 0, 0.5]]
+    assert bounded(old, better).at_lowest > 0 and bounded(old, worse).at_highest < 0
+    assert [bounded(old, new).verdict for new in (better, worse)] == ["unclear", "unclear"]
+    assert [bounded(torn, new).verdict for new in (better, worse)] == ["better", "worse"]
 
 
 def test_it_is_paired_so_the_spread_between_prompts_does_not_widen_it() -> None:

@@ -108,7 +108,7 @@ def test_gains_over_the_start_and_over_the_round_before_come_with_intervals(
     assert (gains["start"], gains["before"], gains["after"]) == pytest.approx((2 / 3, 1.5, 2.5))
     assert gains["over_before"] == {
         "mean": 1.0, "low": 1.0, "high": 1.0, "confidence": 0.95, "prompts": 3,
-        "worst": 1.0, "best": 1.0, "verdict": "better",
+        "at_lowest": 1.0, "at_highest": 1.0, "alike_unscored": True, "verdict": "better",
     }  # fmt: skip
     over_start = gains["over_start"]
     assert over_start["mean"] == pytest.approx(11 / 6)
@@ -126,7 +126,7 @@ def test_a_prompt_with_an_unscored_answer_leaves_the_gain_and_widens_its_bounds(
     over = gain["over_before"]
     assert (over["mean"], over["low"], over["high"], over["prompts"]) == (1.0, 1.0, 1.0, 2)
     # The lowest score is 0, the highest 3, so before it t2 had a mean of 0.5 to 2.
-    assert 0.5 <= over["worst"] < 1.0 < over["best"] <= 2.0
+    assert 0.5 <= over["at_lowest"] < 1.0 < over["at_highest"] <= 2.0
     assert gain["unscored"] == {"start": 0.0, "before": pytest.approx(1 / 6), "after": 0.0}
 
 
@@ -143,8 +143,21 @@ def test_eighty_broken_answers_of_two_hundred_are_no_sure_gain(tmp_path: Path) -
     found = compare(tmp_path / "broken", old, old, broken, splits).facts["gains"]["armo"]
     over = found["over_before"]
     assert over["mean"] == pytest.approx(0.02) and over["low"] > 0 and over["prompts"] == 120
-    assert over["worst"] < 0 and over["verdict"] == "unclear"
+    assert over["at_lowest"] < 0 and over["verdict"] == "unclear"
     assert found["unscored"] == {"start": 0.0, "before": 0.0, "after": 0.4}
+
+
+def test_a_gain_at_the_lowest_score_seen_is_not_sure_where_the_new_policy_alone_broke(
+    tmp_path: Path,
+) -> None:
+    """One answer in ten is unscored; the others are better by far, whatever score it had."""
+    names = [f"t{number}" for number in range(40)]
+    old: Scores = {"armo": {name: [0.0] for name in names}}
+    new: Scores = {"armo": {name: [1.0 if name in names[4:] else None] for name in names}}
+    found = compare(tmp_path, old, old, new, dict.fromkeys(names, "test")).facts["gains"]["armo"]
+    over = found["over_before"]
+    assert min(over["low"], over["at_lowest"]) > 0 and over["verdict"] == "unclear"
+    assert found["unscored"] == {"start": 0.0, "before": 0.0, "after": 0.1}
 
 
 def test_a_request_that_failed_is_an_answer_without_a_score(tmp_path: Path) -> None:
@@ -165,7 +178,7 @@ def test_a_prompt_that_nobody_could_be_scored_on_tells_no_policy_from_another(
     result = compare(tmp_path, *policies)
     assert result.rows == 2 and result.dropped == {"unscored": 1}
     over = result.facts["gains"]["armo"]["over_before"]
-    assert (over["worst"], over["best"]) == (over["low"], over["high"])
+    assert (over["at_lowest"], over["at_highest"]) == (over["low"], over["high"])
 
 
 def test_the_share_of_answers_scored_in_part_is_told(tmp_path: Path) -> None:

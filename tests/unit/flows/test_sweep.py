@@ -35,7 +35,8 @@ def test_one_run_by_several_names_is_refused() -> None:
 
 def test_the_page_escapes_what_a_config_says_and_sorts_by_gain(tmp_path: Path) -> None:
     row = {"run": "r", "annotator": "armorm", "reward": 1.0, "low": 0.0, "high": 1.0,
-           "worst": 0.0, "best": 1.0, "unscored": 0.25, "loss": None, "margin": 0.5}  # fmt: skip
+           "at_lowest": 0.0, "at_highest": 1.0, "unscored": 0.25,
+           "loss": None, "margin": 0.5}  # fmt: skip
     rows = [row | {"point": "worse", "mean": 0.1}, row | {"point": "<b>best</b>", "mean": 0.9}]
     page = write_comparison(tmp_path / "sweep", rows).read_text()
     table = page[page.index("<table>") :]

@@ -36,7 +36,7 @@ CONFIG: dict[str, Any] = {
     },
 }  # fmt: skip
 GAIN = {"mean": 0.1, "low": 0.05, "high": 0.2, "confidence": 0.95, "prompts": 64,
-        "worst": 0.05, "best": 0.2, "verdict": "better"}  # fmt: skip
+        "at_lowest": 0.05, "at_highest": 0.2, "verdict": "better"}  # fmt: skip
 SHARES = {name: {"start": 0.0, "before": 0.0, "after": 0.0} for name in ("unscored", "cut")}
 TRAINED = {"steps": 469, "processes": 8, "engine": "DeepSpeedEngine", "zero_stage": 3}
 

@@ -5,7 +5,7 @@ import numpy as np
 from flows.report.figures import before_after, curves, histogram, to_png, to_svg
 
 GAIN = {"start": 0.4, "before": 0.5, "after": 0.6,
-        "over_start": {"mean": 0.2, "low": 0.1, "high": 0.3, "worst": -0.1}}  # fmt: skip
+        "over_start": {"mean": 0.2, "low": 0.1, "high": 0.3, "at_lowest": -0.1}}  # fmt: skip
 
 
 def test_the_same_data_give_the_same_svg() -> None:

@@ -34,7 +34,7 @@ SCORE = {"response_id": "p-0", "prompt_id": "p", "annotator": EVIL, "score": 1.0
 TOKEN = {"prompt_id": "p", "prompt_ids": [1], "chosen_ids": [2], "rejected_ids": [3],
          "chosen_loss_start": 0, "rejected_loss_start": 0}  # fmt: skip
 GAIN = {"mean": 0.1, "low": 0.05, "high": 0.2, "confidence": 0.95, "prompts": 1,
-        "worst": 0.05, "best": 0.2, "verdict": "better"}  # fmt: skip
+        "at_lowest": 0.05, "at_highest": 0.2, "verdict": "better"}  # fmt: skip
 SHARES = {name: {"start": 0.0, "before": 0.0, "after": 0.0} for name in ("unscored", "cut")}
 
 GAINS: dict[str, Any] = {"start": 0.1, "before": 0.1, "after": 0.2, "over_start": GAIN,
@@ -79,14 +79,18 @@ def test_the_report_shows_gains_drops_and_curves(run: Path) -> None:
 
 def test_a_gain_is_green_only_where_the_answers_without_a_score_cannot_undo_it(run: Path) -> None:
     assert 'class="number good">+0.1000' in write_report(run).read_text()
-    unsure = GAIN | {"worst": -0.03, "best": 0.3, "verdict": "unclear"}
+    unsure = GAIN | {"at_lowest": -0.03, "at_highest": 0.3, "verdict": "unclear"}
     shares = {"start": 0.0, "before": 0.0, "after": 0.4}
     gains = GAINS | {"over_start": unsure, "over_before": unsure, "unscored": shares}
     write(run / "round-1" / "evaluation" / "comparison", SCORES, SCORE,
           gains={EVIL: gains, "torn": SHARES})  # fmt: skip
     page = write_report(run).read_text()
     assert 'class="number good"' not in page
-    for text in ("at worst -0.0300, at best +0.3000", "0.0, 0.0, 40.0 %", "no prompt of which"):
+    for text in (
+        "at the lowest score seen -0.0300, at the highest +0.3000",
+        "0.0, 0.0, 40.0 %",
+        "no prompt of which",
+    ):
         assert text in page
 
 
