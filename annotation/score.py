@@ -14,14 +14,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from annotation.config import FunctionConfig, ModelAnnotator, ScoreConfig, scored_alone
+from annotation.config import FunctionConfig, ModelAnnotator, RewardModel, ScoreConfig, scored_alone
 from annotation.scorers.function_source import source_of
 from annotation.scorers.judge_answers import answers_of
-from annotation.scoring.part_scorer import PartScorer
+from annotation.scoring.part_scorer import PartScorer, model_of
 from annotation.scoring.precision_check import agreements
 from annotation.scoring.prompt_lookup import refuse_split_prompts
 from annotation.workers.pool import WorkerPool, placement_for, warm_up
 from contracts.errors import OnPolicyError
+from contracts.models.fetch import fetch_models
 from contracts.redo_hint import way_out
 from contracts.steps.manifest import Result, read_manifest
 from contracts.steps.step import Inputs, Stage
@@ -50,6 +51,7 @@ def run(config: ScoreConfig, inputs: Inputs, out: Path) -> Result:
         answers_of(out, index).remove()  # left by a kill just after its part was written
     rows = [pq.read_metadata(path).num_rows for path in sources.values()]
     resumed = sum(rows) - sum(rows[i] for i in parts)
+    fetch_models(model_of(a, inputs) for a in config.annotators if isinstance(a, RewardModel))
     scorers = (
         WorkerPool(placement, config, inputs, out)
         if placement.workers

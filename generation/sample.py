@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from contracts.chat import ChatFormat, Message
 from contracts.errors import UserError
+from contracts.models.fetch import fetch_models
 from contracts.models.model import load_tokenizer, read_end_tokens, read_positions
 from contracts.steps import fingerprint
 from contracts.steps.manifest import Result
@@ -118,6 +119,7 @@ def _sample(
     tally: Tally,
 ) -> dict[str, Any]:
     """Draw and write the missing parts; the speed of doing so."""
+    fetch_models([job.policy])
     started = time.monotonic()
     engine = open_engine(placement, job)
     log.info("%s is ready after %.1f s", job.config.engine.kind, time.monotonic() - started)

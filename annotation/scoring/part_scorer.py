@@ -13,6 +13,7 @@ from annotation.config import (
     FunctionConfig,
     JudgeConfig,
     ModelAnnotator,
+    RewardModel,
     ScoreConfig,
     ScoreResources,
 )
@@ -97,7 +98,7 @@ def open_scorer(
         from annotation.scorers.judge import open_judge
 
         return open_judge(annotator, answers)
-    reference = inputs.get(f"model:{annotator.name}", annotator.reference)
+    reference = model_of(annotator, inputs)
     if annotator.kind == "armorm" and annotator.engine == "vllm":
         from annotation.armorm.vllm_scorer import open_vllm
 
@@ -113,6 +114,11 @@ def open_scorer(
     from annotation.scorers.classifier import open_classifier
 
     return open_classifier(annotator, reference, resources)
+
+
+def model_of(annotator: RewardModel, inputs: Inputs) -> str:
+    """What it loads: the commit that its run has fixed, else what its config names."""
+    return inputs.get(f"model:{annotator.name}", annotator.reference)
 
 
 def score_part(
