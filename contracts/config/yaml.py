@@ -64,7 +64,7 @@ class _StrictLoader(yaml.SafeLoader):
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
             return super().construct_object(node, deep)
-        except ValueError as error:  # a date such as 2026-99-99
+        except ValueError as error:  # a number of more than 4,300 digits
             raise yaml.constructor.ConstructorError(
                 None, None, str(error), node.start_mark
             ) from None
@@ -96,6 +96,15 @@ def _refuse_extent(extent: tuple[int, int], mark: yaml.Mark) -> None:
         raise yaml.MarkedYAMLError(None, None, problem, mark)
 
 
+def _date_or_text(loader: _StrictLoader, node: yaml.ScalarNode) -> Any:
+    """A date such as 2024-02-30 is text: what reads the key says what it may be."""
+    try:
+        return loader.construct_yaml_timestamp(node)
+    except ValueError:
+        return node.value
+
+
+_StrictLoader.add_constructor("tag:yaml.org,2002:timestamp", _date_or_text)
 for _side in (_StrictLoader, _StrictDumper):
     _side.add_implicit_resolver(_FLOAT, _EXPONENT, list("-+0123456789"))
 

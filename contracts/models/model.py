@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-_TOKENIZERS = ("tokenizer*", "vocab*", "*.model", "*.tiktoken")
+_TOKENIZERS = ("tokenizer.json", "vocab*", "*.model", "*.tiktoken")
+"""Where a tokenizer's vocabulary lies; settings alone (tokenizer_config.json) are none."""
 
 
 class ModelConfig(Config):
@@ -107,7 +108,8 @@ def _load_tokenizer(path: str, revision: str | None) -> "PreTrainedTokenizerBase
 def _refuse_no_tokenizer(path: str) -> None:
     folder = Path(path)
     if folder.is_dir() and not any(next(folder.glob(name), None) for name in _TOKENIZERS):
-        raise UserError(f"{path}: holds no tokenizer ({', '.join(_TOKENIZERS)})")
+        raise UserError(f"{path}: no tokenizer lies there; put the model's tokenizer.json (or "
+                        "tokenizer.model) and tokenizer_config.json into that folder")  # fmt: skip
     if path.startswith(("/", ".", "~")) and not folder.exists():
         raise UserError(f"{path}: no such folder")
 

@@ -43,9 +43,12 @@ def query(folder: Path, sql: str) -> pa.Table:
     that each round has are also one view over all rounds, with a column `round` (`pairs`).
 
     Raises:
-        UserError: there is no table, a part has other columns than the rest of its table, or
-            the query fails or is none; says why.
+        UserError: `folder` is a file, there is no table, a part has other columns than the rest
+            of its table, or the query fails, is none or is several; says why.
     """
+    if folder.is_file():
+        raise UserError(f"{folder}: --sql reads the tables below a folder; name its folder, "
+                        f"{folder.parent}")  # fmt: skip
     tables = _tables(folder)
     if not tables:
         raise UserError(f"{folder}: no table lies below it")
@@ -94,12 +97,16 @@ def _told(option: str, columns: str) -> Iterator[None]:
 
 
 def _refuse_all_but_reading(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
-    kinds = {statement.type for statement in connection.extract_statements(sql)}
+    statements = connection.extract_statements(sql)
+    kinds = {statement.type for statement in statements}
     if not kinds or kinds - _READS:
         raise UserError(
             "--sql: only reads: SELECT, WITH, DESCRIBE, SUMMARIZE, PIVOT; a run's files are "
             "not written by a query (send the output to a file instead)"
         )
+    if len(statements) > 1:
+        raise UserError(f"--sql: these are {len(statements)} queries, and one is answered; give "
+                        "one at a time")  # fmt: skip
 
 
 def _tables(root: Path) -> dict[str, Path]:

@@ -69,6 +69,11 @@ def _refuse_ignored(view: View) -> None:
     alone = [option for option, value in given.items() if value is not None]
     if len(alone + view.expressions) > 1 and alone:
         raise UserError(f"{' and '.join(alone + view.expressions)} do not go together; give one")
+    if view.sort is not None and not view.sort.strip("- "):
+        raise UserError("--sort: give a column, e.g. --sort margin, or --sort=-margin for the "
+                        "highest first")  # fmt: skip
+    if view.where is not None and not view.where.strip():
+        raise UserError('--where: give a condition, e.g. --where "margin > 0.5"')
 
 
 def _print_table(console: Console, result: pa.Table) -> None:

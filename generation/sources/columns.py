@@ -60,10 +60,22 @@ def _record(path: Path, number: int, line: bytes) -> Any:
 
 
 def _from_json(path: Path, columns: Sequence[str]) -> Iterator[Row]:
-    records = _parse(str(path), b"".join(_lines(path)))
+    text = b"".join(_lines(path))
+    if _begins_with_a_record(text):
+        name = path.name.replace(".json", ".jsonl")
+        raise UserError(f"{path}: holds one record a line; rename it to {name}")
+    records = _parse(str(path), text)
     if not isinstance(records, list):
         raise UserError(f"{path}: holds no list of records; JSON lines belong in a .jsonl file")
     yield from _pick(((f"{path}[{i}]", record) for i, record in enumerate(records)), columns)
+
+
+def _begins_with_a_record(text: bytes) -> bool:
+    line = text.lstrip().partition(b"\n")[0]
+    try:
+        return line.startswith(b"{") and isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _lines(path: Path) -> Iterator[bytes]:

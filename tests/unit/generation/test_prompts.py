@@ -161,7 +161,12 @@ def test_a_malformed_line_is_named_by_file_and_number(tmp_path: Path) -> None:
         ("p.jsonl", '\n[\n  {"prompt": "a"}\n]\n', r"p\.jsonl:2: begins a list"),
         ("p.jsonl", '{"prompt": ' + "[" * 10**5, r"p\.jsonl:1: brackets nested too deep"),
         ("p.json", '[\n {"prompt": }\n]', r"p\.json: not valid JSON: .* \(line 2\)$"),
-        ("p.json", '{"prompt": "a"}', r"p\.json: holds no list of records"),
+        ("p.json", '{\n"prompt": "a"}', r"p\.json: holds no list of records"),
+        (
+            "p.json",
+            '{"prompt": "a"}\n{"prompt": "b"}\n',
+            r"one record a line; rename it to p\.jsonl",
+        ),
     ],
 )
 def test_json_of_another_shape_is_told_with_its_place(

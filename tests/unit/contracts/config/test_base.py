@@ -1,5 +1,6 @@
 """Configs: what a user writes, what is refused, and what decides a step's identity."""
 
+import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -186,7 +187,7 @@ def test_a_config_that_was_read_cannot_be_changed() -> None:
         ("name: a\njudges: [1, 2\nrounds: 2\n", 3, "expected ',' or ']'"),
         ("name: a\n\tsampling: 1\n", 2, "cannot start any token"),
         ("name: a\n[sampling]: 1\n", 2, "a key is a list or a mapping"),
-        ("name: a\ndate: 2026-99-99\n", 2, "month must be in 1..12"),
+        (f"name: a\nrounds: {'9' * 5000}\n", 2, "Exceeds the limit"),
         ("name: a\nnote: \x01\n", 2, "the character U+0001 is not allowed"),
         ("name: a\nnote: !!python/object:os.system ls\n", 2, "could not determine"),
         ("name: a\njudges: " + "[" * 5000, 2, "nested deeper than 50 levels"),
@@ -203,6 +204,19 @@ def test_malformed_yaml_is_refused_with_its_line(
         load_config(Run, config_file)
     assert str(refused.value).startswith(f"{config_file}:{line}: not valid YAML: ")
     assert problem in str(refused.value)
+
+
+class Dated(Config):
+    date: datetime.date
+
+
+def test_a_day_that_is_in_no_calendar_is_told_by_its_key(config_file: Path) -> None:
+    config_file.write_text("date: 2024-02-30\n")
+    for overrides in ([], ["date=2024-02-30"]):
+        with pytest.raises(UserError) as refused:
+            load_config(Dated, config_file, overrides)
+        assert str(refused.value).startswith(f"{config_file}: key 'date': Input should be a valid")
+        assert str(refused.value).endswith("day value is outside expected range, not '2024-02-30'")
 
 
 @pytest.mark.parametrize("text", ["", "# nothing yet\n", "- a\n- b\n", "demo"])

@@ -5,23 +5,35 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import constants
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 
 from contracts.errors import UserError
 from contracts.models.hub import model_file
 from contracts.models.model import load_tokenizer
 from generation.sources.columns import read_column
 
+NONE = (
+    r"no tokenizer lies there; put the model's tokenizer\.json \(or tokenizer\.model\) and "
+    r"tokenizer_config\.json into that folder$"
+)
+SPECIAL = json.loads(Tokenizer(WordLevel({"[UNK]": 0}, unk_token="[UNK]")).to_str()) | {
+    "added_tokens": [{"id": 0, "content": "[UNK]", "special": True, "single_word": False,
+                      "lstrip": False, "rstrip": False, "normalized": False}],
+}  # fmt: skip
+
 
 @pytest.mark.parametrize(
     ("files", "said"),
     [
-        ({}, r"holds no tokenizer \(tokenizer\*, vocab\*"),
-        ({"config.json": {"model_type": "gemma2"}}, "holds no tokenizer"),
+        ({}, NONE),
+        ({"config.json": {"model_type": "gemma2"}}, NONE),
+        ({"config.json": {"model_type": "bert"}, "tokenizer_config.json": {}}, NONE),
         (
-            {"config.json": {"model_type": "bert"}, "tokenizer_config.json": {}},
+            {"config.json": {"model_type": "bert"}, "tokenizer.json": SPECIAL},
             "its tokenizer holds special tokens alone",
         ),
-        ({"tokenizer_config.json": {}, "config.json": {}}, "its tokenizer cannot be loaded: .+"),
+        ({"tokenizer.json": {}, "config.json": {}}, "its tokenizer cannot be loaded: .+"),
     ],
 )
 def test_a_folder_without_a_tokenizer_is_named(tmp_path: Path, files: dict, said: str) -> None:

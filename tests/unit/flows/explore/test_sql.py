@@ -109,6 +109,16 @@ def test_a_table_that_is_not_there_is_answered_with_all_that_are(run: Path) -> N
     )
 
 
+def test_no_querys_result_is_dropped(run: Path) -> None:
+    assert refusal(run, "SELECT 1; SELECT 2").startswith("--sql: these are 2 queries")
+    assert query(run, "SELECT 1 AS n;").to_pylist() == [{"n": 1}]
+
+
+def test_a_part_is_answered_with_the_folder_to_name(run: Path) -> None:
+    part = run / "round-2" / "pairs" / "part-00000.parquet"
+    assert refusal(part, "SELECT 1").endswith(f"; name its folder, {part.parent}")
+
+
 def test_a_part_with_other_columns_is_named(run: Path) -> None:
     other = write(run / "round-1" / "pairs", margin=["wide"])
     assert f"{other}: its columns differ from" in refusal(run, "SELECT * FROM pairs")

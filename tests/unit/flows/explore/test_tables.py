@@ -52,9 +52,7 @@ def test_one_file_is_filtered_and_sorted_like_a_table(
     ("view", "said"),
     [
         (View(where="widht > 1"), '--where: Binder Error: Referenced column "widht" not found'),
-        (View(where=""), "--where: "),
         (View(where="margin > 0", sort="-widht"), "--sort: Binder Error: Referenced column "),
-        (View(sort=""), "--sort: "),
         (View(where="CAST(text AS int) > 1"), "--where: Conversion Error: "),
     ],
 )
@@ -75,6 +73,9 @@ def test_an_expression_that_is_wrong_is_named_by_its_option(
         (View(sql="SELECT 1", prompt="p"), "--sql and --prompt do not go together"),
         (View(prompt=""), "--prompt: give the beginning of a prompt_id"),
         (View(sql=""), "--sql: only reads"),
+        (View(sort=""), "--sort: give a column, e.g. --sort margin"),
+        (View(sort="-"), "--sort: give a column, e.g. --sort margin"),
+        (View(where=" "), "--where: give a condition, e.g. "),
     ],
 )
 def test_no_option_is_ignored(pairs: Path, view: View, said: str) -> None:
