@@ -45,7 +45,7 @@ def _gains(seed: int, runs: Path) -> dict[str, dict[str, Any]]:
     last = finished_rounds(config.folder)[-1]
     return {
         annotator: {
-            key: round(found["over_start"][key], 4) for key in ("mean", "low", "high", "at_lowest")
+            key: found["over_start"][key] for key in ("verdict", "mean", "low", "high", "at_lowest")
         }
         for annotator, found in last.gains.items()
     }
