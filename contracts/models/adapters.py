@@ -11,7 +11,9 @@ from contracts.models.model import local_folder
 from contracts.models.weights import Shapes, read_config, read_header, refuse_differences
 
 WEIGHTS = "adapter_model.safetensors"
-_NAME = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight")
+_NAME = re.compile(
+    r"base_model\.model\.(?P<module>.+)\.lora_((?P<side>[AB])\.weight|embedding_(?P<row>[AB]))"
+)
 # With one of these, `target_modules` alone does not say which layers have matrices.
 _NARROWED = ("layers_to_transform", "layers_pattern", "exclude_modules")
 
@@ -31,8 +33,7 @@ def refuse_other_adapter(folder: Path, base: str) -> None:
     if expected is None:
         return
     wanted = {name.removesuffix(".weight"): shape for name, shape in expected.items()}
-    there = {(match["module"], match["side"]): shape
-             for name, shape in shapes.items() if (match := _NAME.fullmatch(name))}  # fmt: skip
+    there = _matrices(shapes)
     modules = {module for module, _ in there} | set(_targets(folder, wanted))
     strange = {module for module in modules if len(wanted.get(module, ())) != 2}
     known = sorted(modules - strange)
@@ -44,14 +45,29 @@ def refuse_other_adapter(folder: Path, base: str) -> None:
     )
 
 
+def _matrices(shapes: Shapes) -> dict[tuple[str, str], tuple[int, ...]]:
+    """Layer and side (A or B) to the shape, of those under the name that the layer's kind has."""
+    found = {}
+    for name, shape in shapes.items():
+        if match := _NAME.fullmatch(name):
+            key = match["module"], match["side"] or match["row"]
+            if _named(*key) == name:
+                found[key] = shape
+    return found
+
+
 def _misshaped(
     module: str, there: dict[tuple[str, str], tuple[int, ...]], wanted: tuple[int, ...]
 ) -> list[tuple[str, tuple[int, ...], tuple[int, ...]]]:
-    """Of A [rank, in] and B [out, rank] those that fit neither the layer nor each other."""
+    """Of A [rank, in] and B [out, rank] those that fit neither the layer nor each other.
+
+    A linear layer's weight is [out, in], an embedding's [in, out].
+    """
     down, up = there.get((module, "A")), there.get((module, "B"))
     if not down or not up:
         return []
-    sizes = {"A": (down, (down[0], wanted[1])), "B": (up, (wanted[0], down[0]))}
+    out, in_ = reversed(wanted) if _is_embedding(module) else wanted
+    sizes = {"A": (down, (down[0], in_)), "B": (up, (out, down[0]))}
     return [(_named(module, side), *both) for side, both in sizes.items() if both[0] != both[1]]
 
 
@@ -80,4 +96,10 @@ def read_settings(folder: Path) -> dict[str, Any]:
 
 
 def _named(module: str, side: str) -> str:
-    return f"base_model.model.{module}.lora_{side}.weight"
+    """As peft names a matrix: an embedding's are no layers of their own, so have no `.weight`."""
+    own = f"lora_embedding_{side}" if _is_embedding(module) else f"lora_{side}.weight"
+    return f"base_model.model.{module}.{own}"
+
+
+def _is_embedding(module: str) -> bool:
+    return module.endswith("embed_tokens")

@@ -18,6 +18,7 @@ from annotation.armorm.vllm_scorer import open_vllm
 from annotation.config import ScoreResources
 from annotation.scorers.classifier import _load_classifier
 from contracts.errors import UserError
+from contracts.models.adapters import refuse_other_adapter
 from generation import engines
 from generation.config import SampleConfig
 from training.adapters.merge import merge
@@ -55,9 +56,10 @@ def trained(model: Path) -> Any:
     return load_policy(str(model), TrainResources(strategy="none"), torch.float32)
 
 
-def adapter_for(base: Path, out: Path) -> Path:
+def adapter_for(base: Path, out: Path, *targets: str) -> Path:
     model = AutoModelForCausalLM.from_pretrained(base)
-    get_peft_model(model, LoraConfig(r=4, target_modules=["q_proj"])).save_pretrained(out)
+    config = LoraConfig(r=4, target_modules=list(targets or ["q_proj"]))
+    get_peft_model(model, config).save_pretrained(out)
     return out
 
 
@@ -142,6 +144,23 @@ def test_an_adapter_that_lacks_a_matrix_is_refused(
             merge(adapter, tmp_path / "merged", str(tiny_gemma))
         else:
             sampled(loader)(tiny_gemma, str(adapter))  # type: ignore[call-arg]
+
+
+def test_an_adapter_of_the_embeddings_is_checked_by_their_own_names_and_shapes(
+    tiny_gemma: Path, tmp_path: Path
+) -> None:
+    """peft names their matrices lora_embedding_A [rank, vocabulary] and _B [hidden, rank]."""
+    adapter = adapter_for(tiny_gemma, tmp_path / "adapter", "embed_tokens", "q_proj")
+    refuse_other_adapter(adapter, str(tiny_gemma))
+    path = adapter / "adapter_model.safetensors"
+    whole = load_file(path)
+    name = "base_model.model.model.embed_tokens.lora_embedding_A"
+    save_file({n: t for n, t in whole.items() if n != name}, path, {"format": "pt"})
+    with pytest.raises(UserError, match=rf"missing: {name}\."):
+        refuse_other_adapter(adapter, str(tiny_gemma))
+    save_file({**whole, name: whole[name][:, 1:].contiguous()}, path, {"format": "pt"})
+    with pytest.raises(UserError, match=name):
+        refuse_other_adapter(adapter, str(tiny_gemma))
 
 
 def test_an_adapter_for_layers_that_the_base_does_not_have_is_refused(
