@@ -21,7 +21,7 @@ from flows.pipeline.check import refuse_unready
 from flows.pipeline.config import RunConfig
 from flows.pipeline.console import print_done, print_warning, step_line
 from flows.pipeline.plan import COMPARE, PAIR, PlannedStep, plan
-from flows.pipeline.run_folder import claim_run, make_folder, refuse_drift
+from flows.pipeline.run_folder import claim_run, make_folder, refuse_drift, steps_left
 from flows.pipeline.run_step import run_step
 from flows.prefect_ import artifacts
 from flows.prefect_.outage import remembered
@@ -44,7 +44,7 @@ def on_policy(config: dict[str, Any], next_round: bool = False, redo: Sequence[s
     settings = check(RunConfig, config, origin="config")
     make_folder(settings)
     if deployment.id:  # else whoever called has looked already
-        refuse_unready(settings)
+        refuse_unready(settings, steps_left(settings, redo, next_round))
     with folder_lock(settings.folder):
         settings = claim_run(settings, next_round, redo)
         for step in plan(settings):

@@ -78,7 +78,7 @@ def read_manifest(folder: Path) -> Manifest | None:
     try:
         manifest = Manifest(**json.loads(path.read_text()))
         outside = [name for name in manifest.files if not is_inside(name)]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, TypeError):
         raise UserError(f"{path}: is damaged; {way_out(folder)}") from None

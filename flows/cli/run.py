@@ -15,6 +15,7 @@ from flows.pipeline.run_folder import (
     make_folder,
     refuse_drift,
     settled,
+    steps_left,
 )
 from flows.prefect_ import settings
 from flows.prefect_.server import ensure_server, has_server
@@ -44,7 +45,7 @@ def run_config(path: Path, overrides: Sequence[str], redo: Sequence[str] = ()) -
         console.print(f"{config.name}: every stage is done, nothing to run. Report: {report}")
         return
     make_folder(config)
-    looking = Looking(config)
+    looking = Looking(config, steps_left(config, redo))
     settings.apply()
     from flows.on_policy import on_policy
     from flows.prefect_.outage import run_flow
@@ -108,7 +109,7 @@ def serve_config(path: Path, overrides: Sequence[str], cron: str, next_round: bo
             "a schedule needs a Prefect server that stays: `onpolicy server`,"
             " and PREFECT_API_URL=http://127.0.0.1:4200/api in the environment"
         )
-    refuse_unready(config)
+    refuse_unready(config, steps_left(config, next_round=next_round))
     make_folder(config)
     console.print(f"Serving {config.name} at {cron!r}; stop with Ctrl-C.")
     with interruptible():

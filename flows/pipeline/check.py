@@ -1,4 +1,4 @@
-"""What can be known before the first stage: of all stages, all told at once.
+"""What can be known before the first stage: of all stages that are left, all told at once.
 
 Files, headers and the environment are looked at here, in milliseconds. What needs imports (the
 user's functions, tokenizers and their templates) is tried by a process beside this one
@@ -8,7 +8,7 @@ user's functions, tokenizers and their templates) is tried by a process beside t
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TypeVar
@@ -16,36 +16,51 @@ from typing import TypeVar
 import annotation.readiness
 import generation.readiness
 import training.readiness
-from annotation.config import Annotator
+from annotation.config import Annotator, ScoreConfig
 from contracts.checks import Check, faults
 from contracts.config.base import Config
 from contracts.errors import UserError
 from contracts.models.model import ModelConfig, split_reference
 from contracts.models.weights import refuse_other_weights
+from contracts.steps.step import Stage
 from flows.pipeline.claimed import dated
 from flows.pipeline.config import RunConfig
 from flows.pipeline.look_inside import FOUND, Inside
-from flows.pipeline.plan import plan
-from flows.pipeline.run_folder import settled
+from flows.pipeline.plan import PlannedStep, plan
+from flows.pipeline.run_folder import settled, steps_left
+from generation import prompts, sample
+from generation.config import SampleConfig
 from runtime.child_process import Child, start_child
+from training import format as tokens
+from training import reference, train
 from training.launch.disk_space import refuse_no_room, steps_of
 
 M = TypeVar("M", bound=Config)
+
+# The stages that read the policy: its weights, or its tokenizer and template.
+_OF_THE_POLICY = (sample.STAGE, tokens.STAGE, reference.STAGE, train.STAGE)
 
 
 class Looking:
     """Checks of a config, begun."""
 
-    def __init__(self, config: RunConfig) -> None:
+    def __init__(self, config: RunConfig, left: Sequence[PlannedStep] | None = None) -> None:
         """Make the quick checks, and begin the others.
+
+        Args:
+            left: the steps that are to be made; all that are not done, unless given. What they
+                do not need is not looked at.
 
         Raises:
             UserError: names all that is amiss.
         """
         config = settled(config)
-        self._name = config.name
-        self._inside = _start(_inside(config).model_dump_json())
-        self._found = quick_faults(config)
+        left = steps_left(config) if left is None else left
+        inside = _inside(config, left)
+        # Its imports take seconds, so that none is begun for nothing.
+        needed = inside.policy or inside.annotators
+        self._inside = _start(inside.model_dump_json()) if needed else None
+        self._found = quick_faults(config, left)
         if self._found:
             self.refuse()
 
@@ -55,33 +70,39 @@ class Looking:
         Raises:
             UserError: names all that is amiss.
         """
-        found = list(dict.fromkeys([*self._found, *_answer(self._inside)]))
+        slow = _answer(self._inside) if self._inside else []
+        found = list(dict.fromkeys([*self._found, *slow]))
         if found:
             raise UserError("nothing was started:\n  " + "\n  ".join(found))
 
 
-def refuse_unready(config: RunConfig) -> None:
+def refuse_unready(config: RunConfig, left: Sequence[PlannedStep] | None = None) -> None:
     """Refuse a run that would end at one of its stages for a reason that is known before.
+
+    Args:
+        left: as `Looking`.
 
     Raises:
         UserError: names all that is amiss, each with its key and the way out.
     """
-    Looking(config).refuse()
+    Looking(config, left).refuse()
 
 
-def quick_faults(config: RunConfig) -> list[str]:
-    """What files, headers and the environment tell, a line each."""
-    return faults(_checks(config))
+def quick_faults(config: RunConfig, left: Sequence[PlannedStep] | None = None) -> list[str]:
+    """What files, headers and the environment tell of the steps `left`, a line each."""
+    return faults(_checks(config, steps_left(config) if left is None else left))
 
 
 def summary(config: RunConfig) -> str:
     """What `refuse_unready` looked at."""
     annotators = len(annotators_of(config))
     files = len(config.prompts.inputs)
+    done = len(plan(settled(config))) - len(steps_left(config))
     return (
         f"{config.name}: ready. Looked at the policy {config.policy.path}, {annotators} "
         f"annotator(s), {files} source(s) of prompts, the engines, the trainer and the room on the "
         f"disk for {config.rounds} round(s) below {config.runs_dir}"
+        + (f", as far as the steps that are left need them: {done} are done" if done else "")
     )
 
 
@@ -95,16 +116,41 @@ def annotators_of(config: RunConfig) -> dict[str, Annotator]:
     }
 
 
-def _checks(config: RunConfig) -> Iterator[Check]:
+def _checks(config: RunConfig, left: Sequence[PlannedStep]) -> Iterator[Check]:
     policy = config.pinned(config.policy.reference)
-    sampling = {"sampling": config.sampling, "evaluation.sampling": config.evaluation.sampling}
-    annotators = annotators_of(config)
-    yield from generation.readiness.policy_checks("policy.path", policy)
-    yield from generation.readiness.prompt_checks(config.prompts)
-    yield from generation.readiness.sampling_checks(sampling, policy)
-    yield from annotation.readiness.checks(config.annotation, annotators)
-    yield from training.readiness.checks(config.training, policy)
-    yield Check("runs_dir", lambda: _refuse_no_room(config, policy))
+    if _has(left, *_OF_THE_POLICY):
+        yield from generation.readiness.policy_checks("policy.path", policy)
+    if _has(left, prompts.STAGE):
+        yield from generation.readiness.prompt_checks(config.prompts)
+    yield from generation.readiness.sampling_checks(_samplings(config, left), policy)
+    if annotators := _annotators(config, left):
+        yield from annotation.readiness.checks(config.annotation, annotators)
+    if _has(left, reference.STAGE, train.STAGE):
+        yield from training.readiness.checks(config.training, policy)
+    yield Check("runs_dir", lambda: _refuse_no_room(config, policy, left))
+
+
+def _has(left: Sequence[PlannedStep], *stages: Stage) -> bool:
+    return any(step.stage in stages for step in left)
+
+
+def _samplings(config: RunConfig, left: Sequence[PlannedStep]) -> dict[str, SampleConfig]:
+    """The sections by which the steps that are left sample, by their keys."""
+    held_out = {"/evaluation/" in step.path for step in left if step.stage == sample.STAGE}
+    sections = {"sampling": config.sampling} if False in held_out else {}
+    return sections | ({"evaluation.sampling": config.evaluation.sampling} if True in held_out
+                       else {})  # fmt: skip
+
+
+def _annotators(config: RunConfig, left: Sequence[PlannedStep]) -> dict[str, Annotator]:
+    """Those who score in the steps that are left, by their keys."""
+    names = {
+        annotator.name
+        for step in left
+        if isinstance(step.config, ScoreConfig)
+        for annotator in step.config.annotators
+    }
+    return {key: one for key, one in annotators_of(config).items() if one.name in names}
 
 
 def _pinned(config: RunConfig, model: M) -> M:
@@ -126,9 +172,11 @@ def refuse_read_only(folder: Path) -> None:
                         "your own")  # fmt: skip
 
 
-def _refuse_no_room(config: RunConfig, policy: str) -> None:
+def _refuse_no_room(config: RunConfig, policy: str, steps: Sequence[PlannedStep]) -> None:
     refuse_read_only(config.folder)
-    left = [step for step in plan(config) if step.label == "train policy" and not step.done]
+    # One that is made anew takes the place of the one that is there.
+    trainings = [step for step in steps if step.stage == train.STAGE]
+    left = [step for step in trainings if not (step.out / "_manifest.json").exists()]
     try:
         weights = refuse_other_weights(policy)
     except UserError:  # told by its own check
@@ -146,9 +194,10 @@ def _steps(config: RunConfig) -> int | None:
     return steps_of(config.training, prompts)
 
 
-def _inside(config: RunConfig) -> Inside:
+def _inside(config: RunConfig, left: Sequence[PlannedStep]) -> Inside:
     config = dated(config)  # the claim, which fixes the day, comes after the looks
-    return Inside(policy=_pinned(config, config.policy), annotators=annotators_of(config))
+    policy = _pinned(config, config.policy) if _has(left, *_OF_THE_POLICY) else None
+    return Inside(policy=policy, annotators=_annotators(config, left))
 
 
 @cache

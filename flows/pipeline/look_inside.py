@@ -25,7 +25,7 @@ FOUND = "::found "
 class Inside(Config):
     """What is looked into."""
 
-    policy: ModelConfig
+    policy: ModelConfig | None
     annotators: dict[str, Annotator]
     """By their keys."""
 
@@ -54,12 +54,11 @@ def found_apart(inside: Inside) -> list[str]:
 
 
 def _looks(inside: Inside) -> list[Check]:
-    policy = inside.policy
-    looks: list[tuple[str, Callable[[], object]]] = [
-        ("policy.path", partial(generation.readiness.look_inside, policy.reference, policy.bos,
-                                policy.date)),
-        ("policy.path", partial(training.readiness.look_inside, policy.reference)),
-    ]  # fmt: skip
+    looks: list[tuple[str, Callable[[], object]]] = []
+    if policy := inside.policy:
+        own = partial(generation.readiness.look_inside, policy.reference, policy.bos, policy.date)
+        saved = partial(training.readiness.look_inside, policy.reference)
+        looks += [("policy.path", own), ("policy.path", saved)]
     for key, annotator in inside.annotators.items():
         looks.append((key, partial(annotation.readiness.look_inside, annotator)))
     return [Check(key, partial(_alone, look)) for key, look in looks]
@@ -69,7 +68,8 @@ def _named(inside: Inside, key: str) -> str:
     annotator = inside.annotators.get(key)
     if isinstance(annotator, FunctionConfig):
         return f"annotator {annotator.name!r}: importing {annotator.function}"
-    return annotator.reference if isinstance(annotator, RewardModel) else inside.policy.reference
+    model = annotator if isinstance(annotator, RewardModel) else inside.policy
+    return model.reference if model else key
 
 
 def _in_child(looks: Sequence[Check]) -> tuple[list[list[str]], int]:

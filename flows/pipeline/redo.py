@@ -101,7 +101,7 @@ def _drop(folder: Path) -> None:
 def _read(run: Path) -> dict[str, list[str]]:
     try:
         held: dict[str, list[str]] = json.loads((run / _RECORD).read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     for path in held["remove"]:
         if not is_inside(path):

@@ -119,6 +119,22 @@ def made_anew(config: RunConfig, again: Sequence[str]) -> list[PlannedStep]:
     return redo.readers(steps, redo.named(steps, again))
 
 
+def steps_left(
+    config: RunConfig, again: Sequence[str] = (), next_round: bool = False
+) -> list[PlannedStep]:
+    """The steps that a run of the config would make: those that are not done, those made `again`,
+    and those of one round more where `claim_run` would add it.
+
+    Raises:
+        UserError: as `claim_run`, as far as the run's folder tells.
+    """
+    anew, config = made_anew(config, again), settled(config)
+    if next_round:
+        config = config.model_copy(update={"rounds": _rounds_after(config, anew)})
+    paths = {step.path for step in anew} | {*redo.recorded(config.folder)}
+    return [step for step in plan(config) if step.path in paths or not step.done]
+
+
 def refuse_drift(config: RunConfig, again: Sequence[str] = ()) -> None:
     """
     Raises:

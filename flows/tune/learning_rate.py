@@ -54,7 +54,7 @@ def run_lr(path: Path, overrides: Sequence[str], asked: Asked) -> list[str]:
     settings = {"low": low, "high": high, "steps": asked.steps}
     check(LrRangeConfig, {"training": {}, **settings}, origin="--from, --to, --steps")
     if path.is_file():
-        refuse_unready(source.changed)
+        refuse_unready(source.changed, _to_make(source))
     make_folder(source.run)
     with interruptible():
         if path.is_file():
@@ -109,6 +109,12 @@ def _made(run: RunConfig, number: int) -> set[str]:
         for step in steps:
             _run(step)
     return {step.path for step in steps}
+
+
+def _to_make(source: Source) -> list[PlannedStep]:
+    """What the test has to make, the round's policy in place of the rates."""
+    *before, policy = _of_round(plan(source.changed), source.round)
+    return [*(step for step in before if not step.done), policy]
 
 
 def _of_round(steps: Sequence[PlannedStep], number: int) -> list[PlannedStep]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from checkout import CHECKOUT
+from made_run import made
 from safetensors.torch import load_file, save_file
 from tiny_armorm import write_armorm
 from transformers import LlamaConfig, LlamaForSequenceClassification
@@ -18,6 +19,7 @@ from contracts.config.base import check
 from flows.pipeline.check import _inside, quick_faults, refuse_unready
 from flows.pipeline.config import RunConfig
 from flows.pipeline.look_inside import FOUND, found
+from flows.pipeline.run_folder import steps_left
 
 REWARDS = "def good(messages, text):\n    return 1.0\n\nnumber = 3\n"
 
@@ -73,7 +75,7 @@ def config(*annotators: dict[str, Any], **more: Any) -> RunConfig:
 def amiss(*annotators: dict[str, Any], **more: Any) -> str:
     """What is told, quick and slow together."""
     settings = config(*annotators, **more)
-    return "\n".join([*quick_faults(settings), *found(_inside(settings))])
+    return "\n".join([*quick_faults(settings), *found(_inside(settings, steps_left(settings)))])
 
 
 def test_where_all_is_there_nothing_is_told_and_nothing_is_written(world: Path) -> None:
@@ -221,7 +223,8 @@ def test_a_module_that_ends_the_process_is_named_beside_all_other_findings(world
     (world / "leaving_rewards.py").write_text("import os\nos._exit(0)\n")
     names = ("nomod:a", "leaving_rewards:b", "nomod:c")
     annotators = [{**FUNCTION, "name": name[-1], "function": name} for name in names]
-    inside = _inside(config(*annotators, pairs={"annotator": "a"})).model_dump_json()
+    settings = config(*annotators, pairs={"annotator": "a"})
+    inside = _inside(settings, steps_left(settings)).model_dump_json()
     looking = subprocess.run(
         [sys.executable, "-m", "flows.pipeline.look_inside", inside],
         env={**os.environ, "PYTHONPATH": f"{CHECKOUT}{os.pathsep}{world}"},
@@ -258,3 +261,43 @@ def test_room_for_every_round_that_is_left_is_asked_for(world: Path) -> None:
 def test_what_is_on_the_hub_alone_is_left_to_the_stages(world: Path) -> None:
     hub = {**ARMORM, "path": "nobody/reward-model"}
     assert amiss(hub, policy={"path": "nobody/policy"}) == ""
+
+
+JUDGE = {"kind": "judge", "name": "j", "model": "m", "compare": "pointwise",
+         "api_key_env": "NO_SUCH_KEY"}  # fmt: skip
+KEY, LENGTH = "annotation.annotators.0.api_key_env", "sampling.max_tokens"
+HELD_OUT, KERNEL = "evaluation.sampling.max_tokens", "training.resources.attention"
+
+
+@pytest.mark.parametrize(("redo", "told"), [
+    ("evaluation/comparison", []),
+    ("policy", [HELD_OUT, KEY, KERNEL]),
+    ("round-1/evaluation/scores", [KEY]),
+    ("scores", [HELD_OUT, KEY, KERNEL]),
+    ("round-0/evaluation/responses", [HELD_OUT, KEY]),
+    ("responses", [LENGTH, HELD_OUT, KEY, KERNEL]),
+])  # fmt: skip
+def test_a_stage_is_looked_at_where_a_step_of_it_is_left_or_made_anew(
+    world: Path, redo: str, told: list[str]
+) -> None:
+    resources = {"attention": "sdpa", "layout": "separate", "strategy": "none"}
+    wrong = {"sampling": {"max_tokens": 512}, "training": {"resources": resources},
+             "evaluation": {"sampling": {"max_tokens": 512}}}  # fmt: skip
+    run = made(config(JUDGE, **wrong))
+    assert quick_faults(run) == []
+    found = quick_faults(run, steps_left(run, [redo]))
+    assert [line.partition(":")[0] for line in found] == told
+
+
+def test_nothing_is_imported_for_a_run_of_which_the_comparison_is_left(world: Path) -> None:
+    run = made(config(JUDGE))
+    shutil.rmtree(run.folder / "round-1/evaluation/comparison")
+    (world / "check_rewards.py").rename(world / "moved.py")
+    assert [step.path for step in steps_left(run)] == ["round-1/evaluation/comparison"]
+    refuse_unready(run)
+
+
+def test_a_round_that_a_schedule_adds_is_looked_at(world: Path) -> None:
+    run = made(config(JUDGE))
+    (told,) = quick_faults(run, steps_left(run, next_round=True))
+    assert told.startswith(KEY)
