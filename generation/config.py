@@ -214,7 +214,8 @@ class SampleConfig(Config):
     date: datetime.date | None = None
     """The day that a chat template is told which reads the clock, as in the model's config."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Precision of the weights; auto is the model's own on a GPU and float32 on the CPU."""
+    """Precision of the weights. `auto` is float32 on the CPU; on a GPU the model's own, or where
+    that is float32, or none of the GPU's, bfloat16 (float16 before compute capability 8.0)."""
     engine: Engine = VllmEngine()
     """What runs the model."""
 

@@ -22,6 +22,7 @@ from generation import engines
 from generation.config import SampleConfig, TransformersEngine
 from generation.engines.adapter import resolve
 from generation.engines.device import refuse_unable, this_device
+from generation.engines.dtype import resolved
 from generation.engines.requests import Plan, plan
 from generation.sampling.filling import Tally, fill
 from generation.sampling.journal import Journals
@@ -64,7 +65,7 @@ def run(config: SampleConfig, inputs: Inputs, out: Path) -> Result:
     missing = [i for i in range(len(planned)) if _rows(out, i) < planned.requests_in(i)]
     job = engines.Job(
         policy=loaded.model,
-        config=config,
+        config=config.model_copy(update={"dtype": resolved(config.dtype, loaded.model)}),
         stop_ids=_stop_ids(loaded.model, chat),
         longest_prompt=planned.longest_prompt,
         context=context,
@@ -182,7 +183,8 @@ def here(config: SampleConfig) -> dict[str, str]:
     """As `Stage.here`."""
     if config.dtype != "auto":
         return {}
-    return {"`dtype: auto`": "as its weights" if device.has_cuda() else "float32"}
+    # Which of these, the policy's own config.json says, and that is an input.
+    return {"`dtype: auto`": " or ".join(device.supported_dtypes(device.capability()))}
 
 
 STAGE = Stage(name="generation.sample", version=1, config=SampleConfig, run=run, here=here)

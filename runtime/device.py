@@ -7,6 +7,9 @@ import sys
 from functools import cache
 from pathlib import Path
 
+# CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR.
+_CAPABILITY = (75, 76)
+
 
 def has_cuda() -> bool:
     """Whether torch finds a CUDA device. Where torch is not imported yet the driver is asked, as
@@ -16,18 +19,54 @@ def has_cuda() -> bool:
     return driver_has_device()
 
 
-@cache
 def driver_has_device() -> bool:
     """Whether this is a torch for CUDA, and the driver shows a device to this process."""
+    return bool(_driver_capabilities())
+
+
+def capability() -> tuple[int, int] | None:
+    """The least compute capability of the GPUs in sight, so that one dtype is for all of them;
+    None where torch finds no CUDA device. Asked as `has_cuda` asks."""
+    if not has_cuda():
+        return None
+    if torch := sys.modules.get("torch"):
+        count = torch.cuda.device_count()
+        return min(torch.cuda.get_device_capability(number) for number in range(count))
+    return min(_driver_capabilities())
+
+
+def supported_dtypes(capability: tuple[int, int] | None) -> tuple[str, ...]:
+    """What a device of a compute capability samples in, the preferred one first, as vLLM has it;
+    on a CPU (None) float32 alone."""
+    if capability and capability >= (8, 0):
+        return "bfloat16", "float16", "float32"
+    if capability and capability >= (6, 0):
+        return "float16", "float32"
+    return ("float32",)
+
+
+@cache
+def _driver_capabilities() -> tuple[tuple[int, int], ...]:
+    """Of each device that the driver shows to this process; none without a torch for CUDA."""
     if (build := torch_build()) != "cuda":
-        return build == "hip" and _ask_torch()
+        return _ask_torch() if build == "hip" else ()
     try:
         driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
     except OSError:
-        return False
+        return ()
     count = ctypes.c_int(0)
-    ready = driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0
-    return ready and count.value > 0
+    if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)):
+        return ()
+    return tuple(_capability_of(driver, number) for number in range(count.value))
+
+
+def _capability_of(driver: ctypes.CDLL, number: int) -> tuple[int, int]:
+    device, value, found = ctypes.c_int(0), ctypes.c_int(0), []
+    driver.cuDeviceGet(ctypes.byref(device), number)
+    for attribute in _CAPABILITY:
+        driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, device)
+        found.append(value.value)
+    return found[0], found[1]
 
 
 def dtype_of(asked: str, device: str = "auto") -> str:
@@ -47,6 +86,13 @@ def what_auto_is(asked: str, device: str = "auto") -> dict[str, str]:
     return {"`dtype: auto`": dtype_of(asked, device)} if asked == "auto" else {}
 
 
+def _ask_torch() -> tuple[tuple[int, int], ...]:
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return tuple(torch.cuda.get_device_capability(number) for number in range(count))
+
+
 @cache
 def torch_build() -> str:
     """`cuda` or `hip`, what the installed torch was built for; empty for the CPU. Told from its
@@ -57,9 +103,3 @@ def torch_build() -> str:
     version = Path(spec.origin).with_name("version.py").read_text()
     found = re.search(r"^(cuda|hip)[^=\n]*=\s*['\"]", version, re.MULTILINE)
     return found[1] if found else ""
-
-
-def _ask_torch() -> bool:
-    import torch
-
-    return torch.cuda.is_available()

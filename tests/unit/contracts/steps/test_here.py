@@ -1,6 +1,7 @@
 """What of this machine decides a step's output is in its identity: a function's source, and what
 `dtype: auto` stands for."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,8 @@ def test_auto_is_another_step_where_it_stands_for_another_dtype(
 ) -> None:  # fmt: skip
     asked, given = (check(kind, data, origin="test") for data in (auto, named))
     monkeypatch.setattr(device, "has_cuda", lambda: False)
+    monkeypatch.setattr(device, "_driver_capabilities", lambda: ((9, 0),))
+    monkeypatch.delitem(sys.modules, "torch")
     on_cpu = describe(stage, asked, {}), describe(stage, given, {})
     claim(stage, asked, {}, tmp_path)
     monkeypatch.setattr(device, "has_cuda", lambda: True)
