@@ -5,6 +5,7 @@ import torch
 from gpu_pairs import scored
 
 from training.packed import flex
+from training.packed.packing import Layout
 
 pytestmark = [
     pytest.mark.gpu,
@@ -12,9 +13,10 @@ pytestmark = [
 ]
 
 
-def test_flex_over_packed_rows_equals_eager_over_padded_ones() -> None:
+@pytest.mark.parametrize("layout", ["packed", "shared"])
+def test_flex_with_a_shared_prompt_equals_eager_over_padded_rows(layout: Layout) -> None:
     flex.register()
-    losses, gradients = scored(flex.NAME, "packed")
+    losses, gradients = scored(flex.NAME, layout)
     expected_losses, expected = scored("eager", "separate")
     torch.testing.assert_close(losses, expected_losses, atol=1e-4, rtol=1e-4)
     for name, gradient in expected.items():

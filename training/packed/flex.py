@@ -3,12 +3,18 @@
 Blocks of a row where nobody may are skipped; Gemma-2's soft-cap rides in the score function, the
 sliding window in the mask. Registered with transformers as `onpolicy_flex`: its own wrapper goes
 on uncompiled once torch has compiled too often, and lays out all L x L scores of a head.
+
+All rows of a batch are one sequence to the kernel, padded to one of few lengths: it is compiled
+once for each. The padding lives in here alone, in blocks that are skipped: no other layer sees it.
+Shape legend: R = rows, L = tokens of a row, N = tokens of the padded sequence, Q and K = query
+and key-value heads, D = head size.
 """
 
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.nn.functional import pad
 
 from training.packed.packing import Batch
 from training.packed.precision import autocast_to
@@ -19,25 +25,41 @@ if TYPE_CHECKING:
 NAME = "onpolicy_flex"
 # Rows are padded to whole blocks.
 BLOCK = 128
+# 35 lengths up to 131,072 tokens, two masks, and gradients for all, some or none of q, k and v.
+_COMPILES = 256
 
 
+def padded_length(tokens: int) -> int:
+    """N, the least of four lengths in each doubling that holds the tokens; at least two blocks,
+    since torch compiles anew for one.
+
+    What it adds is less than a block, or less than a quarter of the tokens.
+    """
+    step = max(BLOCK, 1 << max(0, (tokens - 1).bit_length() - 3))
+    return max(2 * BLOCK, -(-tokens // step) * step)
+
+
+@torch.no_grad()
 def block_mask(batch: Batch, window: int | None = None) -> "BlockMask":
-    """The [R, 1, L, L] mask of `packing.attention_allowed`, never laid out in full on a GPU."""
-    branch, group, position = batch.branch, batch.group, batch.position_ids
+    """`packing.attention_allowed` of each row, as one [1, 1, N, N] mask over them all in order,
+    which is never laid out in full on a GPU."""
+    rows, width = batch.branch.shape
+    row = torch.arange(rows, device=batch.branch.device)[:, None]
+    length = padded_length(rows * width)
+    branch, group, position = (
+        pad(tensor.flatten(), (0, length - rows * width), value=-1)
+        for tensor in (batch.branch, batch.group + row * width, batch.position_ids)
+    )
 
-    def allowed(row: Any, _head: Any, query: Any, key: Any) -> torch.Tensor:
-        same = (branch[row, key] == branch[row, query]) | (branch[row, key] == 0)
-        seen = (query >= key) & same & (group[row, key] == group[row, query])
-        seen = seen & (branch[row, key] >= 0)
+    def allowed(_row: Any, _head: Any, query: Any, key: Any) -> torch.Tensor:
+        same = (branch[key] == branch[query]) | (branch[key] == 0)
+        seen = (query >= key) & same & (group[key] == group[query]) & (branch[key] >= 0)
         if window is not None:
-            seen = seen & (position[row, query] - position[row, key] < window)
+            seen = seen & (position[query] - position[key] < window)
         return seen
 
-    rows, length = branch.shape
     make = compiled_mask() if branch.is_cuda else _plain_mask()
-    mask: BlockMask = make(
-        allowed, rows, None, length, length, device=branch.device, BLOCK_SIZE=BLOCK
-    )
+    mask: BlockMask = make(allowed, 1, None, length, length, device=branch.device, BLOCK_SIZE=BLOCK)
     return mask
 
 
@@ -57,28 +79,30 @@ def flex_attention(
         query: [R, Q, L, D]; key and value: [R, K, L, D].
         attention_mask: what `block_mask` made.
     """
-    states = [autocast_to(tensor) for tensor in (query, key, value)]
+    length = attention_mask.shape[-1]
+    states = [_as_one(autocast_to(tensor), length) for tensor in (query, key, value)]
     attend = compiled() if query.is_cuda else _plain()
     out = attend(
         *states, score_mod=_capped(softcap), block_mask=attention_mask, scale=scaling,
         enable_gqa=True,
     )  # fmt: skip
-    return out.transpose(1, 2), None
+    rows, _heads, width, _size = query.shape
+    return out.transpose(1, 2)[0, : rows * width].unflatten(0, (rows, width)), None
 
 
 @cache
 def compiled(backend: str = "inductor") -> Any:
-    """FlexAttention as one kernel: compiled for the first length of a row, then for any.
+    """FlexAttention as one kernel, compiled for each length.
 
     With `fullgraph` it fails where it cannot be compiled, and says so.
     """
-    return torch.compile(_plain(), fullgraph=True, backend=backend)
+    return _compile(_plain(), backend)
 
 
 @cache
 def compiled_mask(backend: str = "inductor") -> Any:
     """What makes a block mask, which uncompiled lays out all L x L places; see `compiled`."""
-    return torch.compile(_plain_mask(), fullgraph=True, backend=backend)
+    return _compile(_plain_mask(), backend)
 
 
 def register() -> None:
@@ -99,6 +123,19 @@ def _capped(softcap: float | None) -> Any:
         return softcap * torch.tanh(score / softcap)
 
     return capped
+
+
+def _as_one(states: torch.Tensor, length: int) -> torch.Tensor:
+    """[R, heads, L, D] as [1, heads, N, D], always laid out alike: torch compiles for strides."""
+    joined = states.transpose(0, 1).flatten(1, 2)
+    return pad(joined, (0, 0, 0, length - joined.shape[1]))[None].contiguous()
+
+
+def _compile(function: Any, backend: str) -> Any:
+    compile_for: Any = torch.compile  # its overloads do not know `recompile_limit`
+    return compile_for(
+        function, fullgraph=True, dynamic=False, backend=backend, recompile_limit=_COMPILES
+    )
 
 
 def _plain() -> Any:
