@@ -40,7 +40,7 @@ def run_config(path: Path, overrides: Sequence[str], redo: Sequence[str] = ()) -
         make_folder(config)
     refuse_drift(config, redo)
     if again:
-        console.print(f"{config.name}: made anew: {', '.join(step.path for step in again)}")
+        console.print(f"{config.name}: to be made anew: {', '.join(step.path for step in again)}")
     elif is_finished(config):
         console.print(f"{config.name}: every stage is done, nothing to run. Report: {report}")
         return
@@ -66,6 +66,7 @@ def check_config(path: Path, overrides: Sequence[str]) -> str:
         UserError: names all that is amiss.
     """
     config = load_run(path, overrides)
+    refuse_drift(config)
     refuse_unready(config)
     return summary(config)
 

@@ -1,6 +1,7 @@
 """`--redo`: stages of a run, and all that reads from them, removed to be made anew.
 
-What goes is recorded first, so that a run killed in the middle goes on with it.
+What goes is recorded first, so that a run killed in the middle goes on with it; the record stays,
+so that the same command, given again, goes on and removes nothing a second time.
 """
 
 import difflib
@@ -9,6 +10,7 @@ import shutil
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from contracts.errors import UserError
 from contracts.steps.manifest import is_inside
@@ -17,6 +19,7 @@ from contracts.tables.parts import sync_folder, write_atomic
 from flows.pipeline.plan import PlannedStep
 
 _RECORD = ".redo.json"
+_UNDER_WAY = ".redo-under-way.json"
 
 
 def named(steps: Sequence[PlannedStep], names: Iterable[str]) -> list[PlannedStep]:
@@ -47,17 +50,23 @@ def readers(steps: Sequence[PlannedStep], first: Iterable[PlannedStep]) -> list[
     return found
 
 
-def record(run: Path, again: Sequence[PlannedStep], asked: Sequence[PlannedStep]) -> None:
+def record(
+    run: Path, again: Sequence[PlannedStep], asked: Sequence[PlannedStep], request: str
+) -> None:
     """Decide that the steps `again` are removed; those of them `asked` for by name are then made
-    here, not taken over from another run."""
+    here, not taken over from another run.
+
+    Args:
+        request: what tells this request from any other.
+    """
     if again:
-        held = {"remove": _paths(again), "make": _paths(asked)}
+        held = {"remove": _paths(again), "make": _paths(asked), "request": request}
         write_atomic(run / _RECORD, json.dumps(held, indent=1).encode())
 
 
 def recorded(run: Path) -> list[str]:
     """The paths of the steps that are still to be removed."""
-    return _read(run).get("remove", [])
+    return list(_read(run).get("remove", []))
 
 
 def remove_recorded(run: Path) -> None:
@@ -76,7 +85,13 @@ def remove_recorded(run: Path) -> None:
                 path not in held["make"]
             ):  # a folder that is there counts as begun: nothing is taken over
                 _drop(run / path)
-    (run / _RECORD).unlink()
+    (run / _RECORD).replace(run / _UNDER_WAY)
+
+
+def removed_for(run: Path, request: str) -> list[str]:
+    """The paths of the steps that the last `--redo` removed, if it was this request."""
+    held = _read(run, _UNDER_WAY)
+    return held["remove"] if held.get("request") == request else []
 
 
 def _empty(folder: Path) -> None:
@@ -98,14 +113,14 @@ def _drop(folder: Path) -> None:
         folder.rmdir()
 
 
-def _read(run: Path) -> dict[str, list[str]]:
+def _read(run: Path, name: str = _RECORD) -> dict[str, Any]:
     try:
-        held: dict[str, list[str]] = json.loads((run / _RECORD).read_text())
+        held: dict[str, Any] = json.loads((run / name).read_text())
     except (FileNotFoundError, NotADirectoryError):
         return {}
     for path in held["remove"]:
         if not is_inside(path):
-            raise UserError(f"{run / _RECORD}: {path!r} is no stage of this run; delete the file")
+            raise UserError(f"{run / name}: {path!r} is no stage of this run; delete the file")
     return held
 
 

@@ -7,6 +7,7 @@ from contracts.config.base import identity, load_config
 from contracts.config.yaml import dump_yaml
 from contracts.errors import UserError
 from contracts.steps.disk_space import refuse_unwritable
+from contracts.steps.fingerprint import of_json
 from contracts.steps.step import config_changes, folder_lock
 from contracts.tables.parts import write_atomic
 from flows.pipeline import drift, redo
@@ -69,7 +70,7 @@ def claim_run(config: RunConfig, next_round: bool = False, again: Sequence[str] 
     if next_round:
         config = config.model_copy(update={"rounds": _rounds_after(config, anew)})
     refuse_drift(config, again)
-    redo.record(config.folder, anew, named)
+    redo.record(config.folder, anew, named, _request(config, again))
     text = dump_yaml(config.model_dump(mode="json"))
     write_atomic(config.folder / "config.yaml", text.encode())
     redo.remove_recorded(config.folder)
@@ -106,6 +107,7 @@ def _claim_alike(config: RunConfig, other: RunConfig) -> RunConfig:
 
 def made_anew(config: RunConfig, again: Sequence[str]) -> list[PlannedStep]:
     """The steps that are removed where `again` is to be made anew, and all that read from them.
+    None where this very request has removed them already and they are not all made yet.
 
     Raises:
         UserError: there is no such run, or no such stage in it.
@@ -116,7 +118,23 @@ def made_anew(config: RunConfig, again: Sequence[str]) -> list[PlannedStep]:
             "of its own: add `name=` to change a run that is there"
         )
     steps = _steps(config)
-    return redo.readers(steps, redo.named(steps, again))
+    named = redo.named(steps, again)
+    if again and _is_under_way(config, again):
+        return []
+    return redo.readers(steps, named)
+
+
+def _is_under_way(config: RunConfig, again: Sequence[str]) -> bool:
+    config = settled(config)
+    removed = redo.removed_for(config.folder, _request(config, again))
+    # By the file alone: a manifest that is damaged since is a reason to begin anew.
+    made = {step.path: (step.out / "_manifest.json").exists() for step in plan(config)}
+    return any(not made.get(path, True) for path in removed)
+
+
+def _request(config: RunConfig, again: Sequence[str]) -> str:
+    """Tells a `--redo` from one of other stages, or with another config."""
+    return of_json([sorted(again), run_identity(config)])
 
 
 def steps_left(

@@ -194,6 +194,23 @@ def test_a_redo_killed_anywhere_goes_on_with_the_next_command(
     assert kills >= 3 * len(anew)  # manifest, part and step file of each
 
 
+def test_the_same_command_goes_on_with_a_redo_that_was_cut_short(settings) -> None:
+    faster = settings(rounds=1, **FASTER)
+    run = made(settings(rounds=1))
+    claim_run(faster, again=["policy"])
+    begun = run.folder / "round-1/policy/checkpoint-7"
+    begun.mkdir()
+    assert made_anew(faster, ["policy"]) == []
+    claim_run(faster, again=["policy"])
+    assert begun.is_dir()
+
+    other = settings(rounds=1, training={**FASTER["training"], "seed": 42, "epochs": 3})
+    assert made_anew(other, ["policy"]), "another config is another request"
+    shutil.rmtree(begun)
+    make(faster)
+    assert made_anew(faster, ["policy"]), "once all is made, it is a new request"
+
+
 def test_nothing_is_removed_for_a_model_that_the_hub_does_not_give(
     settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -349,7 +366,7 @@ def test_a_copied_run_is_finished_where_it_was_copied_to(settings, tmp_path: Pat
 def test_a_record_lies_in_the_run_until_all_is_removed(settings) -> None:
     run = made(settings())
     again = made_anew(run, ["policy"])
-    redo.record(run.folder, again, again[:1])
+    redo.record(run.folder, again, again[:1], "request")
     assert redo.recorded(run.folder) == [step.path for step in again]
     redo.remove_recorded(run.folder)
     assert redo.recorded(run.folder) == []
