@@ -6,7 +6,7 @@ import pytest
 import yaml
 from minimal_run import MINIMAL
 
-from flows.cli import run
+from flows.pipeline import load_run as module
 from flows.pipeline.config import RunConfig
 from flows.pipeline.load_run import load_run
 
@@ -34,6 +34,6 @@ def test_an_upgrade_that_brings_a_key_finds_the_run_again(
         smoothing: float = 0.0
 
     named = load_run(written, ["seed=7"]).name
-    monkeypatch.setattr(run, "RunConfig", Upgraded)
+    monkeypatch.setattr(module, "RunConfig", Upgraded)
     assert load_run(written, ["seed=7"]).name == named
     assert load_run(written, ["seed=7", "smoothing=0.1"]).name != named
