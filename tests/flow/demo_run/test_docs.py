@@ -50,7 +50,7 @@ def test_every_command_of_a_page_works(
         if command.startswith(("onpolicy schedule", "prefect deployment run")):
             continue  # they serve until they are stopped: tested below
         extra = small if re.match("onpolicy (run|sweep) configs/demo.yaml", command) else []
-        if command == "onpolicy run configs/demo.yaml":
+        if command in ("onpolicy run configs/demo.yaml", "onpolicy check configs/demo.yaml"):
             extra = ["name=demo", *small]
         ended = subprocess.run(
             [*arguments(command), *extra],
