@@ -159,6 +159,7 @@ def test_workers_on_the_cpu_divide_its_cores(
     (tmp_path / "thread_rewards.py").write_text(source)
     monkeypatch.delenv("OMP_NUM_THREADS")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(tmp_path)
     function = {"kind": "function", "name": "threads", "function": "thread_rewards:threads"}
     config = config_of(poisoned_armorm, 2)  # its model has torch imported before workers fork
     config = ScoreConfig.model_validate(
@@ -215,7 +216,7 @@ def test_a_worker_that_cannot_load_its_model_is_the_users_mistake(
     (broken / "model.safetensors").unlink()
     inputs = write_run(tmp_path, fish(4), per_part=2) | {"model:armo": str(broken)}
     out = tmp_path / "scores"
-    with pytest.raises(UserError, match="broken: cannot be loaded"):
+    with pytest.raises(UserError, match=r"broken: holds no \*\.safetensors"):
         run_once(score.STAGE, config_of(broken, 2), inputs, out)
     command = [sys.executable, "-m", "annotation.score", str(out / "_step.json")]
     ended = subprocess.run(command, cwd=CHECKOUT, capture_output=True, check=False)
