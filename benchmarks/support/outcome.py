@@ -22,16 +22,8 @@ def report(
 
 
 def report_at_most(name: str, figure: float, reach: float, unit: str, **detail: Any) -> None:
-    """As `report`, of a figure that is to be no more than `reach`."""
-    outcome = {
-        "name": name,
-        "figure": round(figure, 3),
-        "reach": reach,
-        "holds": figure <= reach,
-        "unit": f"{unit}; at most",
-        "detail": detail,
-    }
-    print(json.dumps(outcome), flush=True)
+    """Print a figure that is to be no more than `reach`; its unit says so."""
+    report(name, figure, reach, f"{unit}; at most", at_most=True, **detail)
 
 
 def report_passes(
