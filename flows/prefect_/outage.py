@@ -41,12 +41,19 @@ class Server:
 _outcome: ContextVar[_Outcome | None] = ContextVar("outcome", default=None)
 
 
+def _outcome_here() -> _Outcome:
+    return _outcome.get() or _Outcome()
+
+
 def remembered(work: Callable[P, R]) -> Callable[P, R]:
-    """Put this under `@flow`, so that `run_flow` knows how the work ended."""
+    """Put this under `@flow`, so that `run_flow` knows how the work ended.
+
+    A schedule pickles the flow by value, so what is in here names no context variable itself.
+    """
 
     @functools.wraps(work)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        outcome = _outcome.get() or _Outcome()
+        outcome = _outcome_here()
         outcome.begun = True
         try:
             outcome.value = work(*args, **kwargs)
