@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from contracts.config.base import Config, Resources
 from contracts.models.model import ModelConfig
+from runtime.chat.config import ChatModel
 
 
 class ScoreResources(Resources):
@@ -122,16 +123,10 @@ class JudgeResources(Resources):
     """Seconds that one answer may take."""
 
 
-class JudgeConfig(_NoModel):
+class JudgeConfig(_NoModel, ChatModel):
     """A language model behind an OpenAI-compatible chat endpoint, asked for its judgement."""
 
     kind: Literal["judge"] = "judge"
-    model: str
-    """The model's name at the endpoint; pin a dated one, for judges get retired."""
-    base_url: Annotated[str, Field(pattern=r"^https?://")] = "https://api.openai.com/v1"
-    """Where `/chat/completions` is."""
-    api_key_env: str | None = "OPENAI_API_KEY"
-    """Environment variable that holds the key, or null for an endpoint without one."""
     compare: Literal["pairwise", "pointwise"] = "pairwise"
     """Every two responses of a prompt in both orders (the score is games won less games lost,
     over all games), or each response alone on a scale of 1 to 10."""

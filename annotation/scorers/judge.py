@@ -2,52 +2,37 @@
 
 import hashlib
 import json
-import os
-import re
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, permutations
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from annotation.config import JudgeConfig
-from annotation.scorers.completion import NoCompletion, read_completion
 from annotation.scorers.judge_answers import JudgeAnswers
-from annotation.scorers.judgement import PAIRWISE, POINTWISE, Refusal, grade, winner
+from annotation.scorers.judgement import PAIRWISE, POINTWISE, grade, winner
 from annotation.scorers.protocol import Conversation, Score, by_comparison, transcript
-from contracts.errors import OnPolicyError, UserError
-from runtime.pool.messages import heartbeat
-
-if TYPE_CHECKING:
-    from openai import APIStatusError, OpenAI
+from contracts.errors import OnPolicyError
+from runtime.chat.completion import Refusal
+from runtime.chat.endpoint import ChatEndpoint, Unanswered
 
 _HARMLESS = POINTWISE.format(
     criteria="correctness", conversation="user: What is 2 + 2?", first="2 + 2 is 4."
 )
 """Asked where the first question is refused: a judge that refuses this one will answer none."""
-_ACCOUNT = {
-    401: "refuses the key; check the environment variable that `api_key_env` names",
-    402: "wants to be paid first",
-    403: "does not let the key in",
-    404: "knows no such model, or is no chat endpoint; check `model` and `base_url`",
-}
-"""Refusals that the next question would meet as well."""
-_LATER = (408, 409, 429)
-"""Refusals that the client has tried again; so it has those from 500 on."""
 
 
 class JudgeScorer:
     """A judge, asked over HTTP; answers come back in the order of the questions."""
 
     def __init__(
-        self, config: JudgeConfig, client: "OpenAI", answers: JudgeAnswers | None = None
+        self, config: JudgeConfig, endpoint: ChatEndpoint, answers: JudgeAnswers | None = None
     ) -> None:
         self.config = config
-        self._client = client
+        self._endpoint = endpoint
         self._answers = answers
         self._has_answered = False
-        self._headers = _headers(config)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -118,7 +103,9 @@ class JudgeScorer:
         keys = []
         for question in questions:
             seen[question] += 1
-            asked = json.dumps([self.config.name, self._body(question), seen[question]])
+            asked = json.dumps(
+                [self.config.name, self.config.model, self._body(question), seen[question]]
+            )
             keys.append(hashlib.sha256(asked.encode()).hexdigest())
         asking = list(zip(keys, questions, strict=True))
         first = self._ask_first(asking)
@@ -132,7 +119,8 @@ class JudgeScorer:
         if isinstance(first, Refusal) and not self._answered_before():
             harmless = self._ask(_HARMLESS)
             if isinstance(harmless, Refusal):
-                raise self._stop(harmless, "refused the first question and a harmless one")
+                told = "refused the first question and a harmless one"
+                raise self._endpoint.refused(harmless, told)
         self._has_answered = True
         return [first]
 
@@ -153,7 +141,6 @@ class JudgeScorer:
 
     def _body(self, question: str) -> dict[str, Any]:
         return {
-            "model": self.config.model,
             "messages": [{"role": "user", "content": question}],
             "temperature": self.config.temperature,
             "max_tokens": self.config.max_tokens,
@@ -164,52 +151,15 @@ class JudgeScorer:
         for attempt in range(self.config.resources.attempts):
             if attempt:
                 time.sleep(min(0.5 * 2 ** (attempt - 1), 8))  # as the client waits, in seconds
-            sent = self._send(question)
-            if isinstance(sent, Refusal):
-                return sent
             try:
-                return read_completion(sent)
-            except NoCompletion as error:
-                said = self._without_key(str(error))
-        raise self._unanswered(f"what came is no chat completion: {said}")
-
-    def _send(self, question: str) -> bytes | Refusal:
-        """The body that came with status 200."""
-        import openai
-
-        try:
-            return self._client.chat.completions.with_raw_response.create(
-                **self._body(question), extra_headers=self._headers
-            ).content
-        except openai.APIStatusError as error:
-            refusal = Refusal(error.status_code, self._told(error))
-            if refusal.status in _LATER or refusal.status >= 500:
-                raise self._unanswered(f"status {refusal.status}: {refusal.message}") from None
-            if refusal.status in _ACCOUNT:
-                raise self._stop(refusal, _ACCOUNT[refusal.status]) from None
-            return refusal
-        except openai.APIError as error:
-            raise self._unanswered(type(error).__name__) from None
-
-    def _told(self, error: "APIStatusError") -> str:
-        """What the endpoint says."""
-        said = error.body if isinstance(error.body, dict) else {}
-        return self._without_key(str(said.get("message") or error.response.text or "no message"))
-
-    def _without_key(self, text: str) -> str:
-        """At most 500 characters, without the key: some endpoints repeat it, or a part of it."""
-        text = text[:500]
-        key = self._client.api_key
-        parts = {word for word in re.findall(r"[\w-]{6,}", text) if word in key or key in word}
-        for part in sorted(parts, key=len, reverse=True):
-            text = text.replace(part, "[key]")
-        return " ".join(text.split())
-
-    def _stop(self, refusal: Refusal, what: str) -> UserError:
-        return UserError(
-            f"annotator {self.config.name!r}: {self.config.base_url} {what} (model "
-            f"{self.config.model!r}, status {refusal.status}): {refusal.message}"
-        )
+                answer = self._endpoint.complete(self._body(question))
+            except Unanswered as error:
+                said = str(error)
+                if error.status != 200:  # the client has tried again
+                    raise self._unanswered(said) from None
+            else:
+                return answer if isinstance(answer, Refusal) else answer.text
+        raise self._unanswered(said)
 
     def _unanswered(self, reason: str) -> OnPolicyError:
         return OnPolicyError(
@@ -220,38 +170,12 @@ class JudgeScorer:
 
 
 def open_judge(config: JudgeConfig, answers: JudgeAnswers | None = None) -> JudgeScorer:
-    """The judge; its key is read from the environment and kept nowhere else.
+    """The judge.
 
     Raises:
         UserError: the environment variable that should hold the key is not set.
     """
-    key = os.environ.get(config.api_key_env) if config.api_key_env else ""
-    if config.api_key_env and not key:
-        raise UserError(
-            f"annotator {config.name!r}: set the environment variable {config.api_key_env} "
-            "to the endpoint's key, or `api_key_env: null` where it needs none"
-        )
-    return JudgeScorer(config, _client(config, key or ""), answers)
-
-
-def _client(config: JudgeConfig, key: str) -> "OpenAI":
-    from openai import DefaultHttpxClient, OpenAI
-
-    return OpenAI(
-        api_key=key or "none",
-        base_url=config.base_url,
-        timeout=config.resources.timeout,
-        max_retries=config.resources.attempts - 1,
-        # Each attempt is a sign of life: a dozen of them may take longer than `hang_timeout`.
-        http_client=DefaultHttpxClient(event_hooks={"request": [lambda _: heartbeat()]}),
-    )
-
-
-def _headers(config: JudgeConfig) -> dict[str, Any]:
-    """What the client would read from the environment is not for any endpoint to see."""
-    from openai import omit
-
-    hidden = ["OpenAI-Organization", "OpenAI-Project"]
-    if config.api_key_env is None:
-        hidden.append("Authorization")
-    return dict.fromkeys(hidden, omit)
+    resources = config.resources
+    who = f"annotator {config.name!r}"
+    endpoint = ChatEndpoint(who, config, resources.timeout, resources.attempts)
+    return JudgeScorer(config, endpoint, answers)

@@ -1,9 +1,9 @@
 """A judgement: what a judge is asked, and how its answer is read."""
 
 import re
-from dataclasses import dataclass
 
 from annotation.scorers.protocol import Score, checked
+from runtime.chat.completion import Refusal
 
 POINTWISE = """Judge the response to the conversation below by its {criteria}.
 
@@ -36,14 +36,6 @@ or Winner: B, or Winner: tie where neither is better."""
 _SCORE = re.compile(r"^\W*score\W+(\d+(?:\.\d+)?)(?:\s*/\s*10)?\W*$", re.IGNORECASE | re.MULTILINE)
 _WINNER = re.compile(r"^\W*winner\W+(a|b|tie)\W*$", re.IGNORECASE | re.MULTILINE)
 _RESULTS = {"a": 1.0, "b": -1.0, "tie": 0.0}
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """The endpoint will not answer this question."""
-
-    status: int
-    message: str
 
 
 def grade(answer: str | Refusal) -> Score:

@@ -1,0 +1,92 @@
+"""What a chat endpoint sent with status 200: an answer, a refusal, or no completion at all."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+
+class NoCompletion(Exception):
+    """A body that is no chat completion; says what it says instead."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """The endpoint will not answer this question."""
+
+    status: int
+    message: str
+
+
+@dataclass(frozen=True)
+class Completion:
+    """The first choice of a chat completion."""
+
+    text: str
+    top_logprobs: dict[str, float] = field(default_factory=dict)
+    """The first token's likeliest alternatives, in nats; empty where the endpoint sent none."""
+    prompt_tokens: int = 0
+    """As the endpoint counted them; 0 where it did not."""
+    completion_tokens: int = 0
+    """As the endpoint counted them; 0 where it did not."""
+
+
+def read_completion(body: bytes) -> Completion | Refusal:
+    """The first choice; one without a text is a refusal.
+
+    Raises:
+        NoCompletion: cut JSON, a page of HTML, an error in place of choices.
+    """
+    try:
+        found = json.loads(body)
+    except ValueError:
+        raise NoCompletion(body.decode(errors="replace")) from None
+    choices = found.get("choices") if isinstance(found, dict) else None
+    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+        raise NoCompletion(_said(found) or json.dumps(found))
+    message = _mapping(choices[0].get("message"))
+    text = _text(message.get("content"))
+    if text is not None:
+        usage = _mapping(found.get("usage"))
+        counts = (_count(usage, name) for name in ("prompt_tokens", "completion_tokens"))
+        return Completion(text, _top_logprobs(choices[0]), *counts)
+    why = f"the answer has no content (finish_reason {choices[0].get('finish_reason')})"
+    return Refusal(200, str(message.get("refusal") or why)[:500])
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _count(usage: dict[str, Any], name: str) -> int:
+    value = usage.get(name)
+    return value if isinstance(value, int) and value > 0 else 0
+
+
+def _top_logprobs(choice: dict[str, Any]) -> dict[str, float]:
+    """The first token's alternatives. Some endpoints send `null`, or none of the token's own."""
+    content = _mapping(choice.get("logprobs")).get("content")
+    first = _mapping(content[0]) if isinstance(content, list) and content else {}
+    top = first.get("top_logprobs")
+    return {
+        str(one["token"]): float(one["logprob"])
+        for one in (top if isinstance(top, list) else [])
+        if isinstance(one, dict) and "token" in one and isinstance(one.get("logprob"), (int, float))
+    }
+
+
+def _text(content: Any) -> str | None:
+    """A content's text: it is a string, or a list of parts of which some have text."""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        return None
+    parts = [part.get("text") if isinstance(part, dict) else part for part in content]
+    texts = [part for part in parts if isinstance(part, str)]
+    return "".join(texts) if texts else None
+
+
+def _said(found: Any) -> str:
+    """The message of an `error` that came with status 200."""
+    error = found.get("error") if isinstance(found, dict) else None
+    message = error.get("message") if isinstance(error, dict) else error
+    return str(message or "")
