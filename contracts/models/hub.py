@@ -127,5 +127,24 @@ def model_file(reference: str, name: str) -> Path | None:
         raise UserError(f"{reference}: {name} cannot be had: {_first(error)}") from None
 
 
+def dataset_file(reference: str, name: str) -> Path:
+    """A file of a dataset on the hub, or of this machine's cache of it.
+
+    Raises:
+        UserError: the dataset has no such file, or the hub cannot be asked.
+    """
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    repository, revision = split_reference(reference)
+    refuse_unreachable("dataset", reference)
+    try:
+        return Path(hf_hub_download(repository, name, revision=revision, repo_type="dataset"))
+    except LocalEntryNotFoundError as error:
+        raise _unreachable(reference, error) from None
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        raise UserError(f"{reference}: {name} cannot be had: {_first(error)}") from None
+
+
 def _first(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

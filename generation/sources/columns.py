@@ -1,4 +1,4 @@
-"""One column of a JSONL, JSON or parquet file, or of a dataset on the hub or in a folder.
+"""One column, or the records, of a JSONL, JSON or parquet file; one column of a hub dataset, too.
 
 JSON may be gzipped, whatever its name says.
 """
@@ -41,13 +41,32 @@ def read_column(reference: str, columns: Sequence[str], hub_split: str = "train"
     return _from_dataset(reference, columns, hub_split)
 
 
+def read_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Where each record of a file stands, and its fields.
+
+    Raises:
+        UserError: no such file, an unknown kind of file, a malformed row.
+    """
+    readers = {".jsonl": _jsonl_records, ".json": _json_records, ".parquet": _parquet_records}
+    kind = Path(path.name.removesuffix(".gz")).suffix
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    if kind not in readers:
+        raise UserError(f"{path}: questions are read from .jsonl, .json (also .gz) or .parquet")
+    for origin, record in readers[kind](path):
+        if not isinstance(record, dict):
+            raise UserError(f"{origin}: is no record with named fields")
+        yield origin, record
+
+
 def _from_jsonl(path: Path, columns: Sequence[str]) -> Iterator[Row]:
-    records = (
-        (f"{path}:{number}", _record(path, number, line))
-        for number, line in enumerate(_lines(path), start=1)
-        if line.strip()
-    )
-    yield from _pick(records, columns)
+    yield from _pick(_jsonl_records(path), columns)
+
+
+def _jsonl_records(path: Path) -> Iterator[Row]:
+    for number, line in enumerate(_lines(path), start=1):
+        if line.strip():
+            yield f"{path}:{number}", _record(path, number, line)
 
 
 def _record(path: Path, number: int, line: bytes) -> Any:
@@ -60,6 +79,10 @@ def _record(path: Path, number: int, line: bytes) -> Any:
 
 
 def _from_json(path: Path, columns: Sequence[str]) -> Iterator[Row]:
+    yield from _pick(_json_records(path), columns)
+
+
+def _json_records(path: Path) -> Iterator[Row]:
     text = b"".join(_lines(path))
     if _begins_with_a_record(text):
         name = path.name.replace(".json", ".jsonl")
@@ -67,7 +90,7 @@ def _from_json(path: Path, columns: Sequence[str]) -> Iterator[Row]:
     records = _parse(str(path), text)
     if not isinstance(records, list):
         raise UserError(f"{path}: holds no list of records; JSON lines belong in a .jsonl file")
-    yield from _pick(((f"{path}[{i}]", record) for i, record in enumerate(records)), columns)
+    yield from ((f"{path}[{i}]", record) for i, record in enumerate(records))
 
 
 def _begins_with_a_record(text: bytes) -> bool:
@@ -99,6 +122,14 @@ def _from_parquet(path: Path, columns: Sequence[str]) -> Iterator[Row]:
                 row += 1
     except pa.ArrowException as error:
         raise UserError(f"{path}: is no readable parquet file: {error}") from None
+
+
+def _parquet_records(path: Path) -> Iterator[Row]:
+    try:
+        records = pq.read_table(path).to_pylist()
+    except pa.ArrowException as error:
+        raise UserError(f"{path}: is no readable parquet file: {error}") from None
+    yield from ((f"{path}[{row}]", record) for row, record in enumerate(records))
 
 
 def _from_dataset(reference: str, columns: Sequence[str], split: str) -> Iterator[Row]:

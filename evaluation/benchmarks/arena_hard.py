@@ -1,0 +1,116 @@
+"""Arena-Hard-Auto (https://arxiv.org/abs/2406.11939): v0.1 as in the paper, v2 by choice.
+
+Its files are those of arena-hard-auto: v0.1's as the release of the paper's time reads them, v2's
+as the repository does at 196f6b8. `token_len` there counts GPT tokens, ours the policy's own.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+from evaluation.benchmarks.base import (
+    Answer,
+    Benchmark,
+    Decoding,
+    Hub,
+    Question,
+    ask,
+    json_lines,
+    stable_id,
+    text_of,
+)
+
+_DATASET = ("lmarena-ai/arena-hard-auto", "15f3746e21432264ce9b453999bde4f3c946d2e6")
+_CODE_BLOCK = re.compile("```[^`]*```")
+# As arena-hard-auto's utils/add_markdown_info.py counts.
+_HEADERS = {f"h{level}": re.compile(rf"^#{{{level}}}\s", re.MULTILINE) for level in range(1, 7)}
+_LISTS = {
+    "ordered": re.compile(r"^\s*\d+\.\s", re.MULTILINE),
+    "unordered": re.compile(r"^\s*[-*+]\s", re.MULTILINE),
+}
+_BOLD = {"**": re.compile(r"\*\*[^*\n]+\*\*"), "__": re.compile(r"__[^_\n]+__")}
+
+
+class _ArenaHard(Benchmark):
+    """What both versions share."""
+
+    recipe: ClassVar = Decoding(0.0)
+    sampled: ClassVar = Decoding(0.5)
+
+    def question(self, origin: str, row: int, record: Mapping[str, Any]) -> Question:
+        """Either published layout: `uid` and `prompt`, or `question_id` and one of `turns`."""
+        turns = record.get("turns")
+        if turns:
+            prompt = text_of(f"{origin} turns[0]", dict(turns[0]), "content")
+        else:
+            prompt = text_of(origin, record, "prompt")
+        key = text_of(origin, record, "uid", "question_id")
+        category = str(record.get("subcategory") or record.get("cluster") or "")
+        return Question(key, ask(prompt), category=category)
+
+
+class ArenaHard(_ArenaHard):
+    """Arena-Hard v0.1: 500 questions, judged against gpt-4-0314."""
+
+    name: Literal["arena_hard"] = "arena_hard"
+
+    hub: ClassVar = Hub(*_DATASET, "data/arena-hard-v0.1/question.jsonl")
+    sha256: ClassVar = "f1553b00ab5c0f23404f556a1a29ae335480400e59232d70e1362710e91a54a1"
+
+    def files(self, answers: Sequence[Answer], generator: str) -> dict[str, str]:
+        """`model_answer/GENERATOR.jsonl` of v0.1."""
+        records = [
+            {
+                "question_id": one.question.key,
+                "answer_id": stable_id(generator, one.question.key),
+                "model_id": generator,
+                "choices": [
+                    {
+                        "index": 0,
+                        "turns": [{"content": one.turns[0], "token_len": one.tokens[0]}],
+                    }
+                ],
+                "tstamp": 0.0,
+            }
+            for one in answers
+            if not one.sample
+        ]
+        return {f"model_answer/{generator}.jsonl": json_lines(records)}
+
+
+class ArenaHardV2(_ArenaHard):
+    """Arena-Hard v2: 500 hard prompts and 250 creative ones. 8B policies score about 1 there."""
+
+    name: Literal["arena_hard_v2"] = "arena_hard_v2"
+
+    hub: ClassVar = Hub(*_DATASET, "data/arena-hard-v2.0/question.jsonl")
+    sha256: ClassVar = "217c4292f6552936aec53be03faa18547df67a25e3fda6ca0064b4f69d7ecb18"
+
+    def files(self, answers: Sequence[Answer], generator: str) -> dict[str, str]:
+        """`model_answer/GENERATOR.jsonl` of v2."""
+        records = [
+            {
+                "uid": one.question.key,
+                "ans_id": stable_id(generator, one.question.key),
+                "model": generator,
+                "messages": [
+                    *one.question.messages,
+                    {"role": "assistant", "content": {"answer": one.turns[0]}},
+                ],
+                "tstamp": 0.0,
+                "metadata": {"token_len": one.tokens[0], **markdown_counts(one.turns[0])},
+            }
+            for one in answers
+            if not one.sample
+        ]
+        return {f"model_answer/{generator}.jsonl": json_lines(records)}
+
+
+def markdown_counts(answer: str) -> dict[str, dict[str, int]]:
+    """Headers, lists and bold texts outside code blocks: what style control corrects for."""
+    text = _CODE_BLOCK.sub("", answer)
+    kinds = {"header_count": _HEADERS, "list_count": _LISTS, "bold_count": _BOLD}
+    return {
+        kind: {name: len(pattern.findall(text)) for name, pattern in patterns.items()}
+        for kind, patterns in kinds.items()
+    }

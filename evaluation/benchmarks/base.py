@@ -1,0 +1,196 @@
+"""What a benchmark is: where its questions lie, how each is asked, and what its answers are worth.
+
+One module a benchmark; `evaluation.benchmarks` lists them. A benchmark is a config as well: what
+its options are, a run's file can say.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from contracts.chat import Message
+from contracts.config.base import Config
+from contracts.errors import UserError
+
+Preset = Literal["recipe", "sampled"]
+ANY = "any"
+"""As `questions_sha256`: whatever questions the file holds."""
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How an answer is drawn."""
+
+    temperature: float
+    """0 is greedy."""
+    top_p: float = 1.0
+    max_tokens: int = 4096
+    n: int = 1
+    """Answers to each question."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question of a benchmark."""
+
+    key: str
+    """Its id in the benchmark; unique there."""
+    messages: list[Message]
+    """What the policy is asked first."""
+    follow_ups: Sequence[str] = ()
+    """What the user says next, each after the policy's answer to the turn before."""
+    category: str = ""
+    reference: str | None = None
+    """The right answer, where the benchmark is scored by it."""
+
+
+@dataclass(frozen=True)
+class Hub:
+    """A file on the hub, by its commit."""
+
+    dataset: str
+    revision: str
+    file: str
+
+    @property
+    def reference(self) -> str:
+        """`owner/name@revision`."""
+        return f"{self.dataset}@{self.revision}"
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """What an exact-answer benchmark reads in an answer."""
+
+    answer: str | None
+    """None where it finds none, which counts as wrong, as in the published scores."""
+    correct: bool
+
+
+class Benchmark(Config):
+    """A benchmark and its options. Each kind has a `name` of its own."""
+
+    preset: Preset = "recipe"
+    """`recipe` decodes as the published run really did, `sampled` as its config reads."""
+    path: str | None = None
+    """A local file in place of the one on the hub: .json, .jsonl (also .gz) or .parquet."""
+    questions_sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64}|any)$")] | None = None
+    """Hash that the questions must have; null is the published ones', `any` is no check."""
+    limit: Annotated[int, Field(ge=1)] | None = None
+    """Ask the first so many questions only; such scores compare with no other."""
+    temperature: Annotated[float, Field(ge=0)] | None = None
+    """In place of the preset's; 0 is greedy."""
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    """In place of the preset's."""
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    """In place of the preset's."""
+    n: Annotated[int, Field(ge=1)] | None = None
+    """Answers to each question, in place of the preset's one."""
+
+    hub: ClassVar[Hub | None] = None
+    sha256: ClassVar[str | None] = None
+    """As `digest` gives it for the published questions; None where it is not known to us."""
+    recipe: ClassVar[Decoding] = Decoding(0.0)
+    sampled: ClassVar[Decoding] = Decoding(0.5)
+    exact: ClassVar[bool] = False
+    """Whether `parse` scores its answers."""
+
+    @property
+    def label(self) -> str:
+        """What tells it from the run's other benchmarks."""
+        return str(self.name)  # type: ignore[attr-defined]
+
+    @property
+    def source(self) -> str:
+        """The questions as a stage's input: a path, or owner/name@revision."""
+        if self.path:
+            return self.path
+        if not self.hub:
+            raise UserError(f"benchmark {self.label}: give the file of its questions as `path`")
+        return self.hub.reference
+
+    def question(self, origin: str, row: int, record: Mapping[str, Any]) -> Question:
+        """A question from its record in the file.
+
+        Raises:
+            UserError: the record lacks what it needs.
+        """
+        raise NotImplementedError
+
+    def decoding(self, question: Question) -> Decoding:
+        """How it is answered: the preset, with what the options put in place of it."""
+        preset = self.preset_of(question)
+        own = {key: getattr(self, key) for key in ("temperature", "top_p", "max_tokens", "n")}
+        given = {key: value for key, value in own.items() if value is not None}
+        return Decoding(**{**vars(preset), **given})
+
+    def preset_of(self, question: Question) -> Decoding:
+        """The preset's decoding of a question."""
+        return self.recipe if self.preset == "recipe" else self.sampled
+
+    def parse(self, answer: str, reference: str) -> Parsed:
+        """Score an answer, where the benchmark is an exact one."""
+        raise NotImplementedError
+
+    def files(self, answers: Sequence["Answer"], generator: str) -> dict[str, str]:
+        """The answers as the benchmark's own tool reads them: name and text of each file."""
+        return {}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A question, turn by turn, with one sample of its answers."""
+
+    question: Question
+    source: str
+    """Name of the file or dataset that the question is from."""
+    turns: list[str]
+    """The answer to each turn."""
+    tokens: list[int]
+    """Tokens of each."""
+    sample: int = 0
+
+
+def ask(text: str) -> list[Message]:
+    """A conversation of the user's one message."""
+    return [{"role": "user", "content": text}]
+
+
+def text_of(origin: str, record: Mapping[str, Any], *columns: str) -> str:
+    """The first of the columns that holds a text.
+
+    Raises:
+        UserError: none does.
+    """
+    for column in columns:
+        if isinstance(value := record.get(column), str) and value.strip():
+            return value
+    wanted = " or ".join(map(repr, columns))
+    raise UserError(f"{origin}: no text in {wanted}; it holds {', '.join(record) or 'nothing'}")
+
+
+def digest(questions: Sequence[Question]) -> str:
+    """SHA-256 of what is asked and what is right, whatever file it came in.
+
+    One file is published in several forms (JSON lines, parquet, with an answer beside each
+    question), of which each has a hash of its own; its questions have one.
+    """
+    lines = [
+        [[turn["content"] for turn in one.messages], list(one.follow_ups), one.reference]
+        for one in questions
+    ]
+    return hashlib.sha256(json.dumps(lines).encode()).hexdigest()
+
+
+def json_lines(records: Sequence[Mapping[str, Any]]) -> str:
+    """One record a line."""
+    return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+
+
+def stable_id(*parts: object) -> str:
+    """An id of 22 characters that is the same whenever the same thing is written."""
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:22]

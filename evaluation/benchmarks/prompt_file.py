@@ -1,0 +1,55 @@
+"""Prompts of the user's own: texts, or conversations that the policy is to go on with."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from contracts.errors import UserError
+from evaluation.benchmarks.base import Answer, Benchmark, Decoding, Question
+from generation.sources.conversation import to_messages, unusable
+
+_COLUMNS = ("prompt", "instruction", "messages", "turns", "question")
+
+
+class PromptFile(Benchmark):
+    """A file of prompts; answers come in AlpacaEval's format."""
+
+    name: Literal["prompt_file"] = "prompt_file"
+    path: str
+    """The file: .json, .jsonl (also .gz) or .parquet, with a column prompt, instruction,
+    messages, turns or question."""
+    title: str | None = None
+    """What it is called beside other benchmarks; the file's name, unless given."""
+
+    recipe: ClassVar = Decoding(0.0)
+
+    @property
+    def label(self) -> str:
+        """Its title."""
+        return self.title or Path(self.path).name.split(".")[0]
+
+    def question(self, origin: str, row: int, record: Mapping[str, Any]) -> Question:
+        """The first column that is there; later `turns` follow the policy's answers."""
+        value = next((record[name] for name in _COLUMNS if record.get(name)), None)
+        messages = to_messages(origin, value)
+        if reason := unusable(messages):
+            wanted = ", ".join(_COLUMNS)
+            raise UserError(f"{origin}: nothing to ask ({reason}); it needs one of {wanted}")
+        is_turns = isinstance(value, list) and all(isinstance(turn, str) for turn in value)
+        later = tuple(value[1:]) if is_turns and value else ()
+        return Question(str(row), messages, later, str(record.get("category") or ""))
+
+    def files(self, answers: Sequence[Answer], generator: str) -> dict[str, str]:
+        """`model_outputs.json`: each question's last turn and the answer to it."""
+        outputs = [
+            {
+                "dataset": one.question.category or one.source,
+                "instruction": one.question.messages[-1]["content"],
+                "output": one.turns[-1],
+                "generator": generator,
+            }
+            for one in answers
+            if not one.sample
+        ]
+        return {"model_outputs.json": json.dumps(outputs, ensure_ascii=False, indent=1)}

@@ -1,0 +1,61 @@
+"""A benchmark's questions, read and checked before a policy is asked any."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from contracts.errors import UserError
+from contracts.models.hub import dataset_file, is_hub_id
+from evaluation.benchmarks.base import ANY, Benchmark, Question, digest
+from generation.sources.columns import read_records
+
+
+def read_questions(benchmark: Benchmark, source: str) -> list[Question]:
+    """All questions of a benchmark, those beyond its `limit` left out.
+
+    Args:
+        source: as `benchmark.source`; its revision may be another.
+
+    Raises:
+        UserError: the file cannot be had or read, asks something twice, or holds other
+            questions than the published ones.
+    """
+    path = Path(source)
+    if is_hub_id(source) and benchmark.hub:
+        path = dataset_file(source, benchmark.hub.file)
+    records = enumerate(read_records(path))
+    questions = [benchmark.question(origin, row, record) for row, (origin, record) in records]
+    if not questions:
+        raise UserError(f"{path}: holds no question")
+    _refuse_twice(path, questions)
+    _refuse_other(path, benchmark, questions)
+    return questions[: benchmark.limit]
+
+
+def source_name(benchmark: Benchmark) -> str:
+    """The dataset's or file's name."""
+    return Path(benchmark.path).name if benchmark.path else benchmark.label
+
+
+def _refuse_twice(path: Path, questions: Sequence[Question]) -> None:
+    """Answers are joined by what was asked, so nothing may be asked twice."""
+    keys = Counter(one.key for one in questions)
+    asked = Counter(repr((one.messages, one.follow_ups)) for one in questions)
+    for one in questions:
+        if keys[one.key] > 1:
+            raise UserError(f"{path}: question id {one.key!r} stands there twice; leave one out")
+        if asked[repr((one.messages, one.follow_ups))] > 1:
+            text = one.messages[-1]["content"]
+            raise UserError(f"{path}: asks {text!r:.80} twice; leave one out")
+
+
+def _refuse_other(path: Path, benchmark: Benchmark, questions: Sequence[Question]) -> None:
+    wanted = benchmark.questions_sha256 or benchmark.sha256
+    if wanted in (None, ANY) or digest(questions) == wanted:
+        return
+    raise UserError(
+        f"{path}: its {len(questions):,} questions are not {benchmark.label}'s: their hash is "
+        f"{digest(questions)}, not {wanted}. Take the published file (leave `path` out), or set "
+        "`questions_sha256` to that hash, or to `any`, to ask these; their scores then compare "
+        "with no published one"
+    )
