@@ -6,6 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from contracts.config.variants import Variants
 
 Model = type[BaseModel]
 
@@ -24,8 +27,15 @@ def configs_in(annotation: Any) -> Iterator[Model]:
     """The configs that a field's value may be or hold, e.g. each variant of a tagged union."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
+    if isinstance(annotation, Variants):
+        yield from annotation.loaded()
     for argument in typing.get_args(annotation):
         yield from configs_in(argument)
+
+
+def _configs_of(field: FieldInfo) -> Iterator[Model]:
+    for annotation in (field.annotation, *field.metadata):
+        yield from configs_in(annotation)
 
 
 def _explain(item: Any, model: Model) -> str:
@@ -97,7 +107,7 @@ def _locate(
         if isinstance(part, str):
             owners = inside
             fields = [owner.model_fields[part] for owner in owners if part in owner.model_fields]
-            inside = [config for field in fields for config in configs_in(field.annotation)]
+            inside = [config for field in fields for config in _configs_of(field)]
     return path, owners, inside
 
 
@@ -131,5 +141,5 @@ def _way_out(path: list[str], owners: list[Model], model: Model) -> str:
 def _dotted_fields(model: Model, prefix: str = "") -> Iterator[str]:
     for name, field in model.model_fields.items():
         yield prefix + name
-        for child in configs_in(field.annotation):
+        for child in _configs_of(field):
             yield from _dotted_fields(child, f"{prefix}{name}.")

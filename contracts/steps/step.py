@@ -18,6 +18,7 @@ from typing import Any
 import filelock
 
 from contracts.config.base import Config, check, identity
+from contracts.config.variants import packages_in
 from contracts.errors import ConfigDrift, FolderBusy, UserError
 from contracts.redo_hint import way_out
 from contracts.steps import fingerprint
@@ -69,7 +70,7 @@ def describe(
     Raises:
         UserError: an input is missing or not finished.
     """
-    found = dict(stage.here(config))
+    found = here_of(stage, config)
     return {
         "stage": stage.name,
         "version": stage.version,
@@ -84,6 +85,12 @@ def describe(
         "config": config.model_dump(mode="json"),
         "inputs": dict(inputs),
     }
+
+
+def here_of(stage: Stage, config: Config) -> dict[str, str]:
+    """What decides the stage's output beside config and inputs: of this machine, and of packages
+    whose variants the config names."""
+    return {**stage.here(config), **packages_in(config)}
 
 
 def changes(stage: Stage, recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:

@@ -12,7 +12,7 @@ from contracts.config.base import check, identity
 from contracts.errors import OnPolicyError
 from contracts.steps.fingerprint import of_input, of_json
 from contracts.steps.manifest import read_manifest
-from contracts.steps.step import folder_lock
+from contracts.steps.step import folder_lock, here_of
 from contracts.tables.parts import read_table, write_atomic
 from flows.on_policy import run_stage
 from flows.pipeline.check import refuse_unready
@@ -140,7 +140,7 @@ def _run(step: PlannedStep) -> None:
 def _scratch(source: Source, settings: LrRangeConfig, policy: PlannedStep) -> Path:
     """A folder beside the run's, which stays as it is; the same test finds it again."""
     read = {name: of_input(policy.inputs[name]) for name in ("tokens", "policy")}
-    content = of_json([identity(settings), dict(STAGE.here(settings)), read])[:6]
+    content = of_json([identity(settings), here_of(STAGE, settings), read])[:6]
     return source.run.runs_dir / f"{source.run.name}-tune-lr-{content}"
 
 

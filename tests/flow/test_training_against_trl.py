@@ -7,15 +7,13 @@ from typing import Any
 import pytest
 import torch
 
-from training.losses.config import (
-    CPOConfig,
-    DPOConfig,
-    IPOConfig,
-    KTOConfig,
-    ORPOConfig,
-    SimPOConfig,
-)
-from training.losses.functions import Divergence, PairLogprobs, ResponseLogprobs, pair_losses
+from training.losses.base import Divergence, PairLogprobs, ResponseLogprobs, pair_losses
+from training.losses.cpo import CPOConfig
+from training.losses.dpo import DPOConfig
+from training.losses.ipo import IPOConfig
+from training.losses.kto import KTOConfig
+from training.losses.orpo import ORPOConfig
+from training.losses.simpo import SimPOConfig
 
 pytestmark = pytest.mark.engine
 

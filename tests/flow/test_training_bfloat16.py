@@ -13,7 +13,7 @@ from training.config import LoraConfig, TrainConfig, TrainResources
 from training.loop.data import read_pairs
 from training.loop.policy import load_policy
 from training.loop.schedule import Schedule, micro_batches
-from training.losses.functions import pair_losses
+from training.losses.base import pair_losses
 from training.packed.logprobs import PairScorer, as_pairs
 from training.packed.packing import make_batch
 

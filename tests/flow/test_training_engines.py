@@ -21,7 +21,7 @@ from contracts.steps.step import claim, run_once
 from contracts.tables.parts import read_table
 from training import reference, train
 from training.config import LoraConfig, ReferenceConfig, TrainConfig, TrainResources
-from training.losses.config import DPOConfig
+from training.losses.dpo import DPOConfig
 
 pytestmark = pytest.mark.engine
 

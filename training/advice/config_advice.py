@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 from training.config import FormatConfig, TrainConfig
-from training.losses.config import CPOConfig, DPOConfig, RDPOConfig, SimPOConfig
 
 _BILLION = 1e9
 _PUBLISHED_BATCH = 128
@@ -21,7 +20,7 @@ def published_rates(
 ) -> tuple[float, float] | None:
     """The lowest and the highest learning rate published for such training, where they say
     anything of it: not of a small model's, nor of supervised fine-tuning."""
-    if training.loss.kind == "sft" or (parameters is not None and parameters < _BILLION):
+    if not training.loss.reads_rejected or (parameters is not None and parameters < _BILLION):
         return None
     return _LORA_RATES if training.lora else _FULL_RATES
 
@@ -39,7 +38,7 @@ def advice(
     if published_rates(training, parameters):
         rates = _lora_rate if training.lora else _learning_rate
         messages += [*rates(training), *_batch(training)]
-    messages += [*_loss(training)]
+    messages += [*training.loss.advice()]
     if formatting:
         messages += [*_format(formatting)]
     return messages
@@ -77,42 +76,6 @@ def _lora_rate(config: TrainConfig) -> Iterator[str]:
         yield (
             f"learning_rate {rate:g} with LoRA is one of supervised fine-tuning; preference "
             f"training of adapters has {low:g} to {high:g}"
-        )
-
-
-def _loss(config: TrainConfig) -> Iterator[str]:
-    match config.loss:
-        case SimPOConfig() as loss:
-            yield from _simpo(loss)
-        case DPOConfig() | RDPOConfig() | CPOConfig() as loss if loss.beta > 0.5:
-            yield (
-                f"loss.beta {loss.beta:g} with {loss.kind}: it scales summed log-probs, where 0.01 "
-                "to 0.1 is usual; SimPO's 2 to 10 is of log-probs a token"
-            )
-
-
-def _simpo(loss: SimPOConfig) -> Iterator[str]:
-    if loss.gamma_beta_ratio > 1:
-        absolute = loss.gamma_beta_ratio
-        yield (
-            f"loss.gamma_beta_ratio {absolute:g} is above 1 and asks for a margin of "
-            f"{loss.beta * absolute:g}: it is a ratio. If this is TRL's absolute simpo_gamma, "
-            f"write {absolute / loss.beta:g}"
-        )
-    if loss.beta > 10:
-        yield (
-            f"loss.beta {loss.beta:g} is above every published setting (2 to 10): the loss "
-            "is steep at smaller differences of log-prob, and so is a wrong label's pull"
-        )
-    if loss.beta < 2:
-        yield (
-            f"loss.beta {loss.beta:g} is low for SimPO, whose log-probs are a token's: published "
-            "settings have 2 to 10; DPO's 0.01 to 0.1 is of summed log-probs"
-        )
-    if loss.sft_weight:
-        yield (
-            f"loss.sft_weight {loss.sft_weight:g} keeps reasoning, and costs chat quality; the "
-            "published models have 0"
         )
 
 

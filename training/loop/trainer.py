@@ -13,7 +13,7 @@ from training.engines.base import Engine
 from training.loop.bad_batch import keep_batch
 from training.loop.policy import row_multiple
 from training.loop.schedule import Schedule, micro_batches
-from training.losses.functions import (
+from training.losses.base import (
     Divergence,
     PairLogprobs,
     PairLosses,
@@ -59,10 +59,10 @@ class Trainer:
         self.schedule = Schedule(config, len(pairs))
         self._reference = reference
         self._folder = folder
-        alone = config.loss.kind == "sft"
-        self._names = CHOSEN_NAMES if alone else NAMES
+        both = config.loss.reads_rejected
+        self._names = NAMES if both else CHOSEN_NAMES
         self._run = (
-            [replace(pair, rejected=(), rejected_start=0) for pair in pairs] if alone else pairs
+            pairs if both else [replace(pair, rejected=(), rejected_start=0) for pair in pairs]
         )
 
     def run(self, start: int, after_step: Callable[[int, dict[str, float]], None]) -> None:
@@ -80,7 +80,7 @@ class Trainer:
         mine = self._my_passes(batch)
         rate = self.schedule.learning_rate(step)
         engine.set_learning_rate(rate)
-        divergence = self._divergence(mine, batch) if self.config.loss.kind == "kto" else None
+        divergence = self._divergence(mine, batch) if self.config.loss.needs_divergence else None
         sums = torch.zeros(len(self._names), device=engine.device)
         for number, members in enumerate(mine, start=1):
             share = _Share(step, members, batch, last=number == len(mine))

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from training.losses.functions import PairLogprobs, ResponseLogprobs
+from training.losses.base import PairLogprobs, ResponseLogprobs
 from training.packed import attention, flash, flex
 from training.packed.head import ResponseHead
 from training.packed.packing import Batch, additive, attention_allowed

@@ -17,7 +17,9 @@ from training.config import ReferenceConfig, TrainConfig, TrainResources
 from training.loop.data import read_pairs, read_reference
 from training.loop.reference_worker import score
 from training.loop.worker import Job, train
-from training.losses.config import DPOConfig, KTOConfig, SimPOConfig
+from training.losses.dpo import DPOConfig
+from training.losses.kto import KTOConfig
+from training.losses.simpo import SimPOConfig
 from training.tokens.checks import refuse_other_reference
 
 

@@ -6,7 +6,9 @@ import pytest
 
 from training.advice.config_advice import advice
 from training.config import FormatConfig, LoraConfig, TrainConfig
-from training.losses.config import DPOConfig, SFTConfig, SimPOConfig
+from training.losses.dpo import DPOConfig
+from training.losses.sft import SFTConfig
+from training.losses.simpo import SimPOConfig
 
 
 def said(**changes: Any) -> str:

@@ -9,26 +9,24 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from training.losses.config import (
-    CPOConfig,
-    DPOConfig,
-    IPOConfig,
-    KTOConfig,
-    LossConfig,
-    ORPOConfig,
-    RDPOConfig,
-    RRHFConfig,
-    SFTConfig,
-    SimPOConfig,
-    SLiCConfig,
-)
-from training.losses.functions import (
+from training.losses.base import (
     Divergence,
     PairLogprobs,
     PairLosses,
     ResponseLogprobs,
     pair_losses,
 )
+from training.losses.config import LossConfig
+from training.losses.cpo import CPOConfig
+from training.losses.dpo import DPOConfig
+from training.losses.ipo import IPOConfig
+from training.losses.kto import KTOConfig
+from training.losses.orpo import ORPOConfig
+from training.losses.r_dpo import RDPOConfig
+from training.losses.rrhf import RRHFConfig
+from training.losses.sft import SFTConfig
+from training.losses.simpo import SimPOConfig
+from training.losses.slic_hf import SLiCConfig
 
 
 def responses(totals: list[float], tokens: list[int]) -> ResponseLogprobs:

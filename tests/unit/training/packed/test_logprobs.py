@@ -18,8 +18,8 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from training.losses.config import SimPOConfig
-from training.losses.functions import pair_losses
+from training.losses.base import pair_losses
+from training.losses.simpo import SimPOConfig
 from training.packed import attention
 from training.packed.flex import block_mask, flex_attention
 from training.packed.head import ResponseHead, _Plan, target_logprobs
