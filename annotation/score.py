@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from annotation.config import FunctionConfig, ModelAnnotator, RewardModel, ScoreConfig, scored_alone
-from annotation.scorers.function_source import source_of
+from annotation.annotators.base import RewardModel
+from annotation.config import ScoreConfig, scored_alone
 from annotation.scorers.judge_answers import answers_of
 from annotation.scoring.part_scorer import PartScorer, model_of
 from annotation.scoring.precision_check import agreements
@@ -27,7 +27,6 @@ from contracts.redo_hint import way_out
 from contracts.steps.manifest import Result, read_manifest
 from contracts.steps.step import Inputs, Stage
 from contracts.tables.parts import iter_parts, part_path, part_paths, write_atomic
-from runtime.device import what_auto_is
 from runtime.progress import Progress
 from runtime.stage_process import main
 
@@ -110,15 +109,8 @@ def here(config: ScoreConfig) -> dict[str, str]:
     Raises:
         UserError: an annotator's function is in no module.
     """
-    found = {}
-    for annotator in config.annotators:
-        if isinstance(annotator, FunctionConfig):
-            module = annotator.function.partition(":")[0]
-            found[f"source of {module}"] = source_of(annotator)
-        elif isinstance(annotator, ModelAnnotator):
-            own = what_auto_is(annotator.dtype, config.resources.device)
-            found |= {f"{annotator.name} {key}": value for key, value in own.items()}
-    return found
+    device = config.resources.device
+    return {key: value for one in config.annotators for key, value in one.here(device).items()}
 
 
 STAGE = Stage(name="annotation.score", version=3, config=ScoreConfig, run=run, here=here)

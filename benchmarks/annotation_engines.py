@@ -20,9 +20,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 import torch
 
+from annotation.annotators.base import ScoreResources
 from annotation.armorm.scorer import ArmoRMScorer, open_armorm
 from annotation.armorm.vllm_scorer import VllmScorer, open_vllm
-from annotation.config import ScoreResources
 from annotation.scorers.protocol import Conversation
 from benchmarks.support import annotation_world as world
 from benchmarks.support.outcome import report_passes

@@ -15,8 +15,8 @@ from pathlib import Path
 import torch
 from transformers import LlamaConfig
 
+from annotation.annotators.base import ScoreResources
 from annotation.armorm.scorer import ArmoRMScorer, open_armorm
-from annotation.config import ScoreResources
 from annotation.scorers.batches import Group
 from annotation.scorers.protocol import Conversation
 from benchmarks.support import annotation_world as world

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import torch
 
+from annotation.annotators.base import ScoreResources
 from annotation.armorm.model import ArmoRM
 from annotation.armorm.scorer import ArmoRMScorer, last_occurrence, open_armorm
-from annotation.config import ScoreResources
 from annotation.scorers.protocol import Conversation
 from benchmarks.support import annotation_world as world
 from benchmarks.support.outcome import report_passes

@@ -6,9 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from annotation.annotators.armorm import ArmoRMConfig
+from annotation.annotators.base import ScoreResources
 from annotation.armorm.model import ArmoRM, Rewards, load_armorm
 from annotation.armorm.shared_prompt import pack
-from annotation.config import ArmoRMConfig, ScoreResources
 from annotation.scorers import batches
 from annotation.scorers.batches import Group
 from annotation.scorers.heads import objective_names

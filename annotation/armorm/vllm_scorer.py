@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from annotation.annotators.armorm import ArmoRMConfig
+from annotation.annotators.base import ScoreResources
 from annotation.armorm.model import Rewards
 from annotation.armorm.scorer import gate_position, own_weights, to_scores
-from annotation.config import ArmoRMConfig, ScoreResources
 from annotation.scorers.batches import Group
 from annotation.scorers.heads import objective_names, refuse_headless
 from annotation.scorers.protocol import Score

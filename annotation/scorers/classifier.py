@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from annotation.config import ClassifierConfig, ScoreResources
+from annotation.annotators.base import ScoreResources
+from annotation.annotators.classifier import ClassifierConfig
 from annotation.scorers import batches
 from annotation.scorers.batches import Group
 from annotation.scorers.heads import refuse_labels

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
-from annotation.config import FunctionConfig
+from annotation.annotators.function import FunctionConfig
 from contracts.errors import UserError
 from contracts.steps import fingerprint
 

@@ -5,7 +5,7 @@ import inspect
 import traceback
 from typing import Any
 
-from annotation.config import FunctionConfig
+from annotation.annotators.function import FunctionConfig
 from contracts.errors import UserError
 
 

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, permutations
 from typing import Any
 
-from annotation.config import JudgeConfig
+from annotation.annotators.judge import JudgeConfig
 from annotation.scorers.judge_answers import JudgeAnswers
 from annotation.scorers.judgement import PAIRWISE, POINTWISE, grade, winner
 from annotation.scorers.protocol import Conversation, Score, by_comparison, transcript

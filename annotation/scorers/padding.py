@@ -1,6 +1,6 @@
 """The token that fills a reward model's rows."""
 
-from annotation.config import RewardModel
+from annotation.annotators.base import RewardModel
 from contracts.chat import ChatFormat
 from contracts.errors import UserError
 

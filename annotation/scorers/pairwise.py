@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from annotation.config import PairwiseConfig, ScoreResources
+from annotation.annotators.base import ScoreResources
+from annotation.annotators.pairwise import PairwiseConfig
 from annotation.scorers import batches
 from annotation.scorers.batches import Group
 from annotation.scorers.heads import PAIRRM_TOKENS, refuse_other_markers

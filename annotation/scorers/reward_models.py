@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from annotation.config import RewardModel, ScoreResources
+from annotation.annotators.base import RewardModel, ScoreResources
 from annotation.scorers.batches import Group
 from annotation.scorers.padding import pad_id_of
 from annotation.scorers.protocol import Conversation, Score

@@ -3,7 +3,8 @@
 import difflib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from annotation.config import Annotator, EnsembleConfig
+from annotation.annotators.ensemble import EnsembleConfig
+from annotation.config import Annotator
 
 
 def naming_faults(

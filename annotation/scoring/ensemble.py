@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from annotation.config import EnsembleConfig
+from annotation.annotators.ensemble import EnsembleConfig
 from annotation.scorers.protocol import Conversation, Score
 
 

@@ -8,18 +8,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from annotation.config import (
-    EnsembleConfig,
-    FunctionConfig,
-    JudgeConfig,
-    ModelAnnotator,
-    RewardModel,
-    ScoreConfig,
-    ScoreResources,
-)
-from annotation.scorers.functions import import_function
+from annotation.annotators.base import AnnotatorVariant, ScoreResources, Setting
+from annotation.annotators.ensemble import EnsembleConfig
+from annotation.config import ScoreConfig
 from annotation.scorers.judge_answers import JudgeAnswers
-from annotation.scorers.protocol import Conversation, FunctionScorer, Score, Scorer
+from annotation.scorers.protocol import Conversation, Score, Scorer
 from annotation.scoring.ensemble import combine
 from annotation.scoring.prompt_lookup import Prompts
 from contracts.steps.step import Inputs
@@ -38,8 +31,8 @@ class PartScorer:
         Raises:
             UserError: an annotator cannot be used, or there are no prompts.
         """
-        judges = any(isinstance(annotator, JudgeConfig) for annotator in config.annotators)
-        self._answers = JudgeAnswers(out) if judges else None
+        keep = any(annotator.keeps_answers for annotator in config.annotators)
+        self._answers = JudgeAnswers(out) if keep else None
         self._scorers = {
             annotator.name: open_scorer(annotator, inputs, config.resources, self._answers)
             for annotator in config.annotators
@@ -82,7 +75,7 @@ class PartScorer:
 
 
 def open_scorer(
-    annotator: ModelAnnotator | JudgeConfig | FunctionConfig,
+    annotator: AnnotatorVariant,
     inputs: Inputs,
     resources: ScoreResources,
     answers: JudgeAnswers | None = None,
@@ -92,33 +85,12 @@ def open_scorer(
     Raises:
         UserError: it cannot be used; says why.
     """
-    if isinstance(annotator, FunctionConfig):
-        return FunctionScorer(import_function(annotator))
-    if annotator.kind == "judge":
-        from annotation.scorers.judge import open_judge
-
-        return open_judge(annotator, answers)
-    reference = model_of(annotator, inputs)
-    if annotator.kind == "armorm" and annotator.engine == "vllm":
-        from annotation.armorm.vllm_scorer import open_vllm
-
-        return open_vllm(annotator, reference, resources)
-    if annotator.kind == "armorm":
-        from annotation.armorm.scorer import open_armorm
-
-        return open_armorm(annotator, reference, resources)
-    if annotator.kind == "pairwise":
-        from annotation.scorers.pairwise import open_pairwise
-
-        return open_pairwise(annotator, reference, resources)
-    from annotation.scorers.classifier import open_classifier
-
-    return open_classifier(annotator, reference, resources)
+    return annotator.build(Setting(resources, model_of(annotator, inputs), answers))
 
 
-def model_of(annotator: RewardModel, inputs: Inputs) -> str:
+def model_of(annotator: AnnotatorVariant, inputs: Inputs) -> str:
     """What it loads: the commit that its run has fixed, else what its config names."""
-    return inputs.get(f"model:{annotator.name}", annotator.reference)
+    return inputs.get(f"model:{annotator.name}", annotator.reference or "")
 
 
 def score_part(

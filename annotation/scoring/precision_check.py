@@ -19,7 +19,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from annotation.config import ArmoRMConfig, ModelAnnotator, ScoreConfig
+from annotation.annotators.base import RewardModel
+from annotation.config import ScoreConfig
 from annotation.scoring.part_scorer import open_scorer, score_part
 from annotation.scoring.prompt_lookup import Prompts
 from contracts.steps.step import Inputs
@@ -30,7 +31,7 @@ log = logging.getLogger(__name__)
 
 def agreements(config: ScoreConfig, inputs: Inputs, out: Path) -> dict[str, dict[str, Any]]:
     """For each annotator that runs below float32, how its scores in `out` agree with float32's."""
-    rough = [a for a in config.annotators if isinstance(a, ModelAnnotator) and _is_rough(a, config)]
+    rough = [a for a in config.annotators if isinstance(a, RewardModel) and _is_rough(a, config)]
     if not rough or not config.resources.agreement_prompts:
         return {}
     gc.collect()
@@ -39,7 +40,7 @@ def agreements(config: ScoreConfig, inputs: Inputs, out: Path) -> dict[str, dict
         return {}
     prompts = Prompts(Path(inputs["prompts"]))
 
-    def rescore(annotator: ModelAnnotator) -> pa.Table:
+    def rescore(annotator: RewardModel) -> pa.Table:
         scorers = {annotator.name: open_scorer(annotator, inputs, config.resources)}
         return score_part(sample, prompts, scorers)
 
@@ -75,7 +76,7 @@ def compare(rough: pa.Table, exact: pa.Table) -> dict[str, Any]:
     }
 
 
-def _is_rough(annotator: ModelAnnotator, config: ScoreConfig) -> bool:
+def _is_rough(annotator: RewardModel, config: ScoreConfig) -> bool:
     import torch
 
     from annotation.scorers.reward_models import placement
@@ -84,15 +85,12 @@ def _is_rough(annotator: ModelAnnotator, config: ScoreConfig) -> bool:
 
 
 def _agreement(
-    annotator: ModelAnnotator, stored: pa.Table, rescore: Callable[[ModelAnnotator], pa.Table]
+    annotator: RewardModel, stored: pa.Table, rescore: Callable[[RewardModel], pa.Table]
 ) -> dict[str, Any]:
     import torch
 
-    exact = annotator.model_copy(update={"dtype": "float32"})
-    if isinstance(exact, ArmoRMConfig):
-        exact = exact.model_copy(update={"engine": "native"})
     try:
-        return compare(stored, rescore(exact))
+        return compare(stored, rescore(annotator.in_float32()))
     except torch.OutOfMemoryError:
         # The scores are made; what is only told of them is not worth losing them for.
         log.warning("%s: does not fit in float32, so nothing is compared", annotator.name)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from annotation.config import Annotator, JudgeConfig, ScoreConfig
+from annotation.config import ScoreConfig
 from annotation.scoring.part_scorer import Parts
 from annotation.workers.main import work
 from contracts.errors import OnPolicyError, UserError
@@ -25,13 +25,6 @@ from runtime.pool.placement import Placement, gpu_groups, visible_gpus
 from runtime.pool.worker import Patience, WorkerHandle, poll
 
 log = logging.getLogger(__name__)
-
-_PRELOADED = {
-    "armorm": "annotation.armorm.scorer",
-    "classifier": "annotation.scorers.classifier",
-    "pairwise": "annotation.scorers.pairwise",
-    "judge": "annotation.scorers.judge",
-}
 
 
 @dataclass
@@ -75,7 +68,7 @@ class WorkerPool:
     def __init__(
         self, placement: Placement, config: ScoreConfig, inputs: Inputs, out: Path
     ) -> None:
-        annotators = [_share(annotator, placement.workers) for annotator in config.annotators]
+        annotators = [annotator.shared_by(placement.workers) for annotator in config.annotators]
         shared = config.model_copy(update={"annotators": annotators})
         self._job = {
             "config": shared.model_dump(mode="json"),
@@ -223,14 +216,5 @@ def placement_for(config: ScoreConfig) -> Placement:
 
 def warm_up(placement: Placement, config: ScoreConfig) -> None:
     """Begin to import the annotators, while this process goes on with something else."""
-    kinds = {annotator.kind for annotator in config.annotators}
-    placement.warm_up([module for kind, module in _PRELOADED.items() if kind in kinds])
-
-
-def _share(annotator: Annotator, workers: int) -> Annotator:
-    """A judge's requests in flight, divided by the workers."""
-    if not isinstance(annotator, JudgeConfig):
-        return annotator
-    own = max(1, annotator.resources.concurrency // workers)
-    resources = annotator.resources.model_copy(update={"concurrency": own})
-    return annotator.model_copy(update={"resources": resources})
+    modules = dict.fromkeys(annotator.preloads for annotator in config.annotators)
+    placement.warm_up([module for module in modules if module])

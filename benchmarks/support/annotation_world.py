@@ -8,7 +8,7 @@ import json
 import random
 from pathlib import Path
 
-from annotation.config import ArmoRMConfig
+from annotation.annotators.armorm import ArmoRMConfig
 from annotation.scorers.protocol import Conversation
 from contracts.chat import Message
 from demo.tokenizers import LLAMA, train_tokenizer

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from datetime import date
 from typing import Any
 
-from annotation.config import PairwiseConfig
+from annotation.annotators.base import RewardModel
 from contracts.clock import reads_clock, template_of
 from contracts.models import hub
 from contracts.models.model import ModelConfig
@@ -92,8 +92,10 @@ def _with_dates(config: RunConfig, date_of: Callable[[ModelConfig], date | None]
     """The config with a date for each model that has none of its own and whose template asks."""
 
     def told(model: Any) -> Any:
-        if not isinstance(model, ModelConfig) or isinstance(model, PairwiseConfig):
-            return model  # no chat template is applied
+        if not isinstance(model, ModelConfig):
+            return model
+        if isinstance(model, RewardModel) and not model.applies_template:
+            return model
         return model.model_copy(update={"date": model.date or date_of(model)})
 
     def all_told(section: Any) -> Any:

@@ -6,11 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from annotation.annotators.base import RewardModel
 from annotation.config import (
     Annotator,
     DemonstrationsConfig,
     PairsConfig,
-    RewardModel,
     ScoreConfig,
     scored_alone,
 )

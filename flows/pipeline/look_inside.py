@@ -9,10 +9,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NoReturn
 
-import annotation.readiness
 import generation.readiness
 import training.readiness
-from annotation.config import Annotator, FunctionConfig, RewardModel
+from annotation.config import Annotator
 from contracts.checks import Check, faults
 from contracts.config.base import Config
 from contracts.errors import UserError
@@ -60,16 +59,14 @@ def _looks(inside: Inside) -> list[Check]:
         saved = partial(training.readiness.look_inside, policy.reference)
         looks += [("policy.path", own), ("policy.path", saved)]
     for key, annotator in inside.annotators.items():
-        looks.append((key, partial(annotation.readiness.look_inside, annotator)))
+        looks.append((key, annotator.look_inside))
     return [Check(key, partial(_alone, look)) for key, look in looks]
 
 
 def _named(inside: Inside, key: str) -> str:
-    annotator = inside.annotators.get(key)
-    if isinstance(annotator, FunctionConfig):
-        return f"annotator {annotator.name!r}: importing {annotator.function}"
-    model = annotator if isinstance(annotator, RewardModel) else inside.policy
-    return model.reference if model else key
+    if annotator := inside.annotators.get(key):
+        return annotator.looked_at
+    return inside.policy.reference if inside.policy else key
 
 
 def _in_child(looks: Sequence[Check]) -> tuple[list[list[str]], int]:

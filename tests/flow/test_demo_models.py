@@ -10,7 +10,9 @@ import pytest
 from checkout import CHECKOUT
 
 from annotation import score
-from annotation.config import ArmoRMConfig, FunctionConfig, ScoreConfig
+from annotation.annotators.armorm import ArmoRMConfig
+from annotation.annotators.function import FunctionConfig
+from annotation.config import ScoreConfig
 from contracts.steps.step import claim, run_once
 from contracts.tables.parts import read_table
 from generation import prompts, sample

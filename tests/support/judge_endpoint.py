@@ -7,7 +7,7 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from annotation.config import JudgeConfig
+from annotation.annotators.judge import JudgeConfig
 from annotation.scorers.judge import JudgeScorer, open_judge
 from annotation.scorers.judge_answers import JudgeAnswers
 from annotation.scorers.protocol import Conversation

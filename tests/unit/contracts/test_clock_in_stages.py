@@ -11,9 +11,11 @@ from checkout import CHECKOUT
 from tiny_armorm import write_armorm
 from transformers import LlamaConfig, LlamaForSequenceClassification
 
+from annotation.annotators.armorm import ArmoRMConfig
+from annotation.annotators.base import ScoreResources
+from annotation.annotators.classifier import ClassifierConfig
 from annotation.armorm.scorer import open_armorm
 from annotation.armorm.vllm_scorer import open_vllm
-from annotation.config import ArmoRMConfig, ClassifierConfig, ScoreResources
 from annotation.scorers.classifier import open_classifier
 from annotation.scorers.protocol import Conversation
 from contracts.chat import ChatFormat

@@ -9,9 +9,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from annotation.annotators.armorm import ArmoRMConfig
+from annotation.annotators.base import ScoreResources
 from annotation.armorm.model import load_armorm
 from annotation.armorm.scorer import last_occurrence, open_armorm
-from annotation.config import ArmoRMConfig, ScoreResources
 from annotation.scorers.heads import OBJECTIVES, objective_names
 from annotation.scorers.protocol import Conversation
 

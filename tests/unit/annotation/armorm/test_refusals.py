@@ -8,10 +8,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, LlamaConfig
 
+from annotation.annotators.armorm import ArmoRMConfig
+from annotation.annotators.base import ScoreResources
 from annotation.armorm.model import ArmoRM, load_armorm
 from annotation.armorm.scorer import ArmoRMScorer, open_armorm
 from annotation.armorm.vllm_scorer import open_vllm
-from annotation.config import ArmoRMConfig, ScoreResources
 from annotation.scorers.heads import OBJECTIVES
 from annotation.scorers.protocol import Conversation
 from contracts.chat import ChatFormat

@@ -14,7 +14,8 @@ from transformers import (
     LlamaForSequenceClassification,
 )
 
-from annotation.config import ClassifierConfig, ScoreResources
+from annotation.annotators.base import ScoreResources
+from annotation.annotators.classifier import ClassifierConfig
 from annotation.scorers.classifier import open_classifier
 from annotation.scorers.protocol import Conversation
 from contracts.errors import UserError

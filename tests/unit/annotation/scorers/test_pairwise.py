@@ -9,7 +9,8 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import DebertaV2Config, DebertaV2Model, PreTrainedTokenizerFast
 
-from annotation.config import PairwiseConfig, ScoreResources
+from annotation.annotators.base import ScoreResources
+from annotation.annotators.pairwise import PairwiseConfig
 from annotation.scorers.pairrm import PairRM
 from annotation.scorers.pairwise import open_pairwise
 from annotation.scorers.protocol import Conversation

@@ -2,7 +2,8 @@
 
 import pytest
 
-from annotation.config import EnsembleConfig, ScoreConfig
+from annotation.annotators.ensemble import EnsembleConfig
+from annotation.config import ScoreConfig
 from annotation.scorers.protocol import Conversation, Score
 from annotation.scoring.ensemble import combine
 

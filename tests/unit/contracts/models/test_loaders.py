@@ -13,9 +13,9 @@ from safetensors.torch import load_file, save_file
 from tiny_armorm import write_armorm
 from transformers import AutoModelForCausalLM
 
+from annotation.annotators.base import ScoreResources
 from annotation.armorm.model import load_armorm
 from annotation.armorm.vllm_scorer import open_vllm
-from annotation.config import ScoreResources
 from annotation.scorers.classifier import _load_classifier
 from contracts.errors import UserError
 from contracts.models.adapters import refuse_other_adapter
@@ -105,7 +105,7 @@ def test_an_armorm_of_other_tensors_is_refused_by_both_engines(how: str, armorm:
 
 
 def _annotator(config: dict[str, Any]) -> Any:
-    from annotation.config import ArmoRMConfig
+    from annotation.annotators.armorm import ArmoRMConfig
 
     return ArmoRMConfig.model_validate(config)
 

@@ -1,0 +1,1 @@
+"""The annotators: what each is asked for, and how it is built."""

@@ -1,0 +1,67 @@
+"""A language model that is asked for its judgement."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
+
+from pydantic import Field
+
+from annotation.annotators.base import AnnotatorVariant, Setting
+from contracts.checks import Check
+from contracts.config.base import Resources
+from runtime.chat.config import ChatModel
+from runtime.chat.endpoint import key_of
+
+if TYPE_CHECKING:
+    from annotation.scorers.protocol import Scorer
+
+
+class JudgeResources(Resources):
+    """How a judge is asked."""
+
+    concurrency: Annotated[int, Field(ge=1)] = 16
+    """Requests in flight, shared by the stage's workers."""
+    attempts: Annotated[int, Field(ge=1)] = 12
+    """Times a request is sent before the stage stops; it goes on from there when run again. The
+    client waits 0.5 s, doubled up to 8 s, or as long as the endpoint says (at most 2 minutes)."""
+    timeout: Annotated[float, Field(gt=0)] = 120.0
+    """Seconds that one answer may take."""
+
+
+class JudgeConfig(AnnotatorVariant, ChatModel):
+    """A language model behind an OpenAI-compatible chat endpoint, asked for its judgement."""
+
+    preloads: ClassVar[str] = "annotation.scorers.judge"
+    keeps_answers: ClassVar[bool] = True
+    kind: Literal["judge"] = "judge"
+    compare: Literal["pairwise", "pointwise"] = "pairwise"
+    """Every two responses of a prompt in both orders (the score is games won less games lost,
+    over all games), or each response alone on a scale of 1 to 10."""
+    criteria: str = "helpfulness, correctness, depth and clarity"
+    """What is to be judged, put into the question."""
+    temperature: Annotated[float, Field(ge=0)] = 0.0
+    """Sampling temperature of the judge."""
+    max_tokens: Annotated[int, Field(ge=1)] = 1024
+    """Longest judgement in tokens."""
+    resources: JudgeResources = JudgeResources()
+    """How it is asked; no part of the result's identity."""
+
+    def build(self, setting: Setting) -> "Scorer":
+        """A client of the endpoint."""
+        from annotation.scorers.judge import open_judge
+
+        return open_judge(self, setting.answers)
+
+    @property
+    def is_relative(self) -> bool:
+        """Games against the prompt's other responses are."""
+        return self.compare == "pairwise"
+
+    def checks(self, key: str) -> Iterator[Check]:
+        """That there is a key."""
+        yield Check(f"{key}.api_key_env", lambda: key_of(f"annotator {self.name!r}", self))
+
+    def shared_by(self, workers: int) -> Self:
+        """With its share of the requests in flight."""
+        share = max(1, self.resources.concurrency // workers)
+        resources = self.resources.model_copy(update={"concurrency": share})
+        return self.model_copy(update={"resources": resources})
