@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from flows.cli.evaluation import win_rate
 from flows.cli.options import Debug
 from flows.cli.tune import app as tune_app
 from runtime.signals import end_at_once
@@ -19,6 +20,7 @@ app = typer.Typer(
 )
 
 app.add_typer(tune_app, name="tune")
+app.command()(win_rate)
 
 ConfigPath = Annotated[Path, typer.Argument(help="A YAML config, e.g. configs/demo.yaml.")]
 Overrides = Annotated[

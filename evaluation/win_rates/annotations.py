@@ -1,0 +1,131 @@
+"""A file of AlpacaEval's judgements (`annotations.json`), read and looked at."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from contracts.errors import UserError
+from evaluation.win_rates.instructions import Instructions
+from evaluation.win_rates.records import Record, number_of, read_records, text_of
+
+_HARD = (0.0, 1.0, 1.5, 2.0)
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """Judgements of one model against one baseline, in the benchmark's order, whatever the file's:
+    the folds of a length-controlled fit go by it."""
+
+    index: np.ndarray
+    """[prompts] int, the instruction's number in the benchmark."""
+    preference: np.ndarray
+    """[prompts] float64: 0 the baseline's answer, 1 the model's, 0.5 neither."""
+    baseline_length: np.ndarray
+    """[prompts] float64, characters."""
+    length: np.ndarray
+    """[prompts] float64, characters of the model's answer."""
+    hard_labels: float
+    """Share of judgements without a probability: exactly a win, a loss or a tie."""
+    model: str
+    baseline: str
+    annotators: Sequence[str]
+    asked: int
+    """Instructions that the benchmark has."""
+
+    @property
+    def average_length(self) -> int:
+        """As `average_length` of the model's answers."""
+        return _whole_mean(self.length)
+
+
+def average_length(answers: Sequence[str]) -> int:
+    """Characters of an answer as the leaderboard counts them, at least one answer."""
+    return _whole_mean(np.array([len(answer) for answer in answers], float))
+
+
+def read_annotations(path: Path, instructions: Instructions) -> Annotations:
+    """The judgements of a file in AlpacaEval's format: `output_1` is the baseline's answer,
+    `preference` goes from 1 (it is better) to 2 (`output_2` is).
+
+    Raises:
+        UserError: a row that is foreign, there twice, of another shape or without a preference.
+    """
+    records = read_records(path)
+    index = np.array(_indices(records, path, instructions))
+    rows = list(enumerate(records, start=1))
+    preferences = np.array([_preference(record, path, number) for number, record in rows])
+    order = np.argsort(index)
+    return Annotations(
+        index[order],
+        np.where(preferences == 0, 1.5, preferences)[order] - 1,  # 0 is the package's older tie
+        baseline_length=_lengths(rows, "output_1", path)[order],
+        length=_lengths(rows, "output_2", path)[order],
+        hard_labels=float(np.isin(preferences, _HARD).mean()),
+        model=_only(records, "generator_2", path),
+        baseline=_only(records, "generator_1", path),
+        annotators=sorted({str(r["annotator"]) for r in records if r.get("annotator")}),
+        asked=len(instructions.hashes),
+    )
+
+
+def _indices(records: Sequence[Record], path: Path, instructions: Instructions) -> list[int]:
+    rows: dict[int, int] = {}
+    for number, record in enumerate(records, start=1):
+        instruction = text_of(record, "instruction", f"{path}: row {number}")
+        index = instructions.index(instruction)
+        if index is None:
+            raise UserError(
+                f"{path}: row {number}: {_short(instruction)} is no instruction of "
+                f"{instructions.name}; another benchmark's questions are given by --instructions"
+            )
+        if index in rows:
+            raise UserError(
+                f"{path}: row {number}: {_short(instruction)} was judged in row {rows[index]} "
+                "already; keep one of the two"
+            )
+        rows[index] = number
+    return list(rows)
+
+
+def _lengths(rows: Sequence[tuple[int, Record]], key: str, path: Path) -> np.ndarray:
+    texts = (text_of(record, key, f"{path}: row {number}") for number, record in rows)
+    return np.array([len(text) for text in texts], float)
+
+
+def _preference(record: Record, path: Path, number: int) -> float:
+    value = record.get("preference")
+    if value is None or value != value:
+        there = "NaN" if value else "missing"
+        raise UserError(
+            f"{path}: row {number}: `preference` is {there}, the judge gave none: judge it again, "
+            "or leave the row out, and the win rate says over how many prompts it is"
+        )
+    found = number_of(record, "preference", f"{path}: row {number}")
+    if found and not 1 <= found <= 2:
+        raise UserError(
+            f"{path}: row {number}: `preference` is {found:g}; it goes from 1 (output_1 is better) "
+            "to 2 (output_2 is)"
+        )
+    return found
+
+
+def _only(records: Sequence[Record], key: str, path: Path) -> str:
+    """The one name that all rows hold."""
+    first = text_of(records[0], key, f"{path}: row 1")
+    for number, record in enumerate(records, start=1):
+        if (name := text_of(record, key, f"{path}: row {number}")) != first:
+            raise UserError(
+                f"{path}: row {number}: `{key}` is {name!r}, in row 1 {first!r}; a win rate is of "
+                "one model against one baseline: give each a file"
+            )
+    return first
+
+
+def _whole_mean(lengths: np.ndarray) -> int:
+    return int(lengths.mean())
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 60 else text[:57] + "...")

@@ -1,0 +1,58 @@
+"""Which instructions a benchmark has: AlpacaEval's own by hash, or those of a file."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from contracts.errors import UserError
+from evaluation.win_rates.records import read_records, text_of
+
+_ALPACA_EVAL = Path(__file__).with_name("alpaca_eval_instructions.txt")
+_DIGITS = 16
+
+
+@dataclass(frozen=True)
+class Instructions:
+    """A benchmark's instructions in its own order, by which its other files number them."""
+
+    hashes: Sequence[str]
+    """First 16 hexadecimal digits of each instruction's sha256, UTF-8."""
+    name: str
+
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        return {digits: index for index, digits in enumerate(self.hashes)}
+
+    def index(self, instruction: str) -> int | None:
+        """Its number in the benchmark; None where it is foreign."""
+        return self._index.get(_hash(instruction))
+
+
+def alpaca_eval() -> Instructions:
+    """AlpacaEval's 805, in the order of its data set (revision 2edc6fad); hashes, not its text,
+    whose licence is CC BY-NC 4.0."""
+    return Instructions(_ALPACA_EVAL.read_text().split(), "AlpacaEval")
+
+
+def instructions_of(path: Path) -> Instructions:
+    """Those of a JSON or JSONL file whose rows hold an `instruction`.
+
+    Raises:
+        UserError: the file cannot be read, a row holds no instruction, or one stands there twice.
+    """
+    hashes: dict[str, int] = {}
+    for number, record in enumerate(read_records(path), start=1):
+        digits = _hash(text_of(record, "instruction", f"{path}: row {number}"))
+        if digits in hashes:
+            raise UserError(
+                f"{path}: row {number}: the instruction of row {hashes[digits]} again; a "
+                "benchmark asks each once"
+            )
+        hashes[digits] = number
+    return Instructions(list(hashes), str(path))
+
+
+def _hash(instruction: str) -> str:
+    return hashlib.sha256(instruction.encode()).hexdigest()[:_DIGITS]

@@ -1,0 +1,115 @@
+"""The rows of a JSON, JSONL or CSV file of a benchmark's, and what may stand in them."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from contracts.errors import UserError
+
+Record = Mapping[str, Any]
+
+
+def read_records(path: Path) -> list[Record]:
+    """The records of a list in a .json file, or of a .jsonl file's lines.
+
+    Raises:
+        UserError: the file is missing, empty, cut, or holds something else.
+    """
+    text = _text(path)
+    if path.suffix == ".jsonl":
+        records = [
+            _parsed(line, f"{path}: line {number}")
+            for number, line in enumerate(text.split("\n"), start=1)
+            if line.strip()
+        ]
+    else:
+        records = _parsed(text, str(path))
+    if not isinstance(records, list):
+        raise UserError(f"{path}: holds one {_kind(records)}; it is to be a list of rows")
+    for number, record in enumerate(records, start=1):
+        if not isinstance(record, dict):
+            raise UserError(f"{path}: row {number}: is {_kind(record)}, not an object with keys")
+    if not records:
+        raise UserError(f"{path}: holds no row")
+    return records
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file under its header.
+
+    Raises:
+        UserError: the file is missing, or has no row.
+    """
+    rows = list(csv.DictReader(io.StringIO(_text(path), newline="")))
+    if not rows:
+        raise UserError(f"{path}: holds no row under a header")
+    return rows
+
+
+def text_of(record: Record, key: str, place: str) -> str:
+    """A text of a row; `place` says which, e.g. its file and number.
+
+    Raises:
+        UserError: the row has no such key, or something else under it.
+    """
+    value = record.get(key)
+    if not isinstance(value, str):
+        there = f"is {_kind(value)}" if key in record else f"is missing; there is {_keys(record)}"
+        raise UserError(f"{place}: `{key}` {there}, and is to be a text")
+    return value
+
+
+def number_of(record: Record, key: str, place: str) -> float:
+    """A finite number of a row, which in a CSV file is a text; `place` as in `text_of`.
+
+    Raises:
+        UserError: it is missing, or not finite.
+    """
+    value = record.get(key)
+    try:
+        found = float(value) if isinstance(value, (int, float, str)) else math.nan
+    except ValueError:
+        found = math.nan
+    if isinstance(value, bool) or not math.isfinite(found):
+        there = f"is {value!r}" if key in record else f"is missing; there is {_keys(record)}"
+        raise UserError(f"{place}: `{key}` {there}, and is to be a number")
+    return found
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from None
+
+
+def _parsed(text: str, place: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        ends = error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated")
+        cut = "; it ends too early, as half a file does" if ends else ""
+        raise UserError(f"{place}: not valid JSON: {error}{cut}") from None
+    except RecursionError:
+        raise UserError(f"{place}: not valid JSON: nested too deep") from None
+
+
+def _kind(value: Any) -> str:
+    names = {
+        dict: "an object",
+        list: "a list",
+        str: "a text",
+        type(None): "null",
+        bool: "a boolean",
+    }
+    return names.get(type(value), "a number")
+
+
+def _keys(record: Record) -> str:
+    return ", ".join(f"`{key}`" for key in record) or "nothing"

@@ -1,0 +1,40 @@
+"""`onpolicy win-rate`: what it prints, as text and as JSON."""
+
+import json
+from pathlib import Path
+
+import alpaca_eval_files as files
+import pytest
+from typer.testing import CliRunner
+
+from contracts.errors import UserError
+from flows.cli.app import app
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> list[str]:
+    annotations = files.write_json(tmp_path / "annotations.json", files.annotations(prompts=30))
+    questions = files.write_questions(tmp_path / "questions.json")
+    difficulty = files.write_difficulty(tmp_path / "difficulty.csv")
+    options = ["--instructions", str(questions), "--difficulty", str(difficulty)]
+    return ["win-rate", str(annotations), "--benchmark", "alpaca_eval", *options]
+
+
+def test_json_holds_both_win_rates_with_their_intervals(command: list[str]) -> None:
+    found = json.loads(CliRunner().invoke(app, [*command, "--resamples", "100", "--json"]).output)
+    for name in ("win_rate", "lc_win_rate"):
+        assert found[name]["low"] < found[name]["value"] < found[name]["high"]
+    assert (found["n"], found["asked"]) == (30, 40)
+    assert found["average_length"] > 100
+
+
+def test_text_says_beside_the_figures_what_they_are_not(command: list[str]) -> None:
+    printed = CliRunner().invoke(app, [*command, "--resamples", "100"]).output
+    assert "model against baseline: 30 of 40 prompts, judged by judge\n" in printed
+    assert "not comparable with the leaderboard: 30 of 40 prompts\n" in printed
+    assert "fitted without the gamed baselines" in printed
+
+
+def test_a_benchmark_that_is_not_there_is_named(command: list[str]) -> None:
+    with pytest.raises(UserError, match="--benchmark 'alpaca': there is alpaca_eval"):
+        CliRunner().invoke(app, [*command, "--benchmark", "alpaca"], catch_exceptions=False)
