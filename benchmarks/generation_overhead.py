@@ -92,11 +92,11 @@ def _start(job: Job) -> Any:
     return LLM(**arguments)
 
 
-def _bare(llm: Any, parts: Parts, parameters: Callable[[int], Any]) -> int:
+def _bare(llm: Any, parts: Parts, parameters: Callable[[Request], Any]) -> int:
     requests = [request for part in parts.values() for request in part]
     outputs = llm.generate(
         [{"prompt_token_ids": request.prompt} for request in requests],
-        [parameters(request.seed) for request in requests],
+        [parameters(request) for request in requests],
         use_tqdm=False,
     )
     return sum(len(output.outputs[0].token_ids) for output in outputs)

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -69,8 +70,13 @@ def _compare(folder: Path) -> None:
 def _write_prompts(folder: Path) -> Path:
     folder.mkdir()
     rows = [
-        {"prompt_id": identifier, "messages": messages, "source": "demo", "split": "train"}
-        for identifier, messages in demo_prompts(_PROMPTS)
+        {
+            "prompt_id": prompt.prompt_id,
+            "messages": prompt.messages,
+            "source": "demo",
+            "split": "train",
+        }
+        for prompt in demo_prompts(_PROMPTS)
     ]
     write_part(folder, 0, pa.Table.from_pylist(rows, schema=PROMPTS), PROMPTS)
     return folder
@@ -107,9 +113,9 @@ def _recipe_pass(seed: int, out: Path) -> None:
     from vllm import LLM
 
     llm = LLM(**arguments | {"skip_tokenizer_init": False})
-    settings = sampling_parameters(job)(seed)
-    settings.detokenize = True
     requests = [request for part in parts.values() for request in part]
+    settings = sampling_parameters(job)(replace(requests[0], seed=seed))
+    settings.detokenize = True
     prompts = [{"prompt_token_ids": request.prompt} for request in requests]
     outputs = llm.generate(prompts, settings, use_tqdm=False)
     texts = {

@@ -3,14 +3,14 @@
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
 
-from contracts.chat import ChatFormat, Message
+from contracts.chat import ChatFormat
 from contracts.errors import UserError
 from contracts.models.fetch import fetch_models
 from contracts.models.model import load_tokenizer, read_end_tokens, read_positions
@@ -26,8 +26,10 @@ from generation.engines.dtype import resolved
 from generation.engines.requests import Plan, plan
 from generation.sampling.filling import Tally, fill
 from generation.sampling.journal import Journals
+from generation.sampling.prompts import read_prompts
 from generation.sampling.repetition import repetition
 from generation.sampling.tables import Writer, write_errors
+from generation.sampling.turns import Turns
 from generation.workers.placement import placement_for, warm_up
 from generation.workers.pool import WorkerPool
 from runtime import device
@@ -67,15 +69,16 @@ def run(config: SampleConfig, inputs: Inputs, out: Path) -> Result:
         policy=loaded.model,
         config=config.model_copy(update={"dtype": resolved(config.dtype, loaded.model)}),
         stop_ids=_stop_ids(loaded.model, chat),
-        longest_prompt=planned.longest_prompt,
+        longest=planned.longest,
         context=context,
         adapter=loaded.adapter,
         adapter_rank=loaded.rank,
     )
+    turns = Turns(planned, Path(inputs["prompts"]), config, chat, context)
     writer = Writer(chat.tokenizer, config.stop, policy)
     tally = Tally(int(config.engine.resources.max_error_share * planned.requests))
     try:
-        facts = _sample(placement, job, planned, missing, out, writer, tally) if missing else {}
+        facts = _sample(placement, job, turns, missing, out, writer, tally) if missing else {}
     except BaseException:
         if tally.failures:
             write_errors(out, tally.failures)
@@ -94,7 +97,7 @@ def _rows(out: Path, index: int) -> int:
 def _plan(
     config: SampleConfig, prompts: str, chat: ChatFormat, context: int, dropped: Counter[str]
 ) -> Plan:
-    planned = plan(_read_prompts(Path(prompts)), config, chat, context, dropped)
+    planned = plan(read_prompts(Path(prompts)), config, chat, context, dropped)
     if not planned:
         raise UserError(
             f"{prompts}: none of its {sum(dropped.values())} prompts can be asked "
@@ -103,17 +106,10 @@ def _plan(
     return planned
 
 
-def _read_prompts(folder: Path) -> Iterator[tuple[str, list[Message]]]:
-    """Id and messages of each, few at a time as Python objects."""
-    for part in iter_parts(folder, ["prompt_id", "messages"]):
-        for batch in part.to_batches(max_chunksize=1024):
-            yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
-
-
 def _sample(
     placement: Placement,
     job: engines.Job,
-    planned: Plan,
+    turns: Turns,
     missing: Sequence[int],
     out: Path,
     writer: Writer,
@@ -124,11 +120,12 @@ def _sample(
     started = time.monotonic()
     engine = open_engine(placement, job)
     log.info("%s is ready after %.1f s", job.config.engine.kind, time.monotonic() - started)
-    progress = Progress(sum(map(planned.requests_in, missing)), "samples")
+    progress = Progress(sum(map(turns.planned.requests_in, missing)), "samples")
     started = time.monotonic()
-    parts = ((index, planned[index]) for index in missing)
+    journals = Journals(out)
+    parts = turns.parts(missing, out, journals)
     try:
-        fill(parts, engine, Journals(out), out, writer, tally, progress)
+        fill(parts, engine, journals, out, writer, tally, progress)
     finally:
         engine.close()
     seconds = time.monotonic() - started

@@ -9,15 +9,15 @@ from contracts.models.model import load_tokenizer
 from contracts.steps.manifest import read_manifest
 from generation.config import SampleConfig
 from generation.engines import Job
-from generation.engines.requests import Request, plan
+from generation.engines.requests import Prompt, Request, plan
 from generation.sources.conversation import prompt_id, to_messages
 
 FOLDER = Path(".cache/demo")
 _CONTEXT = 512
 
 
-def demo_prompts(count: int) -> list[tuple[str, list]]:
-    """Id and messages of the demo's first prompts.
+def demo_prompts(count: int) -> list[Prompt]:
+    """The demo's first prompts.
 
     Raises:
         SystemExit: the demo is not built.
@@ -26,7 +26,7 @@ def demo_prompts(count: int) -> list[tuple[str, list]]:
         raise SystemExit("build the demo's models first: python -m demo.build")
     lines = (FOLDER / "prompts.jsonl").read_text().splitlines()[:count]
     asked = [to_messages("demo", json.loads(line)["prompt"]) for line in lines]
-    return [(prompt_id(messages), messages) for messages in asked]
+    return [Prompt(prompt_id(messages), messages) for messages in asked]
 
 
 def demo_job(prompts: int, **settings: object) -> tuple[Job, dict[int, list[Request]]]:
@@ -35,6 +35,5 @@ def demo_job(prompts: int, **settings: object) -> tuple[Job, dict[int, list[Requ
     policy = str(FOLDER / "policy")
     chat = ChatFormat(load_tokenizer(policy))
     parts = plan(demo_prompts(prompts), config, chat, _CONTEXT, Counter())
-    longest = max(len(request.prompt) for part in parts for request in part)
     stop_ids = sorted({chat.end_of_turn_id, chat.tokenizer.eos_token_id})
-    return Job(policy, config, stop_ids, longest, _CONTEXT), dict(enumerate(parts))
+    return Job(policy, config, stop_ids, parts.longest, _CONTEXT), dict(enumerate(parts))

@@ -22,8 +22,8 @@ class Job:
     config: SampleConfig
     stop_ids: list[int]
     """Tokens that end an answer."""
-    longest_prompt: int
-    """In tokens, of all the requests to come."""
+    longest: int
+    """Tokens of prompt and answer together, at most, of all the requests to come."""
     context: int
     """Most tokens of prompt and answer together."""
     adapter: str | None = None

@@ -3,11 +3,20 @@
 import hashlib
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
 
 from contracts.chat import ChatFormat, Message, RowError
+from contracts.errors import UserError
 from generation.config import SampleConfig
+
+DECODING = ("temperature", "top_p", "max_tokens")
+"""The keys of the sampling config that a prompt may have a value of its own for."""
+
+Decoding = Mapping[str, float]
+"""A prompt's own values of some of these."""
+_CONFIGS_OWN: Decoding = {}
 
 
 @dataclass(frozen=True)
@@ -19,6 +28,10 @@ class Request:
     seed: int
     prompt: list[int]
     """Token ids, ready to be answered."""
+    decoding: Decoding = field(default_factory=lambda: _CONFIGS_OWN)
+    """What it has in place of the config's values."""
+    refusal: str | None = None
+    """Why it cannot be asked, and no engine gets it: the turn before it has no answer."""
 
     @property
     def response_id(self) -> str:
@@ -56,54 +69,99 @@ def sample_seed(run_seed: int, prompt_id: str, sample: int) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-class Plan:
-    """The requests of each part, made when they are asked for: until then an id takes 4 bytes."""
+@dataclass(frozen=True)
+class Prompt:
+    """A row of PROMPTS, or of a table that says more of each prompt."""
 
-    def __init__(self, prompts: Sequence[tuple[str, "array[int]"]], config: SampleConfig) -> None:
-        """
-        Args:
-            prompts: id and token ids of each.
-        """
-        self._prompts = prompts
+    prompt_id: str
+    messages: list[Message]
+    n: int | None = None
+    """Samples, in place of the config's; a follow-up has as many as what it follows."""
+    decoding: Decoding = field(default_factory=lambda: _CONFIGS_OWN)
+    follows: str | None = None
+    """Id of the prompt whose conversation, with its answer, `messages` go on with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A prompt that can be asked; until then one of its ids takes 4 bytes."""
+
+    prompt_id: str
+    ids: "array[int]"
+    """Token ids; of a follow-up, those of its own messages alone."""
+    n: int
+    decoding: Decoding
+    turn: int = 0
+    follow_up: Prompt | None = None
+    """The prompt itself, where its ids are known only with the answer before it."""
+
+
+class Plan:
+    """The requests of each part, made when they are asked for. Each turn has parts of its own,
+    after those of the turns before it."""
+
+    def __init__(self, prompts: Sequence[Asked], config: SampleConfig) -> None:
         self._config = config
+        size = config.prompts_per_part
+        self._parts = [
+            prompts_of_turn[first : first + size]
+            for _, group in groupby(prompts, key=lambda one: one.turn)
+            for prompts_of_turn in [list(group)]
+            for first in range(0, len(prompts_of_turn), size)
+        ]
 
     def __len__(self) -> int:
         """Parts."""
-        return -(-len(self._prompts) // self._config.prompts_per_part)
+        return len(self._parts)
 
     def __getitem__(self, index: int) -> list[Request]:
-        prompts = self._of(index)
-        return [request for name, ids in prompts for request in self._requests(name, ids)]
+        return [request for one in self.prompts_in(index) for request in self.requests_of(one)]
 
     def __iter__(self) -> Iterator[list[Request]]:
         return (self[index] for index in range(len(self)))
 
+    def prompts_in(self, index: int) -> Sequence[Asked]:
+        """The prompts of a part."""
+        return self._parts[index]
+
     def requests_in(self, index: int) -> int:
         """How many a part has."""
-        return len(self._of(index)) * self._config.samples
+        return sum(one.n for one in self.prompts_in(index))
+
+    def part_of(self, prompt_ids: Iterable[str]) -> set[int]:
+        """The parts that hold these prompts."""
+        wanted = set(prompt_ids)
+        parts = enumerate(self._parts)
+        return {i for i, part in parts if any(one.prompt_id in wanted for one in part)}
 
     @property
     def requests(self) -> int:
         """How many there are in all."""
-        return len(self._prompts) * self._config.samples
+        return sum(map(self.requests_in, range(len(self))))
 
     @property
-    def longest_prompt(self) -> int:
-        """In tokens."""
-        return max(len(ids) for _, ids in self._prompts)
+    def longest(self) -> int:
+        """Tokens of prompt and answer together, at most."""
+        lengths: dict[str, int] = {}
+        for part in self._parts:
+            for one in part:
+                before = lengths.get(one.follow_up.follows or "", 0) if one.follow_up else 0
+                room = one.decoding.get("max_tokens", self._config.max_tokens)
+                lengths[one.prompt_id] = before + len(one.ids) + int(room)
+        return max(lengths.values())
 
-    def _of(self, index: int) -> Sequence[tuple[str, "array[int]"]]:
-        size = self._config.prompts_per_part
-        return self._prompts[index * size : (index + 1) * size]
-
-    def _requests(self, prompt_id: str, ids: "array[int]") -> list[Request]:
-        config, prompt = self._config, ids.tolist()
-        seeds = config.seeds or [sample_seed(config.seed, prompt_id, i) for i in range(config.n)]
-        return [Request(prompt_id, sample, seed, prompt) for sample, seed in enumerate(seeds)]
+    def requests_of(self, one: Asked) -> list[Request]:
+        """A prompt's requests, by its ids."""
+        config, prompt = self._config, one.ids.tolist()
+        seeds = config.seeds or [sample_seed(config.seed, one.prompt_id, i) for i in range(one.n)]
+        return [
+            Request(one.prompt_id, sample, seed, prompt, one.decoding)
+            for sample, seed in enumerate(seeds)
+        ]
 
 
 def plan(
-    prompts: Iterable[tuple[str, list[Message]]],
+    prompts: Iterable[Prompt],
     config: SampleConfig,
     chat: ChatFormat,
     context: int,
@@ -113,16 +171,48 @@ def plan(
 
     A prompt must leave room for `max_tokens` in the context of `context` tokens: an answer
     cut by the context would look like one that max_tokens cut.
+
+    Raises:
+        UserError: a prompt follows one that is not before it in the table.
     """
-    asked = []
-    for prompt_id, messages in prompts:
-        try:
-            ids = chat.prompt_ids(messages)
-        except RowError as error:
-            dropped[error.reason] += 1
-            continue
-        if len(ids) + config.max_tokens > context:
-            dropped["prompt_too_long"] += 1
-            continue
-        asked.append((prompt_id, array("i", ids)))
-    return Plan(asked, config)
+    asked: dict[str, Asked] = {}
+    left_out: set[str] = set()
+    followed: set[str] = set()
+    for prompt in prompts:
+        if reason := _plan_one(prompt, config, chat, context, asked, left_out):
+            dropped[reason] += 1
+            left_out.add(prompt.prompt_id)
+        elif prompt.follows:
+            followed.add(prompt.follows)
+    # What is followed comes first, so that its answers are there before the others are through.
+    return Plan(
+        sorted(asked.values(), key=lambda one: (one.turn, one.prompt_id not in followed)), config
+    )
+
+
+def _plan_one(
+    prompt: Prompt,
+    config: SampleConfig,
+    chat: ChatFormat,
+    context: int,
+    asked: dict[str, Asked],
+    left_out: set[str],
+) -> str | None:
+    """Add a prompt to those asked, or say why it cannot be."""
+    before = asked.get(prompt.follows) if prompt.follows else None
+    if prompt.follows and not before:
+        if prompt.follows not in left_out:
+            raise UserError(f"{prompt.prompt_id}: follows {prompt.follows}, which is not before it")
+        return "turn_before_left_out"
+    try:
+        ids = chat.prompt_ids(prompt.messages)
+    except RowError as error:
+        return error.reason
+    if len(ids) + prompt.decoding.get("max_tokens", config.max_tokens) > context:
+        return "prompt_too_long"
+    n = before.n if before else len(config.seeds) if config.seeds else prompt.n or config.n
+    turn, follow_up = (before.turn + 1, prompt) if before else (0, None)
+    asked[prompt.prompt_id] = Asked(
+        prompt.prompt_id, array("i", ids), n, prompt.decoding, turn, follow_up
+    )
+    return None

@@ -64,10 +64,11 @@ class Transformers:
         """Sample the oldest batch to its end."""
         requests = self._waiting.popleft()
         ids, mask = _left_pad([request.prompt for request in requests], self._device)
-        choose = Choose(self._config, [request.seed for request in requests], self._device)
+        configs = [self._config.model_copy(update=dict(one.decoding)) for one in requests]
+        choose = Choose(configs, [request.seed for request in requests], self._device)
         stops = StopStrings(self._tokenizer, self._config.stop, ids.shape[1])
         settings = GenerationConfig(
-            max_new_tokens=self._config.max_tokens,
+            max_new_tokens=max(config.max_tokens for config in configs),
             do_sample=False,
             eos_token_id=self._stop_ids,
             pad_token_id=self._stop_ids[0],
@@ -81,7 +82,12 @@ class Transformers:
         )
         answers = whole[:, ids.shape[1] :].tolist()
         return [
-            self._sample(request, answers[row], stops.length(row), choose.logprobs(row))
+            self._sample(
+                request,
+                answers[row][: configs[row].max_tokens],
+                stops.length(row),
+                choose.logprobs(row),
+            )
             for row, request in enumerate(requests)
         ]
 
@@ -91,9 +97,11 @@ class Transformers:
     def _sample(
         self, request: Request, answer: list[int], stopped: int | None, logprobs: list[float]
     ) -> Sample:
-        ends = [place + 1 for place, token in enumerate(answer) if token in self._stop_ids]
-        length = min([*ends[:1], *([stopped] if stopped else []), len(answer)])
-        reason = "stop" if ends or stopped else "length"
+        ends = [place + 1 for place, token in enumerate(answer) if token in self._stop_ids][:1]
+        # It may have gone on, to its batch's longest answer, where its own limit had cut it.
+        ends += [stopped] if stopped and stopped <= len(answer) else []
+        length = min([*ends, len(answer)])
+        reason = "stop" if ends else "length"
         logprob = sum(logprobs[:length]) if self._config.logprobs else None
         return Sample(request.response_id, answer[:length], reason, logprob)
 
@@ -102,34 +110,33 @@ class Choose(LogitsProcessor):
     """Makes greedy decoding draw from the filtered distribution, each row by its own seed.
 
     Gumbel noise on the logits turns their argmax into a draw; temperature, min-p, top-k and
-    top-p are applied before, in vLLM's order.
+    top-p are applied before, in vLLM's order, to each row by its own config.
     """
 
-    def __init__(self, config: SampleConfig, seeds: Sequence[int], device: torch.device) -> None:
-        self._generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
-        self._greedy = config.temperature == 0
-        self._keep_logprobs = config.logprobs
+    def __init__(
+        self, configs: Sequence[SampleConfig], seeds: Sequence[int], device: torch.device
+    ) -> None:
+        self._generators = {
+            row: torch.Generator(device).manual_seed(seed)
+            for row, (config, seed) in enumerate(zip(configs, seeds, strict=True))
+            if config.temperature
+        }
+        self._keep_logprobs = configs[0].logprobs
         self._logprobs: list[torch.Tensor] = []
-        filters: list[LogitsProcessor] = []
-        if not self._greedy:
-            filters.append(TemperatureLogitsWarper(config.temperature))
-        if config.min_p > 0:
-            filters.append(MinPLogitsWarper(config.min_p))
-        if config.top_k > 0:
-            filters.append(TopKLogitsWarper(config.top_k))
-        if config.top_p < 1:
-            filters.append(TopPLogitsWarper(config.top_p))
-        self._filters = LogitsProcessorList([] if self._greedy else filters)
+        rows: dict[tuple[float, float], list[int]] = {}
+        for row in self._generators:
+            rows.setdefault((configs[row].temperature, configs[row].top_p), []).append(row)
+        self._filters = [(_filters(configs[found[0]]), found) for found in rows.values()]
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """`scores` [batch, vocabulary] with the drawn token's as the highest."""
         heartbeat()
-        noisy = self._filters(input_ids, scores)
-        if not self._greedy:
-            noise = torch.empty_like(noisy)
-            for row, generator in zip(noise, self._generators, strict=True):
-                row.exponential_(generator=generator)
-            noisy = noisy - noise.log()
+        noisy = scores.clone()
+        for filters, rows in self._filters:
+            noisy[rows] = filters(input_ids[rows], scores[rows])
+        noise = torch.empty_like(noisy[0])
+        for row, generator in self._generators.items():
+            noisy[row] -= noise.exponential_(generator=generator).log()
         if self._keep_logprobs:
             chosen = noisy.argmax(-1, keepdim=True)
             self._logprobs.append(scores.log_softmax(-1).gather(-1, chosen)[:, 0])
@@ -138,6 +145,17 @@ class Choose(LogitsProcessor):
     def logprobs(self, row: int) -> list[float]:
         """Log-probs of the tokens drawn for a row, before temperature and filters."""
         return [float(step[row]) for step in self._logprobs]
+
+
+def _filters(config: SampleConfig) -> LogitsProcessorList:
+    filters: list[LogitsProcessor] = [TemperatureLogitsWarper(config.temperature)]
+    if config.min_p > 0:
+        filters.append(MinPLogitsWarper(config.min_p))
+    if config.top_k > 0:
+        filters.append(TopKLogitsWarper(config.top_k))
+    if config.top_p < 1:
+        filters.append(TopPLogitsWarper(config.top_p))
+    return LogitsProcessorList(filters)
 
 
 def _load(policy: str, dtype: str, device: torch.device) -> Any:

@@ -42,7 +42,7 @@ class Vllm:
         for request in requests:
             # As vLLM's own renderer would make it of ids.
             prompt = {"type": "token", "prompt_token_ids": request.prompt}
-            settings = self._parameters(request.seed)
+            settings = self._parameters(request)
             settings.skip_clone = True  # made for this request alone
             try:
                 self._engine.add_request(
@@ -168,13 +168,13 @@ def _kv_bytes(job: Job, seqs: int) -> int:
     heads = getattr(model, "num_key_value_heads", None) or model.num_attention_heads
     width = getattr(model, "head_dim", None) or model.hidden_size // model.num_attention_heads
     a_token = 2 * model.num_hidden_layers * heads * width * 4
-    tokens = seqs * (job.longest_prompt + job.config.max_tokens + _CPU_BLOCK)
+    tokens = seqs * (job.longest + _CPU_BLOCK)
     one_context = a_token * (job.context + _CPU_BLOCK)
     return max(min(2 * tokens * a_token, _MOST_KV_UNASKED), 2 * one_context)
 
 
-def sampling_parameters(job: Job) -> Callable[[int], Any]:
-    """vLLM's `SamplingParams` of a request with this seed."""
+def sampling_parameters(job: Job) -> Callable[[Request], Any]:
+    """vLLM's `SamplingParams` of a request."""
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
 
@@ -192,7 +192,7 @@ def sampling_parameters(job: Job) -> Callable[[int], Any]:
         "detokenize": bool(config.stop),
         "output_kind": RequestOutputKind.FINAL_ONLY,
     }
-    return lambda seed: SamplingParams(seed=seed, **shared)
+    return lambda request: SamplingParams(seed=request.seed, **{**shared, **request.decoding})
 
 
 def outcome_of(output: Any) -> Outcome:

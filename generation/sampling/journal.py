@@ -33,6 +33,10 @@ class Journals:
         self._open[index] = (journal, stack)
         return {sample.response_id: sample for sample in [*known, *journal.records()]}
 
+    def is_open(self, index: int) -> bool:
+        """Whether a part was gone on with and is not written yet."""
+        return index in self._open
+
     def append(self, index: int, samples: Sequence[Sample]) -> None:
         """Add samples of an open part; they outlive the process from here on."""
         self._open[index][0].append(samples)

@@ -3,12 +3,13 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from generation.engines import Batch, Engine
-from generation.engines.requests import Outcome, Request, Sample
+from generation.engines.requests import Failure, Outcome, Request, Sample
 from generation.sampling.journal import Journals
 from runtime.progress import Progress
 
-Parts = Iterable[tuple[int, Sequence[Request]]]
-"""Index and requests of each part, in order; made when they are asked for."""
+Parts = Iterable[tuple[int, Sequence[Request]] | None]
+"""Index and requests of each part, in order, made when they are asked for; None as long as the
+next one needs parts that are not written yet."""
 
 
 class Part:
@@ -35,7 +36,7 @@ class Part:
 
     def batches(self, size: int) -> list[Batch]:
         """The batches of which something is missing."""
-        batches = _batches(list(self.requests.values()), size)
+        batches = _batches(askable(self.requests.values()), size)
         return [b for b in batches if any(r.response_id not in self._done for r in b)]
 
 
@@ -56,6 +57,7 @@ class Stream:
         self._open: dict[str, Part] = {}
         """By response id."""
         self._whole: list[Part] = []
+        self._refused: list[tuple[Request, Outcome]] = []
 
     def run(self) -> Iterator[tuple[list[tuple[Request, Outcome]], list[Part]]]:
         """Draw what is missing: what each step brought, and the parts that are whole with it.
@@ -63,24 +65,31 @@ class Stream:
         A sample is in its journal before it counts.
         """
         todo = self._todo()
-        in_flight = 0
-        while True:
-            while in_flight < self._engine.capacity and (batch := next(todo, None)):
+        in_flight, ended = 0, False
+        while in_flight or not ended:
+            while in_flight < self._engine.capacity:
+                # An empty one stands for a part that cannot be asked yet.
+                if not (batch := next(todo, None)):
+                    ended = batch is None
+                    break
                 self._engine.add(batch)
                 in_flight += len(batch)
-            if not in_flight:
-                yield [], self._take_whole()
-                return
-            outcomes = self._engine.step()
+            outcomes = self._engine.step() if in_flight else []
             in_flight -= len(outcomes)
-            yield self._put(outcomes), self._take_whole()
+            yield self._put(outcomes) + self._take_refused(), self._take_whole()
             self._progress.advance(len(outcomes))
             self._journals.sync()
 
     def _todo(self) -> Iterator[Batch]:
-        for index, requests in self._parts:
+        for item in self._parts:
+            if item is None:
+                yield []
+                continue
+            index, requests = item
             known = self._journals.open(index)
-            part = Part(index, requests, whole_batches(requests, known, self._engine.batch))
+            asked = askable(requests)
+            part = Part(index, requests, whole_batches(asked, known, self._engine.batch))
+            self._refuse(part)
             self._progress.resume(len(requests) - part.missing)
             if part.missing:
                 self._open |= dict.fromkeys(part.requests, part)
@@ -103,12 +112,29 @@ class Stream:
             self._journals.append(index, samples)
         return drawn
 
+    def _refuse(self, part: Part) -> None:
+        """Note the requests of a part that cannot be asked."""
+        for request in part.requests.values():
+            if request.refusal:
+                failure = Failure(request.response_id, request.refusal)
+                part.put(failure)
+                self._refused.append((request, failure))
+
+    def _take_refused(self) -> list[tuple[Request, Outcome]]:
+        refused, self._refused = self._refused, []
+        return refused
+
     def _take_whole(self) -> list[Part]:
         whole, self._whole = self._whole, []
         for part in whole:
             for name in part.requests:
                 self._open.pop(name, None)
         return whole
+
+
+def askable(requests: Iterable[Request]) -> list[Request]:
+    """The requests that an engine gets."""
+    return [request for request in requests if not request.refusal]
 
 
 def whole_batches(

@@ -162,7 +162,7 @@ def test_draws_follow_the_filtered_distribution(keys: dict[str, Any], allowed: l
     config = SampleConfig(**{"temperature": 1.0} | keys)
     logits = torch.tensor([0.5, 0.3, 0.15, 0.05]).log()
     draws = 4000
-    choose = Choose(config, range(draws), torch.device("cpu"))
+    choose = Choose([config] * draws, range(draws), torch.device("cpu"))
     rows = logits.expand(draws, -1)
     counts = choose(torch.zeros(draws, 1, dtype=torch.long), rows).argmax(-1).bincount(minlength=4)
     expected = (logits / config.temperature).softmax(-1)
@@ -170,6 +170,17 @@ def test_draws_follow_the_filtered_distribution(keys: dict[str, Any], allowed: l
     expected /= expected.sum()
     assert torch.allclose(counts / draws, expected, atol=0.03)
     assert counts[expected == 0].sum() == 0
+
+
+def test_each_row_is_drawn_by_its_own_temperature() -> None:
+    configs = [SampleConfig(n=1, temperature=t, top_p=p) for t, p in ((0, 1), (1, 0.7), (1, 1))]
+    logits = torch.tensor([0.5, 0.3, 0.15, 0.05]).log().expand(3, -1)
+    seen = torch.zeros(3, 4)
+    for seed in range(200):
+        choose = Choose(configs, [seed] * 3, torch.device("cpu"))
+        drawn = choose(torch.zeros(3, 1, dtype=torch.long), logits).argmax(-1)
+        seen[torch.arange(3), drawn] += 1
+    assert (seen > 0).tolist() == [[True] + [False] * 3, [True] * 2 + [False] * 2, [True] * 4]
 
 
 def test_a_context_without_room_for_a_prompt_is_refused(sample: Any) -> None:
