@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from contracts.errors import UserError
+from contracts.steps.step import refuse_busy
 from flows.pipeline.check import Looking, refuse_unready, summary
 from flows.pipeline.config import RunConfig
 from flows.pipeline.console import console
@@ -45,6 +46,7 @@ def run_config(path: Path, overrides: Sequence[str], redo: Sequence[str] = ()) -
         console.print(f"{config.name}: every stage is done, nothing to run. Report: {report}")
         return
     make_folder(config)
+    refuse_busy(config.folder)
     looking = Looking(config, steps_left(config, redo))
     settings.apply()
     from flows.on_policy import on_policy

@@ -1,6 +1,6 @@
 """`onpolicy tune lr`: a learning-rate range test on a round's pairs, its plot, a suggestion."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +12,7 @@ from contracts.config.base import check, identity
 from contracts.errors import OnPolicyError
 from contracts.steps.fingerprint import of_input, of_json
 from contracts.steps.manifest import read_manifest
-from contracts.steps.step import folder_lock, here_of
+from contracts.steps.step import folder_lock, here_of, refuse_busy
 from contracts.tables.parts import read_table, write_atomic
 from flows.on_policy import run_stage
 from flows.pipeline.check import refuse_unready
@@ -60,6 +60,8 @@ def run_lr(path: Path, overrides: Sequence[str], asked: Asked) -> list[str]:
         if path.is_file():
             [claimed] = claim_together([source.run])
             source = replace(source, run=claimed)
+        if not _all_done(_until_policy(plan(source.run), source.round)):
+            refuse_busy(source.run.folder)
         ensure_server()
         run = source.run.model_dump(mode="json")
         folder = Path(run_flow(tune_lr, run, source.training, source.round, settings))
@@ -104,11 +106,15 @@ def _made(run: RunConfig, number: int) -> set[str]:
         FolderBusy: something is to be made, and another process is writing to the run's folder.
     """
     steps = [*_until_policy(plan(run), number)]
-    alone = nullcontext() if all(step.done for step in steps) else folder_lock(run.folder)
+    alone = nullcontext() if _all_done(steps) else folder_lock(run.folder)
     with alone:
         for step in steps:
             _run(step)
     return {step.path for step in steps}
+
+
+def _all_done(steps: Iterable[PlannedStep]) -> bool:
+    return all(step.done for step in steps)
 
 
 def _to_make(source: Source) -> list[PlannedStep]:

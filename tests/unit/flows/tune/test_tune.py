@@ -21,6 +21,7 @@ from contracts.tables.parts import write_part
 from contracts.tables.schemas import TOKENS
 from flows.cli.app import app
 from flows.pipeline.config import RunConfig
+from flows.tune import learning_rate
 from flows.tune.learning_rate import tune_lr
 from flows.tune.source import read_source
 
@@ -65,6 +66,15 @@ def test_a_run_that_another_process_writes_to_gets_no_stage_from_a_test_of_rates
     with folder_lock(run), pytest.raises(FolderBusy, match=f"process {os.getpid()} on"):
         tune_lr.fn(config, [], 2, {"low": 1e-6, "high": 1e-3, "steps": 10})
     assert of_files(run) == before
+
+
+def test_a_busy_run_is_told_before_a_server_is_started_for_a_test_of_its_rates(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(step_module, "_LOCK_WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(learning_rate, "ensure_server", lambda: pytest.fail("a server was started"))
+    with folder_lock(run), pytest.raises(FolderBusy, match=f"process {os.getpid()} on"):
+        learning_rate.run_lr(run / "round-2", [], learning_rate.Asked(None, None, 10))
 
 
 def test_a_config_means_its_first_round_and_training_does_not_rename_the_run() -> None:
