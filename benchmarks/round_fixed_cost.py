@@ -139,7 +139,7 @@ def _times(run: Path, started: float, ended: float) -> dict[str, Any]:
         "round": round(edges[-1] - edges[0], 1),
         "by_stage": {
             name: round(after - before, 1)
-            for name, before, after in zip(order, edges, edges[1:], strict=True)
+            for name, before, after in zip(order, edges[:-1], edges[1:], strict=True)
         },
         "before": round(edges[0] - started, 1),
         "command": round(ended - started, 1),

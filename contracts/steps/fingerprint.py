@@ -81,7 +81,7 @@ def changed_files(folder: Path, files: Iterable[str], sizes: Mapping[str, int]) 
     found = sizes_of(folder)
     gone = [f"{name} is gone" for name in files if name not in found]
     cut = [
-        f"{name} has {found[name]:,} bytes, not {size:,}"
+        f"{name} was {size:,} bytes when the stage finished, is {found[name]:,} now"
         for name, size in sizes.items()
         if found.get(name, size) != size
     ]
@@ -184,7 +184,7 @@ def refuse_not_whole(folder: Path, changed: Sequence[str], added: Sequence[str] 
     ways += [way_out(folder)] if changed else []
     if told:
         raise UserError(
-            f"{folder}: since this stage finished, {', '.join(told)}; {', and '.join(ways)}"
+            f"{folder}: is not as its stage left it: {'; '.join(told)}; {', and '.join(ways)}"
         )
 
 

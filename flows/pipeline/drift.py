@@ -142,7 +142,7 @@ def _changes(
     """What the step's files and its record differ in; inputs that are not there as they were
     meant count as they were."""
     if (manifest := step.done) and (found := changes_since(step.out, manifest)):
-        return [f"{line} since it finished" for line in found]
+        return found
     recorded = read_step(step.out / "_step.json")
     known = {}
     for name, value in step.inputs.items():

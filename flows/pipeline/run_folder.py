@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from contracts.config.base import identity, load_config
+from contracts.config.base import identity
 from contracts.config.yaml import dump_yaml
 from contracts.errors import UserError
 from contracts.steps.disk_space import refuse_unwritable
@@ -14,6 +14,7 @@ from flows.pipeline import drift, redo
 from flows.pipeline.claimed import all_fixed, as_claimed, fixed
 from flows.pipeline.config import MOST_ROUNDS, RunConfig
 from flows.pipeline.plan import PlannedStep, plan
+from flows.pipeline.recorded import recorded
 
 # Says where the run lies, or how far it goes; no step's own record could tell.
 _FREE = {"rounds", "runs_dir"}
@@ -31,7 +32,7 @@ def make_folder(config: RunConfig) -> None:
 def settled(config: RunConfig) -> RunConfig:
     """The config with what its folder has settled already: what was fixed as the run was claimed
     (flows.pipeline.claimed), and its rounds, which are never taken back."""
-    if (made_by := _made_by(config)) is None:
+    if (made_by := recorded(config.folder)) is None:
         return config
     rounds = max(config.rounds, made_by.rounds)
     return as_claimed(config.model_copy(update={"rounds": rounds}), made_by)
@@ -63,7 +64,7 @@ def claim_run(config: RunConfig, next_round: bool = False, again: Sequence[str] 
             on the hub, or the hub cannot be asked.
     """
     redo.remove_recorded(config.folder)
-    made_by, config = _made_by(config), settled(config)
+    made_by, config = recorded(config.folder), settled(config)
     anew, named = made_anew(config, again), redo.named(_steps(config), again)
     if not all_fixed(config, made_by):
         config = fixed(config)
@@ -159,7 +160,7 @@ def refuse_drift(config: RunConfig, again: Sequence[str] = ()) -> None:
         ConfigDrift: a step was made by another config or from other inputs, and is not about to
             be made anew; names all of them, and how to make them anew.
     """
-    config, made_by = settled(config), _made_by(config)
+    config, made_by = settled(config), recorded(config.folder)
     steps = plan(config)
     here = {"runs_dir": config.runs_dir, "name": config.name}
     before = plan(made_by.model_copy(update=here)) if made_by else []
@@ -174,16 +175,10 @@ def run_identity(config: RunConfig) -> dict[str, Any]:
     return {key: value for key, value in identity(config).items() if key not in _FREE}
 
 
-def _made_by(config: RunConfig) -> RunConfig | None:
-    """The config that the folder was last run by."""
-    path = config.folder / "config.yaml"
-    return load_config(RunConfig, path) if path.exists() else None
-
-
 def _steps(config: RunConfig) -> list[PlannedStep]:
     """The run's steps, and those that an earlier config has left in its folder."""
     steps = plan(settled(config))
-    made_by = _made_by(config)
+    made_by = recorded(config.folder)
     if made_by is None:
         return steps
     left = plan(made_by.model_copy(update={"runs_dir": config.runs_dir, "name": config.name}))

@@ -9,12 +9,12 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader
 
 from annotation.selection.published_layout import write_published
-from contracts.config.base import read_yaml
 from contracts.config.yaml import dump_yaml
 from contracts.errors import UserError
 from contracts.steps.disk_space import naming_what_is_full
 from contracts.steps.manifest import read_manifest
 from contracts.tables.parts import write_atomic
+from flows.pipeline.recorded import recorded_keys
 from flows.report.hub import hub_id, hub_token, public
 from flows.report.hub import push as upload
 from flows.report.model_card import write_model_card
@@ -100,7 +100,7 @@ def _card(round_folder: Path, rows: int) -> str:
     """The dataset card: config, counts and fingerprints, so that the data can be made again."""
     manifests = {name: read_manifest(round_folder / name) for name in _STAGES}
     pairs = manifests["pairs"]
-    config = read_yaml(round_folder.parent / "config.yaml")
+    config = recorded_keys(round_folder.parent)
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=False)  # noqa: S701 - markdown
     return environment.get_template("dataset_card.md.j2").render(
         run=round_folder.resolve().parent.name,

@@ -9,10 +9,10 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
-from contracts.config.base import read_yaml
 from contracts.errors import UserError
 from contracts.steps.fingerprint import of_json
 from contracts.tables.parts import write_atomic
+from flows.pipeline.recorded import recorded_keys
 from flows.report.figures import round_figures, to_svg
 from flows.report.run_data import RoundData, finished_rounds, sample_pairs, step_summaries
 
@@ -38,7 +38,7 @@ def write_report(folder: Path, anew: bool = False) -> Path:
     page = _TEMPLATES.get_template("report.html.j2").render(
         run=folder.name,
         config=config,
-        model=read_yaml(folder / "config.yaml")["policy"]["path"],
+        model=recorded_keys(folder)["policy"]["path"],
         rounds=rounds,
         sections=[_section(data, anew) for data in rounds],
         steps=step_summaries(folder),

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from contracts.config.base import apply_overrides, check, load_config
+from contracts.config.base import apply_overrides, check
 from contracts.errors import UserError
 from contracts.steps.manifest import read_manifest
 from flows.pipeline.config import RunConfig
 from flows.pipeline.load_run import load_run
+from flows.pipeline.recorded import recorded
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,8 @@ def read_source(path: Path, overrides: Sequence[str]) -> Source:
     run, number = _folder(path)
     if others:
         raise UserError(f"{others[0]}: the pairs of {run} are made; only training.* can change")
-    config = load_config(RunConfig, run / "config.yaml")
+    config = recorded(run)
+    assert config is not None
     config = config.model_copy(update={"runs_dir": run.parent, "name": run.name})
     number = number or _last_with_tokens(run)
     if not 1 <= number <= config.rounds:

@@ -150,7 +150,8 @@ def edit(path: Path) -> None:
 @pytest.mark.parametrize(("change", "told"), [
     (edit, r"part-00001\.parquet was edited; delete .*out"),
     (Path.unlink, r"part-00001\.parquet is gone; delete .*out"),
-    (lambda path: path.write_bytes(b"cut"), r"part-00001\.parquet has 3 bytes, not [\d,]+; delete"),
+    (lambda path: path.write_bytes(b"cut"),
+     r"part-00001\.parquet was [\d,]+ bytes when the stage finished, is 3 now; delete"),
     (lambda path: path.with_name("part-00009.parquet").touch(),
      r"part-00009\.parquet is new; move what is new away"),
 ], ids=["edited", "gone", "cut", "new"])  # fmt: skip
@@ -159,7 +160,7 @@ def test_a_step_is_not_read_once_its_files_are_not_as_it_left_them(
 ) -> None:
     workshop.run()
     change(workshop.out / "part-00001.parquet")
-    with pytest.raises(UserError, match=f"out: since this stage finished, {told}"):
+    with pytest.raises(UserError, match=f"out: is not as its stage left it: {told}"):
         read_by_another(workshop)
     if change != edit:  # contents are compared where a step is read
         with pytest.raises(UserError, match=told):

@@ -74,7 +74,10 @@ Change = Callable[[Path], object]
 
 CHANGES: list[tuple[Change, str]] = [
     (Path.unlink, "part-00000.parquet is gone"),
-    (lambda part: part.write_text("cut"), "part-00000.parquet has 3 bytes, not 32"),
+    (
+        lambda part: part.write_text("cut"),
+        "part-00000.parquet was 32 bytes when the stage finished, is 3 now",
+    ),
     (lambda part: part.with_name("_step.json").unlink(), "_step.json is gone"),
 ]
 
@@ -89,7 +92,7 @@ def test_a_finished_stage_that_was_changed_since_is_told_and_can_be_made_anew(
     with pytest.raises(UserError) as caught:
         is_finished(run)
     said = str(caught.value)
-    assert f"\n  round-1/responses: {told} since it finished\n" in said
+    assert f"\n  round-1/responses: {told}\n" in said
     assert "`--redo responses`" in said
     claim_run(run, again=["responses"])
     make(run)

@@ -1,9 +1,11 @@
 """A run's folder: what is wrong with it is told before anything is started."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from checkout import CHECKOUT
+from made_run import made, make
 
 from contracts.config.base import load_config
 from contracts.errors import FolderBusy, UserError
@@ -11,7 +13,9 @@ from contracts.steps import step
 from flows.cli import run as cli
 from flows.cli.run import run_config
 from flows.pipeline.config import RunConfig
-from flows.pipeline.run_folder import is_finished, make_folder
+from flows.pipeline.run_folder import claim_run, is_finished, make_folder
+from flows.report.html import write_report
+from flows.tune.source import read_source
 
 DEMO = CHECKOUT / "configs" / "demo.yaml"
 
@@ -59,3 +63,19 @@ def test_a_broken_config_in_the_runs_folder_is_named(tmp_path: Path, text: str, 
     with pytest.raises(UserError) as refused:
         is_finished(run)
     assert str(refused.value).startswith(f"{run.folder / 'config.yaml'}{said}")
+    assert "move it away and give the same `onpolicy run` again" in str(refused.value)
+    for read in (write_report, lambda folder: read_source(folder, [])):
+        if said != ": key 'name' is missing":  # a page shows any keys
+            with pytest.raises(UserError, match="move it away"):
+                read(run.folder)
+
+
+def test_a_damaged_config_that_was_moved_away_is_written_anew_and_nothing_is_lost(
+    settings: Callable[..., RunConfig],
+) -> None:
+    run = made(settings())
+    path = run.folder / "config.yaml"
+    before = path.read_text()
+    path.unlink()
+    assert make(claim_run(settings())) == []
+    assert path.read_text() == before
