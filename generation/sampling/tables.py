@@ -66,6 +66,8 @@ class Writer:
 
     def texts(self, answers: list[list[int]]) -> list[str]:
         """The answers without special tokens, cut before the first stop string."""
+        if not answers:
+            return []  # the tokenizer makes one empty text of no answer
         texts = self._tokenizer.batch_decode(
             answers, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
