@@ -12,6 +12,11 @@ from annotation.annotators.ensemble import EnsembleConfig
 from annotation.annotators.function import FunctionConfig
 from annotation.annotators.judge import JudgeConfig
 from annotation.annotators.pairwise import PairwiseConfig
+from annotation.strategies.all_above_margin import AllAboveMargin
+from annotation.strategies.base import StrategyVariant
+from annotation.strategies.max_min import MaxMin
+from annotation.strategies.max_random import MaxRandom
+from annotation.strategies.max_second import MaxSecond
 from contracts.config.base import Config
 from contracts.config.variants import Variants
 
@@ -88,12 +93,21 @@ class CandidatesConfig(Config):
     """Taken off a score for each token of the response, before anything is compared."""
 
 
+Strategy = Annotated[
+    MaxMin | MaxRandom | MaxSecond | AllAboveMargin,
+    Field(discriminator="kind"),
+    Variants("onpolicy.pair_strategies", StrategyVariant),
+]
+"""How pairs are picked."""
+
+
 class PairsConfig(CandidatesConfig):
     """Which two responses of a prompt become the chosen and the rejected one."""
 
-    strategy: Literal["max_min", "max_random", "max_second", "all_above_margin"] = "max_min"
-    """The best response against the worst (the recipe), a random lower one, or the next lower;
-    or every response against every lower one, several pairs a prompt."""
+    strategy: Strategy = MaxMin()
+    """The best response against the worst (`max_min`, the recipe), a random lower one
+    (`max_random`), or the next lower (`max_second`); or every response against
+    every lower one, several pairs a prompt (`all_above_margin`)."""
     min_margin: Annotated[float, Field(ge=0)] = 0.0
     """Pairs with a smaller difference of scores are dropped; ties always are."""
     min_deviation: Annotated[float, Field(ge=0)] = 0.0
@@ -103,7 +117,8 @@ class PairsConfig(CandidatesConfig):
     max_similarity: Annotated[float, Field(ge=0, lt=1)] | None = None
     """Largest share of three-word runs that chosen and rejected may have in common, e.g. 0.9."""
     seed: int = 0
-    """Seed of `max_random`; what is drawn for a prompt depends on nothing but it and the prompt."""
+    """Seed of strategies that draw; what is drawn for a prompt depends on nothing but it and the
+    prompt."""
 
 
 class DemonstrationsConfig(CandidatesConfig):

@@ -1,10 +1,9 @@
 """Choosing pairs: pure functions over arrays, no files.
 
-Every prompt gives a pair (several under `all_above_margin`), or one reason why not.
+Every prompt gives a pair (several under some strategies), or one reason why not.
 Shapes: R responses, P prompts, N pairs.
 """
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -15,7 +14,6 @@ from annotation.config import PairsConfig
 from annotation.selection.ranking import (
     REASONS,
     Candidates,
-    Ranking,
     Reasons,
     best_whole,
     deviation,
@@ -24,6 +22,8 @@ from annotation.selection.ranking import (
     repeated,
     usable,
 )
+from annotation.strategies.base import Ranked, Ranking
+from contracts.errors import UserError
 
 _WORDS = 3
 
@@ -46,15 +46,6 @@ class Selection:
     """Reason to number of prompts."""
 
 
-@dataclass(frozen=True)
-class _Places:
-    """Pairs as places in a ranking."""
-
-    prompt: np.ndarray
-    chosen: np.ndarray
-    rejected: np.ndarray
-
-
 def select(config: PairsConfig, candidates: Candidates, prompt_ids: pa.Array) -> Selection:
     """Each prompt's pairs, or the reason why there is none.
 
@@ -62,7 +53,7 @@ def select(config: PairsConfig, candidates: Candidates, prompt_ids: pa.Array) ->
     strictly below the chosen one.
 
     Args:
-        prompt_ids: [P]; `max_random` draws by them.
+        prompt_ids: [P]; what is drawn for a prompt depends on its id.
     """
     prompts = len(prompt_ids)
     score = candidates.penalised(config)
@@ -73,13 +64,30 @@ def select(config: PairsConfig, candidates: Candidates, prompt_ids: pa.Array) ->
         reasons.mark("small_deviation", deviation(ranking) < config.min_deviation)
     truncated = candidates.truncated[ranking.order]
     chosen = _chosen(config, truncated, ranking, reasons)
-    pairs = _pairs(config, ranking, chosen, truncated, np.flatnonzero(reasons.none()), prompt_ids)
+    left = np.flatnonzero(reasons.none())
+    barred = truncated & (config.truncated == "never_chosen")
+    ids = prompt_ids.take(pa.array(left))
+    pairs = config.strategy.pairs(Ranked(ranking, left, chosen[left], barred, ids, config.seed))
     best, worst = ranking.order[pairs.chosen], ranking.order[pairs.rejected]
+    _refuse_upside_down(config, score[best], score[worst])
     refused = _refused(config, candidates, best, worst, score[best] - score[worst])
     _settle(reasons, pairs.prompt, refused)
     sound = refused < 0
     best, worst = best[sound], worst[sound]
     return Selection(pairs.prompt[sound], best, worst, score[best], score[worst], reasons.counts())
+
+
+def _refuse_upside_down(config: PairsConfig, chosen: np.ndarray, rejected: np.ndarray) -> None:
+    """A strategy of a package's own may pick any two.
+
+    Raises:
+        UserError: a rejected response scores no lower than the chosen one.
+    """
+    if (chosen <= rejected).any():
+        raise UserError(
+            f"pairs.strategy {config.strategy.kind!r} picked a rejected response that scores no "
+            "lower than the chosen one; mend its `pairs`"
+        )
 
 
 def _comparable(config: PairsConfig, candidates: Candidates, reasons: Reasons) -> np.ndarray:
@@ -104,55 +112,6 @@ def _chosen(
     reasons.mark("tie", lowest & top)
     reasons.mark("best_truncated", lowest)
     return chosen
-
-
-def _pairs(
-    config: PairsConfig,
-    ranking: Ranking,
-    chosen: np.ndarray,
-    truncated: np.ndarray,
-    prompts: np.ndarray,
-    prompt_ids: pa.Array,
-) -> _Places:
-    """The pairs of the prompts that are left; the rejected one of a lower score."""
-    if config.strategy == "all_above_margin":
-        barred = truncated & (config.truncated == "never_chosen")
-        return _all_lower(ranking, barred, prompts)
-    chosen = chosen[prompts]
-    first, end = ranking.below[chosen], ranking.bounds[1:][prompts]
-    if config.strategy == "max_min":
-        return _Places(prompts, chosen, end - 1)
-    if config.strategy == "max_second":
-        return _Places(prompts, chosen, first)
-    draws = _draws(config.seed, prompt_ids.take(pa.array(prompts)))
-    return _Places(prompts, chosen, first + (draws * (end - first)).astype(np.int64))
-
-
-def _all_lower(ranking: Ranking, barred: np.ndarray, prompts: np.ndarray) -> _Places:
-    """Every response that is not `barred` [U] with every one of a lower score."""
-    sizes = np.diff(ranking.bounds)
-    group = np.repeat(np.arange(len(sizes)), sizes)
-    places = np.flatnonzero(~barred & np.isin(group, prompts))
-    end = ranking.bounds[1:][group[places]]
-
-    def apart(distance: int) -> np.ndarray:
-        """[2, .]: the places with another of their prompt so far below."""
-        upper = places[places + distance < end]
-        lower = upper + distance
-        return np.stack([upper, lower])[:, ranking.score[lower] < ranking.score[upper]]
-
-    found = np.concatenate([apart(d) for d in range(1, max(sizes.max(initial=0), 2))], axis=1)
-    upper, lower = found[:, np.lexsort((found[1], found[0]))]
-    return _Places(group[upper], upper, lower)
-
-
-def _draws(seed: int, prompt_ids: pa.Array) -> np.ndarray:
-    """For each prompt a number in [0, 1) that depends on the seed and its id alone."""
-    digests = (
-        hashlib.blake2b(f"{seed}:{prompt_id}".encode(), digest_size=4).digest()
-        for prompt_id in prompt_ids.to_pylist()
-    )
-    return np.frombuffer(b"".join(digests), "<u4") / 2.0**32
 
 
 def _refused(

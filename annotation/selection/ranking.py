@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from annotation.config import CandidatesConfig
+from annotation.strategies.base import Ranking
 
 # Why a prompt gives no pair or no demonstration, in the order in which they are looked for.
 REASONS = (
@@ -45,20 +46,6 @@ class Candidates:
     def penalised(self, config: CandidatesConfig) -> np.ndarray:
         """[R], the scores with the length penalty taken off."""
         return self.score - config.length_penalty * self.tokens
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """Usable responses by prompt, best first; the earlier one where scores are equal."""
-
-    order: np.ndarray
-    """[U], which response."""
-    score: np.ndarray
-    """[U]."""
-    bounds: np.ndarray
-    """[P+1], each prompt's first place, and one past its last."""
-    below: np.ndarray
-    """[U+1], for each place the next one of a lower score or another prompt."""
 
 
 class Reasons:

@@ -189,7 +189,7 @@ def _steps(config: RunConfig) -> int | None:
     """Optimizer steps of a round at most, where they can be known."""
     limit = config.prompts.limit
     prompts = config.prompts_per_round or (limit and limit - config.prompts.test_size)
-    if not prompts or config.pairs.strategy == "all_above_margin":
+    if not prompts or config.pairs.strategy.several:
         return None
     return steps_of(config.training, prompts)
 

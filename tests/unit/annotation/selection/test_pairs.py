@@ -26,7 +26,7 @@ def pair(scores, prompts=None, texts=None, tokens=None, cut=None, **config) -> S
         text=pa.array(texts or [f"text {i}" for i in range(count)], pa.string()),
     )
     ids = pa.array([f"prompt-{i}" for i in range(max(prompts) + 1)])
-    return select(PairsConfig(**config), candidates, ids)
+    return select(PairsConfig.model_validate(config), candidates, ids)
 
 
 def rows(selection: Selection) -> list[tuple[int, int]]:
@@ -235,7 +235,8 @@ def test_every_prompt_gives_sound_pairs_or_one_reason(responses, config):
         truncated=np.array(truncated),
         text=pa.array(texts),
     )
-    found = select(PairsConfig(**config), candidates, pa.array([str(name) for name in names]))
+    ids = pa.array([str(name) for name in names])
+    found = select(PairsConfig.model_validate(config), candidates, ids)
     assert len(set(found.prompt.tolist())) + sum(found.dropped.values()) == len(names)
     assert set(found.dropped) <= set(REASONS)
     several = config["strategy"] == "all_above_margin"
@@ -267,7 +268,8 @@ def test_a_pair_does_not_depend_on_the_other_prompts_of_its_part(responses, conf
             truncated=np.array([r[3] for r in kept]),
             text=pa.array([r[4] for r in kept]),
         )
-        found = select(PairsConfig(**config), candidates, pa.array([str(name) for name in names]))
+        ids = pa.array([str(name) for name in names])
+        found = select(PairsConfig.model_validate(config), candidates, ids)
         pairs: dict[int, list[tuple]] = {}
         for p, c, r in zip(found.prompt, found.chosen, found.rejected, strict=True):
             pairs.setdefault(names[p], []).append((kept[c], kept[r]))

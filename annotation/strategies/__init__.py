@@ -1,0 +1,1 @@
+"""Which two responses of a prompt become a pair."""
