@@ -1,0 +1,142 @@
+"""Sends many requests at once, as many as the endpoint bears, and each again where that helps.
+
+A request that waits for its next attempt holds no place: others go on meanwhile.
+"""
+
+import heapq
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from random import Random
+from threading import Condition, Thread
+from typing import Generic, TypeVar
+
+from runtime.chat.adaptive_limit import AdaptiveLimit
+from runtime.chat.endpoint import Unanswered
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0
+_LONGEST_ASKED_WAIT = 600.0
+_jitter = Random()
+
+
+@dataclass(order=True)
+class _Waiting(Generic[T]):
+    due: float
+    order: int
+    item: T = field(compare=False)
+    failures: int = field(default=0, compare=False)
+
+
+class Dispatcher(Generic[T, R]):
+    """Asks `ask(item)` for each item from up to `limit.most` threads.
+
+    `done(item, answer)` is called for one answer at a time, in the order in which they come; an
+    `Unanswered` is an answer once an item was tried `attempts` times.
+    """
+
+    def __init__(
+        self,
+        ask: Callable[[T], R],
+        done: Callable[[T, R | Unanswered], Iterable[T]],
+        limit: AdaptiveLimit,
+        attempts: int,
+        first_wait: float = _FIRST_WAIT,
+    ) -> None:
+        """
+        Args:
+            done: gives what is to be asked as a consequence.
+            first_wait: seconds before the second attempt; doubled for each one after it, up to
+                30 s, and varied by a fifth so that threads do not come back all at once.
+        """
+        self._ask = ask
+        self._done = done
+        self._limit = limit
+        self._attempts = attempts
+        self._first_wait = first_wait
+        self._changed = Condition()
+        self._waiting: list[_Waiting[T]] = []
+        self._in_flight = 0
+        self._ordered = 0
+        self._quiet_until = 0.0
+        self._error: BaseException | None = None
+
+    def run(self, items: Iterable[T]) -> None:
+        """Ask for all items; returns when each has its answer.
+
+        Raises:
+            Exception: what `ask` or `done` raised, once the requests in flight have ended; their
+                answers went to `done` before.
+        """
+        for item in items:
+            self._put(item, 0.0, 0)
+        threads = [Thread(target=self._work, daemon=True) for _ in range(self._limit.most)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if self._error is not None:
+            raise self._error
+
+    def _put(self, item: T, due: float, failures: int) -> None:
+        self._ordered += 1
+        heapq.heappush(self._waiting, _Waiting(due, self._ordered, item, failures))
+
+    def _work(self) -> None:
+        while (one := self._next()) is not None:
+            sent = time.monotonic()
+            answer: R | Unanswered | None = None
+            error: BaseException | None = None
+            try:
+                answer = self._ask(one.item)
+            except Unanswered as unanswered:
+                answer = unanswered
+            except BaseException as other:  # noqa: BLE001  raised again by `run`
+                error = other
+            with self._changed:
+                self._in_flight -= 1
+                try:
+                    if error is not None:
+                        raise error
+                    self._take(one, answer, sent)  # type: ignore[arg-type]
+                except BaseException as other:  # noqa: BLE001  raised again by `run`
+                    self._error = self._error or other
+                self._changed.notify_all()
+
+    def _next(self) -> _Waiting[T] | None:
+        """What to ask next, waited for; None where nothing is left, or an error ended it all."""
+        with self._changed:
+            while self._error is None and (self._waiting or self._in_flight):
+                now = time.monotonic()
+                due = max(self._waiting[0].due, self._quiet_until) if self._waiting else None
+                if due is not None and due <= now and self._in_flight < self._limit.width:
+                    self._in_flight += 1
+                    return heapq.heappop(self._waiting)
+                is_later = due is not None and due > now
+                self._changed.wait(due - now if due is not None and is_later else None)
+            return None
+
+    def _take(self, one: _Waiting[T], answer: R | Unanswered, sent: float) -> None:
+        now = time.monotonic()
+        if isinstance(answer, Unanswered):
+            if answer.is_throttled:
+                self._limit.throttled(sent, now)
+            if one.failures + 1 < self._attempts:
+                self._put(one.item, now + self._wait(one, answer, now), one.failures + 1)
+                return
+        else:
+            self._limit.answered()
+        for item in self._done(one.item, answer):
+            self._put(item, 0.0, 0)
+
+    def _wait(self, one: _Waiting[T], answer: Unanswered, now: float) -> float:
+        """Seconds to the next attempt. A 429's `Retry-After` is for the whole account."""
+        if answer.retry_after is not None:
+            wait = min(answer.retry_after, _LONGEST_ASKED_WAIT)
+            if answer.is_throttled:
+                self._quiet_until = max(self._quiet_until, now + wait)
+            return wait
+        wait = min(self._first_wait * 2**one.failures, _LONGEST_WAIT)
+        return float(wait * _jitter.uniform(0.8, 1.2))
