@@ -57,8 +57,12 @@ class Journal(Generic[T]):
     def sync(self) -> None:
         """Every ten seconds, make what was added outlive the machine as well."""
         if time.monotonic() - self._synced > _SYNC_SECONDS:
-            os.fsync(self._file.fileno())
-            self._synced = time.monotonic()
+            self.sync_now()
+
+    def sync_now(self) -> None:
+        """Make what was added outlive the machine as well; from any thread."""
+        os.fsync(self._file.fileno())
+        self._synced = time.monotonic()
 
     def __exit__(
         self,

@@ -133,6 +133,39 @@ COMPARISON = _table(
     _column("after_unscored", pa.int32(), "the same of the round's trained policy"),
 )
 
+JUDGEMENTS = _table(
+    "JUDGEMENTS",
+    _column("benchmark", pa.string(), "whose prompts and rules"),
+    _column(
+        "question_id", pa.string(), "the benchmark's id; of AlpacaEval, the instruction's hash"
+    ),
+    _column("turn", pa.int32(), "which turn of the conversation is judged, from 1"),
+    _column("order", pa.string(), "baseline_first, model_first, or alone"),
+    _column("repeat", pa.int32(), "1 where the game was judged once more for the judge's noise"),
+    _column("generator", pa.string(), "the model whose answer is judged"),
+    _column("answers_sha256", pa.string(), "hash of the file of its answers"),
+    _column("baseline", pa.string(), "the model it plays against", nullable=True),
+    _column("baseline_sha256", pa.string(), "hash of the file of its answers", nullable=True),
+    _column("judge", pa.string(), "the judge's name at its endpoint"),
+    _column("decoding", pa.string(), "the judge's decoding, as JSON"),
+    _column("prompt", pa.string(), "name of the benchmark's prompt"),
+    _column("prompt_sha256", pa.string(), "hash of the file of prompts"),
+    _column(
+        "score",
+        pa.float64(),
+        "AlpacaEval: 1 to 2, 2 is the model's answer; Arena-Hard: 0 to 1 for the model; "
+        "MT-Bench: 1 to 10; null where error says why",
+        nullable=True,
+    ),
+    _column("label", pa.string(), "the verdict as the judge said it", nullable=True),
+    _column("weight", pa.int32(), "how often it counts: 3 for Arena-Hard's >>"),
+    _column("is_hard", pa.bool_(), "a label where the benchmark counts by log-probs"),
+    _column("text", pa.string(), "all that the judge wrote; null where it was not asked", True),
+    _column("prompt_tokens", pa.int32(), "tokens asked, as the endpoint counted them"),
+    _column("completion_tokens", pa.int32(), "tokens written, as the endpoint counted them"),
+    _column("error", pa.string(), "why there is no score; never a stand-in", nullable=True),
+)
+
 METRICS = _table(
     "METRICS",
     _column("step", pa.int64(), "optimizer step"),
@@ -154,7 +187,7 @@ LEARNING_RATES = _table(
 ALL = {
     table.metadata[b"table"].decode(): table
     for table in (
-        PROMPTS, RESPONSES, SCORES, PAIRS, DEMONSTRATIONS, TOKENS, REFERENCE, COMPARISON, METRICS,
-        LEARNING_RATES,
+        PROMPTS, RESPONSES, SCORES, PAIRS, DEMONSTRATIONS, TOKENS, REFERENCE, COMPARISON,
+        JUDGEMENTS, METRICS, LEARNING_RATES,
     )
 }  # fmt: skip

@@ -30,7 +30,7 @@ class Endpoint:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 endpoint.bodies.append(body)
                 endpoint.keys.add(self.headers["Authorization"])
-                said = answer(body["messages"][0]["content"])
+                said = answer(body["messages"][-1]["content"])
                 found = self.path == "/v1/chat/completions"
                 status = said if isinstance(said, int) else 200 if found else 404
                 reply = {"choices": [{"message": {"role": "assistant", "content": said}}]}

@@ -1,0 +1,1 @@
+"""LLM judges: the benchmarks' own prompts, games and verdicts."""

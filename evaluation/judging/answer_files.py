@@ -1,0 +1,141 @@
+"""Files of answers and questions as the benchmarks' own tools write them."""
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from contracts.errors import UserError
+from evaluation.win_rates.records import read_records, text_of
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A model's answer to a question, a text a turn."""
+
+    turns: list[str]
+    record: Mapping[str, Any] = field(default_factory=dict)
+    """The file's own fields."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """A file of answers."""
+
+    generator: str
+    """The model's name in the file."""
+    by_key: dict[str, Answer]
+    sha256: str
+    """Of the file."""
+
+
+def instruction_key(instruction: str) -> str:
+    """The id of an AlpacaEval question, which has none but its words."""
+    return hashlib.sha256(instruction.encode()).hexdigest()[:16]
+
+
+def file_name(name: str) -> str:
+    """A model's name as a file's name."""
+    return re.sub(r"[^\w.-]", "_", name).lstrip(".") or "model"
+
+
+def read_outputs(path: Path) -> Answers:
+    """AlpacaEval's `model_outputs.json`: a list of `instruction`, `output`, `generator`.
+
+    Raises:
+        UserError: it is no such file, or answers an instruction twice.
+    """
+    found: dict[str, Answer] = {}
+    for origin, row in _rows(path):
+        instruction = text_of(row, "instruction", origin)
+        _add(
+            found,
+            instruction_key(instruction),
+            Answer([text_of(row, "output", origin)], row),
+            origin,
+        )
+    return Answers(_one_name(path, found, ("generator",)), found, _sha256(path))
+
+
+def read_answers(path: Path) -> Answers:
+    """Arena-Hard's or FastChat's `model_answer/*.jsonl`: `question_id`, `choices[0].turns`.
+
+    Raises:
+        UserError: it is no such file, or answers a question twice.
+    """
+    found: dict[str, Answer] = {}
+    for origin, row in _rows(path):
+        try:
+            turns = [_turn(turn) for turn in row["choices"][0]["turns"]]
+            key = str(row["question_id"])
+        except (KeyError, IndexError, TypeError):
+            raise UserError(f"{origin}: needs `question_id` and `choices[0].turns`") from None
+        _add(found, key, Answer(turns, row), origin)
+    return Answers(_one_name(path, found, ("model_id", "model")), found, _sha256(path))
+
+
+def read_question_rows(path: Path) -> list[tuple[str, list[str], str]]:
+    """Id, turns and category of each question in a `question.jsonl` of either tool.
+
+    Raises:
+        UserError: it is no such file, or asks something twice.
+    """
+    found: dict[str, tuple[str, list[str], str]] = {}
+    for origin, row in _rows(path):
+        try:
+            key, turns = str(row["question_id"]), [_turn(turn) for turn in row["turns"]]
+        except (KeyError, TypeError):
+            raise UserError(f"{origin}: needs `question_id` and `turns`") from None
+        if key in found:
+            raise UserError(f"{origin}: question {key} stands there twice; leave one out")
+        found[key] = (key, turns, str(row.get("category") or ""))
+    return list(found.values())
+
+
+def refuse_foreign(path: Path, answers: Answers, keys: set[str], what: str) -> None:
+    """Refuse answers to questions that are not asked: they belong to another benchmark.
+
+    Raises:
+        UserError: names the first of them.
+    """
+    foreign = [key for key in answers.by_key if key not in keys]
+    if foreign:
+        record = answers.by_key[foreign[0]].record
+        told = str(record.get("instruction") or record.get("question_id"))
+        raise UserError(
+            f"{path}: {len(foreign):,} of its {len(answers.by_key):,} answers are to questions "
+            f"that are not in {what}, the first: {told!r:.100}; give files of the same questions"
+        )
+
+
+def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for number, row in enumerate(read_records(path), 1):
+        yield f"{path}: row {number}", row
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _turn(turn: Any) -> str:
+    """FastChat's turn is a text, Arena-Hard's an object with one."""
+    text = turn["content"] if isinstance(turn, dict) else turn
+    if not isinstance(text, str):
+        raise TypeError
+    return text
+
+
+def _add(found: dict[str, Answer], key: str, answer: Answer, origin: str) -> None:
+    if key in found:
+        raise UserError(f"{origin}: answers a question that was answered before; leave one out")
+    found[key] = answer
+
+
+def _one_name(path: Path, found: Mapping[str, Answer], columns: tuple[str, ...]) -> str:
+    names = {str(one.record.get(column)) for one in found.values() for column in columns
+             if one.record.get(column)}  # fmt: skip
+    if len(names) > 1:
+        raise UserError(f"{path}: holds answers of {', '.join(sorted(names))}; give one's")
+    return names.pop() if names else path.stem

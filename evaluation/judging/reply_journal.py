@@ -1,0 +1,75 @@
+"""A judge's replies on disk from the moment they come: each cost money."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event, Thread
+from types import TracebackType
+
+from contracts.tables.journal import Journal
+from runtime.chat.completion import Completion
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A reply to a game, by its key."""
+
+    key: str
+    completion: Completion
+
+
+class ReplyJournal:
+    """Appended before anything else is done with a reply, so `kill -9` loses none that came.
+
+    A thread syncs what was appended, many at a time, so a power cut loses those of the last
+    milliseconds at most, and no request waits for the disk.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._journal = Journal(path, _unpack, _pack)
+        self._appended = Event()
+        self._ended = False
+
+    def replies(self) -> dict[str, list[Completion]]:
+        """The replies so far by key, oldest first."""
+        found: dict[str, list[Completion]] = defaultdict(list)
+        for one in self._journal.records():
+            found[one.key].append(one.completion)
+        return found
+
+    def __enter__(self) -> "ReplyJournal":
+        self._journal.__enter__()
+        self._syncing = Thread(target=self._sync, daemon=True)
+        self._syncing.start()
+        return self
+
+    def append(self, key: str, completion: Completion) -> None:
+        """Keep a reply."""
+        self._journal.append([Reply(key, completion)])
+        self._appended.set()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._ended = True
+        self._appended.set()
+        self._syncing.join()
+        self._journal.__exit__(kind, error, trace)
+
+    def _sync(self) -> None:
+        while not self._ended:
+            self._appended.wait()
+            self._appended.clear()
+            self._journal.sync_now()
+
+
+def _pack(reply: Reply) -> dict[str, object]:
+    return {"key": reply.key, **vars(reply.completion)}
+
+
+def _unpack(fields: dict[str, object]) -> Reply:
+    key = str(fields.pop("key"))
+    return Reply(key, Completion(**fields))  # type: ignore[arg-type]

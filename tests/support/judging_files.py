@@ -1,0 +1,54 @@
+"""Small files of answers in the benchmarks' own formats, and what a judge of them is asked."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from evaluation.judging.config import LLMJudge
+
+
+def write_outputs(path: Path, answers: dict[str, str], generator: str) -> Path:
+    """AlpacaEval's `model_outputs.json`."""
+    rows = [
+        {"dataset": "d", "instruction": key, "output": text, "generator": generator}
+        for key, text in answers.items()
+    ]
+    path.write_text(json.dumps(rows))
+    return path
+
+
+def write_model_answers(path: Path, answers: dict[str, list[str]], model: str) -> Path:
+    """FastChat's `model_answer/MODEL.jsonl`."""
+    rows = [
+        {"question_id": key, "model_id": model, "choices": [{"index": 0, "turns": turns}]}
+        for key, turns in answers.items()
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def write_questions(path: Path, questions: dict[str, list[str]], category: str = "writing") -> Path:
+    """`question.jsonl`."""
+    rows = [
+        {"question_id": key, "category": category, "turns": turns}
+        for key, turns in questions.items()
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def completion(text: str, top_logprobs: dict[str, float] | None = None) -> bytes:
+    """A whole chat completion, with the first token's alternatives, and 100 + 2 tokens."""
+    choice: dict[str, Any] = {"message": {"role": "assistant", "content": text}}
+    if top_logprobs:
+        top = [{"token": name, "logprob": value} for name, value in top_logprobs.items()]
+        choice["logprobs"] = {"content": [{"top_logprobs": top}]}
+    usage = {"prompt_tokens": 100, "completion_tokens": 2}
+    return json.dumps({"choices": [choice], "usage": usage}).encode()
+
+
+def llm_judge(url: str, **settings: Any) -> LLMJudge:
+    """A judge that waits for nothing and judges no question twice."""
+    resources = {"attempts": 2, "concurrency": 4} | settings.pop("resources", {})
+    fixed = {"model": "judge-1", "base_url": url, "api_key_env": "JUDGE_KEY", "repeats": 0}
+    return LLMJudge.model_validate(fixed | settings | {"resources": resources})
