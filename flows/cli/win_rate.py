@@ -4,26 +4,32 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from contracts.errors import UserError
 from evaluation.win_rates.alpaca_eval import AlpacaEval, alpaca_eval_win_rate
+from evaluation.win_rates.arena_hard import ArenaHard, arena_hard_win_rate, read_games
 from evaluation.win_rates.estimate import Estimate, Resampling
 from evaluation.win_rates.instructions import alpaca_eval, instructions_of
+from evaluation.win_rates.mt_bench import CATEGORIES, MtBench, mt_bench_scores, read_judgements
+from evaluation.win_rates.style import read_styles
 
-BENCHMARKS = ("alpaca_eval",)
+BENCHMARKS = ("alpaca_eval", "arena_hard", "mt_bench")
 
 
 @dataclass(frozen=True)
 class Files:
-    """What a benchmark's figures are made of beside the judgements."""
+    """What figures are made of beside the judgements."""
 
     gamed: Path | None = None
     difficulty: Path | None = None
     instructions: Path | None = None
+    answers: tuple[Path, Path] | None = None
+    """The model's and the baseline's, for Arena-Hard's style control."""
 
 
 def win_rate(
-    annotations: Path, benchmark: str, files: Files, resampling: Resampling, as_json: bool
+    judgements: Path, benchmark: str, files: Files, resampling: Resampling, as_json: bool
 ) -> str:
     """The figures of a file of judgements.
 
@@ -32,22 +38,51 @@ def win_rate(
     """
     if benchmark not in BENCHMARKS:
         raise UserError(f"--benchmark {benchmark!r}: there is {', '.join(BENCHMARKS)}")
-    asked = instructions_of(files.instructions) if files.instructions else alpaca_eval()
-    found = alpaca_eval_win_rate(annotations, asked, resampling, files.gamed, files.difficulty)
+    found = _figures(judgements, benchmark, files, resampling)
     if as_json:
         return json.dumps({"benchmark": benchmark, **asdict(found)}, indent=1)
-    return "\n".join(_lines(found, resampling))
+    return "\n".join(_lines(found, f"{resampling.confidence:.0%} interval"))
 
 
-def _lines(found: AlpacaEval, resampling: Resampling) -> Iterator[str]:
-    few = f" of {found.asked}" if found.n < found.asked else ""
+def _figures(judgements: Path, benchmark: str, files: Files, resampling: Resampling) -> Any:
+    if benchmark == "arena_hard":
+        games, unjudged = read_games(judgements)
+        styles = None
+        if files.answers:
+            styles = (read_styles(files.answers[0]), read_styles(files.answers[1]))
+        return arena_hard_win_rate(games, resampling, unjudged, styles=styles)
+    if benchmark == "mt_bench":
+        return mt_bench_scores(read_judgements(judgements), CATEGORIES, resampling)
+    asked = instructions_of(files.instructions) if files.instructions else alpaca_eval()
+    return alpaca_eval_win_rate(judgements, asked, resampling, files.gamed, files.difficulty)
+
+
+def _lines(found: AlpacaEval | ArenaHard | MtBench, sure: str) -> Iterator[str]:
+    match found:
+        case AlpacaEval():
+            yield from _alpaca_eval(found, sure)
+        case ArenaHard():
+            yield f"{_of(found)} prompts with a verdict of both games"
+            yield _line("win rate", found.win_rate, " %", sure)
+            if found.style_controlled:
+                yield _line("at equal style", found.style_controlled, " %", sure)
+            yield _line("both orders agree", found.position_agreement, " %", sure)
+        case MtBench():
+            yield f"{_of(found)} answers with a score"
+            turns = {f"turn {turn}": mean for turn, mean in found.turns.items()}
+            for name, mean in {"overall": found.overall, **turns, **found.categories}.items():
+                yield _line(name, mean, "", sure)
+
+
+def _alpaca_eval(found: AlpacaEval, sure: str) -> Iterator[str]:
     judges = ", ".join(found.annotators) or "nobody named"
-    yield f"{found.model} against {found.baseline}: {found.n}{few} prompts, judged by {judges}"
-    sure = f"{resampling.confidence:.0%} interval"
-    yield _line("win rate", found.win_rate, sure, found.standard_error, "")
+    yield f"{found.model} against {found.baseline}: {_of(found)} prompts, judged by {judges}"
+    yield _line("win rate", found.win_rate, " %", sure, found.standard_error)
     if found.lc_win_rate:
         note = ", too small: of the predictions alone"
-        yield _line("length-controlled", found.lc_win_rate, sure, found.lc_standard_error, note)
+        yield _line(
+            "length-controlled", found.lc_win_rate, " %", sure, found.lc_standard_error, note
+        )
         if not found.regularised:
             yield "  fitted without the gamed baselines (--gamed), which the leaderboard's fit has"
     else:
@@ -57,7 +92,13 @@ def _lines(found: AlpacaEval, resampling: Resampling) -> Iterator[str]:
         yield f"  not comparable with the leaderboard: {reason}"
 
 
-def _line(name: str, figure: Estimate, sure: str, error: float | None, note: str) -> str:
+def _of(found: AlpacaEval | ArenaHard | MtBench) -> str:
+    return f"{found.n} of {found.asked}" if found.n < found.asked else str(found.n)
+
+
+def _line(
+    name: str, figure: Estimate, unit: str, sure: str, error: float | None = None, note: str = ""
+) -> str:
     published = f"; standard error as published {error:.2f}{note}" if error is not None else ""
     interval = f"{sure} {figure.low:.2f} to {figure.high:.2f}"
-    return f"  {name:<18} {figure.value:.2f} % ({interval}{published})"
+    return f"  {name:<18} {figure.value:.2f}{unit} ({interval}{published})"

@@ -35,6 +35,25 @@ def test_text_says_beside_the_figures_what_they_are_not(command: list[str]) -> N
     assert "fitted without the gamed baselines" in printed
 
 
+def test_other_benchmarks_files_are_read_too(tmp_path: Path) -> None:
+    games = [{"question_id": "a", "games": [{"score": "B>A"}, {"score": "A=B"}]}]
+    arena = files.write_json(tmp_path / "arena.json", games)
+    answer = {"question_id": "a", "choices": [{"turns": [{"content": "x", "token_len": 3}]}]}
+    answers = str(files.write_json(tmp_path / "answers.json", [answer]))
+    scores = [{"question_id": 81, "turn": 1, "score": 8}]
+    mt_bench = files.write_json(tmp_path / "mt_bench.json", scores)
+
+    def printed(path: Path, *options: str) -> str:
+        return CliRunner().invoke(app, ["win-rate", str(path), "--benchmark", *options]).output
+
+    found = printed(arena, "arena_hard", "--answers", answers, answers)
+    assert "1 of 500 prompts with a verdict of both games\n" in found
+    assert "win rate           75.00 % (95% interval 75.00 to 75.00)\n" in found
+    assert "at equal style     75.00 %" in found
+    assert "writing            8.00 (95% interval" in printed(mt_bench, "mt_bench")
+    assert json.loads(printed(mt_bench, "mt_bench", "--json"))["turns"]["1"]["value"] == 8
+
+
 def test_a_benchmark_that_is_not_there_is_named(command: list[str]) -> None:
     with pytest.raises(UserError, match="--benchmark 'alpaca': there is alpaca_eval"):
         CliRunner().invoke(app, [*command, "--benchmark", "alpaca"], catch_exceptions=False)
