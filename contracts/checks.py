@@ -7,6 +7,8 @@ from pathlib import Path
 from contracts.errors import OnPolicyError, UserError
 from contracts.models.hub import is_hub_id
 
+_CONFIGS = ("config.json", "adapter_config.json")
+
 
 @dataclass(frozen=True)
 class Check:
@@ -16,12 +18,17 @@ class Check:
     """The config's key that it is about."""
     look: Callable[[], object]
     """Raises `OnPolicyError` where something is amiss."""
+    of: str | None = None
+    """The model whose files it reads. Where there is none, `refuse_absent` tells that once, and
+    this check is not made: it would tell the same again."""
 
 
 def faults(checks: Iterable[Check]) -> list[str]:
     """What is amiss, a line each: `key: what, and the way out`."""
     found = []
     for check in checks:
+        if check.of and not is_model(check.of):
+            continue
         try:
             check.look()
         except OnPolicyError as error:
@@ -31,10 +38,23 @@ def faults(checks: Iterable[Check]) -> list[str]:
 
 
 def refuse_absent(model: str) -> None:
-    """Refuse a model that is no folder here and cannot be on the hub.
+    """Refuse what is no model: no folder here that could be one, and no name of the hub's.
 
     Raises:
         UserError: names it.
     """
-    if not Path(model).is_dir() and not is_hub_id(model):
+    folder = Path(model)
+    if folder.is_dir():
+        if not any((folder / name).exists() for name in _CONFIGS):
+            raise UserError(f"{folder}: holds no config.json, so it is no model's folder")
+    elif not is_hub_id(model):
         raise UserError(f"{model}: no such folder, and not a hub id such as owner/name")
+
+
+def is_model(model: str) -> bool:
+    """Whether `refuse_absent` has nothing to say."""
+    try:
+        refuse_absent(model)
+    except UserError:
+        return False
+    return True

@@ -40,7 +40,7 @@ def _beginning(key: str, path: str, columns: Sequence[str]) -> Check:
 def policy_checks(key: str, model: str) -> Iterator[Check]:
     """That the policy is there and whole, from its headers."""
     yield Check(key, lambda: refuse_absent(model))
-    yield Check(key, lambda: refuse_other_weights(resolve(model).model))
+    yield Check(key, lambda: refuse_other_weights(resolve(model).model), of=model)
 
 
 def sampling_checks(sections: Mapping[str, SampleConfig], model: str) -> Iterator[Check]:
@@ -57,7 +57,7 @@ def _sampling_checks(key: str, config: SampleConfig, model: str) -> Iterator[Che
     yield Check(f"{key}.engine", lambda: refuse_not_installed(config))
     yield Check(f"{key}.engine.kv_cache", lambda: refuse_unable(config.engine, this_device()))
     yield Check(f"{key}.engine.resources", lambda: placement_for(config.engine))
-    yield Check(f"{key}.max_tokens", lambda: refuse_no_context(config, model))
+    yield Check(f"{key}.max_tokens", lambda: refuse_no_context(config, model), of=model)
 
 
 def refuse_not_installed(config: SampleConfig) -> None:

@@ -44,8 +44,8 @@ class ArmoRMConfig(RewardModel):
     def checks(self, key: str) -> Iterator[Check]:
         """Its heads, the weights of one's own, and what vLLM takes."""
         yield from super().checks(key)
-        yield Check(f"{key}.weights", self._refuse_unknown_objectives)
-        yield Check(f"{key}.engine", self._refuse_unfit_for_vllm)
+        yield Check(f"{key}.weights", self._refuse_unknown_objectives, of=self.reference)
+        yield Check(f"{key}.engine", self._refuse_unfit_for_vllm, of=self.reference)
 
     def in_float32(self) -> Self:
         """The same model, exact: by our own batches."""

@@ -139,7 +139,7 @@ class RewardModel(ModelConfig, AnnotatorVariant):
     def checks(self, key: str) -> Iterator[Check]:
         """That the model is there, with its heads."""
         yield Check(f"{key}.path", lambda: refuse_absent(self.reference))
-        yield Check(f"{key}.path", self.refuse_headless)
+        yield Check(f"{key}.path", self.refuse_headless, of=self.reference)
 
     def look_inside(self) -> None:
         """Try its tokenizer and template."""

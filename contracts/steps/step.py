@@ -224,15 +224,6 @@ def folder_lock(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def refuse_busy(folder: Path) -> None:
-    """
-    Raises:
-        FolderBusy: another live process writes to `folder`; told before anything slow is begun.
-    """
-    with folder_lock(folder):
-        pass
-
-
 def _busy(folder: Path, lock: filelock.BaseFileLock, holder: str) -> str:
     """Who holds the folder, and what to do."""
     soft = isinstance(lock, filelock.SoftFileLock)  # what filelock becomes where flock is missing

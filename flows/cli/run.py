@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from contracts.errors import UserError
-from contracts.steps.step import refuse_busy
 from flows.pipeline.check import Looking, refuse_unready, summary
 from flows.pipeline.config import RunConfig
 from flows.pipeline.console import console
@@ -14,6 +13,7 @@ from flows.pipeline.run_folder import (
     is_finished,
     made_anew,
     make_folder,
+    refuse_busy,
     refuse_drift,
     settled,
     steps_left,

@@ -20,7 +20,8 @@ from annotation.config import Annotator, ScoreConfig
 from contracts.checks import Check, faults
 from contracts.config.base import Config
 from contracts.errors import UserError
-from contracts.models.model import ModelConfig, split_reference
+from contracts.models.hub import is_hub_id
+from contracts.models.model import ModelConfig, local_folder, split_reference
 from contracts.models.weights import refuse_other_weights
 from contracts.steps.step import Stage
 from flows.pipeline.claimed import dated
@@ -30,6 +31,7 @@ from flows.pipeline.plan import PlannedStep, plan
 from flows.pipeline.run_folder import settled, steps_left
 from generation import prompts, sample
 from generation.config import SampleConfig
+from generation.engines.adapter import resolve
 from runtime.child_process import Child, start_child
 from training import format as tokens
 from training import reference, train
@@ -94,16 +96,34 @@ def quick_faults(config: RunConfig, left: Sequence[PlannedStep] | None = None) -
 
 
 def summary(config: RunConfig) -> str:
-    """What `refuse_unready` looked at."""
-    annotators = len(annotators_of(config))
-    files = len(config.prompts.inputs)
+    """What `refuse_unready` looked at, and what it could not look into."""
+    policy, *others = _references(config)
+    away = list(dict.fromkeys(filter(_is_away, (policy, *others))))
+    whose = "" if policy in away else f"the policy {config.policy.path}, "
+    annotators = len(annotators_of(config)) - sum(name in away for name in others)
+    sources = list(config.prompts.inputs.values())
+    hub = [source for source in sources if is_hub_id(source)]
     done = len(plan(settled(config))) - len(steps_left(config))
-    return (
-        f"{config.name}: ready. Looked at the policy {config.policy.path}, {annotators} "
-        f"annotator(s), {files} source(s) of prompts, the engines, the trainer and the room on the "
-        f"disk for {config.rounds} round(s) below {config.runs_dir}"
-        + (f", as far as the steps that are left need them: {done} are done" if done else "")
+    told = (
+        f"{config.name}: ready. Looked at {whose}{annotators} annotator(s), "
+        f"{len(sources) - len(hub)} source(s) of prompts, the engines, the trainer and the room on "
+        f"the disk for {config.rounds} round(s) below {config.runs_dir}"
     )
+    told += f", as far as the steps that are left need them: {done} are done" if done else ""
+    if away or hub:
+        told += f". Not looked into, as it is on the hub and not here: {', '.join(away + hub)}"
+    return told
+
+
+def _references(config: RunConfig) -> list[str]:
+    """Every model, the policy first."""
+    models = [config.policy, *annotators_of(config).values()]
+    return [config.pinned(model.reference) for model in models if isinstance(model, ModelConfig)]
+
+
+def _is_away(model: str) -> bool:
+    """Whether a model is not on this machine, so that nothing but its name is known."""
+    return local_folder(resolve(model).model) is None
 
 
 def annotators_of(config: RunConfig) -> dict[str, Annotator]:

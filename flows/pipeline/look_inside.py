@@ -53,14 +53,15 @@ def found_apart(inside: Inside) -> list[str]:
 
 
 def _looks(inside: Inside) -> list[Check]:
-    looks: list[tuple[str, Callable[[], object]]] = []
+    looks: list[tuple[str, Callable[[], object], str | None]] = []
     if policy := inside.policy:
         own = partial(generation.readiness.look_inside, policy.reference, policy.bos, policy.date)
         saved = partial(training.readiness.look_inside, policy.reference)
-        looks += [("policy.path", own), ("policy.path", saved)]
+        looks += [("policy.path", look, policy.reference) for look in (own, saved)]
     for key, annotator in inside.annotators.items():
-        looks.append((key, annotator.look_inside))
-    return [Check(key, partial(_alone, look)) for key, look in looks]
+        model = annotator.reference if isinstance(annotator, ModelConfig) else None
+        looks.append((key, annotator.look_inside, model))
+    return [Check(key, partial(_alone, look), model) for key, look, model in looks]
 
 
 def _named(inside: Inside, key: str) -> str:

@@ -1,6 +1,7 @@
 """A run's folder: whose it is, whether everything in it is done, what of it is made anew."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from contracts.config.base import identity
@@ -27,6 +28,15 @@ def make_folder(config: RunConfig) -> None:
         UserError: it cannot be made, or nothing can be written in it.
     """
     refuse_unwritable(config.folder, "set `runs_dir` to a folder of your own")
+
+
+def refuse_busy(folder: Path) -> None:
+    """
+    Raises:
+        FolderBusy: another live process writes to `folder`; told before anything slow is begun.
+    """
+    with folder_lock(folder):
+        pass
 
 
 def settled(config: RunConfig) -> RunConfig:

@@ -12,14 +12,14 @@ from contracts.config.base import check, identity
 from contracts.errors import OnPolicyError
 from contracts.steps.fingerprint import of_input, of_json
 from contracts.steps.manifest import read_manifest
-from contracts.steps.step import folder_lock, here_of, refuse_busy
+from contracts.steps.step import folder_lock, here_of
 from contracts.tables.parts import read_table, write_atomic
 from flows.on_policy import run_stage
 from flows.pipeline.check import refuse_unready
 from flows.pipeline.config import RunConfig
 from flows.pipeline.load_run import refuse_machines
 from flows.pipeline.plan import PlannedStep, plan
-from flows.pipeline.run_folder import claim_together, make_folder
+from flows.pipeline.run_folder import claim_together, make_folder, refuse_busy
 from flows.prefect_ import artifacts
 from flows.prefect_.outage import remembered, run_flow
 from flows.prefect_.server import ensure_server

@@ -16,7 +16,7 @@ from tiny_armorm import write_armorm
 from transformers import LlamaConfig, LlamaForSequenceClassification
 
 from contracts.config.base import check
-from flows.pipeline.check import _inside, quick_faults, refuse_unready
+from flows.pipeline.check import _inside, quick_faults, refuse_unready, summary
 from flows.pipeline.config import RunConfig
 from flows.pipeline.look_inside import FOUND, found
 from flows.pipeline.run_folder import steps_left
@@ -256,6 +256,28 @@ def test_room_for_every_round_that_is_left_is_asked_for(world: Path) -> None:
     (told,) = quick_faults(config(rounds=3))
     assert "3 policies and checkpoints take 36,864.0 GiB" in told
     assert "or set training.resources.checkpoint_every to 0" in told
+
+
+def test_a_folder_without_a_model_is_told_once(world: Path) -> None:
+    (world / "empty").mkdir()
+    reward = ARMORM | {"path": "empty", "weights": {"code-style": 1}}
+    told = amiss(reward, policy={"path": "empty"}).splitlines()
+    assert told == [
+        "policy.path: empty: holds no config.json, so it is no model's folder",
+        "annotation.annotators.0.path: empty: holds no config.json, so it is no model's folder",
+    ]
+
+
+def test_what_was_not_looked_into_is_named(world: Path) -> None:
+    assert "Not looked into" not in summary(config())
+    reward = ARMORM | {"path": "owner/reward", "revision": "abc"}
+    away = {"policy": {"path": "owner/policy"}, "prompts": {"path": "owner/data", "test_size": 4}}
+    told = summary(config(reward, **away))
+    assert told.startswith("test: ready. Looked at 2 annotator(s), 0 source(s) of prompts, ")
+    assert told.endswith(
+        "Not looked into, as it is on the hub and not here: "
+        "owner/policy, owner/reward@abc, owner/data"
+    )
 
 
 def test_what_is_on_the_hub_alone_is_left_to_the_stages(world: Path) -> None:
