@@ -39,3 +39,38 @@ def win_rate(
 
     files = Files(gamed, difficulty, instructions, answers)
     typer.echo(figures(annotations, benchmark, files, Resampling(resamples), as_json))
+
+
+def judge(
+    answers: Annotated[Path, typer.Argument(help="A model's answers in the official format.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(help="Keys of the judge, e.g. model=gpt-4.1 resources.max_cost=10."),
+    ] = None,
+    *,
+    benchmark: Annotated[str, typer.Option(help="alpaca_eval, arena_hard or mt_bench.")],
+    out: Annotated[Path, typer.Option(help="A folder for the judgements; the same one goes on.")],
+    against: Annotated[
+        Path | None, typer.Option(help="The baseline's answers (not for mt_bench).")
+    ] = None,
+    questions: Annotated[
+        Path | None, typer.Option(help="question.jsonl (not for alpaca_eval).")
+    ] = None,
+    references: Annotated[
+        Path | None, typer.Option(help="MT-Bench's reference answers, e.g. gpt-4.jsonl.")
+    ] = None,
+    judge_config: Annotated[
+        Path | None, typer.Option("--judge", help="A YAML file of the judge's keys.")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Have an LLM judge a file of answers; run it again to go on."""
+    from flows.cli.judging import judge as judge_answers
+
+    files = {
+        "answers": answers,
+        "baseline": against,
+        "questions": questions,
+        "references": references,
+    }
+    typer.echo(judge_answers(benchmark, files, out, judge_config, overrides or []))
