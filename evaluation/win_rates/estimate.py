@@ -44,7 +44,7 @@ def ratio(total: np.ndarray, weight: np.ndarray, resampling: Resampling) -> Esti
             for counts in _blocks(len(total), resampling)
         ]
     )
-    return _estimate(float(total.sum() / weight.sum()), found, resampling)
+    return of_draws(float(total.sum() / weight.sum()), found, resampling)
 
 
 def mean(values: np.ndarray, resampling: Resampling) -> Estimate:
@@ -61,8 +61,22 @@ def refitted(
         statistic: [prompts] float64 counts, to the figure over the prompts so often.
         value: the figure over each prompt once.
     """
-    found = [statistic(counts) for block in _blocks(prompts, resampling) for counts in block]
-    return _estimate(value, np.array(found), resampling)
+    return of_draws(value, drawn(statistic, prompts, resampling), resampling)
+
+
+def drawn(
+    statistic: Callable[[np.ndarray], float], prompts: int, resampling: Resampling
+) -> np.ndarray:
+    """[resamples] the figure of each resample; `statistic` as in `refitted`."""
+    blocks = _blocks(prompts, resampling)
+    return np.array([statistic(counts) for block in blocks for counts in block])
+
+
+def of_draws(value: float, draws: np.ndarray, resampling: Resampling) -> Estimate:
+    """The percentile interval of the resamples' figures around the figure itself."""
+    tail = (1 - resampling.confidence) / 2
+    low, high = np.quantile(draws, [tail, 1 - tail])
+    return Estimate(value, float(low), float(high))
 
 
 def times(scale: float, estimate: Estimate) -> Estimate:
@@ -77,9 +91,3 @@ def _blocks(prompts: int, resampling: Resampling) -> Iterator[np.ndarray]:
     for start in range(0, resampling.resamples, _BLOCK):
         size = min(_BLOCK, resampling.resamples - start)
         yield generator.multinomial(prompts, share, size=size).astype(np.float64)
-
-
-def _estimate(value: float, found: np.ndarray, resampling: Resampling) -> Estimate:
-    tail = (1 - resampling.confidence) / 2
-    low, high = np.quantile(found, [tail, 1 - tail])
-    return Estimate(value, float(low), float(high))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.evaluation import judge, win_rate
+from flows.cli.evaluation import evaluate_reward_model, judge, win_rate
 from flows.cli.options import Debug
 from flows.cli.tune import app as tune_app
 from runtime.signals import end_at_once
@@ -22,6 +22,7 @@ app = typer.Typer(
 app.add_typer(tune_app, name="tune")
 app.command()(win_rate)
 app.command()(judge)
+app.command()(evaluate_reward_model)
 
 ConfigPath = Annotated[Path, typer.Argument(help="A YAML config, e.g. configs/demo.yaml.")]
 Overrides = Annotated[

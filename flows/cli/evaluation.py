@@ -7,6 +7,8 @@ import typer
 
 from flows.cli.options import Debug
 
+ConfigPath = Annotated[Path, typer.Argument(help="A YAML config, e.g. configs/demo.yaml.")]
+Overrides = Annotated[list[str] | None, typer.Argument(help="Dotted overrides.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object.")]
 
 
@@ -74,3 +76,25 @@ def judge(
         "references": references,
     }
     typer.echo(judge_answers(benchmark, files, out, judge_config, overrides or []))
+
+
+def evaluate_reward_model(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    *,
+    questions: Annotated[
+        str, typer.Option(help="A file of RewardBench 2's schema, or owner/name@revision.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder that keeps the scores.  [default: in runs_dir]")
+    ] = None,
+    resamples: Annotated[int, typer.Option(min=100, help="Bootstrap resamples.")] = 1000,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """RewardBench 2's scoring of a config's annotators: what a reward model is worth."""
+    from evaluation.win_rates.estimate import Resampling
+    from flows.cli.reward_model import evaluate
+
+    resampling = Resampling(resamples)
+    typer.echo(evaluate(config, overrides or [], questions, out, resampling, as_json))

@@ -1,0 +1,79 @@
+"""What `onpolicy evaluate-reward-model` does."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from annotation.config import ScoreConfig
+from contracts.config.base import Config
+from contracts.steps.step import Inputs, Stage
+from evaluation.reward_models.reward_bench import RewardBench, Subset, reward_bench
+from evaluation.reward_models.scoring import score_cases
+from evaluation.win_rates.estimate import Estimate, Resampling
+from flows.pipeline.config import RunConfig
+from flows.pipeline.console import console, step_line
+from flows.pipeline.load_run import load_run
+from flows.pipeline.plan import PlannedStep
+from flows.pipeline.run_step import run_step
+from runtime.signals import interruptible
+
+
+def evaluate(
+    path: Path,
+    overrides: Sequence[str],
+    questions: str,
+    out: Path | None,
+    resampling: Resampling,
+    as_json: bool,
+) -> str:
+    """Score the questions' answers with every annotator of a config; the same call goes on.
+
+    Raises:
+        UserError: the config, an annotator, or the questions cannot be used.
+        OnPolicyError: not one answer was scored.
+    """
+    config = load_run(path, overrides)
+    folder = out or config.runs_dir / "reward-models" / f"{config.name}-{_stem(questions)}"
+    with interruptible():
+        cases, scores = score_cases(_annotators(config), questions, folder, _as_process)
+    found = {name: reward_bench(cases, own, resampling) for name, own in scores.items()}
+    if as_json:
+        return json.dumps({name: asdict(figures) for name, figures in found.items()}, indent=1)
+    sure = f"{resampling.confidence:.0%} interval"
+    return "\n".join(line for name, own in found.items() for line in _lines(name, own, sure))
+
+
+def _as_process(stage: Stage, config: Config, inputs: Inputs, out: Path) -> None:
+    """A stage as a run starts it, its progress and its log on standard error."""
+    step = PlannedStep(out.parent, out.name, out.name, stage, config, dict(inputs))
+
+    with step_line("score the answers") as bar:
+        run_step(step, console.print, bar.update)
+
+
+def _annotators(config: RunConfig) -> ScoreConfig:
+    """Those of the responses and those of the held-out answers alone."""
+    everybody = [*config.annotation.annotators, *config.evaluation.annotators]
+    return config.annotation.model_copy(update={"annotators": everybody})
+
+
+def _stem(questions: str) -> str:
+    return Path(questions.partition("@")[0]).stem
+
+
+def _lines(name: str, found: RewardBench, sure: str) -> Iterator[str]:
+    yield f"{name}: {_told(found.score, sure)}, the mean over subsets"
+    for subset, figures in found.subsets.items():
+        yield f"  {subset:<20} {_told(figures.score, sure)}, {_count(figures)}"
+
+
+def _told(estimate: Estimate | None, sure: str) -> str:
+    if estimate is None:
+        return "no score"
+    return f"{estimate.value:.1f} % ({sure} {estimate.low:.1f} to {estimate.high:.1f})"
+
+
+def _count(subset: Subset) -> str:
+    missing = f"; {subset.unscored} more have an answer without a score" if subset.unscored else ""
+    return f"{subset.n} questions{missing}"

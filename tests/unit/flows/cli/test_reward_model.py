@@ -1,0 +1,46 @@
+"""`onpolicy evaluate-reward-model`: a config's annotators on a small file of questions."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import reward_bench_files as files
+import yaml
+from checkout import CHECKOUT
+from minimal_run import MINIMAL
+from typer.testing import CliRunner
+
+from flows.cli.app import app
+
+
+def write_config(folder: Path) -> Path:
+    annotator = {"kind": "function", "name": "length", "function": "annotation_rewards:length"}
+    other = {"kind": "function", "name": "vowels", "function": "annotation_rewards:vowels"}
+    made = {
+        "runs_dir": str(folder / "runs"),
+        "annotation": {"annotators": [annotator]},
+        "evaluation": {**MINIMAL["evaluation"], "annotators": [other]},
+    }
+    path = folder / "run.yaml"
+    path.write_text(yaml.safe_dump(MINIMAL | made))
+    return path
+
+
+def test_every_annotator_of_a_config_has_its_figures(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", f"{CHECKOUT}{os.pathsep}{tmp_path}")
+    command = ["evaluate-reward-model", str(write_config(tmp_path))]
+    command += ["--questions", str(files.write(tmp_path / "questions.jsonl"))]
+    first = CliRunner().invoke(app, command, catch_exceptions=False).stdout
+    assert "  Focus                50.0 % (95% interval 0.0 to 100.0), 2 questions\n" in first
+    assert [line.split(":")[0] for line in first.splitlines() if line[0] != " "] == [
+        "length",
+        "vowels",
+    ]
+    scores = tmp_path / "runs" / "reward-models" / "test-questions" / "scores"
+    assert (scores / "_manifest.json").is_file()
+    again = json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)
+    assert again["length"]["subsets"]["Math"]["score"]["value"] == 50
+    assert again["length"]["score"]["low"] < again["length"]["score"]["high"]
