@@ -5,9 +5,9 @@ import shutil
 import pytest
 import torch
 
-from annotation.armorm.flex_mask import compiled_attention
 from annotation.armorm.shared_prompt import pack
 from annotation.scorers.batches import Group
+from runtime.flex_compile import compiled_attention
 
 
 def groups(count: int) -> list[Group]:
@@ -38,7 +38,7 @@ def test_rows_of_all_lengths_are_compiled_for_twice_and_equal_the_dense_mask():
             dense = batch.block_mask.mask_mod(None, None, at[:, None], at[None])
             query = torch.randn(1, 4, size, 64)
             key, value = torch.randn(1, 2, size, 64), torch.randn(1, 2, size, 64)
-            got = compiled_attention()(
+            got = compiled_attention(dynamic=None)(
                 query, key, value, block_mask=batch.block_mask, scale=0.125, enable_gqa=True
             )
             want = torch.nn.functional.scaled_dot_product_attention(

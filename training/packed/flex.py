@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn.functional import pad
 
+from runtime.flex_compile import compiled_attention, compiled_mask, plain_attention, plain_mask
 from training.packed.packing import Batch
 from training.packed.precision import autocast_to
 
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 NAME = "onpolicy_flex"
 # Rows are padded to whole blocks.
 BLOCK = 128
-# 35 lengths up to 131,072 tokens, two masks, and gradients for all, some or none of q, k and v.
-_COMPILES = 256
 
 
 def padded_length(tokens: int) -> int:
@@ -58,7 +57,7 @@ def block_mask(batch: Batch, window: int | None = None) -> "BlockMask":
             seen = seen & (position[query] - position[key] < window)
         return seen
 
-    make = compiled_mask() if branch.is_cuda else _plain_mask()
+    make = compiled_mask(dynamic=False) if branch.is_cuda else plain_mask()
     mask: BlockMask = make(allowed, 1, None, length, length, device=branch.device, BLOCK_SIZE=BLOCK)
     return mask
 
@@ -81,28 +80,13 @@ def flex_attention(
     """
     length = attention_mask.shape[-1]
     states = [_as_one(autocast_to(tensor), length) for tensor in (query, key, value)]
-    attend = compiled() if query.is_cuda else _plain()
+    attend = compiled_attention(dynamic=False) if query.is_cuda else plain_attention()
     out = attend(
         *states, score_mod=_capped(softcap), block_mask=attention_mask, scale=scaling,
         enable_gqa=True,
     )  # fmt: skip
     rows, _heads, width, _size = query.shape
     return out.transpose(1, 2)[0, : rows * width].unflatten(0, (rows, width)), None
-
-
-@cache
-def compiled(backend: str = "inductor") -> Any:
-    """FlexAttention as one kernel, compiled for each length.
-
-    With `fullgraph` it fails where it cannot be compiled, and says so.
-    """
-    return _compile(_plain(), backend)
-
-
-@cache
-def compiled_mask(backend: str = "inductor") -> Any:
-    """What makes a block mask, which uncompiled lays out all L x L places; see `compiled`."""
-    return _compile(_plain_mask(), backend)
 
 
 def register() -> None:
@@ -129,25 +113,6 @@ def _as_one(states: torch.Tensor, length: int) -> torch.Tensor:
     """[R, heads, L, D] as [1, heads, N, D], always laid out alike: torch compiles for strides."""
     joined = states.transpose(0, 1).flatten(1, 2)
     return pad(joined, (0, 0, 0, length - joined.shape[1]))[None].contiguous()
-
-
-def _compile(function: Any, backend: str) -> Any:
-    compile_for: Any = torch.compile  # its overloads do not know `recompile_limit`
-    return compile_for(
-        function, fullgraph=True, dynamic=False, backend=backend, recompile_limit=_COMPILES
-    )
-
-
-def _plain() -> Any:
-    from torch.nn.attention.flex_attention import flex_attention
-
-    return flex_attention
-
-
-def _plain_mask() -> Any:
-    from torch.nn.attention.flex_attention import create_block_mask
-
-    return create_block_mask
 
 
 def _no_mask(*_: Any, **__: Any) -> None:

@@ -3,9 +3,11 @@
 import pytest
 import torch
 
+from annotation.armorm import flex_mask
 from annotation.armorm.flex_mask import BLOCK, attend
 from annotation.armorm.shared_prompt import pack
 from annotation.scorers.batches import Group
+from runtime.flex_compile import compiled_attention, compiled_mask
 
 CPU = torch.device("cpu")
 GROUPS = [
@@ -76,3 +78,29 @@ def test_flex_attention_equals_attention_under_the_dense_mask():
     torch.testing.assert_close(got, want, atol=1e-5, rtol=0)
     # The blocks that are skipped hold nobody's key.
     assert batch.block_mask.sparsity() > 0
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called")
+def test_masks_and_attention_of_two_models_are_compiled_past_torchs_own_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A limit of one, as torch's of 8 to an ensemble: past it a mask was made uncompiled, all
+    N x N places of it, without a word. Traced here, not through a compiler."""
+    from torch._dynamo.utils import counters
+
+    counters.clear()
+    attend_, make = (
+        compile_it(None, backend="eager") for compile_it in (compiled_attention, compiled_mask)
+    )
+    monkeypatch.setattr(flex_mask, "plain_attention", lambda: attend_)  # as on a GPU
+    monkeypatch.setattr(flex_mask, "plain_mask", lambda: make)
+    graphs = []
+    with torch._dynamo.config.patch(recompile_limit=1), torch.inference_mode():
+        for heads in (4, 8):
+            for count in (1, 3, 7, 5):
+                batch = pack([Group([1] * 70, [[2] * 90], [0])] * count, CPU, whole=True)
+                size = len(batch.input_ids)
+                query, key = torch.randn(1, heads, size, 16), torch.randn(1, 2, size, 16)
+                flex_mask.attend(query, key, key, 0.25, batch.block_mask)
+            graphs.append(counters["stats"]["unique_graphs"])
+    assert graphs[0] == 4 and graphs[1] <= 6

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from runtime.flex_compile import compiled_attention, compiled_mask
 from training.packed import attention, flex
 from training.packed.packing import Layout, Pair, make_batch
 
@@ -46,9 +47,11 @@ def test_a_length_is_compiled_for_once_whatever_the_layout_and_torch_takes_all_o
     from torch.nn.attention import flex_attention
 
     counters.clear()
-    attend, make_mask = flex.compiled(backend="eager"), flex.compiled_mask(backend="eager")
-    monkeypatch.setattr(flex, "_plain", lambda: attend)  # as on a GPU
-    monkeypatch.setattr(flex, "_plain_mask", lambda: make_mask)
+    attend, make_mask = (
+        compile_it(False, backend="eager") for compile_it in (compiled_attention, compiled_mask)
+    )
+    monkeypatch.setattr(flex, "plain_attention", lambda: attend)  # as on a GPU
+    monkeypatch.setattr(flex, "plain_mask", lambda: make_mask)
     # It refuses gradients on the CPU, for which there is no kernel; traced they need none.
     monkeypatch.setattr(flex_attention, "_validate_device", lambda *_: None)
     torch.manual_seed(0)
