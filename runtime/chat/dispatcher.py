@@ -48,8 +48,8 @@ class Dispatcher(Generic[T, R]):
         """
         Args:
             done: gives what is to be asked as a consequence.
-            first_wait: seconds before the second attempt; doubled for each one after it, up to
-                30 s, and varied by a fifth so that threads do not come back all at once.
+            first_wait: most seconds before the second attempt; doubled for each one after it, up
+                to 30 s, and varied by a fifth so that threads do not come back all at once.
         """
         self._ask = ask
         self._done = done
@@ -124,19 +124,26 @@ class Dispatcher(Generic[T, R]):
             if answer.is_throttled:
                 self._limit.throttled(sent, now)
             if one.failures + 1 < self._attempts:
-                self._put(one.item, now + self._wait(one, answer, now), one.failures + 1)
+                wait = self._wait(one.failures, answer, sent, now)
+                self._put(one.item, now + wait, one.failures + 1)
                 return
         else:
             self._limit.answered()
         for item in self._done(one.item, answer):
             self._put(item, 0.0, 0)
 
-    def _wait(self, one: _Waiting[T], answer: Unanswered, now: float) -> float:
-        """Seconds to the next attempt. A 429's `Retry-After` is for the whole account."""
+    def _wait(self, failures: int, answer: Unanswered, sent: float, now: float) -> float:
+        """Seconds to the next attempt. A 429's `Retry-After` is for the whole account.
+
+        The second attempt waits no longer than the first one took: with half a second for each,
+        800 judgements of 50 ms ended 0.4 s late for the few that fail near the end.
+        """
         if answer.retry_after is not None:
             wait = min(answer.retry_after, _LONGEST_ASKED_WAIT)
             if answer.is_throttled:
                 self._quiet_until = max(self._quiet_until, now + wait)
             return wait
-        wait = min(self._first_wait * 2**one.failures, _LONGEST_WAIT)
+        wait = min(self._first_wait * 2**failures, _LONGEST_WAIT)
+        if not failures:
+            wait = min(wait, now - sent)
         return float(wait * _jitter.uniform(0.8, 1.2))

@@ -1,0 +1,57 @@
+"""The judgements' files are what `onpolicy win-rate` reads, benchmark by benchmark."""
+
+from pathlib import Path
+
+from judging_files import llm_judge, write_model_answers, write_outputs, write_questions
+
+from evaluation.judging.alpaca_eval import AlpacaEvalReferee
+from evaluation.judging.arena_hard import ArenaHardReferee
+from evaluation.judging.benchmarks import read_sides
+from evaluation.judging.game import Judged, Referee, Sides, Verdict
+from evaluation.judging.mt_bench import MTBenchReferee
+from evaluation.win_rates.annotations import read_annotations
+from evaluation.win_rates.arena_hard import read_games
+from evaluation.win_rates.instructions import instructions_of
+from evaluation.win_rates.mt_bench import read_judgements
+
+NONE = Verdict(error="unparsed: x")
+
+
+def write(folder: Path, referee: Referee, sides: Sides, verdicts: list[Verdict]) -> Path:
+    """The one file that such verdicts on the games make."""
+    games = referee.games(sides)
+    judged = [Judged(game, verdict) for game, verdict in zip(games, verdicts, strict=True)]
+    ((name, text),) = referee.files(judged, sides, llm_judge("http://127.0.0.1:1")).items()
+    path = folder / Path(name).name
+    path.write_text(text)
+    return path
+
+
+def test_alpaca_evals(tmp_path: Path) -> None:
+    mine = write_outputs(tmp_path / "m.json", {"One?": "mine", "Two?": "too"}, "mine")
+    base = write_outputs(tmp_path / "b.json", {"One?": "base", "Two?": "the base"}, "base")
+    sides = read_sides("alpaca_eval", mine, base)
+    path = write(tmp_path, AlpacaEvalReferee(), sides, [Verdict(1.25, "m"), NONE])
+    found = read_annotations(path, instructions_of(base))
+    assert (found.model, found.baseline, found.annotators) == ("mine", "base", ["judge-1"])
+    assert found.preference.tolist() == [0.25] and found.asked == 2
+
+
+def test_arena_hards(tmp_path: Path) -> None:
+    questions = write_questions(tmp_path / "q.jsonl", {"q1": ["Why?"], "q2": ["How?"]})
+    answers = {"q1": ["x"], "q2": ["y"]}
+    mine = write_model_answers(tmp_path / "m.jsonl", answers, "mine")
+    base = write_model_answers(tmp_path / "b.jsonl", answers, "base")
+    sides = read_sides("arena_hard", mine, base, questions)
+    verdicts = [Verdict(0.0, "A>>B", 3), Verdict(1.0, "A>B"), NONE, Verdict(0.5, "A=B")]
+    (games,), unjudged = read_games(write(tmp_path, ArenaHardReferee(), sides, verdicts))
+    assert (games.results, games.weights, unjudged) == ((0.0, 1.0), (3, 1), ["q2"])
+
+
+def test_mt_benchs(tmp_path: Path) -> None:
+    questions = write_questions(tmp_path / "q.jsonl", {"81": ["Write.", "Again."]})
+    mine = write_model_answers(tmp_path / "m.jsonl", {"81": ["a", "b"]}, "mine")
+    references = write_model_answers(tmp_path / "r.jsonl", {"101": ["r", "s"]}, "gpt-4")
+    sides = read_sides("mt_bench", mine, questions=questions, references=references)
+    found = read_judgements(write(tmp_path, MTBenchReferee(), sides, [Verdict(8.0, "8"), NONE]))
+    assert [(one.question, one.turn, one.score) for one in found] == [(81, 1, 8.0), (81, 2, None)]
