@@ -102,6 +102,7 @@ def serve_config(path: Path, overrides: Sequence[str], cron: str, next_round: bo
     from prefect.flows import EntrypointType  # type: ignore[attr-defined]
 
     from flows.on_policy import on_policy
+    from flows.prefect_.runner_log import tell_failures
 
     try:
         CronSchedule(cron=cron)
@@ -115,6 +116,7 @@ def serve_config(path: Path, overrides: Sequence[str], cron: str, next_round: bo
     refuse_unready(config, steps_left(config, next_round=next_round))
     make_folder(config)
     console.print(f"Serving {config.name} at {cron!r}; stop with Ctrl-C.")
+    tell_failures()
     with interruptible():
         on_policy.serve(
             name=config.name,

@@ -11,6 +11,7 @@ no other repeats is left out; where all crash and nothing is done in between, th
 
 import logging
 from collections import Counter, deque
+from dataclasses import replace
 from typing import Any
 
 from generation.engines import Batch, Job
@@ -153,7 +154,7 @@ class WorkerPool:
         if not lost:
             return
         if trial:
-            self._suspects.appendleft(Suspects(lost, trial.crashed))
+            self._suspects.appendleft(replace(trial, batches=lost))
         else:
             self._queue.extendleft(reversed(lost))
 
@@ -163,13 +164,13 @@ class WorkerPool:
         """Queue what was in flight to be tried again, or name the one request that it was."""
         for batch in lost:
             self._crashes.update(request.response_id for request in batch)
-        before = trial.crashed if trial else frozenset()
-        group = Suspects(lost, before | {worker.number})
-        elsewhere = self._roster.others(group.crashed)
-        alone = group.requests == 1
-        if elsewhere and (len(group.crashed) < _TRIES if alone else not trial):
+        before = trial or Suspects(lost)
+        crashed, sound = before.crashed | {worker.number}, before.crashed_sound or worker.sound
+        group = Suspects(lost, crashed, sound)
+        convicted = sound and len(crashed) >= _TRIES
+        if self._roster.others(crashed) and not convicted:
             self._suspects.appendleft(group)
-        elif not alone:
+        elif group.requests > 1:
             self._suspects.extendleft(reversed(group.halves()))
         elif self._crashes[group.first] < _TRIES:
             self._suspects.appendleft(group)

@@ -16,6 +16,9 @@ class Suspects:
     batches: list[Batch]
     crashed: frozenset[int] = frozenset()
     """Numbers of the workers that they crashed; the next to try them is none of these."""
+    crashed_sound: bool = False
+    """Whether one of those had done other work since it last crashed, so that it is not likely to
+    be broken itself."""
 
     @property
     def requests(self) -> int:

@@ -61,7 +61,7 @@ class Roster(Generic[W]):
                 return self.leave_out(worker, f"cannot load {worker.loads}: {death.reason}")
             self._died_loading[worker.number] = death.reason
         if suspects:
-            worker.proven = False
+            worker.proven = worker.sound = False
             self._count_crash(death.reason, suspects)
         else:
             self._count(death.reason)

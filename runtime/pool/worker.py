@@ -75,6 +75,8 @@ class WorkerHandle(ABC):
         """What it said when it was first ready."""
         self.proven = True
         """Whether it has done something since it last crashed."""
+        self.sound = False
+        """The same, where it has done anything at all: what crashes it may be to blame."""
         self.refuted = 0
         """Crashes in a row whose work was then done by another worker."""
         self._patience = patience
@@ -155,7 +157,7 @@ class WorkerHandle(ABC):
 
     def worked(self) -> None:
         """It did something."""
-        self.proven, self.refuted = True, 0
+        self.proven, self.sound, self.refuted = True, True, 0
 
     def note_silence(self, seconds: float) -> None:
         """It said nothing for so long; end it where that is too long."""

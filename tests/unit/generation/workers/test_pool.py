@@ -118,6 +118,24 @@ def test_requests_that_crash_any_worker_are_the_only_failures(
     assert world.starts < 70
 
 
+@pytest.mark.parametrize(("workers", "broken"), [(3, [0, 1]), (3, [1, 2]), (4, [0, 1, 3]),
+                                                 (8, [0, 2, 3, 5, 7])])  # fmt: skip
+@pytest.mark.parametrize("count", [1, 5, 96])
+def test_beside_several_broken_workers_the_sound_one_answers_every_request(
+    play: Any, seed: int, workers: int, broken: list[int], count: int
+) -> None:
+    assert play(World(seed, broken=broken), workers, requests(count)) == (ids(range(count)), [])
+
+
+@pytest.mark.parametrize("broken", [[0, 1], [1, 2]])
+def test_beside_several_broken_workers_bad_requests_are_the_only_failures(
+    play: Any, seed: int, broken: list[int]
+) -> None:
+    world = World(seed, poison=[9, 40], broken=broken)
+    healthy = sorted(set(range(64)) - {9, 40})
+    assert play(world, 3, requests(64, 4)) == (ids(healthy), ids([40, 9]))
+
+
 def test_beside_a_broken_worker_it_is_still_the_right_requests_that_fail(
     play: Any, seed: int
 ) -> None:
