@@ -5,6 +5,7 @@ The table loads in SFT trainers as it is: `messages` is the whole conversation.
 
 from collections import Counter
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,7 @@ from annotation.pairs import answers
 from annotation.scoring.prompt_lookup import Prompts
 from annotation.selection.ranking import Candidates, Reasons, best_whole, per_prompt, rank, usable
 from annotation.selection.scored_responses import (
+    DecidedBy,
     candidates_of,
     conversations,
     only_annotator,
@@ -22,23 +24,31 @@ from annotation.selection.scored_responses import (
     sources_of,
 )
 from contracts.errors import OnPolicyError
+from contracts.steps.inputs import Inputs
 from contracts.steps.manifest import Result
-from contracts.steps.step import Inputs, Stage
+from contracts.steps.step import Stage
 from contracts.tables.parts import write_part
-from contracts.tables.schemas import DEMONSTRATIONS
+from contracts.tables.schemas import DEMONSTRATIONS, PROMPTS, RESPONSES, SCORES
 from runtime.stage_process import main
 
 
-def run(config: DemonstrationsConfig, inputs: Inputs, out: Path) -> Result:
+class DemonstrationsInputs(Inputs):
+    """Scored responses and their prompts."""
+
+    prompts: Annotated[Path, PROMPTS]
+    responses: Annotated[Path, RESPONSES]
+    scores: Annotated[Path, SCORES]
+
+
+def run(config: DemonstrationsConfig, inputs: DemonstrationsInputs, out: Path) -> Result:
     """Pick the demonstrations.
 
     Raises:
         UserError: the inputs do not belong together, or the annotator is unknown.
         OnPolicyError: no demonstration came out.
     """
-    responses = Path(inputs["responses"])
-    prompts = Prompts(Path(inputs["prompts"]), ("messages", "split"))
-    sources = sources_of(responses, Path(inputs["scores"]))
+    prompts = Prompts(inputs.prompts, ("messages", "split"))
+    sources = sources_of(inputs.responses, inputs.scores)
     annotator = config.annotator or only_annotator(sources)
     rows, dropped = 0, Counter[str]()
     for index, (table, score) in enumerate(read_ahead(sources, annotator)):
@@ -62,7 +72,8 @@ def run(config: DemonstrationsConfig, inputs: Inputs, out: Path) -> Result:
         raise OnPolicyError(
             f"no demonstration came out of {sum(dropped.values())} prompts: {dict(dropped)}"
         )
-    return Result(rows, dict(dropped), {"policy": policy_of(responses), "annotator": annotator})
+    facts = DecidedBy(policy=policy_of(inputs.responses), annotator=annotator)
+    return Result(rows, dict(dropped), facts)
 
 
 def best_of(
@@ -85,7 +96,10 @@ def best_of(
     return best, reasons.counts()
 
 
-STAGE = Stage(name="annotation.demonstrations", version=1, config=DemonstrationsConfig, run=run)
+STAGE = Stage(
+    name="annotation.demonstrations", version=1, config=DemonstrationsConfig,
+    inputs=DemonstrationsInputs, output=DEMONSTRATIONS, facts=DecidedBy, run=run,
+)  # fmt: skip
 
 if __name__ == "__main__":
     main(STAGE)

@@ -9,7 +9,7 @@ from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +19,7 @@ from annotation.config import PairsConfig
 from annotation.scoring.prompt_lookup import Prompts
 from annotation.selection.pairs import Selection, select
 from annotation.selection.scored_responses import (
+    DecidedBy,
     candidates_of,
     only_annotator,
     policy_of,
@@ -26,15 +27,36 @@ from annotation.selection.scored_responses import (
     sources_of,
 )
 from contracts.errors import OnPolicyError
+from contracts.steps.inputs import Inputs
 from contracts.steps.manifest import Result
-from contracts.steps.step import Inputs, Stage
+from contracts.steps.step import Stage
 from contracts.tables.parts import write_part
-from contracts.tables.schemas import MESSAGES, PAIRS
+from contracts.tables.schemas import MESSAGES, PAIRS, PROMPTS, RESPONSES, SCORES
 from runtime.progress import Progress
 from runtime.stage_process import main
 
 
-def run(config: PairsConfig, inputs: Inputs, out: Path) -> Result:
+class PairsInputs(Inputs):
+    """Scored responses and their prompts."""
+
+    prompts: Annotated[Path, PROMPTS]
+    responses: Annotated[Path, RESPONSES]
+    scores: Annotated[Path, SCORES]
+
+
+class PairsFacts(DecidedBy):
+    """What the pairs look like; lengths in tokens."""
+
+    prompts: int
+    """Prompts that have a pair."""
+    margin_mean: float
+    margin_quantiles: dict[str, float]
+    chosen_tokens_mean: float
+    rejected_tokens_mean: float
+    chosen_longer_share: float
+
+
+def run(config: PairsConfig, inputs: PairsInputs, out: Path) -> Result:
     """Make the pairs.
 
     Raises:
@@ -42,9 +64,8 @@ def run(config: PairsConfig, inputs: Inputs, out: Path) -> Result:
         OnPolicyError: no pair came out.
     """
     _one_thread_each()
-    responses, scores = Path(inputs["responses"]), Path(inputs["scores"])
-    prompts = Prompts(Path(inputs["prompts"]), ("messages", "split"))
-    sources = sources_of(responses, scores)
+    prompts = Prompts(inputs.prompts, ("messages", "split"))
+    sources = sources_of(inputs.responses, inputs.scores)
     progress = Progress(sum(pq.read_metadata(path).num_rows for path, _ in sources), "responses")
     annotator = config.annotator or only_annotator(sources)
     tally = Tally()
@@ -64,7 +85,7 @@ def run(config: PairsConfig, inputs: Inputs, out: Path) -> Result:
             f"no pair came out of {sum(tally.dropped.values())} prompts: {dict(tally.dropped)}; "
             "sample more or more varied responses, or relax the filters under `pairs`"
         )
-    facts = {"policy": policy_of(responses), "annotator": annotator, **tally.facts()}
+    facts = PairsFacts(policy=policy_of(inputs.responses), annotator=annotator, **tally.figures())
     return Result(rows=tally.rows, dropped=dict(tally.dropped), facts=facts)
 
 
@@ -116,8 +137,8 @@ class Tally:
         self.rejected_tokens += int(rejected.sum())
         self.chosen_longer += int((chosen > rejected).sum())
 
-    def facts(self) -> dict[str, Any]:
-        """Figures for the report; lengths in tokens."""
+    def figures(self) -> dict[str, Any]:
+        """The figures of `PairsFacts`."""
         margins = np.concatenate(self.margins)
         self.margins = [margins]
         mean = float(margins.mean(dtype=np.float64))
@@ -165,7 +186,10 @@ def answers(texts: pa.ChunkedArray) -> pa.Array:
     return pa.ListArray.from_arrays(offsets, messages, type=MESSAGES)
 
 
-STAGE = Stage(name="annotation.pairs", version=2, config=PairsConfig, run=run)
+STAGE = Stage(
+    name="annotation.pairs", version=2, config=PairsConfig, inputs=PairsInputs,
+    output=PAIRS, facts=PairsFacts, run=run,
+)  # fmt: skip
 
 if __name__ == "__main__":
     main(STAGE)

@@ -13,25 +13,55 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict
 
 from annotation.annotators.base import RewardModel
 from annotation.config import ScoreConfig, scored_alone
 from annotation.scorers.judge_answers import answers_of
-from annotation.scoring.part_scorer import PartScorer, model_of
-from annotation.scoring.precision_check import agreements
+from annotation.scoring.inputs import ScoreInputs
+from annotation.scoring.part_scorer import PartScorer
+from annotation.scoring.precision_check import Agreement, agreements
 from annotation.scoring.prompt_lookup import refuse_split_prompts
+from annotation.selection.scored_responses import policy_of
 from annotation.workers.pool import WorkerPool, placement_for, warm_up
 from contracts.errors import OnPolicyError
 from contracts.models.fetch import fetch_models
 from contracts.redo_hint import way_out
-from contracts.steps.manifest import Result, read_manifest
-from contracts.steps.step import Inputs, Stage
+from contracts.steps.facts import OfPolicy
+from contracts.steps.manifest import Result
+from contracts.steps.step import Stage
 from contracts.tables.parts import iter_parts, part_path, part_paths, write_atomic
+from contracts.tables.schemas import SCORES
 from runtime.progress import Progress
 from runtime.stage_process import main
 
 
-def run(config: ScoreConfig, inputs: Inputs, out: Path) -> Result:
+class AnnotatorFacts(BaseModel):
+    """One annotator's scores, and what it says of itself: device, dtype, its objectives ..."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", use_attribute_docstrings=True)
+
+    count: int
+    """Responses with a score."""
+    mean: float | None
+    std: float | None
+    cut: int
+    """Responses of which a part alone was scored."""
+    errors: dict[str, int]
+    """Reason to number of responses without a score."""
+    members: list[str] = []
+    """Of an ensemble."""
+    agreement: Agreement | None = None
+    """With float32, of a model that ran in less."""
+
+
+class ScoreFacts(OfPolicy):
+    """What came of the scoring."""
+
+    annotators: dict[str, AnnotatorFacts]
+
+
+def run(config: ScoreConfig, inputs: ScoreInputs, out: Path) -> Result:
     """Score the parts that are not scored yet.
 
     Raises:
@@ -41,7 +71,7 @@ def run(config: ScoreConfig, inputs: Inputs, out: Path) -> Result:
     """
     placement = placement_for(config)
     warm_up(placement, config)
-    responses = Path(inputs["responses"])
+    responses = inputs.responses
     sources = dict(enumerate(part_paths(responses)))
     if len(scored_alone(config.annotators)) < len(config.annotators):
         refuse_split_prompts(sources.values())
@@ -50,7 +80,7 @@ def run(config: ScoreConfig, inputs: Inputs, out: Path) -> Result:
         answers_of(out, index).remove()  # left by a kill just after its part was written
     rows = [pq.read_metadata(path).num_rows for path in sources.values()]
     resumed = sum(rows) - sum(rows[i] for i in parts)
-    fetch_models(model_of(a, inputs) for a in config.annotators if isinstance(a, RewardModel))
+    fetch_models(inputs.model_of(a) for a in config.annotators if isinstance(a, RewardModel))
     scorers = (
         WorkerPool(placement, config, inputs, out)
         if placement.workers
@@ -72,21 +102,19 @@ def run(config: ScoreConfig, inputs: Inputs, out: Path) -> Result:
     return Result(rows=sum(rows) * len(facts), facts=_facts(out, responses, facts))
 
 
-def _facts(out: Path, responses: Path, annotators: dict[str, Any]) -> dict[str, Any]:
-    manifest = read_manifest(responses)
-    facts: dict[str, Any] = {"policy": (manifest.facts if manifest else {}).get("policy")}
+def _facts(out: Path, responses: Path, annotators: dict[str, Any]) -> ScoreFacts:
     tables = list(iter_parts(out, ["annotator", "score", "cut", "error"]))
-    facts["annotators"] = {
-        name: {**_summary(name, tables), **own} for name, own in annotators.items()
+    summaries = {
+        name: AnnotatorFacts(**_summary(name, tables), **own) for name, own in annotators.items()
     }
-    if not any(found["count"] for found in facts["annotators"].values()):
+    if not any(summary.count for summary in summaries.values()):
         errors = (error for table in tables for error in table["error"].drop_null().to_pylist())
         raise OnPolicyError(
             f"{responses}: not one response was scored; the first error: "
             f"{next(errors, 'there is no response')}. "
             f"When its cause is gone, {way_out(out)}"
         )
-    return facts
+    return ScoreFacts(policy=policy_of(responses), annotators=summaries)
 
 
 def _summary(name: str, parts: Sequence[pa.Table]) -> dict[str, Any]:
@@ -113,7 +141,10 @@ def here(config: ScoreConfig) -> dict[str, str]:
     return {key: value for one in config.annotators for key, value in one.here(device).items()}
 
 
-STAGE = Stage(name="annotation.score", version=3, config=ScoreConfig, run=run, here=here)
+STAGE = Stage(
+    name="annotation.score", version=3, config=ScoreConfig, inputs=ScoreInputs,
+    output=SCORES, facts=ScoreFacts, run=run, here=here,
+)  # fmt: skip
 
 if __name__ == "__main__":
     main(STAGE)

@@ -45,7 +45,8 @@ def _gains(seed: int, runs: Path) -> dict[str, dict[str, Any]]:
     last = finished_rounds(config.folder)[-1]
     return {
         annotator: {
-            key: found["over_start"][key] for key in ("verdict", "mean", "low", "high", "at_lowest")
+            key: getattr(found.over_start, key)
+            for key in ("verdict", "mean", "low", "high", "at_lowest")
         }
         for annotator, found in last.gains.items()
     }

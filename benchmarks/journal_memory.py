@@ -20,7 +20,7 @@ import pyarrow as pa
 from benchmarks.support.generation_demo import FOLDER
 from benchmarks.support.outcome import report_at_most
 from contracts.steps.manifest import Manifest, Result, read_manifest, write_manifest
-from contracts.steps.step import Inputs, run_once
+from contracts.steps.step import run_once
 from contracts.tables.parts import write_part
 from contracts.tables.schemas import PROMPTS
 from generation import sample
@@ -103,7 +103,7 @@ def _measure(size: int) -> None:
         config = SampleConfig.model_validate(
             {"n": _SAMPLES, "max_tokens": _TOKENS, "max_model_len": 512, "engine": engine}
         )
-        inputs = {"prompts": str(prompts), "policy": str(FOLDER / "policy")}
+        inputs = sample.SampleInputs(prompts=prompts, policy=str(FOLDER / "policy"))
         with suppress(Killed):
             _run(config, inputs, out, size // 2)
         assert _run(config, inputs, out, size).rows == size
@@ -111,7 +111,7 @@ def _measure(size: int) -> None:
     print(json.dumps({"samples": size, "kib": peak}), flush=True)
 
 
-def _run(config: SampleConfig, inputs: Inputs, out: Path, until: int) -> Manifest:
+def _run(config: SampleConfig, inputs: sample.SampleInputs, out: Path, until: int) -> Manifest:
     def instant(placement: Placement, job: Job) -> Instant:
         return Instant(job, until)
 

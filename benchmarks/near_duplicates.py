@@ -23,7 +23,7 @@ from typing import Any
 from benchmarks.support.outcome import report
 from contracts.tables.parts import read_table
 from generation.config import PromptsConfig
-from generation.prompts import run
+from generation.prompts import inputs_of, run
 from generation.sources.ngrams import words
 
 _DATA = Path(__file__).parents[2] / "shared" / "data" / "ultrafeedback" / "train_1000.jsonl"
@@ -81,7 +81,7 @@ def _measure(real: Sequence[list[str]], size: int, opening: str, seed: int) -> t
         path.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in texts))
         config = PromptsConfig(path=str(path), system=_SYSTEM, near_duplicates=_THRESHOLD)
         began = time.process_time()
-        run(config, {"source": str(path)}, Path(folder))
+        run(config, inputs_of(config), Path(folder))
         seconds = time.process_time() - began
         stayed = {_spoken(row) for row in read_table(Path(folder), ["messages"]).to_pylist()}
         return seconds, len(stayed ^ {text for text in texts if not text.endswith(_ADDED)})

@@ -38,7 +38,7 @@ from annotation import pairs
 from annotation.config import PairsConfig
 pyarrow.scalar(0)
 root = Path(sys.argv[1])
-inputs = {name: str(root / name) for name in ("prompts", "responses", "scores")}
+inputs = pairs.PairsInputs(**{name: root / name for name in ("prompts", "responses", "scores")})
 (root / "pairs").mkdir()
 wall, cpu = time.perf_counter(), time.process_time()
 result = pairs.run(PairsConfig(), inputs, root / "pairs")

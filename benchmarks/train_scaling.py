@@ -23,6 +23,7 @@ from contracts.tables.schemas import TOKENS
 from runtime.progress import Reading, parse_progress
 from training import train
 from training.config import TrainConfig, TrainResources
+from training.tokens.checks import FormattedFor
 
 
 def write_tokens(folder: Path, model: Path) -> None:
@@ -37,7 +38,7 @@ def write_tokens(folder: Path, model: Path) -> None:
     names = TOKENS.names
     table = pa.Table.from_pylist([{name: row[name] for name in names} for row in rows], TOKENS)
     write_part(folder, 0, table, TOKENS)
-    facts = {"formatted_for": of_input(str(model))}
+    facts = FormattedFor(formatted_for=of_input(str(model)))
     write_manifest(folder, "training.format", Result(len(rows), facts=facts), 0.0)
 
 

@@ -11,8 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from contracts.errors import OnPolicyError
+from contracts.steps.facts import Facts
+from contracts.steps.inputs import Inputs
 from contracts.steps.manifest import Result
-from contracts.steps.step import Inputs, Stage, run_once
+from contracts.steps.step import Stage, run_once
 from contracts.tables.parts import write_atomic
 from demo.config import DemoConfig
 from demo.rubric import parse_request
@@ -27,6 +29,13 @@ _TOKENIZER_TEXTS = 4_000
 _BENCHMARK_PROMPTS = 24
 
 
+class BuildFacts(Facts):
+    """How good the reward model is."""
+
+    agreement: float
+    """Correlation of learned and true reward on held-out samples."""
+
+
 def run(config: DemoConfig, inputs: Inputs, out: Path) -> Result:
     """Fill `out` with policy/, reward_model/, prompts.jsonl and alpaca_prompts.json."""
     prompts = all_prompts()
@@ -34,7 +43,7 @@ def run(config: DemoConfig, inputs: Inputs, out: Path) -> Result:
     _write_prompts(config, prompts, out)
     with _settled_torch():
         agreement = _build_models(config, prompts, out)
-    return Result(rows=len(prompts), facts={"agreement": agreement})
+    return Result(rows=len(prompts), facts=BuildFacts(agreement=agreement))
 
 
 def _build_models(config: DemoConfig, prompts: list[str], out: Path) -> float:
@@ -104,7 +113,10 @@ def _settled_torch() -> Iterator[None]:
         torch.use_deterministic_algorithms(strict)
 
 
-STAGE = Stage(name="demo.build", version=1, config=DemoConfig, run=run)
+STAGE = Stage(
+    name="demo.build", version=1, config=DemoConfig, inputs=Inputs,
+    output="models, prompts.jsonl, alpaca_prompts.json", facts=BuildFacts, run=run,
+)  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -119,7 +131,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Transformers imports DeepSpeed, which looks for a GPU and warns where there is none.
     os.environ.setdefault("DS_ACCELERATOR", "cpu")
     try:
-        manifest = run_once(STAGE, DemoConfig(seed=arguments.seed), {}, arguments.out)
+        manifest = run_once(STAGE, DemoConfig(seed=arguments.seed), Inputs(), arguments.out)
     except (OnPolicyError, OSError) as error:
         log.error("%s", describe(error))
         return getattr(error, "exit_code", 1)

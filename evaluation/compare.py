@@ -1,4 +1,4 @@
-"""What a round gained: rewards of the held-out answers before and after it.
+"""Stage: what a round gained: rewards of the held-out answers before and after it.
 
 An answer without a score counts: a mean over the answers that happened to be scored would leave
 out a policy's worst. Its prompt is left out of the gain and its interval, but the interval's ends
@@ -6,25 +6,26 @@ at the lowest and highest score seen stand beside them (`evaluation.bootstrap`),
 of each policy, and policies whose shares differ are told apart by no reward.
 Rows are dropped as `unscored` where no policy has a score of an annotator for a held-out prompt,
 e.g. where the prompt alone is too long for it: that tells no policy from another.
-Inputs: `prompts`, and the scores of each policy's answers: `start_scores`, `before_scores` and
-`after_scores`. Output: COMPARISON.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import BaseModel, ConfigDict, field_serializer
 
 from contracts.errors import OnPolicyError
+from contracts.steps.facts import Facts
+from contracts.steps.inputs import Inputs
 from contracts.steps.manifest import Result
-from contracts.steps.step import Inputs, Stage
+from contracts.steps.step import Stage
 from contracts.tables.parts import read_table, write_part
-from contracts.tables.schemas import COMPARISON
-from evaluation.bootstrap import Rewards, bounded_gain
+from contracts.tables.schemas import COMPARISON, PROMPTS, SCORES
+from evaluation.bootstrap import Gain, Rewards, bounded_gain
 from evaluation.config import CompareConfig
 from runtime.stage_process import main
 
@@ -33,28 +34,69 @@ _KEYS = ["annotator", "prompt_id"]
 _COLUMNS = [*_KEYS, "score", "error", "cut"]
 
 
-def run(config: CompareConfig, inputs: Inputs, out: Path) -> Result:
+class CompareInputs(Inputs):
+    """The held-out prompts, and the scores of each policy's answers to them."""
+
+    prompts: Annotated[Path, PROMPTS]
+    start_scores: Annotated[Path, SCORES]
+    before_scores: Annotated[Path, SCORES]
+    after_scores: Annotated[Path, SCORES]
+
+
+class Shares(BaseModel):
+    """Shares of an annotator's answers, by policy: `start`, `before`, `after`."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+
+    unscored: dict[str, float]
+    cut: dict[str, float]
+    """Scored on a part of them."""
+
+
+class Gains(Shares):
+    """An annotator's mean rewards, where there is a prompt whose every answer has a score."""
+
+    start: float
+    before: float
+    after: float
+    over_start: Gain
+    over_before: Gain
+
+    @field_serializer("over_start", "over_before")
+    def _with_verdict(self, gain: Gain) -> dict[str, Any]:
+        return {**asdict(gain), "verdict": gain.verdict}
+
+
+class CompareFacts(Facts):
+    """What each annotator says, by its name."""
+
+    gains: dict[str, Gains | Shares]
+
+
+def run(config: CompareConfig, inputs: CompareInputs, out: Path) -> Result:
     """Compare the policies.
 
     Raises:
         OnPolicyError: not one held-out prompt was scored for every policy.
     """
-    prompts = read_table(Path(inputs["prompts"]), ["prompt_id", "split"])
+    prompts = read_table(inputs.prompts, ["prompt_id", "split"])
     held_out = prompts.filter(pc.field("split") == "test")["prompt_id"]
+    folders = (inputs.start_scores, inputs.before_scores, inputs.after_scores)
     scores = {
-        policy: _of_prompts(read_table(Path(inputs[f"{policy}_scores"]), _COLUMNS), held_out)
-        for policy in _POLICIES
+        policy: _of_prompts(read_table(folder, _COLUMNS), held_out)
+        for policy, folder in zip(_POLICIES, folders, strict=True)
     }
     table = pair_up(scores)
     annotators = table["annotator"].unique().to_pylist()
     gains = {name: summarize(table, scores, name, config) for name in annotators}
-    if not any(gain.get("over_start") for gain in gains.values()):
+    if not any(isinstance(gain, Gains) for gain in gains.values()):
         raise OnPolicyError(
-            f"{inputs['after_scores']}: no held-out prompt has a score of every policy to compare"
+            f"{inputs.after_scores}: no held-out prompt has a score of every policy to compare"
         )
     write_part(out, 0, table.select(COMPARISON.names), COMPARISON)
     compared = len(held_out) * count_annotators(scores)
-    return Result(table.num_rows, {"unscored": compared - table.num_rows}, {"gains": gains})
+    dropped = {"unscored": compared - table.num_rows}
+    return Result(table.num_rows, dropped, CompareFacts(gains=gains))
 
 
 def count_annotators(scores: Mapping[str, pa.Table]) -> int:
@@ -93,7 +135,7 @@ def pair_up(scores: Mapping[str, pa.Table]) -> pa.Table:
 
 def summarize(
     table: pa.Table, scores: Mapping[str, pa.Table], annotator: str, config: CompareConfig
-) -> dict[str, Any]:
+) -> Gains | Shares:
     """An annotator's mean rewards and the gains over the start and over the round before.
 
     The shares of answers without a score, and of those scored on a part of them, are told even
@@ -102,22 +144,24 @@ def summarize(
     rows = table.filter(pc.field("annotator") == annotator)
     own = {p: found.filter(pc.field("annotator") == annotator) for p, found in scores.items()}
     answers = pc.sum(rows["answers"]).as_py()
-    shares = {
-        "unscored": {p: pc.sum(rows[f"{p}_unscored"]).as_py() / answers for p in _POLICIES},
-        "cut": {p: pc.count(own[p]["cut"]).as_py() / answers for p in _POLICIES},
-    }
+    shares = Shares(
+        unscored={p: pc.sum(rows[f"{p}_unscored"]).as_py() / answers for p in _POLICIES},
+        cut={p: pc.count(own[p]["cut"]).as_py() / answers for p in _POLICIES},
+    )
     rewards = _rewards(rows, [found["score"] for found in own.values()])
     whole = ~np.isnan(rewards["after"].mean)
     if not whole.any():
         return shares
 
-    def gain(old: str) -> dict[str, Any]:
+    def gain(old: str) -> Gain:
         settings = (config.resamples, config.confidence, config.seed)
-        found = bounded_gain(rewards[old], rewards["after"], *settings)
-        return {**asdict(found), "verdict": found.verdict}
+        return bounded_gain(rewards[old], rewards["after"], *settings)
 
     means = {policy: float(own.mean[whole].mean()) for policy, own in rewards.items()}
-    return {**means, "over_start": gain("start"), "over_before": gain("before"), **shares}
+    return Gains(
+        **means, over_start=gain("start"), over_before=gain("before"),
+        unscored=shares.unscored, cut=shares.cut,
+    )  # fmt: skip
 
 
 def _of_prompts(scores: pa.Table, prompt_ids: pa.ChunkedArray) -> pa.Table:
@@ -151,7 +195,10 @@ def _rewards(rows: pa.Table, scores: Sequence[pa.ChunkedArray]) -> dict[str, Rew
     return {policy: of(policy) for policy in _POLICIES}
 
 
-STAGE = Stage(name="evaluation.compare", version=3, config=CompareConfig, run=run)
+STAGE = Stage(
+    name="evaluation.compare", version=3, config=CompareConfig, inputs=CompareInputs,
+    output=COMPARISON, facts=CompareFacts, run=run,
+)  # fmt: skip
 
 if __name__ == "__main__":
     main(STAGE)

@@ -1,35 +1,67 @@
 """Stage: an LLM judges a model's answers to a benchmark.
 
-Inputs: `answers` (the model's, in the benchmark's own format), `baseline` (those it plays against;
-not for MT-Bench), `questions` (`question.jsonl`; not for AlpacaEval) and `references` (MT-Bench's).
-Output: JUDGEMENTS, and beside it the files that the benchmark's own tools read. The judge's replies
-stay in `.replies.jsonl`: a kill at any point, the last included, pays for none of them again.
+Beside the table lie the files that the benchmark's own tools read. The judge's replies stay in
+`.replies.jsonl`: a kill at any point, the last included, pays for none of them again.
 A judgement that cannot be had is a row with its reason; no score is ever made up.
 """
 
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from contracts.steps.facts import Facts
+from contracts.steps.inputs import Data, Inputs
 from contracts.steps.manifest import Result
-from contracts.steps.step import Inputs, Stage
+from contracts.steps.step import Stage
 from contracts.tables.parts import write_atomic, write_part
 from contracts.tables.schemas import JUDGEMENTS
 from evaluation.judging.asking import Asking
 from evaluation.judging.benchmarks import MIDDLE, REFEREES, read_sides, with_repeats
 from evaluation.judging.config import JudgingConfig
 from evaluation.judging.game import Judged, Referee, Sides
-from evaluation.judging.noise import between_orders, noise
+from evaluation.judging.noise import Agreement, between_orders, noise
 from evaluation.judging.standing import PUBLISHED, Standing, judged_questions, not_comparable
 from runtime.stage_process import main
 
 
-def run(config: JudgingConfig, inputs: Inputs, out: Path) -> Result:
+class JudgingInputs(Inputs):
+    """A model's answers in the benchmark's own format, and what they are judged by."""
+
+    answers: Data
+    baseline: Data | None = None
+    """The answers that they play against; not for MT-Bench."""
+    questions: Data | None = None
+    """`question.jsonl`; not for AlpacaEval."""
+    references: Data | None = None
+    """MT-Bench's."""
+
+
+class JudgingFacts(Facts):
+    """What the judgements are worth."""
+
+    generator: str
+    baseline: str | None
+    answers_sha256: str
+    standing: Standing
+    not_comparable: list[str]
+    """Why the result must not stand in a column with the published ones."""
+    errors: dict[str, int]
+    """Reason to number of judgements that could not be had."""
+    noise: Agreement
+    """Of the same games judged twice."""
+    between_orders: Agreement
+    """Of the same two answers in both orders."""
+    cost: float | None
+    """Null where no price is known."""
+    episodes: int
+    """Times that the endpoint was found too busy."""
+
+
+def run(config: JudgingConfig, inputs: JudgingInputs, out: Path) -> Result:
     """Judge what is not judged yet.
 
     Raises:
@@ -37,7 +69,7 @@ def run(config: JudgingConfig, inputs: Inputs, out: Path) -> Result:
         OnPolicyError: the endpoint is gone, its answers are no judgements, or `max_cost` is
             reached; every judgement that came is kept.
     """
-    files = {name: Path(value) for name, value in inputs.items()}
+    files = {name: Path(value) for name, value in inputs.by_name.items()}
     sides = read_sides(config.benchmark, **files)
     referee = REFEREES[config.benchmark]()
     games = with_repeats(referee.games(sides), config.judge.repeats)
@@ -89,7 +121,7 @@ def _row(one: Judged) -> Mapping[str, Any]:
 
 def _facts(
     config: JudgingConfig, referee: Referee, sides: Sides, judged: Sequence[Judged], asking: Asking
-) -> dict[str, Any]:
+) -> JudgingFacts:
     standing = Standing(
         benchmark=config.benchmark,
         judge=config.judge.model,
@@ -102,21 +134,24 @@ def _facts(
     )
     middle = MIDDLE[config.benchmark]
     errors = Counter(e.partition(":")[0] for one in judged if (e := one.verdict.error))
-    return {
-        "generator": sides.model.generator,
-        "baseline": sides.baseline.generator if sides.baseline else None,
-        "answers_sha256": sides.model.sha256,
-        "standing": asdict(standing),
-        "not_comparable": not_comparable(standing, PUBLISHED[config.benchmark]),
-        "errors": dict(sorted(errors.items())),
-        "noise": asdict(noise(judged, middle)),
-        "between_orders": asdict(between_orders(judged, middle)),
-        "cost": asking.budget.spent or None,
-        "episodes": asking.episodes,
-    }
+    return JudgingFacts(
+        generator=sides.model.generator,
+        baseline=sides.baseline.generator if sides.baseline else None,
+        answers_sha256=sides.model.sha256,
+        standing=standing,
+        not_comparable=not_comparable(standing, PUBLISHED[config.benchmark]),
+        errors=dict(sorted(errors.items())),
+        noise=noise(judged, middle),
+        between_orders=between_orders(judged, middle),
+        cost=asking.budget.spent or None,
+        episodes=asking.episodes,
+    )
 
 
-STAGE = Stage(name="evaluation.judge", version=1, config=JudgingConfig, run=run)
+STAGE = Stage(
+    name="evaluation.judge", version=1, config=JudgingConfig, inputs=JudgingInputs,
+    output=JUDGEMENTS, facts=JudgingFacts, run=run,
+)  # fmt: skip
 
 if __name__ == "__main__":
     main(STAGE)

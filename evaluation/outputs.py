@@ -1,25 +1,32 @@
-"""The policy's answers to the benchmark prompts, as AlpacaEval's own tools read them.
-
-Inputs: `prompts` and `responses`. Output: `model_outputs.json`, one object a prompt.
-"""
+"""Stage: the policy's answers to the benchmark prompts, as AlpacaEval's own tools read them."""
 
 import json
 from pathlib import Path
+from typing import Annotated
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from contracts.steps.inputs import Inputs
 from contracts.steps.manifest import Result
-from contracts.steps.step import Inputs, Stage
+from contracts.steps.step import Stage
 from contracts.tables.parts import read_table, write_atomic
+from contracts.tables.schemas import PROMPTS, RESPONSES
 from evaluation.config import OutputsConfig
 from runtime.stage_process import main
 
 
-def run(config: OutputsConfig, inputs: Inputs, out: Path) -> Result:
-    """Write the outputs; prompts without an answer are counted as `unanswered`."""
-    prompts = read_table(Path(inputs["prompts"]))
-    responses = read_table(Path(inputs["responses"]), ["prompt_id", "sample", "text"])
+class OutputsInputs(Inputs):
+    """The held-out and benchmark prompts, and the answers to them."""
+
+    prompts: Annotated[Path, PROMPTS]
+    responses: Annotated[Path, RESPONSES]
+
+
+def run(config: OutputsConfig, inputs: OutputsInputs, out: Path) -> Result:
+    """Write one object a prompt; prompts without an answer are counted as `unanswered`."""
+    prompts = read_table(inputs.prompts)
+    responses = read_table(inputs.responses, ["prompt_id", "sample", "text"])
     outputs = benchmark_outputs(prompts, responses, config.label.generator)
     text = json.dumps(outputs, ensure_ascii=False, indent=1)
     write_atomic(out / "model_outputs.json", text.encode())
@@ -46,7 +53,10 @@ def benchmark_outputs(
     ]
 
 
-STAGE = Stage(name="evaluation.outputs", version=1, config=OutputsConfig, run=run)
+STAGE = Stage(
+    name="evaluation.outputs", version=1, config=OutputsConfig, inputs=OutputsInputs,
+    output="model_outputs.json", run=run,
+)  # fmt: skip
 
 if __name__ == "__main__":
     main(STAGE)

@@ -120,9 +120,9 @@ def compare(label: str, folder: Path) -> list[dict[str, Any]]:
             "point": label,
             "run": folder.name,
             "annotator": annotator,
-            "reward": gain["after"],
-            **{key: gain["over_start"][key] for key in _GAIN},
-            "unscored": gain["unscored"]["after"],
+            "reward": gain.after,
+            **{key: getattr(gain.over_start, key) for key in _GAIN},
+            "unscored": gain.unscored["after"],
             "loss": metrics.get("loss"),
             "margin": metrics.get("rewards/margins"),
         }

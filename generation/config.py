@@ -78,20 +78,6 @@ class PromptsConfig(Config):
         keys = ("path", "hub_split", "revision", "column", "system")
         return [PromptSource(**{key: getattr(self, key) for key in keys})]
 
-    @property
-    def source_keys(self) -> list[str]:
-        """The inputs that hold the sources, in the mixture's order."""
-        return [f"source:{n}" for n in range(len(self.sources))] or ["source"]
-
-    @property
-    def inputs(self) -> dict[str, str]:
-        """The stage's inputs: `source` or `source:N`, `benchmark`, `decontaminate:N`."""
-        references = [source.reference for source in self.mixture]
-        inputs = dict(zip(self.source_keys, references, strict=True))
-        if self.evaluation_file:
-            inputs["benchmark"] = self.evaluation_file
-        return inputs | {f"decontaminate:{n}": path for n, path in enumerate(self.decontaminate)}
-
     @model_validator(mode="after")
     def _sources_are_clear(self) -> "PromptsConfig":
         if (self.path is None) == (not self.sources):

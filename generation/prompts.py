@@ -6,10 +6,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
+from pydantic import Field
 
 from contracts.errors import UserError
+from contracts.steps.facts import Facts
+from contracts.steps.inputs import Data, Inputs
 from contracts.steps.manifest import Result
-from contracts.steps.step import Inputs, Stage
+from contracts.steps.step import Stage
 from contracts.tables.parts import write_part
 from contracts.tables.schemas import PROMPTS
 from generation.config import PromptsConfig, PromptSource
@@ -59,23 +62,52 @@ class _Different:
                 yield {"prompt_id": identifier, "messages": messages, "source": source}
 
 
-def run(config: PromptsConfig, inputs: Inputs, out: Path) -> Result:
+class PromptsInputs(Inputs):
+    """The files and datasets that the config names, maybe with the commits that a run fixed."""
+
+    sources: list[Data]
+    """In the mixture's order."""
+    benchmark: Data | None = None
+    """`evaluation_file`."""
+    decontaminate: list[Data] = Field([])
+
+
+class PromptsFacts(Facts):
+    """Prompts by split."""
+
+    train: int = 0
+    test: int = 0
+    benchmark: int = 0
+
+
+def inputs_of(config: PromptsConfig, pinned: Callable[[str], str] = str) -> PromptsInputs:
+    """What a config's prompts are read from; `pinned` gives a name with its commit."""
+    return PromptsInputs(
+        sources=[pinned(source.reference) for source in config.mixture],
+        benchmark=pinned(config.evaluation_file) if config.evaluation_file else None,
+        decontaminate=[pinned(path) for path in config.decontaminate],
+    )
+
+
+def run(config: PromptsConfig, inputs: PromptsInputs, out: Path) -> Result:
     """Write PROMPTS: held-out and training prompts in source order, then the benchmark's.
 
-    `inputs` are those of `config.inputs`. What near-duplicates and decontamination took out
-    is told in a table of its own beside the parts.
+    What near-duplicates and decontamination took out is told in a table of its own beside the
+    parts.
 
     Raises:
-        UserError: a source cannot be read, or no prompt is left to train on.
+        UserError: the inputs are not those of the config, a source cannot be read, or no prompt
+            is left to train on.
     """
+    _refuse_others(config, inputs)
     dropped: Counter[str] = Counter()
     removed: list[Removed] = []
-    benchmark = _benchmark(inputs.get("benchmark"), dropped)
+    benchmark = _benchmark(inputs.benchmark, dropped)
     different = _Different(benchmark, dropped)
     checks = _checks(config, inputs)
     sources = [
-        _sift(different.rows(_read(source, inputs[key]), source.path), checks, removed)
-        for key, source in zip(config.source_keys, config.mixture, strict=True)
+        _sift(different.rows(_read(source, reference), source.path), checks, removed)
+        for source, reference in zip(config.mixture, inputs.sources, strict=True)
     ]
     prompts = mix(config, sources)
     dropped.update(row.reason for row in removed)
@@ -84,7 +116,20 @@ def run(config: PromptsConfig, inputs: Inputs, out: Path) -> Result:
     _write(rows, out)
     if checks:
         write_removed(out, removed)
-    return Result(len(rows), dict(dropped), dict(Counter(row["split"] for row in rows)))
+    return Result(len(rows), dict(dropped), PromptsFacts(**Counter(row["split"] for row in rows)))
+
+
+def _refuse_others(config: PromptsConfig, inputs: PromptsInputs) -> None:
+    """The config says how each of the inputs is read, so they go together one by one."""
+    for name, count in (
+        ("sources", len(config.mixture)),
+        ("decontaminate", len(config.decontaminate)),
+    ):
+        if len(given := getattr(inputs, name)) != count:
+            raise UserError(
+                f"generation.prompts: the config names {count} {name}, the input `{name}` has "
+                f"{len(given)}; give one for each"
+            )
 
 
 def _read(source: PromptSource, reference: str) -> Iterator[Conversation]:
@@ -95,13 +140,13 @@ def _read(source: PromptSource, reference: str) -> Iterator[Conversation]:
         yield messages
 
 
-def _checks(config: PromptsConfig, inputs: Inputs) -> list[Check]:
+def _checks(config: PromptsConfig, inputs: PromptsInputs) -> list[Check]:
     """Reasons to take a prompt out; the last one remembers the prompts that pass them all."""
     checks: list[Check] = []
     if config.decontaminate:
         benchmarks = Benchmarks(config.decontaminate_ngram, config.decontaminate_overlap)
-        for number in range(len(config.decontaminate)):
-            benchmarks.read(inputs[f"decontaminate:{number}"])
+        for reference in inputs.decontaminate:
+            benchmarks.read(reference)
         checks.append(benchmarks.check)
     if config.near_duplicates:
         checks.append(NearDuplicates(config.near_duplicates).check)
@@ -145,7 +190,10 @@ def _write(rows: Sequence[Row], out: Path) -> None:
         write_part(out, index, part, PROMPTS)
 
 
-STAGE = Stage(name="generation.prompts", version=2, config=PromptsConfig, run=run)
+STAGE = Stage(
+    name="generation.prompts", version=2, config=PromptsConfig, inputs=PromptsInputs,
+    output=PROMPTS, facts=PromptsFacts, run=run,
+)  # fmt: skip
 
 if __name__ == "__main__":
     main(STAGE)

@@ -19,10 +19,9 @@ from generation.workers.placement import placement_for
 
 def prompt_checks(config: PromptsConfig) -> Iterator[Check]:
     """That each file is there and begins as it should; what lies on the hub is left out."""
-    for key, source in zip(config.source_keys, config.mixture, strict=True):
-        place = key.partition(":")[2]
-        named = f"prompts.sources.{place}.path" if place else "prompts.path"
-        yield _beginning(named, source.path, (source.column,))
+    for place, source in enumerate(config.mixture):
+        key = f"prompts.sources.{place}.path" if config.sources else "prompts.path"
+        yield _beginning(key, source.path, (source.column,))
     if config.evaluation_file:
         yield _beginning("prompts.evaluation_file", config.evaluation_file, BENCHMARK_COLUMNS)
     for number, path in enumerate(config.decontaminate):

@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import numpy as np
 import pyarrow.compute as pc
@@ -15,9 +15,12 @@ from contracts.errors import UserError
 from contracts.models.fetch import fetch_models
 from contracts.models.model import load_tokenizer, read_end_tokens, read_positions
 from contracts.steps import fingerprint
+from contracts.steps.facts import OfPolicy
+from contracts.steps.inputs import Inputs, Model
 from contracts.steps.manifest import Result
-from contracts.steps.step import Inputs, Stage
+from contracts.steps.step import Stage
 from contracts.tables.parts import iter_parts, part_path, read_part
+from contracts.tables.schemas import PROMPTS, RESPONSES
 from generation import engines
 from generation.config import SampleConfig, TransformersEngine
 from generation.engines.adapter import resolve
@@ -41,10 +44,30 @@ from runtime.stage_process import main
 log = logging.getLogger(__name__)
 
 
-def run(config: SampleConfig, inputs: Inputs, out: Path) -> Result:
+class SampleInputs(Inputs):
+    """Prompts, and the policy that answers them."""
+
+    prompts: Annotated[Path, PROMPTS]
+    policy: Model
+    base: Model | None = None
+    """What to load below the policy where that is an adapter; else what the adapter names."""
+
+
+class SampleFacts(OfPolicy):
+    """What was drawn."""
+
+    tokens: int
+    truncated: int
+    """Answers that `max_tokens` cut."""
+    repetition: float | None
+    """Share of repeated 4-grams, a mean over answers; null where all are shorter."""
+    tokens_per_second: float | None
+    """Speed of this start; null where all was there already."""
+
+
+def run(config: SampleConfig, inputs: SampleInputs, out: Path) -> Result:
     """Write RESPONSES: all samples of `prompts_per_part` prompts in each part.
 
-    `inputs` are `prompts` and `policy`; where that is an adapter, maybe the `base` to load.
     A part that is whole is kept, and so is every sample in the others and in their journals. A
     request that has no sample in the end is a row of `_errors.parquet`, and counted; as long as
     the step is not done, a new run asks it again.
@@ -55,15 +78,15 @@ def run(config: SampleConfig, inputs: Inputs, out: Path) -> Result:
         OnPolicyError: more requests failed than `max_error_share` admits.
     """
     refuse_unable(config.engine, this_device())
-    policy = fingerprint.of_input(inputs["policy"])
+    policy = fingerprint.of_input(inputs.policy)
     placement = placement_for(config.engine)
     warm_up(placement, config.engine)
-    loaded = resolve(inputs["policy"], inputs.get("base"))
+    loaded = resolve(inputs.policy, inputs.base)
     with without_collecting():
         chat = ChatFormat(load_tokenizer(loaded.tokenizer), config.bos, config.date)
         context = _context(loaded.model, config)
     dropped: Counter[str] = Counter()
-    planned = _plan(config, inputs["prompts"], chat, context, dropped)
+    planned = _plan(config, inputs.prompts, chat, context, dropped)
     missing = [i for i in range(len(planned)) if _rows(out, i) < planned.requests_in(i)]
     job = engines.Job(
         policy=loaded.model,
@@ -74,18 +97,18 @@ def run(config: SampleConfig, inputs: Inputs, out: Path) -> Result:
         adapter=loaded.adapter,
         adapter_rank=loaded.rank,
     )
-    turns = Turns(planned, Path(inputs["prompts"]), config, chat, context)
+    turns = Turns(planned, inputs.prompts, config, chat, context)
     writer = Writer(chat.tokenizer, config.stop, policy)
     tally = Tally(int(config.engine.resources.max_error_share * planned.requests))
     try:
-        facts = _sample(placement, job, turns, missing, out, writer, tally) if missing else {}
+        speed = _sample(placement, job, turns, missing, out, writer, tally) if missing else None
     except BaseException:
         if tally.failures:
             write_errors(out, tally.failures)
         raise
     dropped["sampling_error"] = write_errors(out, tally.failures)
     Journals(out).clear()
-    return _result(out, dropped, facts | {"policy": policy})
+    return _result(out, dropped, policy, speed)
 
 
 def _rows(out: Path, index: int) -> int:
@@ -95,9 +118,9 @@ def _rows(out: Path, index: int) -> int:
 
 
 def _plan(
-    config: SampleConfig, prompts: str, chat: ChatFormat, context: int, dropped: Counter[str]
+    config: SampleConfig, prompts: Path, chat: ChatFormat, context: int, dropped: Counter[str]
 ) -> Plan:
-    planned = plan(read_prompts(Path(prompts)), config, chat, context, dropped)
+    planned = plan(read_prompts(prompts), config, chat, context, dropped)
     if not planned:
         raise UserError(
             f"{prompts}: none of its {sum(dropped.values())} prompts can be asked "
@@ -114,8 +137,8 @@ def _sample(
     out: Path,
     writer: Writer,
     tally: Tally,
-) -> dict[str, Any]:
-    """Draw and write the missing parts; the speed of doing so."""
+) -> float | None:
+    """Draw and write the missing parts; the speed of doing so, in tokens a second."""
     fetch_models([job.policy])
     started = time.monotonic()
     engine = open_engine(placement, job)
@@ -129,7 +152,7 @@ def _sample(
     finally:
         engine.close()
     seconds = time.monotonic() - started
-    return {"tokens_per_second": round(tally.tokens / seconds, 1)} if tally.tokens else {}
+    return round(tally.tokens / seconds, 1) if tally.tokens else None
 
 
 def open_engine(placement: Placement, job: engines.Job) -> engines.Engine:
@@ -160,7 +183,7 @@ def _stop_ids(policy: str, chat: ChatFormat) -> list[int]:
     return sorted((own | read_end_tokens(policy)) - {None})
 
 
-def _result(out: Path, dropped: Counter[str], facts: dict[str, Any]) -> Result:
+def _result(out: Path, dropped: Counter[str], policy: str, speed: float | None) -> Result:
     rows = tokens = truncated = measured = 0
     repeated = 0.0
     for part in iter_parts(out, ["n_tokens", "finish_reason", "token_ids"]):
@@ -171,9 +194,14 @@ def _result(out: Path, dropped: Counter[str], facts: dict[str, Any]) -> Result:
         shares = shares[~np.isnan(shares)]
         measured += len(shares)
         repeated += float(shares.sum())
-    counts: dict[str, float] = {"tokens": tokens, "truncated": truncated}
-    counts |= {"repetition": round(repeated / measured, 6)} if measured else {}
-    return Result(rows, dict(dropped), counts | facts)
+    facts = SampleFacts(
+        policy=policy,
+        tokens=tokens,
+        truncated=truncated,
+        repetition=round(repeated / measured, 6) if measured else None,
+        tokens_per_second=speed,
+    )
+    return Result(rows, dict(dropped), facts)
 
 
 def here(config: SampleConfig) -> dict[str, str]:
@@ -184,7 +212,10 @@ def here(config: SampleConfig) -> dict[str, str]:
     return {"`dtype: auto`": " or ".join(device.supported_dtypes(device.capability()))}
 
 
-STAGE = Stage(name="generation.sample", version=1, config=SampleConfig, run=run, here=here)
+STAGE = Stage(
+    name="generation.sample", version=1, config=SampleConfig, inputs=SampleInputs,
+    output=RESPONSES, facts=SampleFacts, run=run, here=here,
+)  # fmt: skip
 
 if __name__ == "__main__":
     main(STAGE)

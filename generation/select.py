@@ -1,13 +1,15 @@
 """Stage: the prompts of one round, a slice that no other round takes."""
 
 from pathlib import Path
+from typing import Annotated
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from contracts.errors import UserError
+from contracts.steps.inputs import Inputs
 from contracts.steps.manifest import Result
-from contracts.steps.step import Inputs, Stage
+from contracts.steps.step import Stage
 from contracts.tables.parts import read_table, write_part
 from contracts.tables.schemas import PROMPTS
 from generation.config import SelectConfig
@@ -37,14 +39,23 @@ def select(prompts: pa.Table, config: SelectConfig) -> pa.Table:
     return pool.take(pa.array(rows))
 
 
-def run(config: SelectConfig, inputs: Inputs, out: Path) -> Result:
+class SelectInputs(Inputs):
+    """All prompts of the run."""
+
+    prompts: Annotated[Path, PROMPTS]
+
+
+def run(config: SelectConfig, inputs: SelectInputs, out: Path) -> Result:
     """Write the slice as PROMPTS."""
-    chosen = select(read_table(Path(inputs["prompts"])), config)
+    chosen = select(read_table(inputs.prompts), config)
     write_part(out, 0, chosen, PROMPTS)
     return Result(chosen.num_rows)
 
 
-STAGE = Stage(name="generation.select", version=1, config=SelectConfig, run=run)
+STAGE = Stage(
+    name="generation.select", version=1, config=SelectConfig, inputs=SelectInputs,
+    output=PROMPTS, run=run,
+)  # fmt: skip
 
 if __name__ == "__main__":
     main(STAGE)

@@ -1,26 +1,29 @@
-"""From pairs to token ids. Inputs: `pairs`, `responses`, `policy`. Output: TOKENS."""
+"""Stage: from pairs to token ids."""
 
 import logging
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pyarrow as pa
 
 from contracts.chat import ChatFormat, RowError
 from contracts.errors import UserError
 from contracts.models.model import load_tokenizer
+from contracts.steps.facts import OfPolicy, read_facts
 from contracts.steps.fingerprint import of_input
-from contracts.steps.manifest import Result, read_manifest
-from contracts.steps.step import Inputs, Stage
+from contracts.steps.inputs import Inputs, Model
+from contracts.steps.manifest import Result
+from contracts.steps.step import Stage
 from contracts.tables.parts import iter_parts, part_paths, read_part, write_part
-from contracts.tables.schemas import TOKENS
+from contracts.tables.schemas import PAIRS, RESPONSES, TOKENS
 from runtime.progress import Progress
 from runtime.stage_process import main
 from training.config import FormatConfig
+from training.tokens.checks import FormattedFor
 from training.tokens.formats import PairTokens, recipe, standard, truncate
-from training.tokens.recipe_difference import RecipeDifference
+from training.tokens.recipe_difference import Difference, RecipeDifference
 
 log = logging.getLogger(__name__)
 
@@ -29,16 +32,37 @@ _FORMATS = {"standard": standard, "recipe": recipe}
 _QUANTILES = {"median": 0.5, "p95": 0.95, "max": 1.0}
 
 
-def run(config: FormatConfig, inputs: Inputs, out: Path) -> Result:
+class FormatInputs(Inputs):
+    """Pairs, the responses that they were made from, and the policy that will train on them."""
+
+    pairs: Annotated[Path, PAIRS]
+    responses: Annotated[Path, RESPONSES]
+    policy: Model
+
+
+class FormatFacts(FormattedFor):
+    """What became of the pairs."""
+
+    lengths: dict[str, dict[str, float]]
+    """Of `prompt`, `chosen` and `rejected`: tokens at the `median`, `p95` and `max`."""
+    truncated: int
+    """Pairs that were cut."""
+    retokenized_equal: float | None
+    """Share of responses whose text gives the sampled tokens back; null where not compared."""
+    differs_from_recipe: Difference | None
+    """What the published format would have read otherwise; null where not compared."""
+
+
+def run(config: FormatConfig, inputs: FormatInputs, out: Path) -> Result:
     """Tokenise every pair; one part of tokens for each part of pairs.
 
     Raises:
         UserError: the pairs were sampled from another policy, or none could be used.
     """
-    pairs = Path(inputs["pairs"])
-    policy = refuse_off_policy(config, pairs, inputs["policy"])
-    chat = ChatFormat(load_tokenizer(inputs["policy"]), config.bos, config.date)
-    formatter = _Formatter(config, chat, _sampled_ids(Path(inputs["responses"]), pairs))
+    pairs = inputs.pairs
+    policy = refuse_off_policy(config, pairs, inputs.policy)
+    chat = ChatFormat(load_tokenizer(inputs.policy), config.bos, config.date)
+    formatter = _Formatter(config, chat, _sampled_ids(inputs.responses, pairs))
     parts = part_paths(pairs)
     progress = Progress(len(parts), "part")
     for index, path in enumerate(parts):
@@ -47,7 +71,7 @@ def run(config: FormatConfig, inputs: Inputs, out: Path) -> Result:
         progress.advance()
     if not formatter.lengths["prompt"]:
         raise UserError(f"{pairs}: no pair can be used: {formatter.why_none()}")
-    facts = {"policy": policy, "formatted_for": of_input(inputs["policy"]), **formatter.facts()}
+    facts = formatter.facts(policy, of_input(inputs.policy))
     log.info("%s", facts)
     return Result(len(formatter.lengths["prompt"]), dict(formatter.dropped), facts)
 
@@ -58,8 +82,8 @@ def refuse_off_policy(config: FormatConfig, pairs: Path, policy: str) -> str | N
     Raises:
         UserError: it is not the policy that is to be trained, and the config does not allow it.
     """
-    manifest = read_manifest(pairs)
-    sampled_from = manifest.facts.get("policy") if manifest else None
+    facts = read_facts(pairs, OfPolicy)
+    sampled_from = facts.policy if facts else None
     if sampled_from != (wanted := of_input(policy)) and not config.off_policy:
         raise UserError(
             f"{pairs}: these responses were sampled from policy {sampled_from or 'unknown'}, but "
@@ -100,15 +124,16 @@ class _Formatter:
                 "rejected_loss_start": 0,
             }
 
-    def facts(self) -> dict[str, Any]:
-        """Lengths, how many pairs were cut, how many responses re-tokenise to what was sampled,
-        and what the published format would have read otherwise."""
-        return {
-            "lengths": {name: _quantiles(values) for name, values in self.lengths.items()},
-            "truncated": self.truncated,
-            "retokenized_equal": self.equal / self.responses if self.responses else None,
-            "differs_from_recipe": self.difference.facts(),
-        }
+    def facts(self, policy: str | None, formatted_for: str) -> FormatFacts:
+        """What became of the rows so far; the fingerprints are given."""
+        return FormatFacts(
+            policy=policy,
+            formatted_for=formatted_for,
+            lengths={name: _quantiles(values) for name, values in self.lengths.items()},
+            truncated=self.truncated,
+            retokenized_equal=self.equal / self.responses if self.responses else None,
+            differs_from_recipe=self.difference.found(),
+        )
 
     def why_none(self) -> str:
         """The reasons of the drops, most frequent first."""
@@ -186,7 +211,10 @@ def _quantiles(lengths: list[int]) -> dict[str, float]:
     return {name: float(np.quantile(values, q)) for name, q in _QUANTILES.items()}
 
 
-STAGE = Stage(name="training.format", version=1, config=FormatConfig, run=run)
+STAGE = Stage(
+    name="training.format", version=1, config=FormatConfig, inputs=FormatInputs,
+    output=TOKENS, facts=FormatFacts, run=run,
+)  # fmt: skip
 
 if __name__ == "__main__":
     main(STAGE)

@@ -1,51 +1,70 @@
-"""Score pairs with the reference model. Inputs: `tokens`, `policy`. Output: REFERENCE.
+"""Stage: pairs scored with the reference model.
 
-`policy` is the reference here. Done once a round and kept: DPO and its kin compare every epoch
+Done once a round and kept: DPO and its kin compare every epoch
 with the same numbers, and the reference is not in memory while the policy trains.
 """
 
 import json
 import logging
 from pathlib import Path
+from typing import Annotated
 
 from contracts.steps.fingerprint import of_input
+from contracts.steps.inputs import Inputs, Model
 from contracts.steps.manifest import Result
-from contracts.steps.step import Inputs, Stage
+from contracts.steps.step import Stage
 from contracts.tables.parts import iter_parts, part_path, part_paths, write_atomic
+from contracts.tables.schemas import REFERENCE, TOKENS
 from runtime.device import what_auto_is
 from runtime.stage_process import main
 from training.config import ReferenceConfig, TrainResources
 from training.launch.accelerate import run_workers
-from training.tokens.checks import refuse_bad_rows
+from training.tokens.checks import MadeOfTokens, refuse_bad_rows
 
 log = logging.getLogger(__name__)
 
 _JOB = ".job.json"
 
 
-def run(config: ReferenceConfig, inputs: Inputs, out: Path) -> Result:
+class ReferenceInputs(Inputs):
+    """Pairs as tokens, and the reference."""
+
+    tokens: Annotated[Path, TOKENS]
+    policy: Model
+    """The model that the loss compares with."""
+
+
+class ReferenceFacts(MadeOfTokens):
+    """What the reference makes of the pairs."""
+
+    reference: str
+    """Its fingerprint."""
+    chosen_logp_per_token: float
+    """Mean log-prob a token of the chosen responses, nats."""
+    rejected_logp_per_token: float
+
+
+def run(config: ReferenceConfig, inputs: ReferenceInputs, out: Path) -> Result:
     """Score every pair; one part for each part of tokens, those that are there are kept.
 
     Raises:
         UserError: a row cannot be scored.
         OnPolicyError: scoring failed; finished parts stay.
     """
-    tokens = Path(inputs["tokens"])
+    tokens = inputs.tokens
     rows = refuse_bad_rows(tokens)
     if any(not part_path(out, number).exists() for number in range(len(part_paths(tokens)))):
         job = {
             "config": config.model_dump(mode="json"),
             "tokens": str(tokens.resolve()),
-            "policy": inputs["policy"],
+            "policy": inputs.policy,
             "out": str(out.resolve()),
         }
         write_atomic(out / _JOB, json.dumps(job).encode())
         run_workers(_launched(config.resources), out / _JOB, "training.loop.reference_worker")
-    facts = {
-        "reference": of_input(inputs["policy"]),
-        "tokens": of_input(inputs["tokens"]),
-        **_means(out, rows),
-    }
+    facts = ReferenceFacts(
+        reference=of_input(inputs.policy), tokens=of_input(str(tokens)), **_means(out, rows)
+    )
     log.info("%s", facts)
     return Result(rows, facts=facts)
 
@@ -72,7 +91,10 @@ def here(config: ReferenceConfig) -> dict[str, str]:
     return what_auto_is(config.dtype)
 
 
-STAGE = Stage(name="training.reference", version=1, config=ReferenceConfig, run=run, here=here)
+STAGE = Stage(
+    name="training.reference", version=1, config=ReferenceConfig, inputs=ReferenceInputs,
+    output=REFERENCE, facts=ReferenceFacts, run=run, here=here,
+)  # fmt: skip
 
 if __name__ == "__main__":
     main(STAGE)

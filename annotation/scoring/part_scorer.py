@@ -14,8 +14,8 @@ from annotation.config import ScoreConfig
 from annotation.scorers.judge_answers import JudgeAnswers
 from annotation.scorers.protocol import Conversation, Score, Scorer
 from annotation.scoring.ensemble import combine
+from annotation.scoring.inputs import ScoreInputs
 from annotation.scoring.prompt_lookup import Prompts
-from contracts.steps.step import Inputs
 from contracts.tables.parts import encode, read_part
 from contracts.tables.schemas import SCORES
 
@@ -26,7 +26,7 @@ Parts = Mapping[int, Path]
 class PartScorer:
     """All annotators of a config, their models loaded."""
 
-    def __init__(self, config: ScoreConfig, inputs: Inputs, out: Path) -> None:
+    def __init__(self, config: ScoreConfig, inputs: ScoreInputs, out: Path) -> None:
         """
         Raises:
             UserError: an annotator cannot be used, or there are no prompts.
@@ -39,7 +39,7 @@ class PartScorer:
             if not isinstance(annotator, EnsembleConfig)
         }
         self._ensembles = config.ensembles
-        self._prompts = Prompts(Path(inputs["prompts"]))
+        self._prompts = Prompts(inputs.prompts)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -76,7 +76,7 @@ class PartScorer:
 
 def open_scorer(
     annotator: AnnotatorVariant,
-    inputs: Inputs,
+    inputs: ScoreInputs,
     resources: ScoreResources,
     answers: JudgeAnswers | None = None,
 ) -> Scorer:
@@ -85,12 +85,7 @@ def open_scorer(
     Raises:
         UserError: it cannot be used; says why.
     """
-    return annotator.build(Setting(resources, model_of(annotator, inputs), answers))
-
-
-def model_of(annotator: AnnotatorVariant, inputs: Inputs) -> str:
-    """What it loads: the commit that its run has fixed, else what its config names."""
-    return inputs.get(f"model:{annotator.name}", annotator.reference or "")
+    return annotator.build(Setting(resources, inputs.model_of(annotator), answers))
 
 
 def score_part(

@@ -13,32 +13,51 @@ import heapq
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import BaseModel, ConfigDict
 
 from annotation.annotators.base import RewardModel
 from annotation.config import ScoreConfig
+from annotation.scoring.inputs import ScoreInputs
 from annotation.scoring.part_scorer import open_scorer, score_part
 from annotation.scoring.prompt_lookup import Prompts
-from contracts.steps.step import Inputs
 from contracts.tables.parts import part_paths, read_part
 
 log = logging.getLogger(__name__)
 
 
-def agreements(config: ScoreConfig, inputs: Inputs, out: Path) -> dict[str, dict[str, Any]]:
+class Agreement(BaseModel):
+    """How two annotations of the same responses agree."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    prompts: int
+    responses: int = 0
+    rank_correlation: float | None = None
+    """Spearman's over all responses."""
+    mean_absolute_difference: float | None = None
+    deviation: float | None = None
+    """Standard deviation of the scores in float32."""
+    flipped_pairs: float | None = None
+    """Share of prompts whose best or whose worst response is another one; null where no prompt
+    has two scores."""
+    reason: str | None = None
+    """Why nothing was compared."""
+
+
+def agreements(config: ScoreConfig, inputs: ScoreInputs, out: Path) -> dict[str, Agreement]:
     """For each annotator that runs below float32, how its scores in `out` agree with float32's."""
     rough = [a for a in config.annotators if isinstance(a, RewardModel) and _is_rough(a, config)]
     if not rough or not config.resources.agreement_prompts:
         return {}
     gc.collect()
-    sample = _sample(Path(inputs["responses"]), config.resources.agreement_prompts)
+    sample = _sample(inputs.responses, config.resources.agreement_prompts)
     if sample is None:
         return {}
-    prompts = Prompts(Path(inputs["prompts"]))
+    prompts = Prompts(inputs.prompts)
 
     def rescore(annotator: RewardModel) -> pa.Table:
         scorers = {annotator.name: open_scorer(annotator, inputs, config.resources)}
@@ -52,28 +71,22 @@ def agreements(config: ScoreConfig, inputs: Inputs, out: Path) -> dict[str, dict
     return found
 
 
-def compare(rough: pa.Table, exact: pa.Table) -> dict[str, Any]:
-    """How two annotations of the same responses agree; rows are SCORES, joined by response.
-
-    `rank_correlation` is Spearman's over all responses; `flipped_pairs` the share of prompts
-    whose best or whose worst response is another one, None where no prompt has two scores.
-    """
+def compare(rough: pa.Table, exact: pa.Table) -> Agreement:
+    """How two annotations of the same responses agree; rows are SCORES, joined by response."""
     other = exact.select(["response_id", "score"]).rename_columns(["response_id", "exact"])
     both = rough.select(["response_id", "prompt_id", "score"]).join(
         other, "response_id", join_type="inner"
     )
     both = both.drop_null().sort_by("response_id")
     pairs = (both["score"].to_numpy(), both["exact"].to_numpy())
-    return {
-        "prompts": len(both["prompt_id"].unique()),
-        "responses": both.num_rows,
-        "rank_correlation": _spearman(*pairs),
-        "mean_absolute_difference": float(np.abs(pairs[0] - pairs[1]).mean())
-        if len(both)
-        else None,
-        "deviation": float(pairs[1].std()) if len(both) else None,
-        "flipped_pairs": _flipped(both["prompt_id"], *pairs),
-    }
+    return Agreement(
+        prompts=len(both["prompt_id"].unique()),
+        responses=both.num_rows,
+        rank_correlation=_spearman(*pairs),
+        mean_absolute_difference=float(np.abs(pairs[0] - pairs[1]).mean()) if len(both) else None,
+        deviation=float(pairs[1].std()) if len(both) else None,
+        flipped_pairs=_flipped(both["prompt_id"], *pairs),
+    )
 
 
 def _is_rough(annotator: RewardModel, config: ScoreConfig) -> bool:
@@ -86,7 +99,7 @@ def _is_rough(annotator: RewardModel, config: ScoreConfig) -> bool:
 
 def _agreement(
     annotator: RewardModel, stored: pa.Table, rescore: Callable[[RewardModel], pa.Table]
-) -> dict[str, Any]:
+) -> Agreement:
     import torch
 
     try:
@@ -94,7 +107,7 @@ def _agreement(
     except torch.OutOfMemoryError:
         # The scores are made; what is only told of them is not worth losing them for.
         log.warning("%s: does not fit in float32, so nothing is compared", annotator.name)
-        return {"prompts": 0, "reason": "the model does not fit the device in float32"}
+        return Agreement(prompts=0, reason="the model does not fit the device in float32")
     finally:
         gc.collect()
         torch.cuda.empty_cache()

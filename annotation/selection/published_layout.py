@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from annotation.selection.scored_responses import conversations, scores_of, sources_of
+from annotation.selection.scored_responses import DecidedBy, conversations, scores_of, sources_of
 from contracts.errors import UserError
-from contracts.steps.manifest import read_manifest
+from contracts.steps.facts import read_facts
 from contracts.tables.parts import part_path, read_part
 from contracts.tables.schemas import MESSAGES
 
@@ -68,17 +68,16 @@ def write_published(pairs: Path, responses: Path, scores: Path, split: str, targ
     Raises:
         UserError: the pairs are not finished, or the file's name ends in neither.
     """
-    manifest = read_manifest(pairs)
-    if manifest is None:
+    facts = read_facts(pairs, DecidedBy)
+    if facts is None:
         raise UserError(f"{pairs}: these pairs are not finished; run the flow first")
     if target.suffix not in (".parquet", ".jsonl"):
         raise UserError(f"{target}: name a .parquet or a .jsonl file")
-    annotator = manifest.facts["annotator"]
     tables = [PUBLISHED.empty_table()]
     for index, (path, score_path) in enumerate(sources_of(responses, scores)):
         table = read_part(path, ["prompt_id", "response_id", "text"])
         score_table = read_part(score_path, ["response_id", "annotator", "score"])
-        score = scores_of(score_table, annotator, table["response_id"])
+        score = scores_of(score_table, facts.annotator, table["response_id"])
         rows = read_part(part_path(pairs, index))
         rows = rows.filter(pc.equal(rows["split"], split))
         tables.append(published(rows, table, score))

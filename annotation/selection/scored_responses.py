@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from annotation.selection.ranking import Candidates
 from contracts.errors import UserError
-from contracts.steps.manifest import read_manifest
+from contracts.steps.facts import OfPolicy, read_facts
 from contracts.tables.parts import part_paths, read_part
 from contracts.tables.schemas import MESSAGES
 
@@ -130,10 +130,17 @@ def _annotators(sources: list[tuple[Path, Path]]) -> Iterator[list[str]]:
         yield read_part(path, ["annotator"])["annotator"].unique().to_pylist()
 
 
+class DecidedBy(OfPolicy):
+    """Of what is selected by an annotator's scores."""
+
+    annotator: str
+    """Whose scores decided."""
+
+
 def policy_of(responses: Path) -> str | None:
     """Which policy a folder of responses was sampled from, where that is known."""
-    manifest = read_manifest(responses)
-    return (manifest.facts if manifest else {}).get("policy")
+    facts = read_facts(responses, OfPolicy)
+    return facts.policy if facts else None
 
 
 def conversations(prompts: pa.ChunkedArray, answers: pa.ChunkedArray) -> pa.Array:

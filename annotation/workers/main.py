@@ -9,6 +9,7 @@ import base64
 from pathlib import Path
 
 from annotation.config import ScoreConfig
+from annotation.scoring.inputs import ScoreInputs
 from annotation.scoring.part_scorer import PartScorer
 from runtime.pool.messages import Link
 
@@ -17,7 +18,8 @@ def work(link: Link) -> None:
     """Score for ever."""
     job = link.receive()["job"]
     config = ScoreConfig.model_validate(job["config"])
-    scoring = PartScorer(config, job["inputs"], Path(job["out"]))
+    inputs = ScoreInputs.model_validate(job["inputs"])
+    scoring = PartScorer(config, inputs, Path(job["out"]))
     link.send(ready=scoring.facts)
     while True:
         message = link.receive()

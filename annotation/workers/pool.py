@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from annotation.config import ScoreConfig
+from annotation.scoring.inputs import ScoreInputs
 from annotation.scoring.part_scorer import Parts
 from annotation.workers.main import work
 from contracts.errors import OnPolicyError, UserError
-from contracts.steps.step import Inputs
 from runtime.pool.deaths import Roster
 from runtime.pool.messages import Message
 from runtime.pool.placement import Placement, gpu_groups, visible_gpus
@@ -66,13 +66,13 @@ class WorkerPool:
     """Several scoring workers behind the protocol of `PartScorer`."""
 
     def __init__(
-        self, placement: Placement, config: ScoreConfig, inputs: Inputs, out: Path
+        self, placement: Placement, config: ScoreConfig, inputs: ScoreInputs, out: Path
     ) -> None:
         annotators = [annotator.shared_by(placement.workers) for annotator in config.annotators]
         shared = config.model_copy(update={"annotators": annotators})
         self._job = {
             "config": shared.model_dump(mode="json"),
-            "inputs": dict(inputs),
+            "inputs": inputs.plain(),
             "out": str(out),
         }
         self._placement = placement

@@ -14,6 +14,7 @@ from typing import Any
 from contracts.errors import UserError
 from contracts.redo_hint import way_out
 from contracts.steps import fingerprint
+from contracts.steps.facts import Facts
 from contracts.tables.parts import write_atomic
 
 # The packages whose version may change what a stage makes.
@@ -29,7 +30,7 @@ class Result:
     rows: int
     dropped: dict[str, int] = field(default_factory=dict)
     """Reason to number of rows left out."""
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: Facts = field(default_factory=Facts)
     """Figures for the report and for the stages after it, e.g. `policy`."""
 
 
@@ -41,6 +42,7 @@ class Manifest:
     rows: int
     dropped: dict[str, int]
     facts: dict[str, Any]
+    """The stage's `Facts` as plain JSON; `read_facts` reads them back."""
     fingerprint: str
     files: dict[str, str]
     started: float
@@ -110,7 +112,7 @@ def write_manifest(
         stage=stage,
         rows=result.rows,
         dropped={reason: count for reason, count in sorted(result.dropped.items()) if count},
-        facts=result.facts,
+        facts=result.facts.model_dump(mode="json"),
         fingerprint=fingerprint.of_json(files),
         files=files,
         started=started,

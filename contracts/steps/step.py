@@ -13,9 +13,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import filelock
+import pyarrow as pa
 
 from contracts.config.base import Config, check, identity
 from contracts.config.variants import packages_in
@@ -23,6 +24,8 @@ from contracts.errors import ConfigDrift, FolderBusy, UserError
 from contracts.redo_hint import way_out
 from contracts.steps import fingerprint
 from contracts.steps.disk_space import naming_what_is_full
+from contracts.steps.facts import Facts
+from contracts.steps.inputs import I, Inputs, check_inputs
 from contracts.steps.manifest import Manifest, Result, read_manifest, versions, write_manifest
 from contracts.tables.parts import write_atomic
 
@@ -31,9 +34,9 @@ log = logging.getLogger(__name__)
 # A stage whose parent was killed needs a moment to notice and let go of its folder.
 _LOCK_WAIT_SECONDS = 10.0
 
-Inputs = Mapping[str, str]
-Run = Callable[[Any, Inputs, Path], Result]
-Here = Callable[[Any], Mapping[str, str]]
+C = TypeVar("C", bound=Config)
+Given = Inputs | Mapping[str, Any]
+"""A stage's inputs, or the same as JSON has them."""
 
 
 def nothing(_: Config) -> Mapping[str, str]:
@@ -42,7 +45,7 @@ def nothing(_: Config) -> Mapping[str, str]:
 
 
 @dataclass(frozen=True)
-class Stage:
+class Stage(Generic[C, I]):
     """A kind of step: `run(config, inputs, out)` fills the folder `out`.
 
     Raise `version` when the same config and inputs would now give other output.
@@ -50,9 +53,13 @@ class Stage:
 
     name: str
     version: int
-    config: type[Config]
-    run: Run
-    here: Here = nothing
+    config: type[C]
+    inputs: type[I]
+    output: pa.Schema | str
+    """The table that it writes; in words where it is none."""
+    run: Callable[[C, I, Path], Result]
+    facts: type[Facts] = Facts
+    here: Callable[[C], Mapping[str, str]] = nothing
     """What of this machine decides the output beside config and inputs, by what it is told as:
     the source of a function that the config names, what its `dtype: auto` stands for."""
 
@@ -61,15 +68,24 @@ class Stage:
         """The module that runs this stage as a process: `python -m MODULE STEP.json`."""
         return self.run.__module__
 
+    def reads(self, given: Given) -> I:
+        """`given` as this stage's inputs.
+
+        Raises:
+            UserError: names the stage, each input that is missing or unknown, and what to give.
+        """
+        return check_inputs(self.inputs, given, self.name)
+
 
 def describe(
-    stage: Stage, config: Config, inputs: Inputs, known: Mapping[str, str] = MappingProxyType({})
+    stage: Stage, config: Config, inputs: Given, known: Mapping[str, str] = MappingProxyType({})
 ) -> dict[str, Any]:
     """A step as `_step.json` holds it; inputs whose fingerprints are `known` are not looked at.
 
     Raises:
-        UserError: an input is missing or not finished.
+        UserError: an input is missing or not finished, or the stage has no such input.
     """
+    read = stage.reads(inputs)
     found = here_of(stage, config)
     return {
         "stage": stage.name,
@@ -78,12 +94,12 @@ def describe(
             "config": identity(config),
             "inputs": {
                 name: known[name] if name in known else fingerprint.of_input(value)
-                for name, value in inputs.items()
+                for name, value in read.by_name.items()
             },
             **({"here": found} if found else {}),
         },
         "config": config.model_dump(mode="json"),
-        "inputs": dict(inputs),
+        "inputs": read.plain(),
     }
 
 
@@ -106,7 +122,7 @@ def config_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     return [f"{key}: was {was!r}, now {now!r}" for key, was, now in _differences(old, new)]
 
 
-def claim(stage: Stage, config: Config, inputs: Inputs, out: Path) -> Manifest | None:
+def claim(stage: Stage, config: Config, inputs: Given, out: Path) -> Manifest | None:
     """Claim `out` for this step; its manifest if it is done already, when nothing is written.
 
     Raises:
@@ -157,28 +173,31 @@ def save_step(folder: Path, step: Mapping[str, Any]) -> None:
     write_atomic(folder / "_step.json", json.dumps(step, indent=1, sort_keys=True).encode())
 
 
-def run_once(stage: Stage, config: Config, inputs: Inputs, out: Path) -> Manifest:
+def run_once(stage: Stage, config: Config, inputs: Given, out: Path) -> Manifest:
     """Run a step unless its manifest says that it is done; go on where it stopped.
 
     Raises:
         ConfigDrift: the folder belongs to another config or other inputs.
         FolderBusy: another process is writing to the folder.
-        UserError: an input is not as the step that made it left it.
+        UserError: an input is missing or unknown, or not as the step that made it left it.
     """
+    read = stage.reads(inputs)
     out.mkdir(parents=True, exist_ok=True)
     with folder_lock(out):
-        if manifest := claim(stage, config, inputs, out):
+        if manifest := claim(stage, config, read, out):
             return manifest
         for leftover in out.glob(".tmp-*"):
             leftover.unlink()
-        _refuse_edited(inputs)
+        _refuse_edited(read)
         made_by = read_step(out / "_step.json")["versions"]
         for name, seen in made_by.items():
             if len(seen) > 1:
                 log.warning("%s: begun with %s %s, goes on with %s", out, name, *_ends(seen))
         started = Manifest.clock()
         with naming_what_is_full(out):
-            result = stage.run(config, inputs, out)
+            result = stage.run(config, read, out)
+        if not isinstance(result.facts, stage.facts):
+            raise TypeError(f"{stage.name} gives facts {result.facts!r}, not {stage.facts}")
         return write_manifest(out, stage.name, result, started, made_by)
 
 
@@ -188,7 +207,7 @@ def _ends(seen: list[str]) -> tuple[str, str]:
 
 def _refuse_edited(inputs: Inputs) -> None:
     """Names and sizes are compared wherever a step is looked at; contents where it is read."""
-    for value in inputs.values():
+    for value in inputs.by_name.values():
         fingerprint.refuse_not_whole(Path(value), fingerprint.edited_files(Path(value)))
 
 

@@ -7,9 +7,11 @@ import pyarrow as pa
 
 from annotation import score
 from annotation.config import ScoreConfig
+from annotation.scoring.inputs import ScoreInputs
 from contracts.config.base import Config
+from contracts.steps.inputs import Data, Inputs
 from contracts.steps.manifest import Result
-from contracts.steps.step import Inputs, Stage, run_once
+from contracts.steps.step import Stage, run_once
 from contracts.tables.parts import iter_parts, write_part
 from contracts.tables.schemas import PROMPTS, RESPONSES
 from evaluation.reward_models.cases import Case, read_cases
@@ -23,9 +25,15 @@ class CasesConfig(Config):
     """There is nothing to choose."""
 
 
-def write_prompts(config: CasesConfig, inputs: Inputs, out: Path) -> Result:
+class CasesInputs(Inputs):
+    """The cases' file."""
+
+    questions: Data
+
+
+def write_prompts(config: CasesConfig, inputs: CasesInputs, out: Path) -> Result:
     """Stage: the cases' prompts."""
-    cases = read_cases(inputs["questions"])
+    cases = read_cases(inputs.questions)
     for index, part in enumerate(_parts(cases)):
         rows = [
             {
@@ -40,18 +48,22 @@ def write_prompts(config: CasesConfig, inputs: Inputs, out: Path) -> Result:
     return Result(rows=len(cases))
 
 
-def write_answers(config: CasesConfig, inputs: Inputs, out: Path) -> Result:
+def write_answers(config: CasesConfig, inputs: CasesInputs, out: Path) -> Result:
     """Stage: the cases' answers, as responses that were given, not sampled."""
     rows = 0
-    for index, part in enumerate(_parts(read_cases(inputs["questions"]))):
+    for index, part in enumerate(_parts(read_cases(inputs.questions))):
         table = pa.Table.from_pylist([row for case in part for row in _answers(case)], RESPONSES)
         write_part(out, index, table, RESPONSES)
         rows += len(table)
     return Result(rows=rows)
 
 
-PROMPTS_STAGE = Stage("evaluation.reward_bench_prompts", 1, CasesConfig, write_prompts)
-ANSWERS_STAGE = Stage("evaluation.reward_bench_answers", 1, CasesConfig, write_answers)
+PROMPTS_STAGE = Stage(
+    "evaluation.reward_bench_prompts", 1, CasesConfig, CasesInputs, PROMPTS, write_prompts
+)
+ANSWERS_STAGE = Stage(
+    "evaluation.reward_bench_answers", 1, CasesConfig, CasesInputs, RESPONSES, write_answers
+)
 
 
 RunStage = Callable[[Stage, Config, Inputs, Path], object]
@@ -69,15 +81,14 @@ def score_cases(
         UserError: the questions or an annotator cannot be used, or the folder is another's.
         OnPolicyError: not one answer was scored.
     """
-    made = {"prompts": folder / "prompts", "responses": folder / "answers"}
-    for stage, out in zip((PROMPTS_STAGE, ANSWERS_STAGE), made.values(), strict=True):
-        run_once(stage, CasesConfig(), {"questions": questions}, out)
-    inputs = {name: str(path) for name, path in made.items()}
-    inputs |= {
-        f"model:{annotator.name}": annotator.reference
-        for annotator in config.annotators
-        if annotator.reference
-    }
+    inputs = ScoreInputs(
+        prompts=folder / "prompts",
+        responses=folder / "answers",
+        models={one.name: one.reference for one in config.annotators if one.reference},
+    )
+    read = CasesInputs(questions=questions)
+    run_once(PROMPTS_STAGE, CasesConfig(), read, inputs.prompts)
+    run_once(ANSWERS_STAGE, CasesConfig(), read, inputs.responses)
     run_stage(score.STAGE, config, inputs, folder / "scores")
     cases = read_cases(questions)
     names = [annotator.name for annotator in config.annotators]

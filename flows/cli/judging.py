@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from contracts.config.base import apply_overrides, check, read_yaml
 from contracts.steps.manifest import Manifest
-from evaluation.judge import STAGE
+from evaluation.judge import STAGE, JudgingFacts
 from evaluation.judging.config import JudgingConfig
+from evaluation.judging.noise import Agreement
 from flows.pipeline.console import console, step_line
 from flows.pipeline.plan import PlannedStep
 from flows.pipeline.run_step import run_step
@@ -35,7 +35,7 @@ def judge(
     given = apply_overrides(read_yaml(settings) if settings else {}, keys)
     origin = str(settings or "onpolicy judge")
     config = check(JudgingConfig, {"benchmark": benchmark, "judge": given}, origin)
-    inputs = {name: str(path) for name, path in files.items() if path is not None}
+    inputs = STAGE.reads({name: str(path) for name, path in files.items() if path is not None})
     step = PlannedStep(out.parent, out.name, f"judge {benchmark}", STAGE, config, inputs)
     with interruptible(), step_line(step.title) as bar:
         manifest = run_step(step, lambda line: console.print(line, markup=False), bar.update)
@@ -43,26 +43,26 @@ def judge(
 
 
 def _told(out: Path, manifest: Manifest) -> Iterator[str]:
-    facts = manifest.facts
-    standing = facts["standing"]
-    against = f" against {facts['baseline']}" if facts["baseline"] else ""
+    facts = JudgingFacts.model_validate(manifest.facts)
+    standing = facts.standing
+    against = f" against {facts.baseline}" if facts.baseline else ""
     yield (
-        f"{facts['generator']}{against}: {standing['judged']:,} of {standing['questions']:,} "
-        f"prompts judged by {standing['judge']}"
+        f"{facts.generator}{against}: {standing.judged:,} of {standing.questions:,} "
+        f"prompts judged by {standing.judge}"
     )
-    for reason, count in facts["errors"].items():
+    for reason, count in facts.errors.items():
         yield f"  {count:,} judgements without a score: {reason}"
-    yield from _agreement("the same judged twice", facts["noise"])
-    yield from _agreement("both orders", facts["between_orders"])
-    if facts["cost"] is not None:
-        yield f"  cost {facts['cost']:,.2f}"
-    for reason in facts["not_comparable"]:
+    yield from _agreement("the same judged twice", facts.noise)
+    yield from _agreement("both orders", facts.between_orders)
+    if facts.cost is not None:
+        yield f"  cost {facts.cost:,.2f}"
+    for reason in facts.not_comparable:
         yield f"  not comparable with the published figures: {reason}"
     for name in manifest.files:
         if not name.endswith(".parquet"):
             yield f"  {out / name}"
 
 
-def _agreement(what: str, found: dict[str, Any]) -> Iterator[str]:
-    if found["pairs"]:
-        yield f"  {what}: {found['agree']:.0%} of {found['pairs']:,} agree"
+def _agreement(what: str, found: Agreement) -> Iterator[str]:
+    if found.pairs:
+        yield f"  {what}: {found.agree:.0%} of {found.pairs:,} agree"

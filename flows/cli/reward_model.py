@@ -7,7 +7,8 @@ from pathlib import Path
 
 from annotation.config import ScoreConfig
 from contracts.config.base import Config
-from contracts.steps.step import Inputs, Stage
+from contracts.steps.inputs import Inputs
+from contracts.steps.step import Stage
 from evaluation.reward_models.reward_bench import RewardBench, Subset, reward_bench
 from evaluation.reward_models.scoring import score_cases
 from evaluation.win_rates.estimate import Estimate, Resampling
@@ -46,7 +47,7 @@ def evaluate(
 
 def _as_process(stage: Stage, config: Config, inputs: Inputs, out: Path) -> None:
     """A stage as a run starts it, its progress and its log on standard error."""
-    step = PlannedStep(out.parent, out.name, out.name, stage, config, dict(inputs))
+    step = PlannedStep(out.parent, out.name, out.name, stage, config, inputs)
 
     with step_line("score the answers") as bar:
         run_step(step, console.print, bar.update)

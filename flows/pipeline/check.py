@@ -101,7 +101,7 @@ def summary(config: RunConfig) -> str:
     away = list(dict.fromkeys(filter(_is_away, (policy, *others))))
     whose = "" if policy in away else f"the policy {config.policy.path}, "
     annotators = len(annotators_of(config)) - sum(name in away for name in others)
-    sources = list(config.prompts.inputs.values())
+    sources = list(prompts.inputs_of(config.prompts).by_name.values())
     hub = [source for source in sources if is_hub_id(source)]
     done = len(plan(settled(config))) - len(steps_left(config))
     told = (

@@ -11,6 +11,7 @@ from contracts.models import hub
 from contracts.models.model import ModelConfig
 from flows.pipeline.config import RunConfig
 from generation.engines import adapter
+from generation.prompts import inputs_of
 
 
 def fixed(config: RunConfig) -> RunConfig:
@@ -72,7 +73,7 @@ def _on_the_hub(config: RunConfig) -> dict[str, tuple[hub.Kind, str]]:
     models.append(adapter.resolve(config.policy.reference).model)
     for reference in filter(hub.may_move, models):
         found[hub.full_name("model", reference)] = "model", reference
-    for reference in filter(hub.may_move, config.prompts.inputs.values()):
+    for reference in filter(hub.may_move, inputs_of(config.prompts).by_name.values()):
         found[hub.full_name("dataset", reference)] = "dataset", reference
     return found
 

@@ -46,7 +46,7 @@ def drifted(
     found: list[Drift] = []
     other: set[str] = set()  # folders that will hold something else
     for step in steps:
-        reads_other = not other.isdisjoint(step.inputs.values())
+        reads_other = not other.isdisjoint(step.reads.values())
         if step.path in anew or not _is_begun(step.out):
             if step.path in anew or reads_other or _is_other(step, old.get(step.path)):
                 other.add(str(step.out))
@@ -129,7 +129,7 @@ def _is_other(step: PlannedStep, before: PlannedStep | None) -> bool:
 
 
 def _decides(step: PlannedStep) -> tuple[dict[str, Any], dict[str, str]]:
-    return identity(step.config), step.inputs
+    return identity(step.config), step.reads
 
 
 def _is_begun(out: Path) -> bool:
@@ -145,7 +145,7 @@ def _changes(
         return found
     recorded = read_step(step.out / "_step.json")
     known = {}
-    for name, value in step.inputs.items():
+    for name, value in step.reads.items():
         if made_by := inside.get(value):
             manifest = None if made_by.path in anew or value in other else made_by.done
             was = recorded["identity"]["inputs"].get(name, "")

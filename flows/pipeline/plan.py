@@ -6,13 +6,15 @@ prompts -> responses -> scores -> pairs -> tokens [-> reference] -> policy -> ev
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from annotation import demonstrations, pairs, score
-from annotation.config import Annotator
+from annotation.config import Annotator, ScoreConfig
+from annotation.scoring.inputs import ScoreInputs
 from contracts.config.base import Config
+from contracts.steps.inputs import I, Inputs
 from contracts.steps.manifest import Manifest, read_manifest
-from contracts.steps.step import Stage
+from contracts.steps.step import C, Stage
 from evaluation import compare, outputs
 from evaluation.config import OutputsConfig, OutputsLabel
 from flows.pipeline.config import RunConfig
@@ -22,8 +24,7 @@ from generation.engines import adapter
 from training import format as tokens
 from training import reference, train
 from training.config import ReferenceConfig
-
-C = TypeVar("C", bound=Config)
+from training.tokens.checks import TrainInputs
 
 PAIR = "pair chosen and rejected"
 COMPARE = "compare with before"
@@ -38,7 +39,7 @@ class PlannedStep:
     label: str
     stage: Stage
     config: Config
-    inputs: dict[str, str]
+    inputs: Inputs
     shared: bool = False
     """Whether another run's output of the same step will do."""
 
@@ -46,6 +47,11 @@ class PlannedStep:
     def out(self) -> Path:
         """Its folder."""
         return self.run / self.path
+
+    @property
+    def reads(self) -> dict[str, str]:
+        """All that it reads, by name."""
+        return self.inputs.by_name
 
     @property
     def round(self) -> int:
@@ -81,67 +87,61 @@ class _Planner:
 
     def prepare(self) -> Iterator[PlannedStep]:
         """Load the prompts; answer the held-out ones with the policy that the run starts from."""
-        config = self._config.prompts
-        inputs = {
-            name: self._config.pinned(reference, "dataset")
-            for name, reference in config.inputs.items()
-        }
-        settings = _seeded(config, self._config.seed)
-        yield self._step("prompts", "load prompts", prompts.STAGE, settings, inputs)
-        held_out = SelectConfig(splits=["test", "benchmark"], seed=self._config.seed)
-        inputs = {"prompts": self._at("prompts")}
-        yield self._step("round-0/prompts", "hold out prompts", select.STAGE, held_out, inputs)
+        config, seed = self._config.prompts, self._config.seed
+        sources = prompts.inputs_of(config, lambda name: self._config.pinned(name, "dataset"))
+        yield self._step("prompts", "load prompts", prompts.STAGE, _seeded(config, seed), sources)
+        held_out = SelectConfig(splits=["test", "benchmark"], seed=seed)
+        yield self._select("round-0/prompts", "hold out prompts", held_out)
         yield from self._evaluate(0)
 
     def round(self, number: int) -> Iterator[PlannedStep]:
         """Sample, score, pair, train and evaluate."""
-        config, seed, root = self._config, self._config.seed + number, f"round-{number}"
-        policy = self._policy(number - 1)
-        found = {name: self._at(f"{root}/{name}") for name in ("prompts", "responses", "scores")}
-
-        def step(
-            name: str, label: str, stage: Stage, settings: Config, inputs: dict[str, str]
-        ) -> PlannedStep:
-            return self._step(f"{root}/{name}", label, stage, settings, inputs)
-
-        all_prompts = {"prompts": self._at("prompts")}
-        yield step("prompts", "select prompts", select.STAGE, self._slice(number), all_prompts)
-        asked = {"prompts": found["prompts"], **self._asked(number - 1)}
-        sampling = self._sampling(config.sampling, seed)
-        yield step("responses", "sample responses", sample.STAGE, sampling, asked)
-        answered = {"prompts": found["prompts"], "responses": found["responses"]}
-        scored = answered | self._models(config.annotation.annotators)
-        yield step("scores", "score responses", score.STAGE, config.annotation, scored)
-        yield step("pairs", PAIR, pairs.STAGE, _seeded(config.pairs, seed), found)
-        if wanted := config.demonstrations:
-            yield step(
-                "demonstrations", "keep the best responses", demonstrations.STAGE, wanted, found
-            )
-        paired = {
-            "pairs": self._at(f"{root}/pairs"),
-            "responses": found["responses"],
-            "policy": policy,
-        }
-        formatting = config.format.model_copy(update=self._template)
-        yield step("tokens", "format tokens", tokens.STAGE, formatting, paired)
-        formatted = {"tokens": self._at(f"{root}/tokens"), "policy": policy}
-        if config.training.loss.needs_reference:
-            formatted["reference"] = self._at(f"{root}/reference")
-            yield self._reference(number)
-        yield step("policy", "train policy", train.STAGE, _seeded(config.training, seed), formatted)
+        root = f"round-{number}"
+        yield self._select(f"{root}/prompts", "select prompts", self._slice(number))
+        yield from self._annotate(number)
+        yield from self._train(number)
         yield from self._evaluate(number)
-        if config.prompts.evaluation_file:
+        if self._config.prompts.evaluation_file:
             yield self._outputs(number)
         yield self._compare(number)
+
+    def _select(self, path: str, label: str, settings: SelectConfig) -> PlannedStep:
+        inputs = select.SelectInputs(prompts=self._at("prompts"))
+        return self._step(path, label, select.STAGE, settings, inputs)
+
+    def _annotate(self, number: int) -> Iterator[PlannedStep]:
+        """From a round's prompts to its pairs."""
+        config, seed, root = self._config, self._config.seed + number, f"round-{number}"
+        yield self._sample(root, f"{root}/prompts", number - 1, config.sampling, seed)
+        yield self._score(root, f"{root}/prompts", config.annotation)
+        names = ("prompts", "responses", "scores")
+        read = {name: self._at(f"{root}/{name}") for name in names}
+        settings = _seeded(config.pairs, seed)
+        yield self._step(f"{root}/pairs", PAIR, pairs.STAGE, settings, pairs.PairsInputs(**read))
+        if best := config.demonstrations:
+            inputs = demonstrations.DemonstrationsInputs(**read)
+            path, label = f"{root}/demonstrations", "keep the best responses"
+            yield self._step(path, label, demonstrations.STAGE, best, inputs)
+
+    def _train(self, number: int) -> Iterator[PlannedStep]:
+        """From a round's pairs to its policy."""
+        config, root, policy = self._config, f"round-{number}", self._policy(number - 1)
+        written, sampled = self._at(f"{root}/pairs"), self._at(f"{root}/responses")
+        to_format = tokens.FormatInputs(pairs=written, responses=sampled, policy=policy)
+        formatting = config.format.model_copy(update=self._template)
+        yield self._step(f"{root}/tokens", "format tokens", tokens.STAGE, formatting, to_format)
+        inputs = TrainInputs(tokens=self._at(f"{root}/tokens"), policy=policy)
+        if config.training.loss.needs_reference:
+            yield self._reference(number)
+            inputs = inputs.model_copy(update={"reference": self._at(f"{root}/reference")})
+        training = _seeded(config.training, config.seed + number)
+        yield self._step(f"{root}/policy", "train policy", train.STAGE, training, inputs)
 
     def _reference(self, number: int) -> PlannedStep:
         """Score the round's pairs with the model that the loss compares with."""
         training, root = self._config.training, f"round-{number}"
-        fixed = self._config.reference == "start"
-        inputs = {
-            "tokens": self._at(f"{root}/tokens"),
-            "policy": self._policy(0 if fixed else number - 1),
-        }
+        compared_with = self._policy(0 if self._config.reference == "start" else number - 1)
+        inputs = reference.ReferenceInputs(tokens=self._at(f"{root}/tokens"), policy=compared_with)
         settings = ReferenceConfig(dtype=training.dtype, resources=training.resources)
         label = "score with the reference"
         return self._step(f"{root}/reference", label, reference.STAGE, settings, inputs)
@@ -149,64 +149,81 @@ class _Planner:
     def _evaluate(self, number: int) -> Iterator[PlannedStep]:
         """Answer and score the held-out prompts with the policy that round `number` made."""
         config, root = self._config, f"round-{number}/evaluation"
-        asked = {"prompts": self._at("round-0/prompts"), **self._asked(number)}
-        answering = self._sampling(config.evaluation.sampling, config.seed)
-        label = "answer held-out prompts"
-        yield self._step(f"{root}/responses", label, sample.STAGE, answering, asked)
-        annotators = config.held_out_annotators
-        scoring = config.annotation.model_copy(update={"annotators": annotators})
-        answered = {"prompts": asked["prompts"], "responses": self._at(f"{root}/responses")}
-        inputs = answered | self._models(annotators)
-        yield self._step(f"{root}/scores", "score held-out answers", score.STAGE, scoring, inputs)
+        held_out, sampling = "round-0/prompts", config.evaluation.sampling
+        yield self._sample(root, held_out, number, sampling, config.seed, "answer held-out prompts")
+        update = {"annotators": config.held_out_annotators}
+        scoring = config.annotation.model_copy(update=update)
+        yield self._score(root, held_out, scoring, "score held-out answers")
+
+    def _sample(
+        self, root: str, asked: str, number: int, config: SampleConfig, seed: int,
+        label: str = "sample responses",
+    ) -> PlannedStep:  # fmt: skip
+        """Answer the prompts in `asked` with round `number`'s policy."""
+        inputs = sample.SampleInputs(
+            prompts=self._at(asked), policy=self._policy(number), base=self._base(number)
+        )
+        settings = config.model_copy(update={"seed": seed, **self._template})
+        return self._step(f"{root}/responses", label, sample.STAGE, settings, inputs)
+
+    def _score(
+        self, root: str, asked: str, config: ScoreConfig, label: str = "score responses"
+    ) -> PlannedStep:
+        """Score the responses below `root` to the prompts in `asked`."""
+        models = self._models(config.annotators)
+        read = {"prompts": self._at(asked), "responses": self._at(f"{root}/responses")}
+        inputs = ScoreInputs(**read, models=models)
+        return self._step(f"{root}/scores", label, score.STAGE, config, inputs)
 
     def _compare(self, number: int) -> PlannedStep:
-        inputs = {"prompts": self._at("round-0/prompts")}
-        for policy, made_by in (("start", 0), ("before", number - 1), ("after", number)):
-            inputs[f"{policy}_scores"] = self._at(f"round-{made_by}/evaluation/scores")
+        def scores(made_by: int) -> Path:
+            return self._at(f"round-{made_by}/evaluation/scores")
+
+        inputs = compare.CompareInputs(
+            prompts=self._at("round-0/prompts"),
+            start_scores=scores(0),
+            before_scores=scores(number - 1),
+            after_scores=scores(number),
+        )
         path, settings = f"round-{number}/evaluation/comparison", self._config.evaluation.comparison
         return self._step(path, COMPARE, compare.STAGE, settings, inputs)
 
     def _outputs(self, number: int) -> PlannedStep:
         """The benchmark answers as a file for the benchmark's own tools."""
-        inputs = {
-            "prompts": self._at("round-0/prompts"),
-            "responses": self._at(f"round-{number}/evaluation/responses"),
-        }
+        inputs = outputs.OutputsInputs(
+            prompts=self._at("round-0/prompts"),
+            responses=self._at(f"round-{number}/evaluation/responses"),
+        )
         label = OutputsLabel(generator=f"{self._config.name}-round-{number}")
         settings = OutputsConfig(label=label)
         path = f"round-{number}/evaluation/outputs"
         return self._step(path, "write benchmark outputs", outputs.STAGE, settings, inputs)
 
-    def _step(
-        self, path: str, label: str, stage: Stage, config: Config, inputs: dict[str, str]
-    ) -> PlannedStep:
+    def _step(self, path: str, label: str, stage: Stage[C, I], config: C, inputs: I) -> PlannedStep:
         # Whoever trains anew, e.g. with another ZeRO stage, wants to see it train; the outputs
         # of another run have its name in them.
-        shared = self._config.resources.reuse and stage not in (train.STAGE, outputs.STAGE)
+        made_anew = (train.STAGE.name, outputs.STAGE.name)
+        shared = self._config.resources.reuse and stage.name not in made_anew
         return PlannedStep(self._run, path, label, stage, config, inputs, shared)
 
-    def _at(self, path: str) -> str:
-        return str(self._run / path)
+    def _at(self, path: str) -> Path:
+        return self._run / path
 
     def _policy(self, number: int) -> str:
         """The policy that round `number` made; round 0's is the one the run starts from."""
         if number:
-            return self._at(f"round-{number}/policy")
+            return str(self._at(f"round-{number}/policy"))
         return self._config.pinned(self._config.policy.reference)
 
-    def _asked(self, number: int) -> dict[str, str]:
-        """The policy of round `number` as inputs; the base too, where it is an adapter to a base
-        on the hub."""
-        policy = self._policy(number)
-        base = "" if number else adapter.resolve(policy).model
-        if base not in self._config.commits:
-            return {"policy": policy}
-        return {"policy": policy, "base": self._config.pinned(base)}
+    def _base(self, number: int) -> str | None:
+        """What the policy of round `number` is an adapter to, where that lies on the hub."""
+        base = "" if number else adapter.resolve(self._policy(0)).model
+        return self._config.pinned(base) if base in self._config.commits else None
 
     def _models(self, annotators: list[Annotator]) -> dict[str, str]:
-        """The reward models' references as inputs, so that their content enters the identity."""
+        """The reward models' references, so that their content enters the identity."""
         return {
-            f"model:{annotator.name}": self._config.pinned(annotator.reference)
+            annotator.name: self._config.pinned(annotator.reference)
             for annotator in annotators
             if annotator.reference
         }
@@ -221,9 +238,6 @@ class _Planner:
         size = self._config.prompts_per_round
         start = (number - 1) * size if size else 0
         return SelectConfig(splits=["train"], start=start, count=size, seed=self._config.seed)
-
-    def _sampling(self, config: SampleConfig, seed: int) -> SampleConfig:
-        return config.model_copy(update={"seed": seed, **self._template})
 
 
 def _seeded(config: C, seed: int) -> C:

@@ -44,7 +44,7 @@ def readers(steps: Sequence[PlannedStep], first: Iterable[PlannedStep]) -> list[
     folders = {str(step.out) for step in first}
     found = []
     for step in steps:  # each comes after those that it reads from
-        if str(step.out) in folders or not folders.isdisjoint(step.inputs.values()):
+        if str(step.out) in folders or not folders.isdisjoint(step.reads.values()):
             folders.add(str(step.out))
             found.append(step)
     return found

@@ -15,7 +15,9 @@ import pyarrow as pa  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 from matplotlib.ticker import MaxNLocator  # noqa: E402
 
+from evaluation.compare import Gains  # noqa: E402
 from flows.report.run_data import RoundData  # noqa: E402
+from training.lr_range.stage import LrRangeFacts  # noqa: E402
 
 _SIZE = (6.4, 3.2)
 _BINS = 40
@@ -62,19 +64,18 @@ def curves(series: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
     return figure
 
 
-def before_after(gains: Mapping[str, Mapping]) -> Figure:
+def before_after(gains: Mapping[str, Gains]) -> Figure:
     """Mean held-out reward of the start, before and after the round, an axis an annotator."""
     figure, row = plt.subplots(
         1, max(len(gains), 1), figsize=_SIZE, layout="constrained", squeeze=False
     )
     for axes, (name, gain) in zip(row[0], gains.items(), strict=False):
-        over = gain["over_start"]
-        policies = ("start", "before", "after")
-        axes.plot(policies, [gain[policy] for policy in policies], "o-")
+        over = gain.over_start
+        axes.plot(("start", "before", "after"), (gain.start, gain.before, gain.after), "o-")
         axes.set_ylabel("mean reward")
-        title = f"{name}: {over['mean']:+.4f} [{over['low']:+.4f}, {over['high']:+.4f}]"
-        lowest = f", at the lowest score seen {over['at_lowest']:+.4f}"
-        unsure = "" if over["at_lowest"] == over["low"] else lowest
+        title = f"{name}: {over.mean:+.4f} [{over.low:+.4f}, {over.high:+.4f}]"
+        lowest = f", at the lowest score seen {over.at_lowest:+.4f}"
+        unsure = "" if over.at_lowest == over.low else lowest
         axes.set(title=title + unsure)
         axes.title.set_fontsize(9)
     return figure
@@ -110,16 +111,20 @@ def training_curves(metrics: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Fig
     return figure
 
 
-def learning_rates(table: pa.Table, facts: Mapping[str, Any]) -> Figure:
+def learning_rates(table: pa.Table, facts: LrRangeFacts) -> Figure:
     """Loss over the rates of a range test, with the rates that it found."""
     figure, axes = plt.subplots(figsize=_SIZE, layout="constrained")
     rates = table["learning_rate"].to_numpy()
     axes.plot(rates, table["loss"].to_numpy(), color="#b8c8d8", label="loss of a step")
     axes.plot(rates, table["smoothed"].to_numpy(), color="#4878a8", label="smoothed")
-    for name, style in (("steepest", ":"), ("lowest", "--"), ("suggestion", "-")):
-        if facts[name]:
-            label = f"{name} {facts[name]:.1e}"
-            axes.axvline(facts[name], color="#c05020", linestyle=style, linewidth=1, label=label)
+    for name, rate, style in (
+        ("steepest", facts.steepest, ":"),
+        ("lowest", facts.lowest, "--"),
+        ("suggestion", facts.suggestion, "-"),
+    ):
+        if rate:
+            label = f"{name} {rate:.1e}"
+            axes.axvline(rate, color="#c05020", linestyle=style, linewidth=1, label=label)
     axes.set(xscale="log", xlabel="learning rate", ylabel="loss")
     axes.legend(fontsize=8)
     return figure

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from contracts.config.yaml import dump_yaml
+from contracts.steps.facts import read_facts
 from contracts.steps.manifest import read_manifest
 from contracts.tables.parts import write_atomic
 from flows.pipeline.recorded import recorded_keys
 from flows.report.figures import to_png, training_curves
 from flows.report.hub import hub_id, public
 from flows.report.run_data import RoundData, finished_rounds
+from training.train import TrainFacts
 
 CARD, PLOT = "README.md", "curves.png"
 _STAGES = ("responses", "scores", "pairs", "tokens", "policy")
@@ -75,7 +77,7 @@ def _values(data: RoundData, config: Mapping[str, Any], place: str | None) -> di
         "date": config["policy"]["date"],
         "rounds": number,
         "adapter": (folder / "policy" / "adapter").is_dir(),
-        "facts": manifests["policy"].facts,
+        "facts": read_facts(folder / "policy", TrainFacts),
         "plot": PLOT,
         "curve": _curve(data),
         "prompts": _sources(config),
@@ -83,7 +85,7 @@ def _values(data: RoundData, config: Mapping[str, Any], place: str | None) -> di
         "annotators": [_annotator(item) for item in config["annotation"]["annotators"]],
         "manifests": manifests,
         "gains": gains,
-        "held_out": max((gain["over_start"]["prompts"] for gain in gains.values()), default=0),
+        "held_out": max((gain.over_start.prompts for gain in gains.values()), default=0),
         "config": dump_yaml(config),
     }
 

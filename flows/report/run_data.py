@@ -1,5 +1,6 @@
 """What the report and the UI show of a run, read from its tables and manifests."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,9 +11,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from annotation.score import ScoreFacts
+from annotation.scoring.precision_check import Agreement
+from contracts.steps.facts import read_facts
 from contracts.steps.manifest import Manifest, read_manifest
 from contracts.tables.parts import part_paths, read_part, read_table
+from evaluation.compare import CompareFacts, Gains, Shares
 from flows.pipeline.step_order import place
+from generation.sample import SampleFacts
+from training.format import FormatFacts
 from training.monitor.collapse import repetition_sign
 
 
@@ -71,39 +78,37 @@ class RoundData:
         }
 
     @cached_property
-    def gains(self) -> dict[str, dict[str, Any]]:
+    def gains(self) -> dict[str, Gains]:
         """Annotator to mean rewards and gains on the held-out prompts, where there are any."""
-        return {name: own for name, own in self._compared.items() if "over_start" in own}
+        return {name: own for name, own in self.unread.items() if isinstance(own, Gains)}
 
     @cached_property
-    def unread(self) -> dict[str, dict[str, dict[str, float]]]:
+    def unread(self) -> Mapping[str, Shares]:
         """Annotator to the shares of held-out answers `unscored` and `cut`, by policy."""
-        return {
-            name: {kind: own[kind] for kind in ("unscored", "cut")}
-            for name, own in self._compared.items()
-        }
+        facts = read_facts(self.folder / "evaluation" / "comparison", CompareFacts)
+        return facts.gains if facts else {}
 
     @cached_property
-    def _compared(self) -> dict[str, dict[str, Any]]:
-        return _facts(self.folder / "evaluation" / "comparison").get("gains", {})
-
-    @cached_property
-    def agreements(self) -> dict[str, dict[str, Any]]:
+    def agreements(self) -> dict[str, Agreement]:
         """Annotator to how its scores agree with float32's, for those that ran in less."""
-        annotators = _facts(self.folder / "scores").get("annotators", {})
-        return {name: own["agreement"] for name, own in annotators.items() if "agreement" in own}
+        facts = read_facts(self.folder / "scores", ScoreFacts)
+        annotators = facts.annotators if facts else {}
+        return {name: own.agreement for name, own in annotators.items() if own.agreement}
 
     @cached_property
-    def formatting(self) -> dict[str, Any]:
+    def formatting(self) -> FormatFacts | None:
         """What training.format tells of the round's tokens."""
-        return _facts(self.folder / "tokens")
+        return read_facts(self.folder / "tokens", FormatFacts)
 
     @cached_property
     def repetition(self) -> dict[str, float]:
         """Repeated 4-grams in the held-out answers `before` and `after` the round, if counted."""
-        found = {"before": self.before, "after": self.folder}
-        facts = {name: _facts(path / "evaluation" / "responses") for name, path in found.items()}
-        return {name: own["repetition"] for name, own in facts.items() if "repetition" in own}
+        shares = {}
+        for name, folder in (("before", self.before), ("after", self.folder)):
+            facts = read_facts(folder / "evaluation" / "responses", SampleFacts)
+            if facts and facts.repetition is not None:
+                shares[name] = facts.repetition
+        return shares
 
     @property
     def signs(self) -> list[str]:
@@ -151,11 +156,6 @@ def sample_pairs(folder: Path, count: int) -> list[dict[str, Any]]:
     if table.num_rows > count:
         table = table.take(np.linspace(0, table.num_rows - 1, count).round().astype(int))
     return table.to_pylist()
-
-
-def _facts(folder: Path) -> dict[str, Any]:
-    manifest = read_manifest(folder)
-    return manifest.facts if manifest else {}
 
 
 def _by_annotator(scores: pa.Table) -> dict[str, np.ndarray]:

@@ -10,8 +10,8 @@ from prefect import flow
 
 from contracts.config.base import check, identity
 from contracts.errors import OnPolicyError
+from contracts.steps.facts import read_facts
 from contracts.steps.fingerprint import of_input, of_json
-from contracts.steps.manifest import read_manifest
 from contracts.steps.step import folder_lock, here_of
 from contracts.tables.parts import read_table, write_atomic
 from flows.on_policy import run_stage
@@ -27,7 +27,7 @@ from flows.report.figures import learning_rates, to_png
 from flows.tune.source import Source, read_source
 from runtime.signals import interruptible
 from training import reference
-from training.lr_range.stage import STAGE, LrRangeConfig
+from training.lr_range.stage import STAGE, LrRangeConfig, LrRangeFacts
 
 PLOT = "learning-rates.png"
 
@@ -84,14 +84,14 @@ def tune_lr(config: dict[str, Any], training: list[str], number: int, rates: dic
     *before, policy = _of_round(plan(source.changed), number)
     settings = check(LrRangeConfig, {"training": policy.config.model_dump(), **rates}, "rates")
     folder = _scratch(source, settings, policy)
-    inputs = dict(policy.inputs)
+    inputs = STAGE.reads(policy.inputs)
     folder.mkdir(parents=True, exist_ok=True)
     with folder_lock(folder):
         for step in before:
             if step.stage == reference.STAGE and step.path not in own:
                 scored = replace(step, run=folder, path="reference")
                 _run(scored)
-                inputs["reference"] = str(scored.out)
+                inputs = inputs.model_copy(update={"reference": scored.out})
         test = PlannedStep(folder, "rates", "test learning rates", STAGE, settings, inputs)
         _run(test)
         _publish(test.out)
@@ -145,32 +145,36 @@ def _run(step: PlannedStep) -> None:
 
 def _scratch(source: Source, settings: LrRangeConfig, policy: PlannedStep) -> Path:
     """A folder beside the run's, which stays as it is; the same test finds it again."""
-    read = {name: of_input(policy.inputs[name]) for name in ("tokens", "policy")}
+    inputs = STAGE.reads(policy.inputs)
+    read = {"tokens": of_input(str(inputs.tokens)), "policy": of_input(inputs.policy)}
     content = of_json([identity(settings), here_of(STAGE, settings), read])[:6]
     return source.run.runs_dir / f"{source.run.name}-tune-lr-{content}"
 
 
 def _publish(folder: Path) -> None:
     """Write the plot and show it in the UI."""
-    manifest = read_manifest(folder)
-    if manifest is None:
-        raise OnPolicyError(f"{folder}: the test ended without a manifest")
-    plot = to_png(learning_rates(read_table(folder), manifest.facts))
+    plot = to_png(learning_rates(read_table(folder), _facts(folder)))
     write_atomic(folder / PLOT, plot)
     artifacts.publish_plot(folder.parent, "Learning-rate range test", plot)
 
 
 def _told(source: Source, folder: Path) -> Iterator[str]:
-    manifest = read_manifest(folder)
-    facts = manifest.facts if manifest else {}
-    yield f"{source.run.name}, round {source.round}: {facts['steps']} steps, {folder / PLOT}"
-    for name, text in (
-        ("steepest", "the smoothed loss falls fastest"),
-        ("lowest", "it is lowest"),
-        ("diverges", "it is above its start again"),
+    facts = _facts(folder)
+    yield f"{source.run.name}, round {source.round}: {facts.steps} steps, {folder / PLOT}"
+    for rate, text in (
+        (facts.steepest, "the smoothed loss falls fastest"),
+        (facts.lowest, "it is lowest"),
+        (facts.diverges, "it is above its start again"),
     ):
-        if facts[name]:
-            yield f"  {facts[name]:.1e}  {text}"
-    yield from (f"  {reason}" for reason in facts["reasons"])
-    if facts["suggestion"]:
-        yield f"training.learning_rate={facts['suggestion']:.1e}"
+        if rate:
+            yield f"  {rate:.1e}  {text}"
+    yield from (f"  {reason}" for reason in facts.reasons)
+    if facts.suggestion:
+        yield f"training.learning_rate={facts.suggestion:.1e}"
+
+
+def _facts(folder: Path) -> LrRangeFacts:
+    facts = read_facts(folder, LrRangeFacts)
+    if facts is None:
+        raise OnPolicyError(f"{folder}: the test ended without a manifest")
+    return facts

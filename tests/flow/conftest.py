@@ -16,6 +16,7 @@ import filelock
 import psutil
 import pytest
 from checkout import CHECKOUT
+from made_facts import made_facts
 
 
 @pytest.fixture(scope="session")
@@ -112,7 +113,7 @@ def token_inputs(tmp_path_factory: pytest.TempPathFactory, tiny_gemma: Path) -> 
     ]
     write_part(folder, 0, pa.Table.from_pylist(rows, schema=TOKENS), TOKENS)
     facts = {"formatted_for": of_input(str(tiny_gemma))}
-    write_manifest(folder, "training.format", Result(len(rows), facts=facts), 0.0)
+    write_manifest(folder, "training.format", Result(len(rows), facts=made_facts(facts)), 0.0)
     return {"tokens": str(folder), "policy": str(tiny_gemma)}
 
 
@@ -175,7 +176,7 @@ def write_run() -> Callable[..., dict[str, str]]:
             for part, first in enumerate(range(0, len(rows), size)):
                 table = pa.Table.from_pylist(rows[first : first + size], schema)
                 write_part(root / name, part, table, schema)
-            finished = Result(rows=len(rows), facts={"policy": "some policy"})
+            finished = Result(rows=len(rows), facts=made_facts({"policy": "some policy"}))
             write_manifest(root / name, "test", finished, Manifest.clock())
         return {"prompts": str(root / "prompts"), "responses": str(root / "responses")}
 

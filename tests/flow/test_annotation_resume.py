@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from checkout import CHECKOUT
+from made_facts import made_facts
 from tiny_armorm import write_armorm
 
 from annotation import pairs, score
@@ -71,12 +72,12 @@ def inputs(tmp_path_factory, reward_model, shared_data) -> dict[str, str]:
             end = None if part == PART - 1 else (part + 1) * step
             chunk = pa.Table.from_pylist(table[part * step : end], schema)
             write_part(folder, part, chunk, schema)
-        finished = Result(rows=len(table), facts={"policy": "real answers"})
+        finished = Result(rows=len(table), facts=made_facts({"policy": "real answers"}))
         write_manifest(folder, "test", finished, Manifest.clock())
     return {
         "prompts": str(root / "prompts"),
         "responses": str(root / "responses"),
-        "model:armo": str(reward_model),
+        "models": {"armo": str(reward_model)},
     }
 
 

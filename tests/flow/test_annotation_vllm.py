@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 import torch
 from checkout import CHECKOUT
+from made_facts import made_facts
 from safetensors.torch import load_file, save_file
 from tiny_armorm import write_armorm
 
@@ -24,6 +25,9 @@ from contracts.tables.schemas import PROMPTS, RESPONSES
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 TOLERANCE = {"cpu": 1e-5, "cuda": 1e-3}[DEVICE]
 PARTS, PROMPTS_A_PART, SAMPLES = 3, 4, 5
+
+
+ONE_ROW = Result(1, facts=made_facts({"policy": "x"}))
 
 
 @pytest.fixture(scope="module")
@@ -61,11 +65,13 @@ def inputs(tmp_path_factory, reward_model) -> dict[str, str]:
             (root / name).mkdir(exist_ok=True)
             write_part(root / name, part, pa.Table.from_pylist(rows, schema), schema)
     for name in ("prompts", "responses"):
-        write_manifest(root / name, "test", Result(1, facts={"policy": "x"}), Manifest.clock())
+        write_manifest(
+            root / name, "test", Result(1, facts=made_facts({"policy": "x"})), Manifest.clock()
+        )
     return {
         "prompts": str(root / "prompts"),
         "responses": str(root / "responses"),
-        "model:armo": str(reward_model),
+        "models": {"armo": str(reward_model)},
     }
 
 
@@ -139,7 +145,9 @@ def test_a_model_without_its_heads_is_refused(inputs, reward_model, tmp_path):
     del weights["gating.layers.1.weight"]
     save_file(weights, headless / "model.safetensors", metadata={"format": "pt"})
     config = config_of(headless, engine="vllm")
-    process = run_in_a_process(config, {**inputs, "model:armo": str(headless)}, tmp_path / "out")
+    process = run_in_a_process(
+        config, {**inputs, "models": {"armo": str(headless)}}, tmp_path / "out"
+    )
     assert process.returncode == 2
     assert "its reward heads are missing" in process.stdout
     assert "gating.layers.1.weight" in process.stdout

@@ -30,7 +30,7 @@ def rewards(demo_models: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
     source = str(demo_models / "prompts.jsonl")
     policy = str(demo_models / "policy")
     asked, responses = folder / "prompts", folder / "responses"
-    run_once(prompts.STAGE, PromptsConfig(path=source, limit=40), {"source": source}, asked)
+    run_once(prompts.STAGE, PromptsConfig(path=source, limit=40), {"sources": [source]}, asked)
     sampling = SampleConfig(n=N, temperature=0.8, top_p=1.0, max_tokens=48, max_model_len=512)
     claim(sample.STAGE, sampling, {"prompts": str(asked), "policy": policy}, responses)
     step = [sys.executable, "-m", "generation.sample", str(responses / "_step.json")]
@@ -40,7 +40,7 @@ def rewards(demo_models: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
         ArmoRMConfig(name="armorm", path=model),
         FunctionConfig(name="truth", function="demo.rubric:score"),
     ]
-    inputs = {"prompts": str(asked), "responses": str(responses), "model:armorm": model}
+    inputs = {"prompts": str(asked), "responses": str(responses), "models": {"armorm": model}}
     run_once(score.STAGE, ScoreConfig(annotators=annotators), inputs, folder / "scores")
     scores = read_table(folder / "scores").sort_by("response_id").to_pylist()
     assert not [row for row in scores if row["error"]]

@@ -19,6 +19,7 @@ from contracts.errors import OnPolicyError
 from contracts.steps.manifest import Result
 from runtime.stage_process import main
 from runtime.progress import Progress
+from contracts.steps.inputs import Inputs
 from contracts.steps.step import Stage
 
 class Settings(Config):
@@ -33,7 +34,7 @@ def run(config, inputs, out):
         progress.advance()
     return Result(rows=20)
 
-STAGE = Stage(name="tiny_stage", version=1, config=Settings, run=run)
+STAGE = Stage("tiny_stage", 1, Settings, Inputs, "rows.txt", run)
 if __name__ == "__main__":
     main(STAGE)
 """

@@ -93,7 +93,7 @@ def test_fifty_kills_of_workers_and_of_the_stage_change_no_byte(
     write_run: WriteRun,
 ) -> None:
     texts = [f"name {i} {'red ' * (i % 9)}fish" for i in range(240)]
-    inputs = write_run(tmp_path, texts, per_part=2) | {"model:armo": str(poisoned_armorm)}
+    inputs = write_run(tmp_path, texts, per_part=2) | {"models": {"armo": str(poisoned_armorm)}}
     whole = run_once(score.STAGE, config_of(poisoned_armorm, 0), inputs, tmp_path / "whole")
     kills, seed, stages = 0, 0, 0
     started = time.monotonic()

@@ -49,7 +49,7 @@ def fish(count: int) -> list[str]:
 def test_the_number_of_workers_changes_no_byte(
     poisoned_armorm: Path, tmp_path: Path, write_run: WriteRun
 ) -> None:
-    inputs = write_run(tmp_path, fish(21), per_part=4) | {"model:armo": str(poisoned_armorm)}
+    inputs = write_run(tmp_path, fish(21), per_part=4) | {"models": {"armo": str(poisoned_armorm)}}
     made = [
         run_once(score.STAGE, config_of(poisoned_armorm, workers), inputs, tmp_path / str(workers))
         for workers in (0, 1, 2)
@@ -65,7 +65,7 @@ def test_a_prompt_that_crashes_its_worker_twice_is_named(
 ) -> None:
     texts = fish(12)
     texts[9] = f"name the {POISON}"
-    inputs = write_run(tmp_path, texts, per_part=4) | {"model:armo": str(poisoned_armorm)}
+    inputs = write_run(tmp_path, texts, per_part=4) | {"models": {"armo": str(poisoned_armorm)}}
     out = tmp_path / "scores"
     pattern = r"part-00002\.parquet: annotator 'armo' on prompt p0009 crashed.*IndexError"
     for _ in range(2):
@@ -105,7 +105,7 @@ def test_a_part_that_crashes_only_as_a_whole_is_named_itself(
 def test_a_stopped_worker_does_not_stop_whoever_writes_to_it(
     poisoned_armorm: Path, tmp_path: Path, write_run: WriteRun
 ) -> None:
-    inputs = write_run(tmp_path, fish(2), per_part=2) | {"model:armo": str(poisoned_armorm)}
+    inputs = write_run(tmp_path, fish(2), per_part=2) | {"models": {"armo": str(poisoned_armorm)}}
     config = config_of(poisoned_armorm, 1).model_dump(mode="json")
     job = {"config": config, "inputs": inputs, "out": str(tmp_path)}
     member = pool.ScoringWorker(Placement(1), 0, work, job, Patience(3), "armo")
@@ -165,7 +165,7 @@ def test_workers_on_the_cpu_divide_its_cores(
     config = ScoreConfig.model_validate(
         {"annotators": [*config.annotators, function], "resources": config.resources}
     )
-    inputs = write_run(tmp_path, fish(4), per_part=2) | {"model:armo": str(poisoned_armorm)}
+    inputs = write_run(tmp_path, fish(4), per_part=2) | {"models": {"armo": str(poisoned_armorm)}}
     out = tmp_path / "scores"
     claim(score.STAGE, config, inputs, out)
     command = [sys.executable, "-m", "annotation.score", str(out / "_step.json")]
@@ -214,7 +214,7 @@ def test_a_worker_that_cannot_load_its_model_is_the_users_mistake(
     broken = tmp_path / "broken"
     shutil.copytree(poisoned_armorm, broken)
     (broken / "model.safetensors").unlink()
-    inputs = write_run(tmp_path, fish(4), per_part=2) | {"model:armo": str(broken)}
+    inputs = write_run(tmp_path, fish(4), per_part=2) | {"models": {"armo": str(broken)}}
     out = tmp_path / "scores"
     with pytest.raises(UserError, match=r"broken: holds no \*\.safetensors"):
         run_once(score.STAGE, config_of(broken, 2), inputs, out)
@@ -247,7 +247,7 @@ def test_a_worker_that_hangs_is_replaced_and_its_part_scored(
     caplog: pytest.LogCaptureFixture,
     write_run: WriteRun,
 ) -> None:
-    inputs = write_run(tmp_path, fish(8), per_part=2) | {"model:armo": str(poisoned_armorm)}
+    inputs = write_run(tmp_path, fish(8), per_part=2) | {"models": {"armo": str(poisoned_armorm)}}
     config = config_of(poisoned_armorm, 1, hang_timeout=3)
     made = run_once(score.STAGE, config, inputs, tmp_path / "scores")
     assert made.rows == read_table(tmp_path / "scores").num_rows == 24

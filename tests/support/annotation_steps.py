@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pyarrow as pa
+from made_facts import made_facts
 
 from annotation import pairs, score
 from annotation.config import PairsConfig, ScoreConfig
@@ -55,7 +56,7 @@ def folder(root: Path, name: str) -> Path:
 
 
 def finish(path: Path, rows: int, **facts: object) -> None:
-    write_manifest(path, "test", Result(rows=rows, facts=facts), Manifest.clock())
+    write_manifest(path, "test", Result(rows=rows, facts=made_facts(facts)), Manifest.clock())
 
 
 def response(prompt_id: str, sample: int, text: str) -> dict:

@@ -1,5 +1,4 @@
-"""Learning-rate range test. Inputs: `tokens`, `policy`, and `reference` where the loss has one.
-Output: LEARNING_RATES, one row a step, and a suggestion among the facts.
+"""Stage: a learning-rate range test, one row a step, and a suggestion among the facts.
 
 The trainer is the real one, its policy is thrown away. A test that was stopped starts anew.
 """
@@ -15,8 +14,9 @@ from pydantic import Field, model_validator
 
 from contracts.config.base import Config
 from contracts.errors import OnPolicyError
+from contracts.steps.facts import Facts
 from contracts.steps.manifest import Result
-from contracts.steps.step import Inputs, Stage
+from contracts.steps.step import Stage
 from contracts.tables.parts import write_atomic, write_part
 from contracts.tables.schemas import LEARNING_RATES
 from runtime.device import what_auto_is
@@ -25,7 +25,12 @@ from training.adapters.qlora import refuse_unquantizable
 from training.advice.config_advice import published_rates
 from training.config import TrainConfig
 from training.launch.accelerate import run_workers
-from training.tokens.checks import refuse_bad_rows, refuse_other_policy, refuse_other_reference
+from training.tokens.checks import (
+    TrainInputs,
+    refuse_bad_rows,
+    refuse_other_policy,
+    refuse_other_reference,
+)
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +59,26 @@ class LrRangeConfig(Config):
         return self
 
 
-def run(config: LrRangeConfig, inputs: Inputs, out: Path) -> Result:
+class LrRangeFacts(Facts):
+    """What the losses say; rates are null where they show none."""
+
+    pairs: int
+    steps: int
+    """Steps until the last rate, or until the loss had left."""
+    parameters: float
+    """The policy's size."""
+    suggestion: float | None
+    """The rate to train with."""
+    steepest: float | None
+    """The rate at which the smoothed loss falls fastest."""
+    lowest: float | None
+    """The rate at which it is lowest."""
+    diverges: float | None
+    """The first rate after that at which it is above its start."""
+    reasons: list[str]
+
+
+def run(config: LrRangeConfig, inputs: TrainInputs, out: Path) -> Result:
     """Train through the rates until the last one, or until the loss has doubled.
 
     Raises:
@@ -62,11 +86,10 @@ def run(config: LrRangeConfig, inputs: Inputs, out: Path) -> Result:
             reference.
         OnPolicyError: training failed for another reason than a loss that is not finite.
     """
-    tokens = Path(inputs["tokens"])
-    refuse_other_policy(tokens, inputs["policy"])
+    refuse_other_policy(inputs.tokens, inputs.policy)
     refuse_other_reference(config.training, inputs)
     refuse_unquantizable(config.training)
-    pairs = refuse_bad_rows(tokens)
+    pairs = refuse_bad_rows(inputs.tokens)
     work = out / _WORK
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
@@ -77,25 +100,24 @@ def run(config: LrRangeConfig, inputs: Inputs, out: Path) -> Result:
         if not (work / _DIVERGED).exists():
             raise
         log.info("the loss is not finite any more; the test ends here")
-    facts = {"pairs": pairs, **_suggestion(config, work, out)}
+    facts = _suggestion(config, pairs, work, out)
     log.info("%s", facts)
     shutil.rmtree(work)
-    return Result(facts["steps"], facts=facts)
+    return Result(facts.steps, facts=facts)
 
 
-def _job(config: LrRangeConfig, inputs: Inputs, work: Path) -> dict[str, Any]:
-    reference = inputs.get("reference")
+def _job(config: LrRangeConfig, inputs: TrainInputs, work: Path) -> dict[str, Any]:
     return {
         "config": config.training.model_dump(mode="json"),
-        "tokens": str(Path(inputs["tokens"]).resolve()),
-        "policy": inputs["policy"],
-        "reference": str(Path(reference).resolve()) if reference else None,
+        "tokens": str(inputs.tokens.resolve()),
+        "policy": inputs.policy,
+        "reference": str(inputs.reference.resolve()) if inputs.reference else None,
         "out": str(work.resolve()),
         "range": {"low": config.low, "high": config.high, "count": config.steps},
     }
 
 
-def _suggestion(config: LrRangeConfig, work: Path, out: Path) -> dict[str, Any]:
+def _suggestion(config: LrRangeConfig, pairs: int, work: Path, out: Path) -> LrRangeFacts:
     """Write the table; what it says."""
     from training.lr_range.suggestion import smooth, suggest
 
@@ -115,15 +137,16 @@ def _suggestion(config: LrRangeConfig, work: Path, out: Path) -> dict[str, Any]:
     parameters = json.loads((work / _SIZE).read_text())
     bounds = published_rates(config.training, parameters)
     found = suggest(rates, losses, bounds, ended_early=len(rows) < config.steps)
-    return {
-        "steps": len(rows),
-        "parameters": parameters,
-        "suggestion": found.rate,
-        "steepest": found.steepest,
-        "lowest": found.lowest,
-        "diverges": found.diverges,
-        "reasons": found.reasons,
-    }
+    return LrRangeFacts(
+        pairs=pairs,
+        steps=len(rows),
+        parameters=parameters,
+        suggestion=found.rate,
+        steepest=found.steepest,
+        lowest=found.lowest,
+        diverges=found.diverges,
+        reasons=found.reasons,
+    )
 
 
 def here(config: LrRangeConfig) -> dict[str, str]:
@@ -131,7 +154,10 @@ def here(config: LrRangeConfig) -> dict[str, str]:
     return what_auto_is(config.training.dtype)
 
 
-STAGE = Stage(name="training.lr_range.stage", version=1, config=LrRangeConfig, run=run, here=here)
+STAGE = Stage(
+    name="training.lr_range.stage", version=1, config=LrRangeConfig, inputs=TrainInputs,
+    output=LEARNING_RATES, facts=LrRangeFacts, run=run, here=here,
+)  # fmt: skip
 
 if __name__ == "__main__":
     main(STAGE)

@@ -1,15 +1,40 @@
 """What is refused before any process is started."""
 
 from pathlib import Path
+from typing import Annotated
 
 import pyarrow.compute as pc
 
 from contracts.errors import UserError
+from contracts.steps.facts import Facts, OfPolicy, read_facts
 from contracts.steps.fingerprint import of_input
-from contracts.steps.manifest import read_manifest
-from contracts.steps.step import Inputs
+from contracts.steps.inputs import Inputs, Model
 from contracts.tables.parts import iter_parts
+from contracts.tables.schemas import REFERENCE, TOKENS
 from training.config import TrainConfig
+
+
+class TrainInputs(Inputs):
+    """Pairs as tokens, and the policy that trains on them."""
+
+    tokens: Annotated[Path, TOKENS]
+    policy: Model
+    reference: Annotated[Path, REFERENCE] | None = None
+    """Where the loss has one."""
+
+
+class FormattedFor(OfPolicy):
+    """Of tokens."""
+
+    formatted_for: str
+    """Fingerprint of the policy whose tokenizer made them."""
+
+
+class MadeOfTokens(Facts):
+    """Of reference log-probs."""
+
+    tokens: str
+    """Fingerprint of the tokens that they are of, row by row."""
 
 
 def refuse_other_policy(tokens: Path, policy: str) -> None:
@@ -18,8 +43,8 @@ def refuse_other_policy(tokens: Path, policy: str) -> None:
     Raises:
         UserError: names both.
     """
-    manifest = read_manifest(tokens)
-    made_for = manifest.facts.get("formatted_for") if manifest else None
+    facts = read_facts(tokens, FormattedFor)
+    made_for = facts.formatted_for if facts else None
     if made_for != (wanted := of_input(policy)):
         raise UserError(
             f"{tokens}: was formatted for policy {made_for or 'unknown'}, not for {wanted} "
@@ -27,7 +52,7 @@ def refuse_other_policy(tokens: Path, policy: str) -> None:
         )
 
 
-def refuse_other_reference(config: TrainConfig, inputs: Inputs) -> None:
+def refuse_other_reference(config: TrainConfig, inputs: TrainInputs) -> None:
     """Refuse a loss without its reference, and reference log-probs of other tokens.
 
     Raises:
@@ -35,18 +60,18 @@ def refuse_other_reference(config: TrainConfig, inputs: Inputs) -> None:
     """
     kind = config.loss.kind
     if not config.loss.needs_reference:
-        if "reference" in inputs:
+        if inputs.reference:
             raise UserError(f"loss {kind} uses no reference; leave the input `reference` out")
         return
-    if "reference" not in inputs:
+    if not inputs.reference:
         raise UserError(f"loss {kind} compares with a reference: run training.reference on the "
                         "tokens and give its folder as the input `reference`")  # fmt: skip
-    manifest = read_manifest(Path(inputs["reference"]))
-    made_of = manifest.facts.get("tokens") if manifest else None
-    if made_of != (wanted := of_input(inputs["tokens"])):
+    facts = read_facts(inputs.reference, MadeOfTokens)
+    made_of = facts.tokens if facts else None
+    if made_of != (wanted := of_input(str(inputs.tokens))):
         raise UserError(
-            f"{inputs['reference']}: was made of tokens {made_of or 'unknown'}, not of {wanted} "
-            f"({inputs['tokens']}); score these tokens with the reference"
+            f"{inputs.reference}: was made of tokens {made_of or 'unknown'}, not of {wanted} "
+            f"({inputs.tokens}); score these tokens with the reference"
         )
 
 

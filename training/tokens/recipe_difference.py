@@ -2,12 +2,27 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+
+from pydantic import BaseModel, ConfigDict
 
 from contracts.chat import ChatFormat, Message, RowError
 from training.tokens.formats import PairTokens, recipe
 
 _COMPARED = 200
+
+
+class Difference(BaseModel):
+    """What the published format reads otherwise, over the pairs compared."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    pairs: int
+    loss_tokens: dict[str, float]
+    """The loss's tokens a response in `standard` and in `recipe`."""
+    only_in_recipe: dict[str, list[str]]
+    """The tokens that the published mean holds `before` and `after` those of ours."""
+    other_answer_tokens: float
+    """Share of the answers that have other tokens inside."""
 
 
 class RecipeDifference:
@@ -39,19 +54,18 @@ class RecipeDifference:
             if found := _around(ours, theirs):
                 self._around[self._names(found[0]), self._names(found[1])] += 1
 
-    def facts(self) -> dict[str, Any] | None:
-        """Pairs compared, the loss's tokens a response in both formats, and which tokens the
-        published mean holds before and after those of ours; None where nothing was compared."""
+    def found(self) -> Difference | None:
+        """The difference so far; None where nothing was compared."""
         if not self._pairs:
             return None
         responses = 2 * self._pairs
         (before, after), _ = (self._around.most_common(1) or [(((), ()), 0)])[0]
-        return {
-            "pairs": self._pairs,
-            "loss_tokens": {name: n / responses for name, n in self._loss_tokens.items()},
-            "only_in_recipe": {"before": list(before), "after": list(after)},
-            "other_answer_tokens": 1 - self._around.total() / responses,
-        }
+        return Difference(
+            pairs=self._pairs,
+            loss_tokens={name: n / responses for name, n in self._loss_tokens.items()},
+            only_in_recipe={"before": list(before), "after": list(after)},
+            other_answer_tokens=1 - self._around.total() / responses,
+        )
 
     def _names(self, ids: Sequence[int]) -> tuple[str, ...]:
         return tuple(self._chat.tokenizer.decode([one]) for one in ids)

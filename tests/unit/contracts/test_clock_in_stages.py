@@ -86,11 +86,13 @@ def test_a_policy_is_sampled_and_trained_on_the_same_day(
     # What is no template's affair would come first, or need an engine.
     monkeypatch.setattr(tokens, "refuse_off_policy", lambda *_: "")
     for stage, config in ((sample, SampleConfig), (tokens, FormatConfig)):
+        names = inputs.keys() & stage.STAGE.inputs.model_fields
+        read = stage.STAGE.reads({name: inputs[name] for name in names})
         with pytest.raises(UserError, match="reads the clock"):
-            stage.run(config(), inputs, clocked)
+            stage.run(config(), read, clocked)
         with monkeypatch.context() as patched, pytest.raises(InterruptedError):
             patched.setattr(stage, "ChatFormat", seen)
-            stage.run(config(date=DAY), inputs, clocked)
+            stage.run(config(date=DAY), read, clocked)
     sampled, trained = (chat.prompt_ids([{"role": "user", "content": "Hi"}]) for chat in asked)
     assert sampled == trained
     assert "02 Mar 2026" in asked[0].tokenizer.decode(sampled)

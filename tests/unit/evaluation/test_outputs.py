@@ -9,7 +9,7 @@ from contracts.steps.manifest import Result
 from contracts.tables.parts import write_part
 from contracts.tables.schemas import PROMPTS, RESPONSES
 from evaluation.config import OutputsConfig, OutputsLabel
-from evaluation.outputs import run
+from evaluation.outputs import OutputsInputs, run
 
 SPLITS = {"t1": "test", "b1": "benchmark", "b2": "benchmark"}
 
@@ -59,7 +59,9 @@ def outputs(folder: Path, answered: list[str]) -> tuple[Result, list[dict[str, s
         "responses": write_responses(folder / "responses", answered),
     }
     (folder / "out").mkdir()
-    result = run(OutputsConfig(label=OutputsLabel(generator="tiny")), inputs, folder / "out")
+    result = run(
+        OutputsConfig(label=OutputsLabel(generator="tiny")), OutputsInputs(**inputs), folder / "out"
+    )
     return result, json.loads((folder / "out" / "model_outputs.json").read_text())
 
 

@@ -16,7 +16,7 @@ from contracts.errors import UserError
 from contracts.steps.manifest import Result
 from contracts.tables.parts import read_table
 from generation.config import PromptsConfig, PromptSource
-from generation.prompts import run
+from generation.prompts import PromptsFacts, PromptsInputs, run
 from generation.sources.columns import read_column
 from generation.sources.conversation import prompt_id
 
@@ -31,10 +31,11 @@ def make(tmp_path: Path) -> Make:
 
     def run_on(records: list[Any], benchmark: list[Any] | None = None, **keys: Any) -> Any:
         source = write_jsonl(tmp_path / "prompts.jsonl", records)
-        inputs = {"source": str(source)}
+        inputs = PromptsInputs(sources=[str(source)])
         if benchmark is not None:
             (tmp_path / "benchmark.json").write_text(json.dumps(benchmark))
-            inputs["benchmark"] = str(tmp_path / "benchmark.json")
+            held_out = {"benchmark": str(tmp_path / "benchmark.json")}
+            inputs = inputs.model_copy(update=held_out)
         out = tmp_path / f"out-{len(list(tmp_path.iterdir()))}"
         out.mkdir()
         result = run(PromptsConfig(path=str(source), **keys), inputs, out)
@@ -48,6 +49,10 @@ def write_jsonl(path: Path, records: list[Any]) -> Path:
     return path
 
 
+def read(source: Path, benchmark: Path | None = None) -> PromptsInputs:
+    return PromptsInputs(sources=[str(source)], benchmark=benchmark and str(benchmark))
+
+
 def user(text: str) -> list[Any]:
     return [{"role": "user", "content": text}]
 
@@ -56,7 +61,7 @@ def test_prompts_keep_their_order_and_lose_their_duplicates(make: Make) -> None:
     result, rows = make([{"prompt": text} for text in ("b", "a", "b", " a\n", "", "  ", None)])
     assert [row["messages"] for row in rows] == [user("b"), user("a")]
     assert result.dropped == {"duplicate_prompt": 2, "empty_prompt": 3}
-    assert result.facts == {"train": 2}
+    assert result.facts == PromptsFacts(train=2)
 
 
 def test_one_text_in_two_unicode_spellings_is_one_prompt(make: Make) -> None:
@@ -118,7 +123,7 @@ def test_a_system_message_hides_no_benchmark_prompt(make: Make, system: str | No
     asked = [{"instruction": text} for text in texts[:50]]
     result, rows = make([told, *({"prompt": t} for t in texts[1:])], asked, system=system)
     assert result.dropped == {"in_benchmark": 50}
-    assert result.facts == {"train": 10, "benchmark": 50}
+    assert result.facts == PromptsFacts(train=10, benchmark=50)
     assert [row["messages"] for row in rows[10:]] == [user(text) for text in texts[:50]]
 
 
@@ -151,7 +156,7 @@ def test_a_malformed_line_is_named_by_file_and_number(tmp_path: Path) -> None:
     path = tmp_path / "prompts.jsonl"
     path.write_text('{"prompt": "a"}\n\n{"prompt": \n')
     with pytest.raises(UserError, match=r"prompts\.jsonl:3: not valid JSON: .* \(column 11\)$"):
-        run(PromptsConfig(path=str(path)), {"source": str(path)}, tmp_path)
+        run(PromptsConfig(path=str(path)), PromptsInputs(sources=[str(path)]), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -215,7 +220,11 @@ def test_a_prompt_of_another_type_is_named_by_its_row(make: Make) -> None:
 def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     (tmp_path / "prompts.csv").write_text("prompt\na\n")
     with pytest.raises(UserError, match=r"\.jsonl, \.json \(also \.gz\) or \.parquet"):
-        run(PromptsConfig(path="x"), {"source": str(tmp_path / "prompts.csv")}, tmp_path)
+        run(
+            PromptsConfig(path="x"),
+            PromptsInputs(sources=[str(tmp_path / "prompts.csv")]),
+            tmp_path,
+        )
 
 
 def test_parquet_and_json_give_the_rows_that_json_lines_give(tmp_path: Path) -> None:
@@ -227,7 +236,7 @@ def test_parquet_and_json_give_the_rows_that_json_lines_give(tmp_path: Path) -> 
     for name in ("p.jsonl", "p.json", "p.parquet"):
         out = tmp_path / f"out-{name}"
         out.mkdir()
-        run(PromptsConfig(path="same"), {"source": str(tmp_path / name)}, out)
+        run(PromptsConfig(path="same"), PromptsInputs(sources=[str(tmp_path / name)]), out)
         made.append(read_table(out))
     assert made[0].equals(made[1]) and made[0].equals(made[2])
 
@@ -254,7 +263,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_parquet_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "p.parquet").write_bytes(b"no parquet")
     with pytest.raises(UserError, match="no readable parquet"):
-        run(PromptsConfig(path="x"), {"source": str(tmp_path / "p.parquet")}, tmp_path)
+        run(PromptsConfig(path="x"), PromptsInputs(sources=[str(tmp_path / "p.parquet")]), tmp_path)
 
 
 def test_a_revision_belongs_to_hub_datasets_alone(tmp_path: Path) -> None:
@@ -266,21 +275,23 @@ def test_a_revision_belongs_to_hub_datasets_alone(tmp_path: Path) -> None:
 def test_real_ultrafeedback_rows_are_read(shared_data: Path, tmp_path: Path) -> None:
     source = shared_data / "ultrafeedback" / "train_1000.jsonl"
     benchmark = shared_data / "alpaca_eval" / "prompts_805.json"
-    inputs = {"source": str(source), "benchmark": str(benchmark)}
+    inputs = PromptsInputs(sources=[str(source)], benchmark=str(benchmark))
     result = run(PromptsConfig(path=str(source), test_size=100), inputs, tmp_path)
     rows = read_table(tmp_path)
     assert len(set(rows["prompt_id"].to_pylist())) == result.rows
-    assert result.facts["test"] == 100
-    trained = result.facts["train"] + result.facts["test"]
+    assert result.facts.test == 100
+    trained = result.facts.train + result.facts.test
     assert trained + sum(result.dropped.values()) >= 1000
 
 
 @pytest.mark.parametrize("name", ["mt_bench", "arena_hard"])
 def test_real_benchmark_files_are_read(shared_data: Path, tmp_path: Path, name: str) -> None:
     source = write_jsonl(tmp_path / "p.jsonl", [{"prompt": "a"}])
-    inputs = {"source": str(source), "benchmark": str(shared_data / name / "question.jsonl")}
+    inputs = PromptsInputs(
+        sources=[str(source)], benchmark=str(shared_data / name / "question.jsonl")
+    )
     result = run(PromptsConfig(path=str(source)), inputs, tmp_path)
-    assert result.facts["benchmark"] == {"mt_bench": 80, "arena_hard": 500}[name]
+    assert result.facts.benchmark == {"mt_bench": 80, "arena_hard": 500}[name]
 
 
 @settings(deadline=None)

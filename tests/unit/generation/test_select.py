@@ -11,7 +11,7 @@ from contracts.errors import UserError
 from contracts.tables.parts import read_table, write_part
 from contracts.tables.schemas import PROMPTS
 from generation.config import SelectConfig
-from generation.select import run, select
+from generation.select import SelectInputs, run, select
 
 
 def prompts(count: int, split: str = "train") -> pa.Table:
@@ -65,5 +65,6 @@ def test_an_empty_slice_says_how_many_prompts_there_are() -> None:
 def test_the_stage_writes_its_slice(tmp_path: Path) -> None:
     (tmp_path / "prompts").mkdir()
     write_part(tmp_path / "prompts", 0, prompts(5), PROMPTS)
-    assert run(SelectConfig(count=2), {"prompts": str(tmp_path / "prompts")}, tmp_path).rows == 2
+    inputs = SelectInputs(prompts=tmp_path / "prompts")
+    assert run(SelectConfig(count=2), inputs, tmp_path).rows == 2
     assert read_table(tmp_path).num_rows == 2

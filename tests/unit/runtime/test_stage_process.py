@@ -25,6 +25,7 @@ from contracts.steps.manifest import Result
 from contracts.tables.parts import write_atomic
 from runtime.stage_process import main
 from runtime.progress import Progress
+from contracts.steps.inputs import Inputs
 from contracts.steps.step import Stage
 
 class Settings(Config):
@@ -49,7 +50,7 @@ def run(config, inputs, out):
     write_atomic(out / "rows.txt", b"rows")
     return Result(rows=config.times)
 
-STAGE = Stage(name="tiny_stage", version=1, config=Settings, run=run)
+STAGE = Stage("tiny_stage", 1, Settings, Inputs, "rows.txt", run)
 if __name__ == "__main__":
     main(STAGE)
 """

@@ -9,6 +9,7 @@ import pytest
 
 from contracts.errors import UserError
 from contracts.models.model import load_tokenizer
+from contracts.steps.facts import OfPolicy
 from contracts.steps.fingerprint import of_input
 from contracts.steps.manifest import Manifest, Result, write_manifest
 from contracts.steps.step import run_once
@@ -45,7 +46,8 @@ def write_inputs(folder: Path, policy: str, sampled_from: str, answers: Answers)
     for name, rows, schema in (("pairs", pairs, PAIRS), ("responses", responses, RESPONSES)):
         (folder / name).mkdir()
         write_part(folder / name, 0, pa.Table.from_pylist(rows, schema=schema), schema)
-        write_manifest(folder / name, name, Result(len(rows), facts={"policy": sampled_from}), 0.0)
+        result = Result(len(rows), facts=OfPolicy(policy=sampled_from))
+        write_manifest(folder / name, name, result, 0.0)
         inputs[name] = str(folder / name)
     return inputs
 

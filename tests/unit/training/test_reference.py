@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from made_facts import made_facts
 
 from contracts.errors import UserError
 from contracts.steps.fingerprint import of_input
@@ -20,7 +21,7 @@ from training.loop.worker import Job, train
 from training.losses.dpo import DPOConfig
 from training.losses.kto import KTOConfig
 from training.losses.simpo import SimPOConfig
-from training.tokens.checks import refuse_other_reference
+from training.tokens.checks import TrainInputs, refuse_other_reference
 
 
 def row(number: int) -> dict[str, Any]:
@@ -43,7 +44,7 @@ def tokens(tmp_path: Path, tiny_gemma: Path) -> Path:
     for part, some in enumerate((rows[:9], rows[9:])):
         write_part(folder, part, pa.Table.from_pylist(some, schema=TOKENS), TOKENS)
     facts = {"formatted_for": of_input(str(tiny_gemma))}
-    write_manifest(folder, "training.format", Result(22, facts=facts), 0.0)
+    write_manifest(folder, "training.format", Result(22, facts=made_facts(facts)), 0.0)
     return folder
 
 
@@ -55,7 +56,7 @@ def scored(tokens: Path, policy: Path, out: Path, **resources: Any) -> Path:
     (out / ".job.json").write_text(json.dumps(job))
     score(out / ".job.json")
     facts = {"tokens": of_input(str(tokens))}
-    write_manifest(out, "training.reference", Result(22, facts=facts), 0.0)
+    write_manifest(out, "training.reference", Result(22, facts=made_facts(facts)), 0.0)
     return out
 
 
@@ -145,19 +146,19 @@ def test_reference_rows_of_other_pairs_are_refused(
 def test_a_loss_gets_the_reference_that_it_needs_and_no_other(
     tokens: Path, tiny_gemma: Path, tmp_path: Path
 ) -> None:
-    reference = str(scored(tokens, tiny_gemma, tmp_path / "reference"))
-    inputs = {"tokens": str(tokens), "policy": str(tiny_gemma)}
-    refuse_other_reference(TrainConfig(loss=DPOConfig()), {**inputs, "reference": reference})
+    reference = scored(tokens, tiny_gemma, tmp_path / "reference")
+    bare = TrainInputs(tokens=tokens, policy=str(tiny_gemma))
+    inputs = bare.model_copy(update={"reference": reference})
+    refuse_other_reference(TrainConfig(loss=DPOConfig()), inputs)
     with pytest.raises(UserError, match="loss dpo compares with a reference"):
-        refuse_other_reference(TrainConfig(loss=DPOConfig()), inputs)
+        refuse_other_reference(TrainConfig(loss=DPOConfig()), bare)
     with pytest.raises(UserError, match="loss simpo uses no reference"):
-        refuse_other_reference(TrainConfig(loss=SimPOConfig()), {**inputs, "reference": reference})
+        refuse_other_reference(TrainConfig(loss=SimPOConfig()), inputs)
     other = tmp_path / "other"
     other.mkdir()
     write_part(other, 0, pa.Table.from_pylist([row(1)], schema=TOKENS), TOKENS)
     write_manifest(other, "training.format", Result(1), 0.0)
     with pytest.raises(UserError, match="was made of tokens"):
         refuse_other_reference(
-            TrainConfig(loss=DPOConfig()),
-            {**inputs, "tokens": str(other), "reference": reference},
+            TrainConfig(loss=DPOConfig()), inputs.model_copy(update={"tokens": other})
         )

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from accelerate.state import AcceleratorState
+from made_facts import made_facts
 
 from contracts.errors import OnPolicyError, UserError
 from contracts.steps.fingerprint import of_input
@@ -29,7 +30,7 @@ def write_tokens(folder: Path, policy: Path | str, rows: list[dict[str, Any]]) -
     folder.mkdir()
     write_part(folder, 0, pa.Table.from_pylist(rows, schema=TOKENS), TOKENS)
     facts = {"formatted_for": of_input(str(policy))}
-    write_manifest(folder, "training.format", Result(len(rows), facts=facts), 0.0)
+    write_manifest(folder, "training.format", Result(len(rows), facts=made_facts(facts)), 0.0)
     return folder
 
 

@@ -33,27 +33,27 @@ def test_agreement_by_hand():
     exact = {"p-0": 1.0, "p-1": 2.0, "p-2": 3.0, "q-0": 4.0, "q-1": 5.0, "r-0": 9.0, "r-1": None}
     rough = {"q-1": 4.5, "q-0": 5.5, "p-2": 3.0, "p-1": 1.0, "p-0": 1.5, "r-0": 9.0, "r-1": 2.0}
     found = compare(scores(rough), scores(exact))
-    assert (found["prompts"], found["responses"]) == (3, 6)
-    assert found["mean_absolute_difference"] == pytest.approx((0.5 + 1 + 1.5 + 0.5) / 6)
-    assert found["flipped_pairs"] == 1.0  # p's worst and q's both; r has one response
+    assert (found.prompts, found.responses) == (3, 6)
+    assert found.mean_absolute_difference == pytest.approx((0.5 + 1 + 1.5 + 0.5) / 6)
+    assert found.flipped_pairs == 1.0  # p's worst and q's both; r has one response
     # Ranks 1..6 against 2, 1, 3, 5, 4, 6: 1 - 6 * 4 / (6 * 35).
-    assert found["rank_correlation"] == pytest.approx(1 - 24 / 210)
+    assert found.rank_correlation == pytest.approx(1 - 24 / 210)
     again = compare(scores(exact), scores(exact))
-    assert (again["flipped_pairs"], again["mean_absolute_difference"]) == (0.0, 0.0)
-    assert again["rank_correlation"] == pytest.approx(1.0)
+    assert (again.flipped_pairs, again.mean_absolute_difference) == (0.0, 0.0)
+    assert again.rank_correlation == pytest.approx(1.0)
 
 
 def test_equal_scores_share_their_rank():
     rough = scores({"p-0": 1.0, "p-1": 1.0, "p-2": 2.0})
     exact = scores({"p-0": 1.0, "p-1": 2.0, "p-2": 3.0})
-    assert compare(rough, exact)["rank_correlation"] == pytest.approx(np.sqrt(3) / 2)
+    assert compare(rough, exact).rank_correlation == pytest.approx(np.sqrt(3) / 2)
 
 
 def test_nothing_in_common_says_nothing():
     found = compare(scores({"p-0": 1.0}), scores({"p-0": None}))
-    assert found["responses"] == 0
-    assert found["rank_correlation"] is found["flipped_pairs"] is None
-    assert found["mean_absolute_difference"] is None
+    assert found.responses == 0
+    assert found.rank_correlation is found.flipped_pairs is None
+    assert found.mean_absolute_difference is None
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def inputs(tmp_path_factory, tiny_llama_tokenizer) -> dict[str, str]:
             write_part(root / name, part, table, schema)
         write_manifest(root / name, "test", Result(len(rows)), Manifest.clock())
     return {name: str(root / name) for name in ("prompts", "responses")} | {
-        "model:armo": str(root / "model")
+        "models": {"armo": str(root / "model")}
     }
 
 
@@ -120,13 +120,13 @@ def test_a_sample_is_the_same_each_time_and_changes_no_score(inputs, tmp_path):
     found = [scored(inputs, tmp_path / str(n), "bfloat16", 5)["agreement"] for n in range(2)]
     assert found[0] == found[1]
     assert (found[0]["prompts"], found[0]["responses"]) == (5, 5 * SAMPLES)
-    assert "agreement" not in scored(inputs, tmp_path / "none", "bfloat16", 0)
+    assert scored(inputs, tmp_path / "none", "bfloat16", 0)["agreement"] is None
     made = [read_manifest(tmp_path / name) for name in ("0", "none")]
     assert made[0] and made[1] and made[0].files == made[1].files
 
 
 def test_float32_is_compared_with_nothing(inputs, tmp_path):
-    assert "agreement" not in scored(inputs, tmp_path / "exact", "float32", 5)
+    assert scored(inputs, tmp_path / "exact", "float32", 5)["agreement"] is None
 
 
 def test_a_model_that_does_not_fit_in_float32_loses_no_scores(inputs, tmp_path, monkeypatch):

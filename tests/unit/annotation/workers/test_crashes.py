@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from annotation.config import ScoreConfig
+from annotation.scoring.inputs import ScoreInputs
 from annotation.workers import pool
 from annotation.workers.pool import ScoringWorker, WorkerPool
 from contracts.errors import OnPolicyError
@@ -37,7 +38,8 @@ def test_workers_that_all_crash_with_every_part_end_the_stage_by_their_reason(
     monkeypatch.setattr(WorkerHandle, "send", lambda self, **_: None)
     monkeypatch.setattr(pool, "poll", poll)
     config = ScoreConfig.model_validate({"annotators": [ARMORM]})
-    scorers = WorkerPool(Placement(workers), config, {}, tmp_path)
+    unread = ScoreInputs(prompts=tmp_path, responses=tmp_path)
+    scorers = WorkerPool(Placement(workers), config, unread, tmp_path)
     with pytest.raises(OnPolicyError, match=r"crashed .*CUDA error: device lost"):
         list(scorers.score({index: tmp_path / f"part-{index}" for index in range(100)}))
     assert len(starts) <= most

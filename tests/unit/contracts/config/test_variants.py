@@ -10,6 +10,7 @@ from packages import install
 
 from contracts.config.base import check, identity
 from contracts.errors import UserError
+from contracts.steps.inputs import Inputs
 from contracts.steps.step import Stage, changes, describe
 from training.config import TrainConfig
 from training.losses.dpo import DPOConfig
@@ -30,7 +31,7 @@ class FlatConfig(LossVariant):
         loss = self.height + 0 * policy.chosen.total
         return with_rewards(loss, 1.0, policy.chosen.total, policy.rejected.total)
 """
-STAGE = Stage(name="test", version=1, config=TrainConfig, run=lambda *_: None)  # type: ignore
+STAGE = Stage("test", 1, TrainConfig, Inputs, "", run=lambda *_: None)  # type: ignore
 
 
 @pytest.fixture

@@ -60,7 +60,7 @@ def first(model):
 
 
 def loaded(config):
-    steps = {step.path: step.inputs for step in plan(config)}
+    steps = {step.path: step.reads for step in plan(config)}
     policy = steps["round-1/policy"]["policy"]
     training = TrainResources(strategy="none")
     return {
@@ -70,8 +70,8 @@ def loaded(config):
         "tokenizer": load_tokenizer(policy).chat_template[-5:],
         "trained": first(load_policy(policy, training, torch.float32)),
         "sampled": first(_load(steps["round-1/responses"]["policy"], "float32", cpu)),
-        "scored": first(load_armorm(steps["round-1/scores"]["model:rm"], cpu, torch.float32)),
-        "prompts": [text for _, text in read_column(steps["prompts"]["source"], ["prompt"])],
+        "scored": first(load_armorm(steps["round-1/scores"]["models.rm"], cpu, torch.float32)),
+        "prompts": [text for _, text in read_column(steps["prompts"]["sources.0"], ["prompt"])],
         "benchmark": [text for _, text in read_column(steps["prompts"]["benchmark"], ["prompt"])],
     }
 
@@ -206,7 +206,7 @@ def test_an_adapters_base_is_loaded_by_its_commit_too(tmp_path: Path) -> None:
     (tmp_path / "adapter_config.json").write_text(json.dumps(settings))
     own = {"path": str(tmp_path)}
     config = check(RunConfig, MINIMAL | {"policy": own, "commits": {"owner/base": COMMIT}}, "test")
-    inputs = {step.path: step.inputs for step in plan(config)}
+    inputs = {step.path: step.reads for step in plan(config)}
     assert inputs["round-0/evaluation/responses"]["base"] == f"owner/base@{COMMIT}"
     asked = inputs["round-1/responses"]
     assert resolve(asked["policy"], asked["base"]).model == f"owner/base@{COMMIT}"
@@ -224,6 +224,6 @@ def test_a_commit_and_what_lies_on_this_machine_need_no_hub(reference: str, move
 def test_a_model_and_a_dataset_of_one_name_are_two(tmp_path: Path) -> None:
     commits = {"owner/both": "a" * 40, "datasets/owner/both": "b" * 40}
     config = check(RunConfig, MINIMAL | {"commits": commits}, "test")
-    steps = {step.path: step.inputs for step in plan(config)}
-    assert steps["prompts"]["source"] == f"owner/both@{'b' * 40}"
+    steps = {step.path: step.reads for step in plan(config)}
+    assert steps["prompts"]["sources.0"] == f"owner/both@{'b' * 40}"
     assert steps["round-1/responses"]["policy"] == f"owner/both@{'a' * 40}"

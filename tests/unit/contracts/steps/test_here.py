@@ -94,16 +94,17 @@ def test_auto_is_another_step_where_it_stands_for_another_dtype(
     auto: dict[str, Any], named: dict[str, Any],
 ) -> None:  # fmt: skip
     asked, given = (check(kind, data, origin="test") for data in (auto, named))
+    unread = stage.inputs.model_construct()
     monkeypatch.setattr(device, "has_cuda", lambda: False)
     monkeypatch.setattr(device, "_driver_capabilities", lambda: ((9, 0),))
     monkeypatch.delitem(sys.modules, "torch", raising=False)
-    on_cpu = describe(stage, asked, {}), describe(stage, given, {})
-    claim(stage, asked, {}, tmp_path)
+    on_cpu = describe(stage, asked, unread), describe(stage, given, unread)
+    claim(stage, asked, unread, tmp_path)
     monkeypatch.setattr(device, "has_cuda", lambda: True)
-    assert changes(stage, on_cpu[0], describe(stage, asked, {}))
-    assert not changes(stage, on_cpu[1], describe(stage, given, {}))
+    assert changes(stage, on_cpu[0], describe(stage, asked, unread))
+    assert not changes(stage, on_cpu[1], describe(stage, given, unread))
     with pytest.raises(ConfigDrift, match="`dtype: auto`: was 'float32', now '"):
-        claim(stage, asked, {}, tmp_path)
+        claim(stage, asked, unread, tmp_path)
 
 
 def test_scoring_on_the_cpu_of_a_machine_with_gpus_is_scoring_on_a_cpu(

@@ -190,6 +190,7 @@ from safetensors.numpy import save_file
 from tokenizers import Tokenizer, models
 from contracts.config.base import Config
 from runtime.stage_process import exit_code_of
+from contracts.steps.inputs import Inputs
 from contracts.steps.step import Stage, run_once
 
 words = Tokenizer(models.WordLevel({f"word {n}": n for n in range(9_999)}, unk_token="word 0"))
@@ -200,7 +201,7 @@ writers = {
 }
 resource.setrlimit(resource.RLIMIT_FSIZE, (10**5, 10**5))
 for name, write in writers.items():
-    stage = Stage(name, 1, Config, lambda config, inputs, out: write(out / "file"))
+    stage = Stage(name, 1, Config, Inputs, "a file", lambda _, inputs, out: write(out / "file"))
     exit_code_of(lambda: run_once(stage, Config(), {}, Path(sys.argv[1]) / name))
 """
 

@@ -37,13 +37,16 @@ def test_what_came_of_it_is_told_with_what_it_does_not_compare_with(tmp_path: Pa
     facts = {
         "generator": "mine",
         "baseline": "base",
-        "standing": {"judged": 28, "questions": 30, "judge": "judge-1"},
+        "answers_sha256": "a",
+        "standing": {"benchmark": "arena_hard", "judge": "judge-1", "prompt_sha256": "p",
+                     "decoding": {}, "questions": 30, "judged": 28},
         "errors": {"refused": 2},
         "noise": {"pairs": 5, "agree": 0.8, "mean_difference": 0.1},
         "between_orders": {"pairs": 0, "agree": None, "mean_difference": None},
         "cost": 1.5,
+        "episodes": 0,
         "not_comparable": ["28 prompts judged, there 805"],
-    }
+    }  # fmt: skip
     files = {"annotations.json": "x", "part-00000.parquet": "y"}
     manifest = Manifest("evaluation.judge", 30, {}, facts, "f", files, 0.0, 0.0, {}, "r")
     assert list(_told(tmp_path, manifest)) == [

@@ -28,15 +28,15 @@ def by_path(settings: RunConfig) -> dict[str, Any]:
 
 def test_each_round_samples_and_trains_the_policy_of_the_round_before() -> None:
     steps = by_path(config())
-    assert steps["round-1/responses"].inputs["policy"] == "owner/policy@abc"
-    assert steps["round-2/responses"].inputs["policy"] == "runs/test/round-1/policy"
-    assert steps["round-2/policy"].inputs["policy"] == "runs/test/round-1/policy"
+    assert steps["round-1/responses"].reads["policy"] == "owner/policy@abc"
+    assert steps["round-2/responses"].reads["policy"] == "runs/test/round-1/policy"
+    assert steps["round-2/policy"].reads["policy"] == "runs/test/round-1/policy"
 
 
 def test_every_step_comes_after_those_that_it_reads_from() -> None:
     made: set[str] = set()
     for step in plan(config(rounds=3)):
-        inside = {value for value in step.inputs.values() if value.startswith("runs/")}
+        inside = {value for value in step.reads.values() if value.startswith("runs/")}
         assert inside <= made, f"{step.path} reads {inside - made} before it is made"
         made.add(str(step.out))
 
@@ -56,7 +56,7 @@ def test_folders_sort_as_the_pipeline_makes_them_wherever_they_lie() -> None:
 def test_the_best_responses_are_kept_for_sft_where_a_config_asks_for_it() -> None:
     assert "round-1/demonstrations" not in by_path(config())
     step = by_path(config(demonstrations={"min_score": 0.5}))["round-2/demonstrations"]
-    assert step.inputs["scores"] == "runs/test/round-2/scores"
+    assert step.reads["scores"] == "runs/test/round-2/scores"
     assert step.config.min_score == 0.5
 
 
@@ -85,10 +85,10 @@ def test_rounds_draw_with_different_seeds_and_held_out_answers_with_the_same() -
 ])  # fmt: skip
 def test_a_loss_with_a_reference_gets_it_scored_once_a_round(setting: str, second: str) -> None:
     steps = by_path(config(training={"loss": {"kind": "dpo"}}, reference=setting))
-    assert steps["round-1/reference"].inputs["policy"] == "owner/policy@abc"
-    assert steps["round-2/reference"].inputs["policy"] == second
-    assert steps["round-2/reference"].inputs["tokens"] == "runs/test/round-2/tokens"
-    assert steps["round-2/policy"].inputs["reference"] == "runs/test/round-2/reference"
+    assert steps["round-1/reference"].reads["policy"] == "owner/policy@abc"
+    assert steps["round-2/reference"].reads["policy"] == second
+    assert steps["round-2/reference"].reads["tokens"] == "runs/test/round-2/tokens"
+    assert steps["round-2/policy"].reads["reference"] == "runs/test/round-2/reference"
 
 
 def test_a_loss_without_a_reference_has_no_such_step() -> None:
@@ -173,8 +173,8 @@ def test_held_out_answers_are_scored_by_those_that_need_no_other_answers() -> No
     steps = by_path(annotated(*annotators, evaluation=(JUDGE,)))
     held_out = steps["round-1/evaluation/scores"]
     assert [a.name for a in held_out.config.annotators] == ["rm", "grades", "sums"]
-    assert "model:pairrm" not in held_out.inputs
-    assert "model:pairrm" in steps["round-1/scores"].inputs
+    assert "models.pairrm" not in held_out.reads
+    assert "models.pairrm" in steps["round-1/scores"].reads
     assert len(steps["round-1/scores"].config.annotators) == len(annotators)
 
 

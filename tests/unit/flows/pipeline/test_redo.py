@@ -57,7 +57,9 @@ def test_an_unfinished_stage_is_not_begun_anew_in_silence_either(settings) -> No
 def test_input_that_changed_is_told_like_a_key(settings, tmp_path: Path) -> None:
     run = made(settings())
     (tmp_path / "prompts.jsonl").write_text("List three fruits.")
-    with pytest.raises(ConfigDrift, match=r"\n  prompts: inputs\.source: was [^$]*--redo prompts"):
+    with pytest.raises(
+        ConfigDrift, match=r"\n  prompts: inputs\.sources\.0: was [^$]*--redo prompts"
+    ):
         is_finished(run)
 
 

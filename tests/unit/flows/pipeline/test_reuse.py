@@ -12,9 +12,11 @@ import pytest
 
 from contracts.config.base import Config, Resources, check
 from contracts.errors import UserError
+from contracts.steps.facts import OfPolicy
 from contracts.steps.fingerprint import of_file, of_files, of_json
+from contracts.steps.inputs import Data, Inputs
 from contracts.steps.manifest import Manifest, Result, read_manifest, write_manifest
-from contracts.steps.step import Inputs, Stage, claim, run_once
+from contracts.steps.step import Stage, claim, run_once
 from flows.pipeline import reuse
 from flows.pipeline.config import RunConfig
 from flows.pipeline.plan import PlannedStep, plan
@@ -31,23 +33,30 @@ class Settings(Config):
     resources: Workers = Workers()
 
 
-def repeat(config: Settings, inputs: Inputs, out: Path) -> Result:
-    text = Path(inputs["text"]).read_text()
+class Texts(Inputs):
+    text: Data
+
+
+def repeat(config: Settings, inputs: Texts, out: Path) -> Result:
+    text = Path(inputs.text).read_text()
     (out / "adapter").mkdir(exist_ok=True)
     (out / "adapter" / "weights.json").write_text("{}")
     (out / "part-00000.parquet").write_text(text * config.times)
     (out / ".cache").write_text("ours alone")
-    return Result(rows=config.times, facts={"policy": "p"})
+    return Result(rows=config.times, facts=OfPolicy(policy="p"))
 
 
-STAGE = Stage(name="test.repeat", version=1, config=Settings, run=repeat)
+STAGE = Stage(
+    name="test.repeat", version=1, config=Settings, inputs=Texts, output="a text",
+    facts=OfPolicy, run=repeat,
+)  # fmt: skip
 
 
 def step(runs: Path, run: str, text: str = "fish ", **settings: Any) -> PlannedStep:
     source = runs / run / "text.txt"
     source.parent.mkdir(parents=True, exist_ok=True)
     source.write_text(text)
-    inputs = {"text": str(source)}
+    inputs = Texts(text=str(source))
     config = check(Settings, settings, origin="test")
     return PlannedStep(runs / run, "round-1/texts", "repeat", STAGE, config, inputs, shared=True)
 
@@ -273,7 +282,7 @@ def test_a_full_disk_is_no_reason_to_do_a_step_anew(
 
 def test_an_input_that_is_missing_is_named(tmp_path: Path, done: PlannedStep) -> None:
     second = step(tmp_path, "second")
-    Path(second.inputs["text"]).unlink()
+    Path(second.reads["text"]).unlink()
     with pytest.raises(UserError, match=r"text\.txt"):
         take_over(second)
 

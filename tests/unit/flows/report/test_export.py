@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from huggingface_hub import ModelCard
+from made_facts import made_facts
 
 from contracts.errors import UserError
 from contracts.steps.manifest import Manifest, Result, write_manifest
@@ -38,12 +39,13 @@ CONFIG: dict[str, Any] = {
 GAIN = {"mean": 0.1, "low": 0.05, "high": 0.2, "confidence": 0.95, "prompts": 64,
         "at_lowest": 0.05, "at_highest": 0.2, "verdict": "better"}  # fmt: skip
 SHARES = {name: {"start": 0.0, "before": 0.0, "after": 0.0} for name in ("unscored", "cut")}
-TRAINED = {"steps": 469, "processes": 8, "engine": "DeepSpeedEngine", "zero_stage": 3}
+TRAINED = {"steps": 469, "pairs": 60_000, "processes": 8, "engine": "DeepSpeedEngine",
+           "zero_stage": 3, "metrics": {"loss": 0.5}}  # fmt: skip
 
 
 def finish(folder: Path, stage: str, **facts: Any) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    write_manifest(folder, stage, Result(60_000, {"tie": 7}, facts), Manifest.clock())
+    write_manifest(folder, stage, Result(60_000, {"tie": 7}, made_facts(facts)), Manifest.clock())
 
 
 @pytest.fixture

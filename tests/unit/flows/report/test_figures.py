@@ -2,10 +2,13 @@
 
 import numpy as np
 
+from evaluation.bootstrap import Gain
+from evaluation.compare import Gains
 from flows.report.figures import before_after, curves, histogram, to_png, to_svg
 
-GAIN = {"start": 0.4, "before": 0.5, "after": 0.6,
-        "over_start": {"mean": 0.2, "low": 0.1, "high": 0.3, "at_lowest": -0.1}}  # fmt: skip
+OVER = Gain(0.2, 0.1, 0.3, 0.95, 9, at_lowest=-0.1, at_highest=0.4)
+GAIN = Gains(start=0.4, before=0.5, after=0.6, over_start=OVER, over_before=OVER,
+             unscored={}, cut={})  # fmt: skip
 
 
 def test_the_same_data_give_the_same_svg() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from made_facts import made_facts
 
 from contracts.errors import UserError
 from contracts.steps.manifest import Manifest, Result, write_manifest
@@ -41,11 +42,18 @@ GAINS: dict[str, Any] = {"start": 0.1, "before": 0.1, "after": 0.2, "over_start"
                          "over_before": GAIN, **SHARES}  # fmt: skip
 
 
+LENGTHS = {name: {"max": 1234.0} for name in ("prompt", "chosen", "rejected")}
+FORMATTED = {"formatted_for": "x", "lengths": LENGTHS, "truncated": 2,
+             "retokenized_equal": 0.98765, "differs_from_recipe": None}  # fmt: skip
+SAMPLED = {"tokens": 1, "truncated": 0, "tokens_per_second": None}
+SCORED = {"count": 1, "mean": 1.0, "std": 0.0, "cut": 0, "errors": {}}
+
+
 def write(folder: Path, schema: pa.Schema, row: dict[str, Any], **facts: Any) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_part(folder, 0, pa.Table.from_pylist([row], schema=schema), schema)
     dropped = {EVIL: 3}
-    write_manifest(folder, "stage", Result(1, dropped, facts), Manifest.clock())
+    write_manifest(folder, "stage", Result(1, dropped, made_facts(facts)), Manifest.clock())
 
 
 @pytest.fixture
@@ -54,8 +62,8 @@ def run(tmp_path: Path) -> Path:
     round_one = root / "round-1"
     write(round_one / "pairs", PAIRS, PAIR)
     write(round_one / "responses", RESPONSES, RESPONSE)
-    write(round_one / "scores", SCORES, SCORE)
-    write(round_one / "tokens", TOKENS, TOKEN)
+    write(round_one / "scores", SCORES, SCORE, annotators={EVIL: SCORED})
+    write(round_one / "tokens", TOKENS, TOKEN, **FORMATTED)
     write(round_one / "evaluation" / "scores", SCORES, SCORE)
     write(round_one / "evaluation" / "comparison", SCORES, SCORE, gains={EVIL: GAINS})
     (round_one / "policy").mkdir()
@@ -98,8 +106,9 @@ def test_the_report_says_how_bfloat16_scores_agree_with_float32(run: Path) -> No
     assert "Agreement with float32" not in write_report(run).read_text()
     found = {"prompts": 1, "responses": 320, "rank_correlation": 0.99876, "flipped_pairs": 0.0625,
              "mean_absolute_difference": 0.00123, "deviation": 0.2}  # fmt: skip
-    annotators = {EVIL: {"agreement": found}, "big": {"agreement": {"prompts": 0, "reason": EVIL}}}
-    write(run / "round-1" / "scores", SCORES, SCORE, annotators={**annotators, "exact": {}})
+    none = {"prompts": 0, "reason": EVIL}
+    annotators = {EVIL: SCORED | {"agreement": found}, "big": SCORED | {"agreement": none}}
+    write(run / "round-1" / "scores", SCORES, SCORE, annotators={**annotators, "exact": SCORED})
     page = write_report(run).read_text()
     for text in ("0.99876", "0.00123", "6.2 %", "not compared: &lt;script&gt;"):
         assert text in page
@@ -107,13 +116,11 @@ def test_the_report_says_how_bfloat16_scores_agree_with_float32(run: Path) -> No
 
 
 def test_the_report_shows_what_the_published_format_reads_otherwise(run: Path) -> None:
-    assert "Tokens</h3>" not in write_report(run).read_text()
-    longest = {name: {"max": 1234.0} for name in ("prompt", "chosen", "rejected")}
     only = {"before": ["<start_of_turn>", "model", "\n"], "after": ["\n", "<eos>"]}
     published = {"pairs": 9, "only_in_recipe": only, "other_answer_tokens": 0.0,
                  "loss_tokens": {"standard": 10.0, "recipe": 15.0}}  # fmt: skip
-    facts = {"lengths": longest, "truncated": 2, "retokenized_equal": 0.98765}
-    write(run / "round-1" / "tokens", TOKENS, TOKEN, **facts, differs_from_recipe=published)
+    facts = FORMATTED | {"differs_from_recipe": published}
+    write(run / "round-1" / "tokens", TOKENS, TOKEN, **facts)
     page = write_report(run).read_text()
     for text in ("1,234", "98.77 %", "10.0 tokens a response", "published 15.0",
                  "&lt;start_of_turn&gt;model\\n", "\\n&lt;eos&gt;"):  # fmt: skip
@@ -124,7 +131,7 @@ def test_the_report_shows_what_the_published_format_reads_otherwise(run: Path) -
 def test_the_report_warns_where_the_answers_begin_to_repeat(run: Path, after, warned) -> None:
     for number, share in ((0, 0.02), (1, after)):
         folder = run / f"round-{number}" / "evaluation" / "responses"
-        write(folder, RESPONSES, RESPONSE, repetition=share)
+        write(folder, RESPONSES, RESPONSE, **SAMPLED, repetition=share)
     page = write_report(run).read_text()
     assert f"before 2.0 %, after {100 * after:.1f} %" in page
     assert ("lower training.learning_rate" in page) == warned

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from contracts.steps.manifest import Result
 from contracts.tables.parts import read_table
 from generation.config import PromptsConfig
-from generation.prompts import run
+from generation.prompts import inputs_of, run
 from generation.sources.decontaminate import Benchmarks
 from generation.sources.mixture import shares
 from generation.sources.ngrams import words
@@ -32,7 +32,7 @@ def make(out: Path, **keys: Any) -> tuple[Result, Rows, Rows]:
     """The result, the prompts and the report of what was taken out."""
     out.mkdir()
     config = PromptsConfig(**keys)
-    result = run(config, config.inputs, out)
+    result = run(config, inputs_of(config), out)
     report = out / REMOVED_NAME
     removed = pq.read_table(report).to_pylist() if report.exists() else []
     return result, read_table(out).to_pylist(), removed
@@ -109,13 +109,13 @@ def test_unclear_sources_are_refused(keys: dict[str, Any], message: str) -> None
 
 def test_each_file_read_is_an_input_of_the_stage() -> None:
     one = PromptsConfig(path="a.jsonl", evaluation_file="e.json", decontaminate=["q.jsonl"])
-    assert one.inputs == {
-        "source": "a.jsonl",
+    assert inputs_of(one).by_name == {
+        "sources.0": "a.jsonl",
         "benchmark": "e.json",
-        "decontaminate:0": "q.jsonl",
+        "decontaminate.0": "q.jsonl",
     }
     mixture = PromptsConfig(sources=[{"path": "o/n", "revision": "r"}, {"path": "b.jsonl"}])
-    assert mixture.inputs == {"source:0": "o/n@r", "source:1": "b.jsonl"}
+    assert inputs_of(mixture).by_name == {"sources.0": "o/n@r", "sources.1": "b.jsonl"}
 
 
 def test_a_system_message_is_put_before_prompts_that_have_none(tmp_path: Path) -> None:
