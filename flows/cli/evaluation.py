@@ -18,10 +18,11 @@ def win_rate(
         str, typer.Option(help="Whose format it is: alpaca_eval, arena_hard or mt_bench.")
     ],
     gamed: Annotated[
-        Path | None, typer.Option(help="AlpacaEval's df_gamed.csv, for length control.")
+        str | None,
+        typer.Option(help="AlpacaEval's df_gamed.csv, or owner/name@revision that has it."),
     ] = None,
     difficulty: Annotated[
-        Path | None, typer.Option(help="AlpacaEval's instruction_difficulty.csv.")
+        str | None, typer.Option(help="Its instruction_difficulty.csv, or owner/name@revision.")
     ] = None,
     instructions: Annotated[
         Path | None, typer.Option(help="The questions, where they are not the benchmark's own.")

@@ -9,6 +9,7 @@ from typing import Any
 from contracts.errors import UserError
 from evaluation.win_rates.alpaca_eval import AlpacaEval, alpaca_eval_win_rate
 from evaluation.win_rates.arena_hard import ArenaHard, arena_hard_win_rate, read_games
+from evaluation.win_rates.difficulty import DIFFICULTY_FILE, GAMED_FILE, located
 from evaluation.win_rates.estimate import Estimate, Resampling
 from evaluation.win_rates.instructions import alpaca_eval, instructions_of
 from evaluation.win_rates.mt_bench import CATEGORIES, MtBench, mt_bench_scores, read_judgements
@@ -21,8 +22,10 @@ BENCHMARKS = ("alpaca_eval", "arena_hard", "mt_bench")
 class Files:
     """What figures are made of beside the judgements."""
 
-    gamed: Path | None = None
-    difficulty: Path | None = None
+    gamed: str | None = None
+    """A file, or a dataset on the hub as `owner/name@revision`."""
+    difficulty: str | None = None
+    """As `gamed`."""
     instructions: Path | None = None
     answers: tuple[Path, Path] | None = None
     """The model's and the baseline's, for Arena-Hard's style control."""
@@ -54,7 +57,9 @@ def _figures(judgements: Path, benchmark: str, files: Files, resampling: Resampl
     if benchmark == "mt_bench":
         return mt_bench_scores(read_judgements(judgements), CATEGORIES, resampling)
     asked = instructions_of(files.instructions) if files.instructions else alpaca_eval()
-    return alpaca_eval_win_rate(judgements, asked, resampling, files.gamed, files.difficulty)
+    gamed = located(files.gamed, GAMED_FILE) if files.gamed else None
+    difficulty = located(files.difficulty, DIFFICULTY_FILE) if files.difficulty else None
+    return alpaca_eval_win_rate(judgements, asked, resampling, gamed, difficulty)
 
 
 def _lines(found: AlpacaEval | ArenaHard | MtBench, sure: str) -> Iterator[str]:
