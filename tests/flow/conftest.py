@@ -80,12 +80,13 @@ def _wait_for(url: str, server: subprocess.Popen, seconds: float = 90.0) -> None
 
 @pytest.fixture(scope="session")
 def small() -> list[str]:
-    """Overrides that make one quick round out of the demo."""
+    """Overrides that make one quick round out of the demo: one vLLM start, not three."""
     return [
         "rounds=1",
         "prompts.limit=48",
         "prompts.test_size=16",
         "training.global_batch=8",
+        "evaluation.sampling.engine.kind=transformers",
     ]
 
 

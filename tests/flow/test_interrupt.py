@@ -69,7 +69,7 @@ def test_a_signal_to_the_whole_group_ends_run_stage_and_server_at_once(
 ) -> None:
     """As a terminal's Ctrl-C and a cluster's scheduler send it; the server is the run's own."""
     own = own_server(tmp_path)
-    run, _ = start(tmp_path, own, small)
+    run, _ = start(tmp_path, own, [*small, "evaluation.sampling.engine.kind=vllm"])
     started = psutil.Process(run.pid).children(recursive=True)
     assert any("flows.prefect_.server" in process.cmdline() for process in started)
     os.killpg(run.pid, number)

@@ -21,6 +21,7 @@ SMALL = [
     "sampling.prompts_per_part=16",
     "training.global_batch=8",
     "training.resources.checkpoint_every=2",
+    "evaluation.sampling.engine.kind=transformers",
 ]
 # The long stages, with the share of their time at which they are killed (drawn once, by seed).
 STAGES = [

@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import torch
-from engine_steps import run_forked
+from engine_steps import Run, run_forked
 from safetensors.torch import load_file
 
 from training.config import LoraConfig, TrainConfig, TrainResources
@@ -58,7 +58,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, token_inputs: dict[str, st
         jobs[QUANTIZED] = config("none", 1, lora=nf4)
     except ImportError:
         pass
-    run_forked(jobs, token_inputs, folder)
+    run_forked([Run(name, job) for name, job in jobs.items()], token_inputs, folder)
     return folder
 
 

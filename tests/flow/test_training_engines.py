@@ -1,5 +1,6 @@
 """Training as it is launched: real processes through accelerate and DeepSpeed, killed, resumed."""
 
+import json
 import math
 import os
 import signal
@@ -13,14 +14,17 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from checkout import CHECKOUT
+from engine_steps import Run, run_forked
 from safetensors.torch import load_file
 
 from contracts.errors import OnPolicyError, UserError
 from contracts.steps.manifest import Manifest, read_manifest
 from contracts.steps.step import claim, run_once
 from contracts.tables.parts import read_table
+from runtime.progress import parse_progress
 from training import reference, train
 from training.config import LoraConfig, ReferenceConfig, TrainConfig, TrainResources
+from training.loop.worker import TRAINED
 from training.losses.dpo import DPOConfig
 
 pytestmark = pytest.mark.engine
@@ -47,52 +51,73 @@ def metrics(out: Path) -> list[float]:
     return pq.read_table(out / "metrics.parquet")["value"].to_pylist()
 
 
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory, inputs: dict[str, str]) -> Path:
-    """The same training in one plain process."""
-    out = tmp_path_factory.mktemp("plain")
-    run_once(train.STAGE, config(strategy="none"), inputs, out)
-    return out
+JOBS = {
+    "none": config(strategy="none"),
+    "zero2": config(strategy="zero2", processes=2),
+    "zero3": config(strategy="zero3", processes=2),
+    "fsdp, recomputed": config(strategy="fsdp", processes=2, gradient_checkpointing=True),
+    "zero3, offloaded, recomputed": config(
+        strategy="zero3", processes=2, offload="parameters", gradient_checkpointing=True
+    ),
+    "none with adapters": adapted(strategy="none"),
+    "zero3 with adapters": adapted(strategy="zero3", processes=2, gradient_checkpointing=True),
+    "fsdp with adapters": adapted(strategy="fsdp", processes=2, gradient_checkpointing=True),
+    "none, long": config(epochs=16, strategy="none"),
+}
+# Each goes on from the checkpoint of the one before, which was killed after so many of 48 steps.
+MOVES = [
+    (6, {"strategy": "none", "processes": 1}),
+    (12, {"strategy": "zero3", "processes": 2}),
+    (18, {"strategy": "zero2", "processes": 3}),
+    (24, {"strategy": "zero2", "processes": 2, "offload": "optimizer"}),
+    (30, {"strategy": "zero3", "processes": 3}),
+    (36, {"strategy": "fsdp", "processes": 3}),
+    (None, {"strategy": "none", "processes": 1}),
+]
 
 
 @pytest.fixture(scope="module")
-def plain_adapters(tmp_path_factory: pytest.TempPathFactory, inputs: dict[str, str]) -> Path:
-    """As `plain`, with adapters."""
-    out = tmp_path_factory.mktemp("plain-adapters")
-    run_once(train.STAGE, adapted(strategy="none"), inputs, out)
-    return out
+def trained(tmp_path_factory: pytest.TempPathFactory, inputs: dict[str, str]) -> Path:
+    """A folder for each of JOBS."""
+    folder = tmp_path_factory.mktemp("engines")
+    run_forked([Run(name, job) for name, job in JOBS.items()], inputs, folder)
+    return folder
 
 
-@pytest.fixture(scope="module")
-def plain_and_long(tmp_path_factory: pytest.TempPathFactory, inputs: dict[str, str]) -> Path:
-    """As `plain`, over 8 epochs."""
-    out = tmp_path_factory.mktemp("plain-and-long")
-    run_once(train.STAGE, config(epochs=8, strategy="none"), inputs, out)
-    return out
+def assert_same_policy(found: Path, expected: Path, **tolerance: float) -> None:
+    weights, others = (load_file(folder / "model.safetensors") for folder in (found, expected))
+    assert weights.keys() == others.keys()
+    for name, weight in others.items():
+        torch.testing.assert_close(weights[name], weight, **tolerance)
 
 
-@pytest.mark.parametrize("resources", [
-    {"strategy": "zero3"},
-    {"strategy": "zero2"},
-    {"strategy": "fsdp", "gradient_checkpointing": True},
-    {"strategy": "zero3", "offload": "parameters", "gradient_checkpointing": True},
-], ids=str)  # fmt: skip
-def test_two_processes_learn_what_one_plain_process_learns(
-    inputs: dict[str, str], plain: Path, tmp_path: Path, resources: dict[str, Any]
-) -> None:
-    settings = config(processes=2, **resources)
-    manifest = run_once(train.STAGE, settings, inputs, tmp_path / "policy")
+@pytest.mark.parametrize("job", [name for name, job in JOBS.items() if job.resources.processes > 1])
+def test_two_processes_learn_what_one_plain_process_learns(trained: Path, job: str) -> None:
+    facts = json.loads((trained / job / TRAINED).read_text())
     engines = {"zero3": ("DeepSpeedEngine", 3), "zero2": ("DeepSpeedEngine", 2)}
-    engine = engines.get(resources["strategy"], ("FSDPPairScorer", 0))
-    assert (manifest.facts["engine"], manifest.facts["zero_stage"]) == engine
-    assert (manifest.facts["processes"], manifest.facts["steps"]) == (2, 6)
-    assert metrics(tmp_path / "policy") == pytest.approx(metrics(plain), rel=1e-4, abs=1e-4)
-    weights, expected = (
-        load_file(out / "model.safetensors") for out in (tmp_path / "policy", plain)
-    )
-    assert weights.keys() == expected.keys()
-    for name, weight in expected.items():
-        torch.testing.assert_close(weights[name], weight, atol=1e-5, rtol=1e-4)
+    engine = engines.get(JOBS[job].resources.strategy, ("FSDPPairScorer", 0))
+    assert (facts["engine"], facts["zero_stage"]) == engine
+    assert (facts["processes"], facts["steps"]) == (2, 6)
+    plain = trained / ("none with adapters" if JOBS[job].lora else "none")
+    assert metrics(trained / job) == pytest.approx(metrics(plain), rel=1e-4, abs=1e-4)
+    assert_same_policy(trained / job, plain, atol=1e-5, rtol=1e-4)
+
+
+def test_a_killed_training_goes_on_with_other_processes_to_the_same_losses(
+    trained: Path, inputs: dict[str, str], tmp_path: Path
+) -> None:
+    runs = [
+        Run("moved", config(epochs=16, checkpoint_every=2, **resources), killed_after)
+        for killed_after, resources in MOVES
+    ]
+    printed = run_forked(runs, inputs, tmp_path)
+    readings = [reading for line in printed.splitlines() if (reading := parse_progress(line))]
+    resumed = list(dict.fromkeys(reading.resumed for reading in readings))
+    assert len(resumed) == len(MOVES), resumed  # each began where the one before had come to
+    assert resumed == sorted(resumed)
+    expected = trained / "none, long"
+    assert metrics(tmp_path / "moved") == pytest.approx(metrics(expected), rel=2e-3, abs=2e-3)
+    assert_same_policy(tmp_path / "moved", expected, atol=1e-3, rtol=1e-3)
 
 
 def test_two_processes_score_the_reference_whole_or_split_and_dpo_learns_from_it(
@@ -119,21 +144,6 @@ def test_two_processes_score_the_reference_whole_or_split_and_dpo_learns_from_it
     losses = [row["value"] for row in table if row["name"] == "loss"]
     assert losses[0] == pytest.approx(math.log(2), abs=1e-4)
     assert losses[-1] < losses[0]
-
-
-@pytest.mark.parametrize("strategy", ["zero3", "fsdp"])
-def test_adapters_learn_the_same_on_split_weights(
-    inputs: dict[str, str], plain_adapters: Path, tmp_path: Path, strategy: str
-) -> None:
-    settings = adapted(strategy=strategy, processes=2, gradient_checkpointing=True)
-    run_once(train.STAGE, settings, inputs, tmp_path)
-    assert metrics(tmp_path) == pytest.approx(metrics(plain_adapters), rel=1e-4, abs=1e-4)
-    found, expected = (
-        load_file(folder / "model.safetensors") for folder in (tmp_path, plain_adapters)
-    )
-    assert found.keys() == expected.keys()
-    for name, weight in expected.items():
-        torch.testing.assert_close(found[name], weight, atol=1e-5, rtol=1e-4)
 
 
 def start(settings: TrainConfig, inputs: dict[str, str], out: Path) -> "subprocess.Popen[str]":
@@ -202,30 +212,3 @@ def test_a_worker_that_fails_is_a_failure_with_its_own_message(
     with pytest.raises(OnPolicyError, match=r"step 2: the gradient's norm is (nan|inf)") as error:
         run_once(train.STAGE, settings, inputs, tmp_path / "policy")
     assert error.value.exit_code == 1
-
-
-@pytest.mark.parametrize(("before", "after"), [
-    ({"strategy": "none"}, {"strategy": "zero3", "processes": 2}),
-    ({"strategy": "zero3", "processes": 2}, {"strategy": "zero2", "processes": 3}),
-    ({"strategy": "zero2", "processes": 2, "offload": "optimizer"},
-     {"strategy": "zero3", "processes": 3}),
-    ({"strategy": "zero3", "processes": 2}, {"strategy": "fsdp", "processes": 3}),
-    ({"strategy": "fsdp", "processes": 2}, {"strategy": "none", "processes": 1}),
-], ids=str)  # fmt: skip
-def test_a_killed_training_goes_on_with_other_processes_to_the_same_losses(
-    inputs: dict[str, str],
-    plain_and_long: Path,
-    tmp_path: Path,
-    before: dict[str, Any],
-    after: dict[str, Any],
-) -> None:
-    out = tmp_path
-    first = config(epochs=8, checkpoint_every=4, **before)
-    kill_after_step(start(first, inputs, out), out, 10)
-    assert list((out / ".checkpoints").glob("step-*"))
-    manifest = run_once(train.STAGE, config(epochs=8, **after), inputs, out)
-    assert manifest.facts["processes"] == after["processes"]
-    assert metrics(out) == pytest.approx(metrics(plain_and_long), rel=2e-3, abs=2e-3)
-    moved, expected = (load_file(folder / "model.safetensors") for folder in (out, plain_and_long))
-    for name, weight in expected.items():
-        torch.testing.assert_close(moved[name], weight, atol=1e-3, rtol=1e-3)

@@ -1,15 +1,19 @@
 """Training runs in processes forked from one that has imported everything, one run after another:
 `python engine_steps.py RUNS.json`. A world of two processes starts in a second instead of twenty.
 
-RUNS.json: a list of {"job": path of a job.json, "processes": how many}.
+RUNS.json: a list of {"job": path of a job.json, "processes": how many, "killed_after": steps or
+null}.
 """
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
@@ -21,20 +25,35 @@ IMPORTED = ("deepspeed", "peft", "bitsandbytes", "training.engines.fsdp", "train
             "transformers.models.gemma2.modeling_gemma2")  # fmt: skip
 
 
-def run_forked(jobs: Mapping[str, TrainConfig], inputs: Mapping[str, str], folder: Path) -> None:
-    """Train each of `jobs` into `folder / name`; its checkpoints stay."""
-    runs = []
-    for name, config in jobs.items():
-        path = folder / name / ".checkpoints" / "job.json"
-        path.parent.mkdir(parents=True)
-        job = {"config": config.model_dump(mode="json"), "reference": None, **inputs}
-        path.write_text(json.dumps({**job, "out": str(folder / name)}))
-        runs.append({"job": str(path), "processes": config.resources.processes})
-    (folder / "runs.json").write_text(json.dumps(runs))
+@dataclass(frozen=True)
+class Run:
+    """A training into the folder `name`, where an earlier one may have left checkpoints."""
+
+    name: str
+    config: TrainConfig
+    killed_after: int | None = None
+    """kill -9 of all its processes once this many steps are logged."""
+
+
+def run_forked(runs: Sequence[Run], inputs: Mapping[str, str], folder: Path) -> str:
+    """Train each of `runs` into `folder / name`, where its checkpoints stay; what they printed."""
+    described = []
+    for number, run in enumerate(runs):
+        checkpoints = folder / run.name / ".checkpoints"
+        checkpoints.mkdir(parents=True, exist_ok=True)
+        job = {"config": run.config.model_dump(mode="json"), "reference": None, **inputs}
+        path = checkpoints / f"job-{number}.json"
+        path.write_text(json.dumps({**job, "out": str(folder / run.name)}))
+        described.append({
+            "job": str(path), "processes": run.config.resources.processes,
+            "killed_after": run.killed_after,
+        })  # fmt: skip
+    (folder / "runs.json").write_text(json.dumps(described))
     command = [sys.executable, __file__, str(folder / "runs.json")]
     environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
     done = subprocess.run(command, cwd=CHECKOUT, env=environment, text=True, capture_output=True)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-8000:]
+    return done.stdout
 
 
 def _main(runs: Path) -> None:
@@ -46,9 +65,22 @@ def _main(runs: Path) -> None:
     for run in json.loads(runs.read_text()):
         world = [(rank, run["processes"]) for rank in range(run["processes"])]
         started = [_fork(Path(run["job"]), *place) for place in world]
+        if run["killed_after"]:
+            _kill(started, Path(run["job"]).with_name("metrics.jsonl"), run["killed_after"])
         codes = [os.waitpid(process, 0)[1] for process in started]
-        if any(codes):
+        expected = signal.SIGKILL if run["killed_after"] else 0
+        if any(code != expected for code in codes):
             sys.exit(f"{run['job']}: ended with {codes}")
+
+
+def _kill(processes: Sequence[int], log: Path, steps: int) -> None:
+    deadline = time.monotonic() + 120
+    while not log.exists() or len(log.read_text().splitlines()) < steps:
+        if time.monotonic() > deadline:
+            sys.exit(f"{log}: training did not come to step {steps} in time")
+        time.sleep(0.005)
+    for process in processes:
+        os.kill(process, signal.SIGKILL)
 
 
 def _fork(job: Path, rank: int, processes: int) -> int:
@@ -72,7 +104,7 @@ def _work(job: Path, rank: int, processes: int) -> None:
     if processes > 1:
         os.environ.update({
             "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes),
-            "LOCAL_WORLD_SIZE": str(processes), "ONPOLICY_STORE": str(job.with_name("store")),
+            "LOCAL_WORLD_SIZE": str(processes), "ONPOLICY_STORE": str(job.with_suffix(".store")),
             "GLOO_SOCKET_IFNAME": "lo", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1",
         })  # fmt: skip
     train(Job.read(job))

@@ -22,6 +22,8 @@ pytestmark = [
 PAGES = sorted((CHECKOUT / "docs").glob("*.md"))
 # Run elsewhere: as this very suite, as CI, as the session's server, or two at once.
 LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
+# Two processes take a minute of CPU to start: the demo's own run has them, and scale.md's.
+ONE_PROCESS = ["training.resources.strategy=none", "training.resources.processes=1"]
 ELSEWHERE = ("make lint", "onpolicy server", "export ", "MACHINE_RANK=")
 
 
@@ -50,6 +52,8 @@ def test_every_command_of_a_page_works(
         if command.startswith(("onpolicy schedule", "prefect deployment run")):
             continue  # they serve until they are stopped: tested below
         extra = small if re.match("onpolicy (run|sweep) configs/demo.yaml", command) else []
+        if extra and "training.resources" not in command:
+            extra = [*extra, *ONE_PROCESS]
         if command in ("onpolicy run configs/demo.yaml", "onpolicy check configs/demo.yaml"):
             extra = ["name=demo", *small]
         ended = subprocess.run(
