@@ -72,7 +72,7 @@ class Asking:
         asked = sum(bool(game.messages) for game in games)
         self._progress = Progress(asked, "judgements", asked - len(left))
         known = sum(self.key(game) in self._replies for game in games)
-        smoke = max(0, self._judge.smoke - known)
+        smoke = max(0, self._judge.resources.smoke - known)
         first, rest = left[:smoke], left[smoke:]
         with self.journal:
             if first and not known:
@@ -143,14 +143,15 @@ class Asking:
         """The smoke test: a judge that can't be read at all is not paid for more."""
         known = [game for game in games if game.messages]
         tried = [g for g in known if self.key(g) in self._replies or self.key(g) in self._errors]
-        if not tried or not self._judge.smoke or len(tried) < min(self._judge.smoke, len(known)):
+        smoke = min(self._judge.resources.smoke, len(known))
+        if not smoke or len(tried) < smoke:
             return
         errors = [error for game in tried if (error := self._judged(game).verdict.error)]
         if len(errors) == len(tried):
             raise OnPolicyError(
                 f"judge {self._judge.model!r}: not one of its first {len(tried)} judgements can be "
-                f"used, so no more are asked for; the first error: {errors[0]} (`smoke: 0` asks "
-                "for all regardless)"
+                f"used, so no more are asked for; the first error: {errors[0]} "
+                "(`resources.smoke=0` asks for all regardless)"
             )
 
     def _refuse_gone(self, answer: Unanswered) -> None:
@@ -170,7 +171,7 @@ class Asking:
         log.info("judge %s, %s: %s", self._judge.model, when, expected.told())
         if left and expected.cost is not None:
             self.budget.expected = expected.cost / len(left)
-        if seen or not self._judge.smoke:
+        if seen or not self._judge.resources.smoke:
             self.budget.refuse_beyond(expected)
 
     def key(self, game: Game) -> str:

@@ -24,6 +24,8 @@ class JudgeResources(Resources):
     30 s, or as long as the endpoint's `Retry-After` says."""
     timeout: Annotated[float, Field(gt=0)] = 120.0
     """Seconds that one judgement may take."""
+    smoke: Annotated[int, Field(ge=0)] = 4
+    """Judgements made first: unless one of them can be read, no more are paid for. 0 for none."""
     max_cost: Annotated[float, Field(gt=0)] | None = None
     """Judging stops before it has cost more than this; the same command goes on under a higher
     one. In the currency of `prices`."""
@@ -46,8 +48,6 @@ class LLMJudge(ChatModel):
     time is a follow-up in the same conversation."""
     repeats: Annotated[int, Field(ge=0)] = 50
     """Questions judged twice, which says how much the judge differs from itself; 0 for none."""
-    smoke: Annotated[int, Field(ge=0)] = 4
-    """Judgements made first: unless one of them can be read, no more are paid for. 0 for none."""
     resources: JudgeResources = JudgeResources()
     """How it is asked; no part of the result's identity."""
 

@@ -72,7 +72,8 @@ class Dispatcher(Generic[T, R]):
         """
         for item in items:
             self._put(item, 0.0, 0)
-        threads = [Thread(target=self._work, daemon=True) for _ in range(self._limit.most)]
+        places = min(self._limit.most, len(self._waiting))
+        threads = [Thread(target=self._work, daemon=True) for _ in range(places)]
         for thread in threads:
             thread.start()
         for thread in threads:

@@ -23,6 +23,7 @@ class Endpoint:
         self.bodies: list[dict] = []
         self.keys: set[str | None] = set()
         self.error: dict = {"error": {"message": f"Not with {KEY}: see your account"}}
+        self.headers: dict[str, str] = {}
         endpoint = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -38,6 +39,8 @@ class Endpoint:
                 data = said if isinstance(said, bytes) else json.dumps(whole).encode()
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(data)))
+                for name, value in endpoint.headers.items():
+                    self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(data)
 

@@ -126,6 +126,9 @@ def test_a_judge_that_writes_prose_fails_the_smoke_test_and_is_paid_no_more(
     with pytest.raises(OnPolicyError, match="not one of its first"):
         run_once(STAGE, config_of(endpoint.url), files, tmp_path / "out")
     assert len(endpoint.bodies) == 8
+    config = config_of(endpoint.url, resources={"smoke": 0})
+    manifest = run_once(STAGE, config, files, tmp_path / "out")
+    assert manifest.facts["errors"] == {"unparsed": 30}
 
 
 def test_an_endpoint_that_is_gone_ends_the_stage_and_what_came_is_kept(
