@@ -1,11 +1,14 @@
 """How a round's policy is evaluated."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from annotation.config import Annotator
 from contracts.config.base import Config, Resources
+from evaluation.benchmarks import NamedBenchmark
+from evaluation.benchmarks.base import Benchmark
 from generation.config import SampleConfig
 
 
@@ -34,6 +37,25 @@ class OutputsConfig(Config):
     """What they are called."""
 
 
+class QuestionsConfig(Config):
+    """The questions of one or more benchmarks."""
+
+    benchmarks: list[NamedBenchmark] = Field(min_length=1)
+    """What is asked."""
+
+    @model_validator(mode="after")
+    def _labels_differ(self) -> "QuestionsConfig":
+        refuse_same_label(self.benchmarks)
+        return self
+
+
+class AnswersConfig(QuestionsConfig):
+    """A policy's answers to them."""
+
+    label: OutputsLabel = OutputsLabel()
+    """What they are called."""
+
+
 class EvaluationConfig(Config):
     """The evaluation that closes each round."""
 
@@ -43,3 +65,40 @@ class EvaluationConfig(Config):
     """Further annotators for evaluation only, e.g. the true reward where it is known."""
     comparison: CompareConfig = CompareConfig()
     """How old and new policy are compared."""
+    benchmarks: list[NamedBenchmark] = Field([])
+    """What every round's policy answers beside, e.g. [alpaca_eval, arena_hard, mt_bench, gsm8k]:
+    names, or objects with options. A name that is none lists those that there are."""
+
+    @property
+    def answering(self) -> SampleConfig:
+        """How the benchmarks are answered: by this section's engine, each question as its
+        benchmark says."""
+        return answering(self.sampling, self.benchmarks)
+
+    @model_validator(mode="after")
+    def _labels_differ(self) -> "EvaluationConfig":
+        refuse_same_label(self.benchmarks)
+        return self
+
+
+def answering(sampling: SampleConfig, benchmarks: Sequence[Benchmark]) -> SampleConfig:
+    """The engine of `sampling`, with nothing of how it draws: every question says that itself."""
+    plain = {
+        name: SampleConfig.model_fields[name].default
+        for name in ("temperature", "top_p", "top_k", "min_p", "seeds")
+    }
+    most = max((benchmark.most_tokens for benchmark in benchmarks), default=1)
+    return sampling.model_copy(update={**plain, "stop": [], "n": 1, "max_tokens": most})
+
+
+def refuse_same_label(benchmarks: Sequence[Benchmark]) -> None:
+    """
+    Raises:
+        ValueError: two could not be told apart.
+    """
+    labels = [benchmark.label for benchmark in benchmarks]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise ValueError(
+                f"benchmarks: {label} is there twice; name it once, or give a prompt file a `title`"
+            )

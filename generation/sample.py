@@ -20,7 +20,7 @@ from contracts.steps.inputs import Inputs, Model
 from contracts.steps.manifest import Result
 from contracts.steps.step import Stage
 from contracts.tables.parts import iter_parts, part_path, read_part
-from contracts.tables.schemas import PROMPTS, RESPONSES
+from contracts.tables.schemas import PROMPTS, QUESTIONS, RESPONSES
 from generation import engines
 from generation.config import SampleConfig, TransformersEngine
 from generation.engines.adapter import resolve
@@ -47,7 +47,7 @@ log = logging.getLogger(__name__)
 class SampleInputs(Inputs):
     """Prompts, and the policy that answers them."""
 
-    prompts: Annotated[Path, PROMPTS]
+    prompts: Annotated[Path, PROMPTS, QUESTIONS]
     policy: Model
     base: Model | None = None
     """What to load below the policy where that is an adapter; else what the adapter names."""

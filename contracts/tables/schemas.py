@@ -166,6 +166,51 @@ JUDGEMENTS = _table(
     _column("error", pa.string(), "why there is no score; never a stand-in", nullable=True),
 )
 
+_DECODING = (
+    _column("preset", pa.string(), "recipe or sampled: the decoding that options then changed"),
+    _column("n", pa.int32(), "answers to the question"),
+    _column("temperature", pa.float64(), "0 is greedy"),
+    _column("top_p", pa.float64(), "likeliest tokens kept, up to this probability"),
+    _column("max_tokens", pa.int32(), "most tokens in an answer"),
+)
+
+QUESTIONS = _table(
+    "QUESTIONS",
+    *PROMPTS,
+    _column("benchmark", pa.string(), "name of the benchmark"),
+    _column("question_id", pa.string(), "the question's id there; its turns share it"),
+    _column("turn", pa.int32(), "1 for the first"),
+    _column(
+        "follows",
+        pa.string(),
+        "prompt_id of the turn before, whose conversation and answer the messages go on with",
+        nullable=True,
+    ),
+    _column("category", pa.string(), "the benchmark's own; empty where it has none"),
+    _column("reference", pa.string(), "the right answer, where there is one", nullable=True),
+    *_DECODING,
+)
+
+ANSWERS = _table(
+    "ANSWERS",
+    _column("benchmark", pa.string(), "name of the benchmark"),
+    _column("question_id", pa.string(), "the question's id there; its turns share it"),
+    _column("turn", pa.int32(), "1 for the first"),
+    _column("sample", pa.int32(), "index of the answer, 0 to n-1"),
+    _column("prompt_id", pa.string(), "the prompt in QUESTIONS"),
+    _column("response_id", pa.string(), "the response in RESPONSES"),
+    _column("category", pa.string(), "the benchmark's own; empty where it has none"),
+    _column("messages", MESSAGES, "the conversation answered, earlier answers in it"),
+    _column("answer", pa.string(), "null where error says why", nullable=True),
+    _column("n_tokens", pa.int32(), "its tokens", nullable=True),
+    _column("finish_reason", pa.string(), "stop, or length where cut", nullable=True),
+    _column("reference", pa.string(), "the right answer, where there is one", nullable=True),
+    _column("parsed", pa.string(), "what was read in the answer; null: nothing", nullable=True),
+    _column("correct", pa.bool_(), "null where not scored, or without an answer", nullable=True),
+    _column("error", pa.string(), "why there is no answer; never a stand-in", nullable=True),
+    *_DECODING,
+)
+
 METRICS = _table(
     "METRICS",
     _column("step", pa.int64(), "optimizer step"),
@@ -188,6 +233,6 @@ ALL = {
     table.metadata[b"table"].decode(): table
     for table in (
         PROMPTS, RESPONSES, SCORES, PAIRS, DEMONSTRATIONS, TOKENS, REFERENCE, COMPARISON,
-        JUDGEMENTS, METRICS, LEARNING_RATES,
+        QUESTIONS, ANSWERS, JUDGEMENTS, METRICS, LEARNING_RATES,
     )
 }  # fmt: skip

@@ -132,6 +132,12 @@ class Benchmark(Config):
         """The preset's decoding of a question."""
         return self.recipe if self.preset == "recipe" else self.sampled
 
+    @property
+    def most_tokens(self) -> int:
+        """Most tokens in any of its answers."""
+        preset = self.recipe if self.preset == "recipe" else self.sampled
+        return self.max_tokens or preset.max_tokens
+
     def parse(self, answer: str, reference: str) -> Parsed:
         """Score an answer, where the benchmark is an exact one."""
         raise NotImplementedError

@@ -104,6 +104,31 @@ def sweep(
 
 
 @app.command()
+def evaluate(
+    policies: Annotated[
+        list[str],
+        typer.Argument(help="Model folders, hub ids or LoRA adapters; then key=value overrides."),
+    ],
+    *,
+    against: Annotated[
+        str | None, typer.Option(help="The policy to compare with; it is asked too.")
+    ] = None,
+    benchmarks: Annotated[
+        str | None, typer.Option(help="Names, e.g. alpaca_eval,arena_hard,mt_bench,gsm8k.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="A run's config, for its benchmarks and engine.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the answers.")] = Path("evaluations"),
+    debug: Debug = False,
+) -> None:
+    """Answer benchmarks with any policies; files for the official tools, exact scores."""
+    from flows.cli.evaluate import run
+
+    typer.echo(run(policies, against, benchmarks, config, out))
+
+
+@app.command()
 def inspect(
     path: Annotated[Path, typer.Argument(help="A table's folder, a part, a round or a run.")],
     rows: Annotated[int, typer.Option(min=0, help="Sample rows to show.")] = 3,

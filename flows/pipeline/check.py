@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import annotation.readiness
+import evaluation.readiness
 import generation.readiness
 import training.readiness
 from annotation.config import Annotator, ScoreConfig
@@ -24,6 +25,7 @@ from contracts.models.hub import is_hub_id
 from contracts.models.model import ModelConfig, local_folder, split_reference
 from contracts.models.weights import refuse_other_weights
 from contracts.steps.step import Stage
+from evaluation import questions
 from flows.pipeline.claimed import dated
 from flows.pipeline.config import RunConfig
 from flows.pipeline.look_inside import FOUND, Inside
@@ -142,6 +144,8 @@ def _checks(config: RunConfig, left: Sequence[PlannedStep]) -> Iterator[Check]:
         yield from generation.readiness.policy_checks("policy.path", policy)
     if _has(left, prompts.STAGE):
         yield from generation.readiness.prompt_checks(config.prompts)
+    if _has(left, questions.STAGE):
+        yield from evaluation.readiness.benchmark_checks(config.evaluation.benchmarks)
     yield from generation.readiness.sampling_checks(_samplings(config, left), policy)
     if annotators := _annotators(config, left):
         yield from annotation.readiness.checks(config.annotation, annotators)
@@ -156,10 +160,13 @@ def _has(left: Sequence[PlannedStep], *stages: Stage) -> bool:
 
 def _samplings(config: RunConfig, left: Sequence[PlannedStep]) -> dict[str, SampleConfig]:
     """The sections by which the steps that are left sample, by their keys."""
-    held_out = {"/evaluation/" in step.path for step in left if step.stage == sample.STAGE}
-    sections = {"sampling": config.sampling} if False in held_out else {}
-    return sections | ({"evaluation.sampling": config.evaluation.sampling} if True in held_out
-                       else {})  # fmt: skip
+    sections = {
+        "responses": ("sampling", config.sampling),
+        "evaluation/responses": ("evaluation.sampling", config.evaluation.sampling),
+        "evaluation/benchmark_responses": ("evaluation.benchmarks", config.evaluation.answering),
+    }
+    sampled = [step.path for step in left if step.stage == sample.STAGE]
+    return dict(sections[path.split("/", 1)[1]] for path in sampled)
 
 
 def _annotators(config: RunConfig, left: Sequence[PlannedStep]) -> dict[str, Annotator]:

@@ -75,6 +75,9 @@ def _on_the_hub(config: RunConfig) -> dict[str, tuple[hub.Kind, str]]:
         found[hub.full_name("model", reference)] = "model", reference
     for reference in filter(hub.may_move, inputs_of(config.prompts).by_name.values()):
         found[hub.full_name("dataset", reference)] = "dataset", reference
+    asked = [benchmark.source for benchmark in config.evaluation.benchmarks]
+    for reference in filter(hub.may_move, asked):
+        found[hub.full_name("dataset", reference)] = "dataset", reference
     return found
 
 

@@ -3,6 +3,7 @@
 prompts -> responses -> scores -> pairs -> tokens [-> reference] -> policy -> evaluation (a round)
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,8 @@ from contracts.config.base import Config
 from contracts.steps.inputs import I, Inputs
 from contracts.steps.manifest import Manifest, read_manifest
 from contracts.steps.step import C, Stage
-from evaluation import compare, outputs
-from evaluation.config import OutputsConfig, OutputsLabel
+from evaluation import answers, compare, outputs, questions
+from evaluation.config import AnswersConfig, OutputsConfig, OutputsLabel, QuestionsConfig
 from flows.pipeline.config import RunConfig
 from generation import prompts, sample, select
 from generation.config import SampleConfig, SelectConfig
@@ -55,8 +56,9 @@ class PlannedStep:
 
     @property
     def round(self) -> int:
-        """Its round; 0 where it comes before the first."""
-        return int(self.path.split("/")[0].removeprefix("round-")) if "/" in self.path else 0
+        """Its round; 0 where it comes before the first, or is of no round."""
+        found = re.match(r"round-(\d+)/", self.path)
+        return int(found.group(1)) if found else 0
 
     @property
     def title(self) -> str:
@@ -92,6 +94,8 @@ class _Planner:
         yield self._step("prompts", "load prompts", prompts.STAGE, _seeded(config, seed), sources)
         held_out = SelectConfig(splits=["test", "benchmark"], seed=seed)
         yield self._select("round-0/prompts", "hold out prompts", held_out)
+        if self._config.evaluation.benchmarks:
+            yield self._questions()
         yield from self._evaluate(0)
 
     def round(self, number: int) -> Iterator[PlannedStep]:
@@ -154,17 +158,42 @@ class _Planner:
         update = {"annotators": config.held_out_annotators}
         scoring = config.annotation.model_copy(update=update)
         yield self._score(root, held_out, scoring, "score held-out answers")
+        if config.evaluation.benchmarks:
+            yield from self._benchmarks(number)
+
+    def _questions(self) -> PlannedStep:
+        """What every round's policy is asked."""
+        config = QuestionsConfig(benchmarks=self._config.evaluation.benchmarks)
+        sources = [self._config.pinned(one.source, "dataset") for one in config.benchmarks]
+        inputs = questions.QuestionsInputs(sources=sources)
+        label = "read benchmark questions"
+        return self._step("round-0/questions", label, questions.STAGE, config, inputs)
+
+    def _benchmarks(self, number: int) -> Iterator[PlannedStep]:
+        """Answer the benchmarks with round `number`'s policy, all in one start of the engine."""
+        config, root = self._config, f"round-{number}/evaluation"
+        asked, label = "round-0/questions", "answer benchmarks"
+        named = {"benchmarks": config.evaluation.benchmarks}
+        name, sampling = "benchmark_responses", config.evaluation.answering
+        yield self._sample(root, asked, number, sampling, config.seed, label, name)
+        called = OutputsLabel(generator=f"{config.name}-round-{number}")
+        inputs = answers.AnswersInputs(
+            questions=self._at(asked), responses=self._at(f"{root}/{name}")
+        )
+        settings = AnswersConfig(**named, label=called)
+        path = f"{root}/answers"
+        yield self._step(path, "score and write answers", answers.STAGE, settings, inputs)
 
     def _sample(
         self, root: str, asked: str, number: int, config: SampleConfig, seed: int,
-        label: str = "sample responses",
+        label: str = "sample responses", name: str = "responses",
     ) -> PlannedStep:  # fmt: skip
         """Answer the prompts in `asked` with round `number`'s policy."""
         inputs = sample.SampleInputs(
             prompts=self._at(asked), policy=self._policy(number), base=self._base(number)
         )
         settings = config.model_copy(update={"seed": seed, **self._template})
-        return self._step(f"{root}/responses", label, sample.STAGE, settings, inputs)
+        return self._step(f"{root}/{name}", label, sample.STAGE, settings, inputs)
 
     def _score(
         self, root: str, asked: str, config: ScoreConfig, label: str = "score responses"
@@ -202,7 +231,7 @@ class _Planner:
     def _step(self, path: str, label: str, stage: Stage[C, I], config: C, inputs: I) -> PlannedStep:
         # Whoever trains anew, e.g. with another ZeRO stage, wants to see it train; the outputs
         # of another run have its name in them.
-        made_anew = (train.STAGE.name, outputs.STAGE.name)
+        made_anew = (train.STAGE.name, outputs.STAGE.name, answers.STAGE.name)
         shared = self._config.resources.reuse and stage.name not in made_anew
         return PlannedStep(self._run, path, label, stage, config, inputs, shared)
 

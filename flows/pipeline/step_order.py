@@ -5,8 +5,10 @@ from pathlib import Path
 
 # The last part of a step's path, in the order of a round.
 _ORDER = (
-    "prompts", "responses", "scores", "pairs", "demonstrations", "tokens", "reference", "policy",
-    "evaluation/responses", "evaluation/scores", "evaluation/outputs", "evaluation/comparison",
+    "prompts", "questions", "responses", "scores", "pairs", "demonstrations", "tokens",
+    "reference", "policy", "evaluation/responses", "evaluation/scores",
+    "evaluation/benchmark_responses", "evaluation/answers", "evaluation/outputs",
+    "evaluation/comparison",
 )  # fmt: skip
 _IN_ROUND = re.compile(r"(.*)/round-(\d+)/(.+)")
 

@@ -48,6 +48,7 @@ def test_folders_sort_as_the_pipeline_makes_them_wherever_they_lie() -> None:
         "demonstrations": {},
         "training": {"loss": {"kind": "dpo"}},
         "prompts": {**MINIMAL["prompts"], "evaluation_file": "alpaca.json"},
+        "evaluation": {"sampling": {"n": 1}, "benchmarks": ["alpaca_eval"]},
     }
     steps = [step.out for name in ("one", "two") for step in plan(config(name=name, **changes))]
     assert sorted(set(steps), key=place) == steps
@@ -102,6 +103,21 @@ def test_evaluation_adds_its_own_annotators_to_the_training_ones() -> None:
     names = [a.name for a in steps["round-1/evaluation/scores"].config.annotators]
     assert names == ["rm", "truth"]
     assert [a.name for a in steps["round-1/scores"].config.annotators] == ["rm"]
+
+
+def test_benchmarks_are_read_once_and_answered_by_every_rounds_policy() -> None:
+    named = ["alpaca_eval", {"name": "gsm8k", "max_tokens": 512}]
+    steps = by_path(
+        config(evaluation={"sampling": {"n": 4, "max_tokens": 64}, "benchmarks": named})
+    )
+    assert len([path for path in steps if path.endswith("questions")]) == 1
+    for number, policy in enumerate(("owner/policy@abc", "runs/test/round-1/policy")):
+        answered = steps[f"round-{number}/evaluation/benchmark_responses"]
+        assert answered.inputs.policy == policy
+        assert (answered.config.n, answered.config.max_tokens) == (1, 4096)
+        label = steps[f"round-{number}/evaluation/answers"].config.label.generator
+        assert label == f"test-round-{number}"
+    assert "round-0/questions" not in by_path(config())
 
 
 def test_a_copied_runs_new_name_drifts_from_no_step() -> None:

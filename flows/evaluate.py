@@ -1,0 +1,217 @@
+"""`onpolicy evaluate`: benchmarks answered by any policies, outside a run.
+
+The questions lie in the folder once, each policy's answers in a folder of their own. What judges
+answers, or compares two policies, reads `evaluation.json` and the ANSWERS that it leads to.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+import evaluation.readiness
+import generation.readiness
+from contracts.checks import faults
+from contracts.config.base import Config, apply_overrides, check, read_yaml
+from contracts.errors import UserError
+from contracts.models import hub
+from contracts.steps.disk_space import refuse_unwritable
+from contracts.steps.facts import read_facts
+from contracts.steps.fingerprint import of_json
+from contracts.steps.step import folder_lock
+from contracts.tables.parts import write_atomic
+from evaluation import answers, questions
+from evaluation.benchmarks import NamedBenchmark
+from evaluation.config import AnswersConfig, OutputsLabel, QuestionsConfig, answering
+from flows.pipeline.console import console, print_done, print_warning, step_line
+from flows.pipeline.plan import PlannedStep
+from flows.pipeline.run_step import run_step
+from generation import sample
+from generation.config import SampleConfig
+from runtime.signals import interruptible
+
+RECORD = "evaluation.json"
+
+
+class EvaluateConfig(Config):
+    """What `onpolicy evaluate` asks, and by what engine."""
+
+    benchmarks: list[NamedBenchmark] = Field(min_length=1)
+    """What every policy is asked."""
+    sampling: SampleConfig = SampleConfig()
+    """The engine, its dtype, its seed; how an answer is drawn, each benchmark says."""
+
+
+@dataclass
+class Record:
+    """What `evaluation.json` holds: who was asked, and what each name on the hub stood for."""
+
+    policies: dict[str, str] = field(default_factory=dict)
+    """Label, which is the folder's name too, to the policy."""
+    against: str | None = None
+    """Label of the policy that the others are to be compared with."""
+    commits: dict[str, str] = field(default_factory=dict)
+
+    def pinned(self, kind: hub.Kind, reference: str) -> str:
+        """The reference by the commit that it stood for when it was first asked."""
+        if not hub.may_move(reference):
+            return reference
+        name = hub.full_name(kind, reference)
+        self.commits[name] = self.commits.get(name) or hub.commit_of(kind, reference)
+        return f"{reference.partition('@')[0]}@{self.commits[name]}"
+
+    def label_of(self, policy: str) -> str:
+        """The policy's label; a new one where it has none."""
+        known = {reference: label for label, reference in self.policies.items()}
+        if policy in known:
+            return known[policy]
+        label = _label(policy)
+        if label in self.policies:
+            label = f"{label}-{of_json(policy)[:6]}"
+        self.policies[label] = policy
+        return label
+
+
+def read_config(
+    path: Path | None, benchmarks: Sequence[str], overrides: Sequence[str]
+) -> EvaluateConfig:
+    """The config of a file, e.g. a run's, whose evaluation it then is; of none, the defaults.
+
+    Args:
+        benchmarks: names in place of the file's.
+
+    Raises:
+        UserError: names every key that is unknown, mistyped or out of range.
+    """
+    data = read_yaml(path) if path else {}
+    if "evaluation" in data:
+        data = _of_run(data)
+    if benchmarks:
+        data = data | {"benchmarks": list(benchmarks)}
+    data = apply_overrides(data, overrides)
+    return check(EvaluateConfig, data, origin=str(path or "onpolicy evaluate"))
+
+
+def _of_run(run: dict[str, Any]) -> dict[str, Any]:
+    """A run's evaluation, with how its policy's template is applied."""
+    section = run["evaluation"] or {}
+    template = {key: run["policy"][key] for key in ("bos", "date") if key in run.get("policy", {})}
+    own = {key: section[key] for key in ("benchmarks", "sampling") if section.get(key)}
+    return own | {"sampling": {**own.get("sampling", {}), **template}}
+
+
+def evaluate(
+    config: EvaluateConfig, policies: Sequence[str], against: str | None, folder: Path
+) -> list[str]:
+    """Ask what is not answered yet; a line for each policy and benchmark.
+
+    Raises:
+        UserError: a policy or a file is not there or not right; the folder's questions are others.
+    """
+    asked = list(dict.fromkeys([*policies, *([against] if against else [])]))
+    refuse_unready(config, asked)
+    refuse_unwritable(folder, "give a folder of your own as `--out`")
+    with interruptible(), folder_lock(folder):
+        record = read_record(folder)
+        labels = {policy: record.label_of(record.pinned("model", policy)) for policy in asked}
+        record.against = labels[against] if against else record.against
+        steps = list(plan(config, record, list(labels.values()), folder))
+        write_atomic(folder / RECORD, json.dumps(vars(record), indent=1).encode())
+        for step in steps:
+            _run(step)
+    return [line for label in labels.values() for line in told(folder, label)]
+
+
+def plan(
+    config: EvaluateConfig, record: Record, labels: Sequence[str], folder: Path
+) -> Iterator[PlannedStep]:
+    """The questions, then each policy's responses and answers."""
+    named: dict[str, Any] = {"benchmarks": config.benchmarks}
+    sources = [record.pinned("dataset", one.source) for one in config.benchmarks]
+    inputs = questions.QuestionsInputs(sources=sources)
+    asked = PlannedStep(
+        folder, "questions", "read benchmark questions", questions.STAGE, QuestionsConfig(**named),
+        inputs,
+    )  # fmt: skip
+    yield asked
+    for label in labels:
+        settings = answering(config.sampling, config.benchmarks)
+        to_ask = sample.SampleInputs(prompts=asked.out, policy=record.policies[label])
+        answered = PlannedStep(
+            folder, f"{label}/responses", f"{label}: answer benchmarks", sample.STAGE, settings,
+            to_ask,
+        )  # fmt: skip
+        yield answered
+        called = AnswersConfig(**named, label=OutputsLabel(generator=label))
+        read = answers.AnswersInputs(questions=asked.out, responses=answered.out)
+        title = f"{label}: score and write answers"
+        yield PlannedStep(folder, f"{label}/answers", title, answers.STAGE, called, read)
+
+
+def refuse_unready(config: EvaluateConfig, policies: Sequence[str]) -> None:
+    """
+    Raises:
+        UserError: names all that can be known to be amiss before anything is started.
+    """
+    sampling = answering(config.sampling, config.benchmarks)
+    checks = [*evaluation.readiness.benchmark_checks(config.benchmarks)]
+    for policy in policies:
+        checks += generation.readiness.policy_checks(policy, policy)
+        checks += generation.readiness.sampling_checks({"sampling": sampling}, policy)
+    if found := faults(checks):
+        raise UserError("nothing was started:\n  " + "\n  ".join(found))
+
+
+def read_record(folder: Path) -> Record:
+    """What was asked in the folder so far.
+
+    Raises:
+        UserError: its record is damaged.
+    """
+    path = folder / RECORD
+    try:
+        return Record(**json.loads(path.read_text()))
+    except FileNotFoundError:
+        return Record()
+    except (ValueError, TypeError):
+        raise UserError(f"{path}: is damaged; remove it, or give another `--out`") from None
+
+
+def told(folder: Path, label: str) -> Iterator[str]:
+    """A policy's figures, a line a benchmark."""
+    facts = read_facts(folder / label / "answers", answers.AnswersFacts)
+    for name, one in facts.benchmarks.items() if facts else ():
+        parts = [f"{one.answered:,} of {one.turns:,} answered"]
+        if one.characters is not None:
+            parts.append(f"{one.characters:,.0f} characters each")
+        if one.accuracy is not None:
+            parts.append(f"{one.accuracy:.2%} right, {one.unparsed} unreadable")
+        yield f"{label} {name}: {', '.join(parts)}; {folder / label / 'answers' / name}"
+
+
+def _run(step: PlannedStep) -> None:
+    skipped = step.done is not None
+    with step_line(step.title) as bar:
+        manifest = run_step(step, _on_line, bar.update)
+    print_done(step.title, manifest, skipped)
+
+
+def _on_line(line: str) -> None:
+    level, _, text = line.partition(" ")
+    if level in ("WARNING", "ERROR", "CRITICAL"):
+        print_warning(text)
+    elif level != "INFO":
+        console.print(line, markup=False)
+
+
+def _label(policy: str) -> str:
+    """A short name: `demo-round-1` of runs/demo/round-1/policy, a hub model's own name."""
+    if hub.is_hub_id(policy):
+        return policy.partition("@")[0].rpartition("/")[2]
+    parts = [part.lstrip(".") for part in Path(policy).resolve().parts if part != "/"]
+    if parts[-1] == "policy" and len(parts) > 1:
+        parts = parts[:-1]
+    return "-".join(parts[-2:] if parts[-1].startswith("round-") else parts[-1:]) or "policy"
