@@ -38,7 +38,7 @@ _OVERRIDES = (
     "rounds=1",
     f"prompts.limit={2 * _PROMPTS}",
     f"prompts.test_size={_PROMPTS}",
-    "prompts.evaluation_file=null",
+    "evaluation.benchmarks=[]",
     "training.global_batch=4",
 )
 _BARE = """
