@@ -51,7 +51,7 @@ def main() -> None:
     job, parts = demo_job(_PROMPTS, n=4, max_tokens=64)
     placement = placement_for(job.config.engine)
     warm_up(placement, job.config.engine)
-    llm = _start(job)
+    llm = start_llm(job)
     writer = Writer(load_tokenizer(job.policy), job.config.stop, "benchmark")
     parameters = sampling_parameters(job)
     pool = open_engine(placement, job)
@@ -68,15 +68,16 @@ def main() -> None:
             return tally.tokens
 
         sides: dict[str, Callable[[], int]] = {
-            "bare": lambda: _bare(llm, parts, parameters),
+            "bare": lambda: bare(llm, parts, parameters),
             **{name: partial(stage, name) for name in ours},
         }
-        passes = [_pass(llm, sides, number) for number in range(_PASSES + 1)]
+        passes = [one_pass(llm, sides, number) for number in range(_PASSES + 1)]
     pool.close()
     _report(passes[1:], sum(map(len, parts.values())))  # the first pass warms up
 
 
-def _pass(llm: Any, sides: dict[str, Callable[[], int]], number: int) -> dict[str, Cost]:
+def one_pass(llm: Any, sides: dict[str, Callable[[], int]], number: int) -> dict[str, Cost]:
+    """What each side costs, run in turn, another one first each time."""
     turn = number % len(sides)
     names = [*list(sides)[turn:], *list(sides)[:turn]]
     costs = {name: _time(llm, sides[name]) for name in names}
@@ -85,14 +86,16 @@ def _pass(llm: Any, sides: dict[str, Callable[[], int]], number: int) -> dict[st
     return costs
 
 
-def _start(job: Job) -> Any:
+def start_llm(job: Job) -> Any:
+    """Bare vLLM with the stage's own arguments."""
     arguments = engine_arguments(job, VllmResources())
     from vllm import LLM
 
     return LLM(**arguments)
 
 
-def _bare(llm: Any, parts: Parts, parameters: Callable[[Request], Any]) -> int:
+def bare(llm: Any, parts: Parts, parameters: Callable[[Request], Any]) -> int:
+    """Answer all requests at once; the tokens drawn."""
     requests = [request for part in parts.values() for request in part]
     outputs = llm.generate(
         [{"prompt_token_ids": request.prompt} for request in requests],

@@ -9,11 +9,11 @@ from contracts.models.model import load_tokenizer
 from contracts.steps.manifest import read_manifest
 from generation.config import SampleConfig
 from generation.engines import Job
-from generation.engines.requests import Prompt, Request, plan
+from generation.engines.requests import Plan, Prompt, Request, plan
 from generation.sources.conversation import prompt_id, to_messages
 
 FOLDER = Path(".cache/demo")
-_CONTEXT = 512
+CONTEXT = 512
 
 
 def demo_prompts(count: int) -> list[Prompt]:
@@ -31,9 +31,14 @@ def demo_prompts(count: int) -> list[Prompt]:
 
 def demo_job(prompts: int, **settings: object) -> tuple[Job, dict[int, list[Request]]]:
     """What the demo's policy is to be asked, by part."""
-    config = SampleConfig.model_validate({"max_model_len": _CONTEXT, **settings})
+    config = SampleConfig.model_validate({"max_model_len": CONTEXT, **settings})
     policy = str(FOLDER / "policy")
     chat = ChatFormat(load_tokenizer(policy))
-    parts = plan(demo_prompts(prompts), config, chat, _CONTEXT, Counter())
+    parts = plan(demo_prompts(prompts), config, chat, CONTEXT, Counter())
+    return job_of(config, chat, parts), dict(enumerate(parts))
+
+
+def job_of(config: SampleConfig, chat: ChatFormat, planned: Plan) -> Job:
+    """An engine's job with the demo's policy."""
     stop_ids = sorted({chat.end_of_turn_id, chat.tokenizer.eos_token_id})
-    return Job(policy, config, stop_ids, parts.longest, _CONTEXT), dict(enumerate(parts))
+    return Job(str(FOLDER / "policy"), config, stop_ids, planned.longest, CONTEXT)
