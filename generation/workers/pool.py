@@ -3,10 +3,11 @@ of an engine.
 
 A worker that dies gives its batches back. Killed from outside (SIGKILL, SIGTERM), it says
 nothing against them. Where the engine itself crashed or hung, one of the requests in flight may
-be why, or the worker: they run alone on another worker, where there is one. Where they crash
-that too, they are halved, each half alone, until the one is found that crashes by itself, for the
-second time and on another worker. It becomes a failure, the others go on. A worker whose crashes
-no other repeats is left out; where all crash and nothing is done in between, the stage ends.
+be why, or the worker: they run alone on another worker, where there is one, until they have
+crashed two of which one had done other work, or all there are. Then they are halved, each half
+alone, until the one is found that crashes workers by itself. It becomes a failure, the others go
+on. A worker whose crashes no other repeats is left out; where all crash and nothing is done in
+between, the stage ends.
 """
 
 import logging
