@@ -8,7 +8,7 @@ import numpy as np
 
 from contracts.errors import UserError
 from evaluation.win_rates.instructions import Instructions
-from evaluation.win_rates.records import Record, number_of, read_records, text_of
+from evaluation.win_rates.records import Record, number_of, read_records, refuse_several, text_of
 
 _HARD = (0.0, 1.0, 1.5, 2.0)
 
@@ -113,14 +113,10 @@ def _preference(record: Record, path: Path, number: int) -> float:
 
 def _only(records: Sequence[Record], key: str, path: Path) -> str:
     """The one name that all rows hold."""
-    first = text_of(records[0], key, f"{path}: row 1")
     for number, record in enumerate(records, start=1):
-        if (name := text_of(record, key, f"{path}: row {number}")) != first:
-            raise UserError(
-                f"{path}: row {number}: `{key}` is {name!r}, in row 1 {first!r}; a win rate is of "
-                "one model against one baseline: give each a file"
-            )
-    return first
+        text_of(record, key, f"{path}: row {number}")
+    refuse_several(records, key, path, "a win rate is of one model against one baseline")
+    return str(records[0][key])
 
 
 def _whole_mean(lengths: np.ndarray) -> int:

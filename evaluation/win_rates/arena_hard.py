@@ -17,7 +17,7 @@ import numpy as np
 from contracts.errors import UserError
 from evaluation.win_rates.agreement import agreement
 from evaluation.win_rates.estimate import Estimate, Resampling, ratio, refitted, times
-from evaluation.win_rates.records import Record, read_records
+from evaluation.win_rates.records import Record, read_records, refuse_several
 from evaluation.win_rates.style import Style, difference
 
 _STRONG = 3
@@ -67,10 +67,14 @@ def read_games(path: Path) -> tuple[list[Games], list[str]]:
     which one has no verdict. The baseline is A in the first game and B in the second.
 
     Raises:
-        UserError: a row of another shape, a verdict that is none, or a prompt there twice.
+        UserError: a row of another shape, a verdict that is none, a prompt there twice, or several
+            models or categories.
     """
     games: dict[str, Games | None] = {}
-    for number, record in enumerate(read_records(path), start=1):
+    records = read_records(path)
+    refuse_several(records, "model", path, "a win rate is of one model")
+    refuse_several(records, "category", path, "v2's categories have baselines of their own")
+    for number, record in enumerate(records, start=1):
         place = f"{path}: row {number}"
         question = record.get("question_id", record.get("uid"))
         if not isinstance(question, (str, int)):

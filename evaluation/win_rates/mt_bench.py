@@ -13,7 +13,7 @@ import numpy as np
 
 from contracts.errors import UserError
 from evaluation.win_rates.estimate import Estimate, Resampling, ratio
-from evaluation.win_rates.records import number_of, read_records
+from evaluation.win_rates.records import number_of, read_records, refuse_several
 
 _UNREAD = -1
 _NAMES = ["writing", "roleplay", "reasoning", "math", "coding", "extraction", "stem", "humanities"]
@@ -47,10 +47,13 @@ def read_judgements(path: Path) -> list[Judgement]:
     """FastChat's `model_judgment/*_single.jsonl` of one model.
 
     Raises:
-        UserError: a row of another shape, a score outside 1 to 10, or a turn there twice.
+        UserError: a row of another shape, a score outside 1 to 10, a turn there twice, or
+            several models, as FastChat's own release of judgements has them.
     """
     found: dict[tuple[int, int], Judgement] = {}
-    for number, record in enumerate(read_records(path), start=1):
+    records = read_records(path)
+    refuse_several(records, "model", path, "scores are of one model")
+    for number, record in enumerate(records, start=1):
         place = f"{path}: row {number}"
         question, turn = (int(number_of(record, key, place)) for key in ("question_id", "turn"))
         score = number_of(record, "score", place)

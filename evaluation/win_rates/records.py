@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,20 @@ def number_of(record: Record, key: str, place: str) -> float:
         there = f"is {value!r}" if key in record else f"is missing; there is {_keys(record)}"
         raise UserError(f"{place}: `{key}` {there}, and is to be a number")
     return found
+
+
+def refuse_several(records: Sequence[Record], key: str, path: Path, why: str) -> None:
+    """
+    Raises:
+        UserError: rows differ under a key that is to be one for the whole file, where they have it.
+    """
+    named = [(n, record[key]) for n, record in enumerate(records, start=1) if key in record]
+    for number, name in named:
+        if name != named[0][1]:
+            raise UserError(
+                f"{path}: row {number}: `{key}` is {name!r}, in row {named[0][0]} "
+                f"{named[0][1]!r}: {why}; give each a file"
+            )
 
 
 def _text(path: Path) -> str:

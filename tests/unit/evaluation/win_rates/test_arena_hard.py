@@ -112,11 +112,20 @@ def test_real_answers_have_their_style(shared_data: Path) -> None:
             {"question_id": "a", "games": [{"score": "A>B"}]},
             "row 2: `games` is to be a list of two",
         ),
+        (
+            judgement("a", "A=B", "A=B") | {"model": "n"},
+            "row 2: `model` is 'n', in row 1 'm'",
+        ),
+        (
+            judgement("a", "A=B", "A=B") | {"category": "creative_writing"},
+            "row 2: `category` is 'creative_writing', in row 1 'hard_prompt': .*; give each a file",
+        ),
         ({"games": []}, "row 2: has neither `question_id` nor `uid`"),
         (judgement("z", "A>B", "A>B"), "row 2: question z was judged before"),
     ],
 )
 def test_a_row_of_another_shape_is_named(tmp_path: Path, row: dict[str, Any], message: str) -> None:
-    path = write(tmp_path / "judgement.jsonl", [judgement("z", "A=B", "A=B"), row])
+    first = judgement("z", "A=B", "A=B") | {"model": "m", "category": "hard_prompt"}
+    path = write(tmp_path / "judgement.jsonl", [first, row])
     with pytest.raises(UserError, match=message):
         read_games(path)

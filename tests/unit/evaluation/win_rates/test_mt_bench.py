@@ -51,6 +51,13 @@ def test_a_row_that_cannot_count_is_named(
         read_judgements(write(tmp_path / "a.jsonl", (81, 1, 9), row))
 
 
+def test_a_file_of_several_models_is_refused(tmp_path: Path) -> None:
+    rows = [{"question_id": 81, "turn": 1, "score": 9, "model": model} for model in ("a", "b")]
+    (tmp_path / "all.json").write_text(json.dumps(rows))
+    with pytest.raises(UserError, match="row 2: `model` is 'b', in row 1 'a': scores are of one"):
+        read_judgements(tmp_path / "all.json")
+
+
 def test_foreign_questions_and_no_score_at_all_are_told() -> None:
     with pytest.raises(UserError, match="question 7 is none of its 80"):
         mt_bench_scores([Judgement(7, 1, 5.0)], CATEGORIES, FEW)
