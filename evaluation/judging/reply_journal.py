@@ -1,5 +1,6 @@
 """A judge's replies on disk from the moment they come: each cost money."""
 
+import time
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,8 @@ from types import TracebackType
 
 from contracts.tables.journal import Journal
 from runtime.chat.completion import Completion
+
+_SYNC_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class ReplyJournal:
     """Appended before anything else is done with a reply, so `kill -9` loses none that came.
 
     A thread syncs what was appended, many at a time, so a power cut loses those of the last
-    milliseconds at most, and no request waits for the disk.
+    hundredths of a second at most, and no request waits for the disk.
     """
 
     def __init__(self, path: Path) -> None:
@@ -64,6 +67,7 @@ class ReplyJournal:
             self._appended.wait()
             self._appended.clear()
             self._journal.sync_now()
+            time.sleep(_SYNC_SECONDS)
 
 
 def _pack(reply: Reply) -> dict[str, object]:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from random import Random
-from threading import Condition, Thread
+from threading import Condition, Lock, Thread
 from typing import Generic, TypeVar
 
 from runtime.chat.adaptive_limit import AdaptiveLimit
@@ -58,7 +58,8 @@ class Dispatcher(Generic[T, R]):
         self._first_wait = first_wait
         self._changed = Condition()
         self._waiting: list[_Waiting[T]] = []
-        self._in_flight = 0
+        self._one_at_a_time = Lock()
+        self._in_flight = self._settling = 0
         self._ordered = 0
         self._quiet_until = 0.0
         self._error: BaseException | None = None
@@ -88,28 +89,32 @@ class Dispatcher(Generic[T, R]):
     def _work(self) -> None:
         while (one := self._next()) is not None:
             sent = time.monotonic()
-            answer: R | Unanswered | None = None
-            error: BaseException | None = None
             try:
-                answer = self._ask(one.item)
-            except Unanswered as unanswered:
-                answer = unanswered
-            except BaseException as other:  # noqa: BLE001  raised again by `run`
-                error = other
-            with self._changed:
-                self._in_flight -= 1
                 try:
-                    if error is not None:
-                        raise error
-                    self._take(one, answer, sent)  # type: ignore[arg-type]
-                except BaseException as other:  # noqa: BLE001  raised again by `run`
-                    self._error = self._error or other
+                    answer: R | Unanswered = self._ask(one.item)
+                except Unanswered as unanswered:
+                    answer = unanswered
+                finally:
+                    self._free_place()
+                self._take(one, answer, sent)
+            except BaseException as error:  # noqa: BLE001  raised again by `run`
+                with self._changed:
+                    self._error = self._error or error
+            with self._changed:
+                self._settling -= 1
                 self._changed.notify_all()
+
+    def _free_place(self) -> None:
+        """Another request may go; what this one's answer leads to is not known yet."""
+        with self._changed:
+            self._in_flight -= 1
+            self._settling += 1
+            self._changed.notify()
 
     def _next(self) -> _Waiting[T] | None:
         """What to ask next, waited for; None where nothing is left, or an error ended it all."""
         with self._changed:
-            while self._error is None and (self._waiting or self._in_flight):
+            while self._error is None and (self._waiting or self._in_flight or self._settling):
                 now = time.monotonic()
                 due = max(self._waiting[0].due, self._quiet_until) if self._waiting else None
                 if due is not None and due <= now and self._in_flight < self._limit.width:
@@ -120,18 +125,29 @@ class Dispatcher(Generic[T, R]):
             return None
 
     def _take(self, one: _Waiting[T], answer: R | Unanswered, sent: float) -> None:
-        now = time.monotonic()
-        if isinstance(answer, Unanswered):
-            if answer.is_throttled:
-                self._limit.throttled(sent, now)
-            if one.failures + 1 < self._attempts:
-                wait = self._wait(one.failures, answer, sent, now)
-                self._put(one.item, now + wait, one.failures + 1)
+        with self._changed:
+            if self._is_put_off(one, answer, sent):
                 return
-        else:
+        # Not under the lock above: what is done with an answer holds up no request.
+        with self._one_at_a_time:
+            following = list(self._done(one.item, answer))
+        with self._changed:
+            for item in following:
+                self._put(item, 0.0, 0)
+
+    def _is_put_off(self, one: _Waiting[T], answer: R | Unanswered, sent: float) -> bool:
+        """Whether the item waits for another attempt; the limit learns how this one went."""
+        if not isinstance(answer, Unanswered):
             self._limit.answered()
-        for item in self._done(one.item, answer):
-            self._put(item, 0.0, 0)
+            return False
+        now = time.monotonic()
+        if answer.is_throttled:
+            self._limit.throttled(sent, now)
+        if one.failures + 1 >= self._attempts:
+            return False
+        wait = self._wait(one.failures, answer, sent, now)
+        self._put(one.item, now + wait, one.failures + 1)
+        return True
 
     def _wait(self, failures: int, answer: Unanswered, sent: float, now: float) -> float:
         """Seconds to the next attempt. A 429's `Retry-After` is for the whole account.

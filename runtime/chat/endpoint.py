@@ -88,10 +88,16 @@ class ChatEndpoint:
     def _send(self, body: Mapping[str, Any]) -> bytes | Refusal:
         """The body that came with status 200."""
         import openai
+        from httpx2 import Response
 
         try:
-            return self._client.chat.completions.with_raw_response.create(
-                model=self._config.model, **body, extra_headers=self._headers
+            # `chat.completions.create` would look through the body's types: a third of the
+            # processor time of a request.
+            return self._client.post(
+                "/chat/completions",
+                cast_to=Response,
+                body={"model": self._config.model, **body},
+                options={"headers": self._headers},
             ).content
         except openai.APIStatusError as error:
             return self._refusal(error)
