@@ -81,6 +81,7 @@ class Asking:
             self._refuse_unreadable(games)
             self._tell("left", rest, games)
             self._ask(rest)
+        self._refuse_silence()
         return [self._judged(game) for game in games]
 
     def _ask(self, games: Sequence[Game]) -> None:
@@ -160,6 +161,15 @@ class Asking:
                 f"judge {self._judge.model!r}: {self._judge.base_url} left {self._unanswered} "
                 f"judgements in a row unanswered ({answer}); run the same command again later: "
                 "every judgement that came is kept"
+            )
+
+    def _refuse_silence(self) -> None:
+        """Fewer questions than `_GONE_AFTER`, and not one was answered."""
+        errors = list(self._errors.values())
+        if errors and not self._replies and all(e.startswith("unanswered:") for e in errors):
+            raise OnPolicyError(
+                f"judge {self._judge.model!r}: {self._judge.base_url} answered none of "
+                f"{len(errors)} judgements ({errors[0]}); run the same command again later"
             )
 
     def _tell(self, when: str, left: Sequence[Game], games: Sequence[Game]) -> None:

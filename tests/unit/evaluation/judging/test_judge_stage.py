@@ -143,6 +143,17 @@ def test_an_endpoint_that_is_gone_ends_the_stage_and_what_came_is_kept(
     assert len(endpoint.bodies) == 27 + 23
 
 
+def test_an_endpoint_that_answers_nothing_leaves_no_finished_stage(
+    serve: Callable, tmp_path: Path
+) -> None:
+    paths = [tmp_path / "mine.json", tmp_path / "base.json"]
+    answers, baseline = (str(write_outputs(path, {"One?": path.name}, "x")) for path in paths)
+    config = config_of(serve(lambda _: 503).url, resources={"attempts": 1, "smoke": 0})
+    with pytest.raises(OnPolicyError, match="answered none of 1 judgements"):
+        run_once(STAGE, config, {"answers": answers, "baseline": baseline}, tmp_path / "out")
+    assert read_manifest(tmp_path / "out") is None
+
+
 def test_max_cost_stops_before_it_is_passed_and_goes_on_when_it_is_raised(
     serve: Callable, files: dict[str, str], tmp_path: Path
 ) -> None:
