@@ -23,7 +23,7 @@ from typing import Any
 from benchmarks.support.generation_demo import demo_job
 from benchmarks.support.outcome import report_passes
 from contracts.models.model import load_tokenizer
-from generation.config import VllmResources
+from generation.engine_kinds.vllm import VllmEngine
 from generation.engines import Job
 from generation.engines.requests import Request
 from generation.engines.vllm import Vllm, engine_arguments, sampling_parameters
@@ -88,7 +88,7 @@ def one_pass(llm: Any, sides: dict[str, Callable[[], int]], number: int) -> dict
 
 def start_llm(job: Job) -> Any:
     """Bare vLLM with the stage's own arguments."""
-    arguments = engine_arguments(job, VllmResources())
+    arguments = engine_arguments(job, VllmEngine())
     from vllm import LLM
 
     return LLM(**arguments)

@@ -23,7 +23,8 @@ from benchmarks.support.outcome import report
 from contracts.steps.step import claim
 from contracts.tables.parts import part_paths, read_table, write_part
 from contracts.tables.schemas import PROMPTS
-from generation.config import SampleConfig, VllmResources
+from generation.config import SampleConfig
+from generation.engine_kinds.vllm import VllmEngine
 from generation.sample import STAGE
 
 _SEEDS = [13, 21, 42, 79, 100]
@@ -109,7 +110,7 @@ def _recipe_pass(seed: int, out: Path) -> None:
     job, parts = demo_job(_PROMPTS, n=1, max_tokens=_MAX_TOKENS)
     from generation.engines.vllm import engine_arguments, sampling_parameters
 
-    arguments = engine_arguments(job, VllmResources())
+    arguments = engine_arguments(job, VllmEngine())
     from vllm import LLM
 
     llm = LLM(**arguments | {"skip_tokenizer_init": False})

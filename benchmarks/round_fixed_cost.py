@@ -25,7 +25,7 @@ from typing import Any
 
 from benchmarks.support.generation_demo import FOLDER, demo_job
 from benchmarks.support.outcome import report
-from generation.config import VllmResources
+from generation.engine_kinds.vllm import VllmEngine
 from generation.engines.vllm import engine_arguments
 
 _PASSES = 3
@@ -101,7 +101,7 @@ def _asked() -> dict[str, Any]:
         "max_tokens": job.config.max_tokens,
         "stop_token_ids": job.stop_ids,
     }
-    arguments = engine_arguments(job, VllmResources())
+    arguments = engine_arguments(job, VllmEngine())
     return {"arguments": arguments, "sampling": sampling, "prompts": list(prompts.values())}
 
 

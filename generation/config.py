@@ -6,7 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from contracts.config.base import Config, Resources
+from contracts.config.base import Config
+from contracts.config.variants import Variants
+from generation.engine_kinds.base import EngineVariant
+from generation.engine_kinds.transformers import TransformersEngine
+from generation.engine_kinds.vllm import VllmEngine
 
 Split = Literal["train", "test", "benchmark"]
 
@@ -110,62 +114,12 @@ class SelectConfig(Config):
     """Seed of that order; the same in every round, so that slices do not overlap."""
 
 
-class EngineResources(Resources):
-    """How an engine uses the machine, and what it may go wrong."""
-
-    data_parallel: int | None = Field(None, ge=0)
-    """Worker processes, each with a copy of the model; null is one for every `tensor_parallel`
-    GPUs that can be seen, or one on the CPU. 0 samples in the stage's own process, where a crash
-    of the engine ends the stage."""
-    hang_timeout: float | None = Field(600, ge=3)
-    """Seconds without a sign of life from a ready worker that has requests, after which it is
-    killed and they are treated as in a crash; null waits for ever. A sign comes with each token."""
-    load_timeout: float | None = Field(1800, ge=3)
-    """Seconds in which a worker must have loaded the policy, after which it is given up: the
-    others go on, and the last one's end is the stage's. 70B from a slow disk may take 20 minutes;
-    null waits for ever."""
-    max_error_share: float = Field(0.01, ge=0, le=1)
-    """Share of the requests that may fail (each is told in `_errors.parquet`) before the stage
-    gives up."""
-
-
-class VllmResources(EngineResources):
-    """How vLLM uses the machine."""
-
-    gpu_memory_utilization: float = Field(0.9, gt=0, le=1)
-    """Share of a GPU's memory for weights and KV cache."""
-    tensor_parallel: int = Field(1, ge=1)
-    """GPUs that share one copy of the model."""
-    max_num_seqs: int | None = Field(None, ge=1)
-    """Samples decoded at once; null is 128 on the CPU and 256 on a GPU."""
-    max_num_batched_tokens: int | None = Field(None, ge=1)
-    """Tokens in one engine step; null leaves it to vLLM, or is the context on the CPU."""
-    cpu_kv_gib: float | None = Field(None, gt=0)
-    """GiB of KV cache on the CPU; null is what `max_num_seqs` samples need, at most 4."""
-    enforce_eager: bool | None = None
-    """No graphs and no compiling; null is true on the CPU only (they cost its start dear)."""
-
-
-class VllmEngine(Config):
-    """vLLM, on GPUs or the CPU."""
-
-    kind: Literal["vllm"] = "vllm"
-    kv_cache: Literal["auto", "fp8", "fp8_e5m2", "fp8_e4m3"] = "auto"
-    """Type of the KV cache; fp8 holds twice the tokens and moves the samples a little, so it is
-    in the step's identity. auto is the model's own."""
-    resources: VllmResources = VllmResources()
-
-
-class TransformersEngine(Config):
-    """Plain transformers, where vLLM cannot be installed."""
-
-    kind: Literal["transformers"] = "transformers"
-    batch_size: int = Field(16, ge=1)
-    """Samples decoded together. It is in the step's identity: padding moves the last bits."""
-    resources: EngineResources = EngineResources()
-
-
-Engine = Annotated[VllmEngine | TransformersEngine, Field(discriminator="kind")]
+Engine = Annotated[
+    VllmEngine | TransformersEngine,
+    Field(discriminator="kind"),
+    Variants("onpolicy.engines", EngineVariant),
+]
+"""What runs the model."""
 
 
 class SampleConfig(Config):

@@ -1,7 +1,6 @@
 """What can be known of prompts and sampling before the first stage."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 from contracts.checks import Check, refuse_absent
@@ -9,9 +8,9 @@ from contracts.errors import UserError
 from contracts.models.hub import is_hub_id
 from contracts.models.model import load_tokenizer, local_folder
 from contracts.models.weights import read_config, refuse_other_weights
-from generation.config import PromptsConfig, SampleConfig, VllmEngine
+from generation.config import PromptsConfig, SampleConfig
 from generation.engines.adapter import resolve
-from generation.engines.device import refuse_unable, this_device
+from generation.engines.device import this_device
 from generation.sources.columns import read_column
 from generation.sources.decontaminate import BENCHMARK_COLUMNS
 from generation.workers.placement import placement_for
@@ -53,20 +52,10 @@ def sampling_checks(sections: Mapping[str, SampleConfig], model: str) -> Iterato
 
 
 def _sampling_checks(key: str, config: SampleConfig, model: str) -> Iterator[Check]:
-    yield Check(f"{key}.engine", lambda: refuse_not_installed(config))
-    yield Check(f"{key}.engine.kv_cache", lambda: refuse_unable(config.engine, this_device()))
+    yield Check(f"{key}.engine", config.engine.refuse_not_installed)
+    yield Check(f"{key}.engine.kv_cache", lambda: config.engine.refuse_unable(this_device()))
     yield Check(f"{key}.engine.resources", lambda: placement_for(config.engine))
     yield Check(f"{key}.max_tokens", lambda: refuse_no_context(config, model), of=model)
-
-
-def refuse_not_installed(config: SampleConfig) -> None:
-    """
-    Raises:
-        UserError: vLLM is asked for and is not there.
-    """
-    if isinstance(config.engine, VllmEngine) and not find_spec("vllm"):
-        raise UserError("vLLM is not installed: install requirements/cpu.txt or gpu.txt, or set "
-                        "engine.kind to transformers")  # fmt: skip
 
 
 def refuse_no_context(config: SampleConfig, model: str) -> None:

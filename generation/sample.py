@@ -22,9 +22,9 @@ from contracts.steps.step import Stage
 from contracts.tables.parts import iter_parts, part_path, read_part
 from contracts.tables.schemas import PROMPTS, QUESTIONS, RESPONSES
 from generation import engines
-from generation.config import SampleConfig, TransformersEngine
+from generation.config import SampleConfig
 from generation.engines.adapter import resolve
-from generation.engines.device import refuse_unable, this_device
+from generation.engines.device import this_device
 from generation.engines.dtype import resolved
 from generation.engines.requests import Plan, plan
 from generation.sampling.filling import Tally, fill
@@ -77,7 +77,7 @@ def run(config: SampleConfig, inputs: SampleInputs, out: Path) -> Result:
             what the engine's config asks for.
         OnPolicyError: more requests failed than `max_error_share` admits.
     """
-    refuse_unable(config.engine, this_device())
+    config.engine.refuse_unable(this_device())
     policy = fingerprint.of_input(inputs.policy)
     placement = placement_for(config.engine)
     warm_up(placement, config.engine)
@@ -159,10 +159,7 @@ def open_engine(placement: Placement, job: engines.Job) -> engines.Engine:
     """The job's engine: in processes of its own, or in this one where the placement has none."""
     if not placement.workers:
         return engines.start(job)
-    engine = job.config.engine
-    return WorkerPool(
-        placement, job, engine.batch_size if isinstance(engine, TransformersEngine) else 1
-    )
+    return WorkerPool(placement, job, job.config.engine.batch)
 
 
 def _context(policy: str, config: SampleConfig) -> int:

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from contracts.models.adapters import refuse_other_adapter
 from contracts.models.weights import refuse_other_weights
-from generation.config import SampleConfig, VllmEngine
+from generation.config import SampleConfig
 from generation.engines.requests import Outcome, Request
 
 Batch = Sequence[Request]
@@ -62,10 +62,4 @@ def start(job: Job) -> Engine:
     refuse_other_weights(job.policy)
     if job.adapter:
         refuse_other_adapter(Path(job.adapter), job.policy)
-    if isinstance(job.config.engine, VllmEngine):
-        from generation.engines import vllm
-
-        return vllm.start(job, job.config.engine.resources)
-    from generation.engines.transformers import Transformers
-
-    return Transformers(job, job.config.engine)
+    return job.config.engine.build(job)

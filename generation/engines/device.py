@@ -1,11 +1,9 @@
-"""What this machine can compute with, and the settings that it cannot run."""
+"""What this machine can compute with."""
 
 import platform
 from dataclasses import dataclass
 from pathlib import Path
 
-from contracts.errors import UserError
-from generation.config import Engine, VllmEngine
 from runtime.pool.placement import visible_gpus
 
 # What vLLM's CPU attention asks torch for before it takes an fp8 KV cache: either set is enough.
@@ -41,17 +39,3 @@ def this_device(cpuinfo: Path = Path("/proc/cpuinfo")) -> Device:
         flags=frozenset(fields.get("flags", "").split()),
         name=fields.get("model name", platform.machine()).strip(),
     )
-
-
-def refuse_unable(engine: Engine, device: Device) -> None:
-    """
-    Raises:
-        UserError: the device cannot do what the engine's config asks for.
-    """
-    if not isinstance(engine, VllmEngine) or engine.kv_cache == "auto":
-        return
-    if not device.holds_fp8_cache:
-        raise UserError(
-            f"sampling.engine.kv_cache {engine.kv_cache!r}: on a CPU vLLM needs AVX-512 or AMX for "
-            f"an fp8 cache, and {device.name} has neither; set `kv_cache: auto`, or sample on a GPU"
-        )

@@ -21,7 +21,8 @@ from transformers import (
 from contracts.errors import UserError
 from contracts.models.loading import first_line, load_adapter, load_model
 from contracts.models.model import load_tokenizer, split_reference
-from generation.config import SampleConfig, TransformersEngine
+from generation.config import SampleConfig
+from generation.engine_kinds.transformers import TransformersEngine
 from generation.engines import Job
 from generation.engines.requests import Request, Sample
 from generation.engines.stopping import StopStrings

@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from contracts.errors import UserError
 from contracts.models.model import split_reference
-from generation.config import SampleConfig, VllmEngine, VllmResources
+from generation.config import SampleConfig
+from generation.engine_kinds.vllm import VllmEngine, VllmResources
 from generation.engines import Job
 from generation.engines.requests import Failure, Outcome, Request, Sample
 from generation.engines.vllm_environment import set_vllm_environment
@@ -63,12 +64,12 @@ class Vllm:
             self._engine.engine_core.shutdown()
 
 
-def start(job: Job, resources: VllmResources) -> Vllm:
+def start(job: Job, kind: VllmEngine) -> Vllm:
     """
     Raises:
         UserError: vLLM is not installed, or refuses the model.
     """
-    arguments = engine_arguments(job, resources)
+    arguments = engine_arguments(job, kind)
     with without_collecting():
         try:
             from vllm import EngineArgs, LLMEngine
@@ -89,12 +90,12 @@ def _reason(error: Exception) -> str:
     return found.removeprefix("Value error, ")
 
 
-def engine_arguments(job: Job, resources: VllmResources) -> dict[str, Any]:
+def engine_arguments(job: Job, kind: VllmEngine) -> dict[str, Any]:
     """vLLM's `EngineArgs`. Sets the environment that vLLM reads as it is imported."""
-    on_cpu = not torch.cuda.is_available()
+    on_cpu, resources = not torch.cuda.is_available(), kind.resources
     set_vllm_environment(on_cpu, eager=resources.enforce_eager in (None, True))
     seqs = resources.max_num_seqs or (128 if on_cpu else 256)
-    arguments = _arguments(job, resources, seqs)
+    arguments = _arguments(job, resources, seqs) | {"kv_cache_dtype": kind.kv_cache}
     arguments |= _adapter_arguments(job)
     return arguments | (_cpu_arguments(job, resources, seqs) if on_cpu else {})
 
@@ -118,13 +119,11 @@ def _adapter_arguments(job: Job) -> dict[str, Any]:
 
 def _arguments(job: Job, resources: VllmResources, seqs: int) -> dict[str, Any]:
     path, revision = split_reference(job.policy)
-    engine = job.config.engine
     return {
         "model": path,
         "revision": revision,
         "tokenizer_revision": revision,
         "dtype": job.config.dtype,
-        "kv_cache_dtype": engine.kv_cache if isinstance(engine, VllmEngine) else "auto",
         "max_model_len": job.context,
         "max_num_seqs": seqs,
         "max_num_batched_tokens": resources.max_num_batched_tokens,

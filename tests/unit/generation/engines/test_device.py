@@ -8,8 +8,10 @@ import torch
 from contracts.checks import faults
 from contracts.errors import UserError
 from generation import readiness
-from generation.config import SampleConfig, TransformersEngine, VllmEngine
-from generation.engines.device import Device, refuse_unable, this_device
+from generation.config import SampleConfig
+from generation.engine_kinds.transformers import TransformersEngine
+from generation.engine_kinds.vllm import VllmEngine
+from generation.engines.device import Device, this_device
 
 # As in /proc/cpuinfo of an AMD EPYC of Zen 3, of a Xeon with AMX, and of a Graviton.
 ZEN3 = "fpu sse2 fma avx f16c rdrand bmi1 avx2 bmi2 sha_ni vaes"
@@ -25,7 +27,7 @@ def test_an_fp8_cache_is_refused_where_the_cpu_has_neither_avx512_nor_amx() -> N
     message = r"sampling\.engine\.kv_cache 'fp8': .*AMD EPYC 7763 has neither; set `kv_cache: auto`"
     for flags in (ZEN3, "", f"{ZEN3} avx512f avx512vl"):
         with pytest.raises(UserError, match=message):
-            refuse_unable(FP8, cpu(flags))
+            FP8.refuse_unable(cpu(flags))
 
 
 def test_what_this_cpu_cannot_do_is_told_before_the_first_stage(
@@ -39,12 +41,12 @@ def test_what_this_cpu_cannot_do_is_told_before_the_first_stage(
 
 @pytest.mark.parametrize("device", [cpu(SAPPHIRE), cpu("amx_tile"), Device(gpus=True)])
 def test_an_fp8_cache_is_taken_where_the_device_can(device: Device) -> None:
-    refuse_unable(FP8, device)
+    FP8.refuse_unable(device)
 
 
 @pytest.mark.parametrize("engine", [VllmEngine(), TransformersEngine()])
 def test_the_defaults_ask_nothing_of_the_cpu(engine: VllmEngine | TransformersEngine) -> None:
-    refuse_unable(engine, cpu(""))
+    engine.refuse_unable(cpu(""))
 
 
 def test_flags_and_name_are_those_of_the_first_core(

@@ -7,7 +7,9 @@ import pytest
 
 from contracts.config.base import identity
 from contracts.errors import UserError
-from generation.config import SampleConfig, TransformersEngine, VllmEngine
+from generation.config import SampleConfig
+from generation.engine_kinds.transformers import TransformersEngine
+from generation.engine_kinds.vllm import VllmEngine
 from generation.engines.device import this_device
 from generation.engines.requests import Failure, Request
 from generation.sampling.tables import ERRORS_NAME, write_errors

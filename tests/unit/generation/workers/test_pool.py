@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from contracts.errors import OnPolicyError
-from generation.config import SampleConfig, TransformersEngine
+from generation.config import SampleConfig
+from generation.engine_kinds.transformers import TransformersEngine
 from generation.engines import Batch, Job
 from generation.engines.requests import Failure, Request
 from generation.workers import pool

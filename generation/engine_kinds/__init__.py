@@ -1,0 +1,1 @@
+"""The engines that a config may name, and how each is built."""
