@@ -31,3 +31,15 @@ class Terminated(OnPolicyError):
     """SIGTERM."""
 
     exit_code = 143
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message that says something, else the error's type."""
+    lines = (line.strip() for line in str(error).splitlines())
+    return next((line for line in lines if line), type(error).__name__)
+
+
+def named_first_line(error: BaseException) -> str:
+    """`TYPE: first line`, or the type alone."""
+    name, line = type(error).__name__, first_line(error)
+    return name if line == name else f"{name}: {line}"

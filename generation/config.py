@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from contracts.config.base import Config
 from contracts.config.variants import Variants
+from contracts.errors import UserError
 from generation.engine_kinds.base import EngineVariant
 from generation.engine_kinds.transformers import TransformersEngine
 from generation.engine_kinds.vllm import VllmEngine
@@ -158,6 +159,23 @@ class SampleConfig(Config):
     that is float32, or none of the GPU's, bfloat16 (float16 before compute capability 8.0)."""
     engine: Engine = VllmEngine()
     """What runs the model."""
+
+    def context(self, limit: int, told: str = "") -> int:
+        """Most tokens of prompt and answer together, of a model that looks at `limit`.
+
+        Args:
+            told: the message's beginning.
+
+        Raises:
+            UserError: an answer of `max_tokens` leaves no room for a prompt.
+        """
+        context = min(self.max_model_len or limit, limit)
+        if self.max_tokens >= context:
+            raise UserError(
+                f"{told}{self.max_tokens} leaves no room for a prompt in the policy's context of "
+                f"{context} tokens; lower it"
+            )
+        return context
 
     @property
     def samples(self) -> int:

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from contracts.checks import Check, refuse_absent
-from contracts.errors import UserError
 from contracts.models.hub import is_hub_id
 from contracts.models.model import load_tokenizer, local_folder
 from contracts.models.weights import read_config, refuse_other_weights
@@ -66,12 +65,8 @@ def refuse_no_context(config: SampleConfig, model: str) -> None:
     folder = local_folder(resolve(model).model)
     settings = read_config(folder) if folder else {}
     limit = (settings.get("text_config") or settings).get("max_position_embeddings")
-    if limit is None:
-        return
-    context = min(config.max_model_len or limit, limit)
-    if config.max_tokens >= context:
-        raise UserError(f"{config.max_tokens} leaves no room for a prompt in the policy's context "
-                        f"of {context} tokens; lower it")  # fmt: skip
+    if limit is not None:
+        config.context(limit)
 
 
 def look_inside(model: str, bos: str, date: object) -> None:

@@ -84,7 +84,7 @@ def run(config: SampleConfig, inputs: SampleInputs, out: Path) -> Result:
     loaded = resolve(inputs.policy, inputs.base)
     with without_collecting():
         chat = ChatFormat(load_tokenizer(loaded.tokenizer), config.bos, config.date)
-        context = _context(loaded.model, config)
+        context = config.context(read_positions(loaded.model), f"{loaded.model}: max_tokens ")
     dropped: Counter[str] = Counter()
     planned = _plan(config, inputs.prompts, chat, context, dropped)
     missing = [i for i in range(len(planned)) if _rows(out, i) < planned.requests_in(i)]
@@ -160,18 +160,6 @@ def open_engine(placement: Placement, job: engines.Job) -> engines.Engine:
     if not placement.workers:
         return engines.start(job)
     return WorkerPool(placement, job, job.config.engine.batch)
-
-
-def _context(policy: str, config: SampleConfig) -> int:
-    """Most tokens of prompt and answer together."""
-    limit = read_positions(policy)
-    context = min(config.max_model_len or limit, limit)
-    if config.max_tokens >= context:
-        raise UserError(
-            f"{policy}: max_tokens {config.max_tokens} leaves no room for a prompt in its "
-            f"context of {context} tokens; lower max_tokens"
-        )
-    return context
 
 
 def _stop_ids(policy: str, chat: ChatFormat) -> list[int]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from contracts.checks import Check
-from contracts.errors import UserError
+from contracts.errors import UserError, first_line
 from contracts.models.architecture import FAMILIES
 from contracts.models.model import local_folder
 from contracts.models.weights import read_config
@@ -97,7 +97,7 @@ def look_inside(model: str) -> None:
         return
     from transformers import AutoConfig, GenerationConfig
 
-    from contracts.models.loading import first_line, refuse_unsavable
+    from contracts.models.loading import refuse_unsavable
 
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)

@@ -4,7 +4,6 @@ Done once a round and kept: DPO and its kin compare every epoch
 with the same numbers, and the reference is not in memory while the policy trains.
 """
 
-import json
 import logging
 from pathlib import Path
 from typing import Annotated
@@ -13,12 +12,13 @@ from contracts.steps.fingerprint import of_input
 from contracts.steps.inputs import Inputs, Model
 from contracts.steps.manifest import Result
 from contracts.steps.step import Stage
-from contracts.tables.parts import iter_parts, part_path, part_paths, write_atomic
+from contracts.tables.parts import iter_parts, part_path, part_paths
 from contracts.tables.schemas import REFERENCE, TOKENS
 from runtime.device import what_auto_is
 from runtime.stage_process import main
 from training.config import ReferenceConfig, TrainResources
 from training.launch.accelerate import run_workers
+from training.launch.job import write_job
 from training.tokens.checks import MadeOfTokens, refuse_bad_rows
 
 log = logging.getLogger(__name__)
@@ -54,14 +54,8 @@ def run(config: ReferenceConfig, inputs: ReferenceInputs, out: Path) -> Result:
     tokens = inputs.tokens
     rows = refuse_bad_rows(tokens)
     if any(not part_path(out, number).exists() for number in range(len(part_paths(tokens)))):
-        job = {
-            "config": config.model_dump(mode="json"),
-            "tokens": str(tokens.resolve()),
-            "policy": inputs.policy,
-            "out": str(out.resolve()),
-        }
-        write_atomic(out / _JOB, json.dumps(job).encode())
-        run_workers(_launched(config.resources), out / _JOB, "training.loop.reference_worker")
+        job = write_job(out / _JOB, config, tokens, inputs.policy, out)
+        run_workers(_launched(config.resources), job, "training.loop.reference_worker")
     facts = ReferenceFacts(
         reference=of_input(inputs.policy), tokens=of_input(str(tokens)), **_means(out, rows)
     )

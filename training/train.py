@@ -3,7 +3,6 @@
 This process only checks, launches and waits; torch lives in its children (training.loop.worker).
 """
 
-import json
 import logging
 import shutil
 from pathlib import Path
@@ -12,13 +11,13 @@ from contracts.models.weights import refuse_other_weights
 from contracts.steps.facts import Facts
 from contracts.steps.manifest import Result
 from contracts.steps.step import Stage
-from contracts.tables.parts import write_atomic
 from runtime.device import what_auto_is
 from runtime.stage_process import main
 from training.adapters.qlora import refuse_unquantizable
 from training.config import TrainConfig
 from training.launch.accelerate import run_workers
 from training.launch.disk_space import refuse_no_room, steps_of
+from training.launch.job import write_job
 from training.tokens.checks import (
     TrainInputs,
     refuse_bad_rows,
@@ -67,15 +66,10 @@ def run(config: TrainConfig, inputs: TrainInputs, out: Path) -> Result:
         if weights:
             refuse_no_room(config, weights, out, steps_of(config, rows))
         checkpoints.mkdir(exist_ok=True)
-        job = {
-            "config": config.model_dump(mode="json"),
-            "tokens": str(inputs.tokens.resolve()),
-            "policy": inputs.policy,
-            "reference": str(inputs.reference.resolve()) if inputs.reference else None,
-            "out": str(out.resolve()),
-        }
-        write_atomic(checkpoints / "job.json", json.dumps(job).encode())
-        run_workers(config.resources, checkpoints / "job.json", "training.loop.worker")
+        job = write_job(
+            checkpoints / "job.json", config, inputs.tokens, inputs.policy, out, inputs.reference
+        )
+        run_workers(config.resources, job, "training.loop.worker")
     facts = TrainFacts.model_validate_json(trained.read_text())
     shutil.rmtree(checkpoints, ignore_errors=True)
     log.info("%s", facts)

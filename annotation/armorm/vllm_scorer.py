@@ -23,8 +23,9 @@ from annotation.scorers.heads import objective_names, refuse_headless
 from annotation.scorers.protocol import Score
 from annotation.scorers.reward_models import TokenScorer, budget_of, placement
 from contracts.chat import ChatFormat, Tokens
-from contracts.errors import UserError
-from contracts.models.model import load_tokenizer, split_reference
+from contracts.errors import UserError, first_line
+from contracts.models.architecture import kv_bytes_a_token
+from contracts.models.model import load_settings, load_tokenizer, split_reference
 from runtime.pool.messages import heartbeat
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def open_vllm(config: ArmoRMConfig, reference: str, resources: ScoreResources) -
         engine = LLMEngine.from_engine_args(EngineArgs(**arguments))
         return VllmScorer(config, engine, chat)
     except (ValueError, OSError, RuntimeError) as error:
-        reason = (str(error).strip().splitlines() or [""])[0]
+        reason = first_line(error)
         raise UserError(f"{reference}: vLLM refuses it: {reason}") from None
 
 
@@ -166,21 +167,13 @@ def _arguments(
 
 def _kv_bytes(config: ArmoRMConfig, reference: str, budget: int, dtype: torch.dtype) -> int:
     """Room for the prompts that are read again, beside two of the longest conversations."""
-    from transformers import AutoConfig
-
-    path, revision = split_reference(reference)
-    try:
-        model = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        reason = (str(error).strip().splitlines() or [""])[0]
-        raise UserError(f"{reference}: cannot be loaded as ArmoRM: {reason}") from None
+    model = load_settings(reference, "cannot be loaded as ArmoRM")
     if config.max_length > model.max_position_embeddings:
         raise UserError(
             f"annotator {config.name!r}: max_length is {config.max_length}, and vLLM takes no "
             f"more than the model's {model.max_position_embeddings} positions; lower it"
         )
-    width = getattr(model, "head_dim", None) or model.hidden_size // model.num_attention_heads
-    a_token = 2 * model.num_hidden_layers * model.num_key_value_heads * width * dtype.itemsize
+    a_token = kv_bytes_a_token(model, dtype.itemsize)
     return int((4 * budget + 2 * config.max_length + 4 * _CPU_BLOCK) * a_token)
 
 

@@ -6,7 +6,7 @@ import traceback
 from typing import Any
 
 from annotation.annotators.function import FunctionConfig
-from contracts.errors import UserError
+from contracts.errors import UserError, named_first_line
 
 
 def import_function(annotator: FunctionConfig) -> Any:
@@ -23,7 +23,7 @@ def import_function(annotator: FunctionConfig) -> Any:
     except (ImportError, AttributeError, SyntaxError) as error:
         raise UserError(f"{called} cannot be imported: {error}{_place(error)}") from None
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a module may raise anything
-        text = ": ".join(part for part in (type(error).__name__, _first_line(error)) if part)
+        text = named_first_line(error)
         raise UserError(f"{called} cannot be imported: {text}{_place(error)}") from None
     if not callable(function):
         raise UserError(
@@ -56,7 +56,3 @@ def _place(error: BaseException) -> str:
         and not frame.filename.startswith("<frozen")
     ]
     return f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [""])[0]

@@ -14,10 +14,17 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, GetCoreSchemaHandler, TypeAdapter, ValidationInfo
+from pydantic import (
+    BaseModel,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    TypeAdapter,
+    ValidationInfo,
+)
 from pydantic_core import PydanticCustomError, core_schema, to_json
 
-from contracts.errors import UserError
+from contracts.errors import UserError, named_first_line
 
 Model = type[BaseModel]
 
@@ -50,6 +57,17 @@ class Variants:
                 lambda value, write: write(value), schema=core_schema.any_schema()
             ),
         )
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        sections = handler(schema)
+        references = sections["discriminator"]["mapping"]
+        parts = {
+            kind: handler.resolve_ref_schema({"$ref": references[kind]}) for kind in references
+        }
+        alone = [kind for kind, part in parts.items() if "required" not in part]
+        return {"anyOf": [sections, {"enum": alone}]} if alone else sections
 
     def _checked(self, value: Any, known: tuple[Model, ...], from_json: bool) -> Any:
         """
@@ -128,8 +146,7 @@ def _load(point: EntryPoint, base: Model) -> Model:
     try:
         variant = point.load()
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a package may raise anything
-        reason = f"{type(error).__name__}: {error}"
-        raise UserError(f"{_told(point)} cannot be loaded: {reason}") from None
+        raise UserError(f"{_told(point)} cannot be loaded: {named_first_line(error)}") from None
     if not isinstance(variant, type) or not issubclass(variant, base):
         raise UserError(f"{_told(point)} is no subclass of {base.__module__}.{base.__name__}")
     if "kind" not in variant.model_fields or kind_of(variant) != point.name:

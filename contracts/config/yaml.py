@@ -1,4 +1,8 @@
-"""YAML as plain values, strict where PyYAML is silent or falls over."""
+"""YAML as plain values, strict where PyYAML is silent or falls over.
+
+ruamel.yaml refuses a key that is given twice by itself, which is 12 of these lines. The others stay
+with it too: it expands aliases and nests without end, and reads dates and digits as PyYAML does.
+"""
 
 import re
 from typing import Any

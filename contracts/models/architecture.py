@@ -87,3 +87,19 @@ def _has_bias(config: Mapping[str, Any], linear: str) -> bool:
     if family == "qwen2":
         return linear != "self_attn.o_proj"
     return family not in _FREE_OF_BIAS and bool(config.get("attention_bias"))
+
+
+def head_width(config: Any) -> int:
+    """Width of one attention head, of a config as transformers reads it."""
+    return getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+
+
+def kv_bytes_a_token(config: Any, itemsize: int) -> int:
+    """Bytes of keys and values that all layers keep of a token.
+
+    Args:
+        config: as transformers reads it, of the language model.
+        itemsize: bytes of a number in the cache.
+    """
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    return 2 * config.num_hidden_layers * heads * head_width(config) * itemsize

@@ -5,9 +5,8 @@ import logging
 from collections.abc import Iterable
 from typing import Any
 
-from contracts.errors import UserError
+from contracts.errors import UserError, first_line
 from contracts.models.hub import commit_of, is_hub_id
-from contracts.models.loading import first_line
 from contracts.models.model import local_folder, split_reference
 
 log = logging.getLogger(__name__)

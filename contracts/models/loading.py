@@ -4,7 +4,7 @@ import tempfile
 import warnings
 from typing import Any
 
-from contracts.errors import UserError
+from contracts.errors import UserError, first_line
 from contracts.models.model import local_folder, split_reference
 from contracts.models.weights import read_weights, refuse_differences, unlike_config
 
@@ -77,9 +77,3 @@ def refuse_unsavable(reference: str, *parts: Any) -> None:
                 reason = " ".join(str(error).split())
                 raise UserError(f"{reference}: its {file} could not be saved with the new policy: "
                                 f"{reason[:600]}") from None  # fmt: skip
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's message that says something."""
-    lines = (line.strip() for line in str(error).splitlines())
-    return next((line for line in lines if line), type(error).__name__)

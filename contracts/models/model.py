@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from contracts.config.base import Config
-from contracts.errors import UserError
+from contracts.errors import UserError, first_line
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -114,23 +114,35 @@ def _refuse_no_tokenizer(path: str) -> None:
         raise UserError(f"{path}: no such folder")
 
 
+def load_settings(reference: str, failed: str = "its config cannot be loaded") -> Any:
+    """A model's config as transformers reads it; nothing of its weights.
+
+    Args:
+        failed: the message's beginning.
+
+    Raises:
+        UserError: there is no such model, or transformers refuses its config.
+    """
+    from transformers import AutoConfig
+
+    path, revision = split_reference(reference)
+    try:
+        return AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{reference}: {failed}: {first_line(error)}") from None
+
+
 def read_positions(reference: str) -> int:
     """Most tokens that a model can look at, as its config says.
 
     Raises:
         UserError: the config cannot be read.
     """
-    path, revision = split_reference(reference)
+    path, _ = split_reference(reference)
     known = _read(Path(path) / "config.json")
     if known.get("model_type") in _KNOWN and type(known.get("max_position_embeddings")) is int:
         return int(known["max_position_embeddings"])
-    from transformers import AutoConfig
-
-    try:
-        model = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        reason = (str(error).splitlines() or [""])[0]
-        raise UserError(f"{reference}: its config cannot be loaded: {reason}") from None
+    model = load_settings(reference)
     return int(model.get_text_config().max_position_embeddings)
 
 

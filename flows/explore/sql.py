@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from contracts.errors import UserError
+from contracts.errors import UserError, first_line
 from contracts.tables.parts import part_paths, read_part, unreadable
 
 _CLOSED = {
@@ -64,7 +64,7 @@ def query(folder: Path, sql: str) -> pa.Table:
                 return connection.sql(sql).to_arrow_table()
         except duckdb.Error as error:
             names = ", ".join(sorted({*tables, *views}))
-            raise UserError(f"--sql: {_first_line(error)}; tables: {names}") from None
+            raise UserError(f"--sql: {first_line(error)}; tables: {names}") from None
 
 
 def select(parts: Sequence[Path], where: str | None, sort: str | None, rows: int) -> pa.Table:
@@ -93,7 +93,7 @@ def _told(option: str, columns: str) -> Iterator[None]:
     try:
         yield
     except duckdb.Error as error:
-        raise UserError(f"{option}: {_first_line(error)}; columns: {columns}") from None
+        raise UserError(f"{option}: {first_line(error)}; columns: {columns}") from None
 
 
 def _refuse_all_but_reading(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
@@ -174,7 +174,3 @@ def _views(root: Path, tables: dict[str, Path]) -> dict[str, str]:
 
 def _name(path: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", path.lower())
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -14,7 +14,7 @@ import training.readiness
 from annotation.config import Annotator
 from contracts.checks import Check, faults
 from contracts.config.base import Config
-from contracts.errors import UserError
+from contracts.errors import UserError, named_first_line
 from contracts.models.model import ModelConfig
 from runtime.stage_process import exit_code_of
 
@@ -100,8 +100,7 @@ def _alone(look: Callable[[], object]) -> None:
     except UserError:
         raise
     except (Exception, SystemExit) as error:  # noqa: BLE001
-        reason = (str(error).strip().splitlines() or [""])[0]
-        raise UserError(f"cannot be used: {type(error).__name__}: {reason}") from None
+        raise UserError(f"cannot be used: {named_first_line(error)}") from None
 
 
 def _main(text: str) -> None:

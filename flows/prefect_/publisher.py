@@ -6,6 +6,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from contracts.errors import named_first_line
+
 Warn = Callable[[str], None]
 
 # More than a round says at once; in an outage, older news is worth no more than newer.
@@ -54,16 +56,12 @@ class Publisher:
         except Exception as error:
             if not self._lost:
                 self._warn(
-                    f"Prefect's server does not take what the run tells it ({_name(error)}): the "
-                    "run goes on, its UI misses progress, sample pairs and plots"
+                    "Prefect's server does not take what the run tells it "
+                    f"({named_first_line(error)}): the run goes on, its UI misses progress, "
+                    "sample pairs and plots"
                 )
             self._lost += 1
             return
         if self._lost:
             self._warn(f"Prefect's server is back; {self._lost} things were not told to it")
             self._lost = 0
-
-
-def _name(error: Exception) -> str:
-    first = (str(error).strip().splitlines() or [""])[0]
-    return f"{type(error).__name__}: {first}" if first else type(error).__name__

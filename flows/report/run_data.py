@@ -46,12 +46,6 @@ class RoundData:
         return _by_annotator(read_table(self.folder / "scores", ["annotator", "score"]))
 
     @cached_property
-    def held_out_rewards(self) -> dict[str, np.ndarray]:
-        """Annotator to the scores of the held-out answers after the round."""
-        folder = self.folder / "evaluation" / "scores"
-        return _by_annotator(read_table(folder, ["annotator", "score"]))
-
-    @cached_property
     def margins(self) -> np.ndarray:
         """Reward margins of the round's pairs."""
         return read_table(self.folder / "pairs", ["margin"])["margin"].to_numpy()

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from transformers import (
-    AutoConfig,
     AutoModelForCausalLM,
     GenerationConfig,
     LogitsProcessor,
@@ -18,9 +17,8 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from contracts.errors import UserError
-from contracts.models.loading import first_line, load_adapter, load_model
-from contracts.models.model import load_tokenizer, split_reference
+from contracts.models.loading import load_adapter, load_model
+from contracts.models.model import load_settings, load_tokenizer
 from generation.config import SampleConfig
 from generation.engine_kinds.transformers import TransformersEngine
 from generation.engines import Job
@@ -160,15 +158,11 @@ def _filters(config: SampleConfig) -> LogitsProcessorList:
 
 
 def _load(policy: str, dtype: str, device: torch.device) -> Any:
-    path, revision = split_reference(policy)
     if dtype == "auto" and device.type == "cpu":
         dtype = "float32"
-    try:
-        config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
-        # Only eager attention is known to apply Gemma-2's soft-cap on every device.
-        capped = getattr(config.get_text_config(), "attn_logit_softcapping", None)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{policy}: cannot be loaded: {first_line(error)}") from None
+    config = load_settings(policy, "cannot be loaded")
+    # Only eager attention is known to apply Gemma-2's soft-cap on every device.
+    capped = getattr(config.get_text_config(), "attn_logit_softcapping", None)
     model = load_model(
         AutoModelForCausalLM,
         policy,

@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
-from contracts.errors import UserError
-from contracts.models.model import split_reference
+from contracts.errors import UserError, first_line
+from contracts.models.architecture import kv_bytes_a_token
+from contracts.models.model import load_settings, split_reference
 from generation.config import SampleConfig
 from generation.engine_kinds.vllm import VllmEngine, VllmResources
 from generation.engines import Job
@@ -50,7 +51,7 @@ class Vllm:
                     request.response_id, prompt, settings, lora_request=self._adapter
                 )
             except ValueError as error:
-                reason = (str(error).splitlines() or [""])[0]
+                reason = first_line(error)
                 self._refused.append(Failure(request.response_id, f"vLLM refuses it: {reason}"))
 
     def step(self) -> list[Outcome]:
@@ -160,13 +161,7 @@ def _cpu_arguments(job: Job, resources: VllmResources, seqs: int) -> dict[str, A
 
 def _kv_bytes(job: Job, seqs: int) -> int:
     """KV cache that lets `seqs` samples run to their end. Zeroing a GiB costs 2 s."""
-    from transformers import AutoConfig
-
-    path, revision = split_reference(job.policy)
-    model = AutoConfig.from_pretrained(path, revision=revision).get_text_config()
-    heads = getattr(model, "num_key_value_heads", None) or model.num_attention_heads
-    width = getattr(model, "head_dim", None) or model.hidden_size // model.num_attention_heads
-    a_token = 2 * model.num_hidden_layers * heads * width * 4
+    a_token = kv_bytes_a_token(load_settings(job.policy).get_text_config(), 4)
     tokens = seqs * (job.longest + _CPU_BLOCK)
     one_context = a_token * (job.context + _CPU_BLOCK)
     return max(min(2 * tokens * a_token, _MOST_KV_UNASKED), 2 * one_context)

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from contracts.errors import OnPolicyError, UserError
+from contracts.errors import OnPolicyError, UserError, first_line
 from contracts.models.hub import refuse_unreachable
 from contracts.models.model import split_reference
 
@@ -141,7 +141,7 @@ def _from_dataset(reference: str, columns: Sequence[str], split: str) -> Iterato
     try:
         dataset = load_dataset(name, split=split, revision=revision)
     except (DatasetsError, ValueError, FileNotFoundError) as error:
-        reason = (str(error).splitlines() or [""])[0]
+        reason = first_line(error)
         raise UserError(f"{reference} (split {split}): cannot be loaded: {reason}") from None
     except ConnectionError as error:
         raise OnPolicyError(f"{reference}: the hub cannot be reached: {error}") from None

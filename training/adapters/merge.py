@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from contracts.errors import UserError
+from contracts.errors import UserError, first_line
 from contracts.models.adapters import WEIGHTS, refuse_other_adapter
-from contracts.models.loading import first_line, load_adapter, load_model, refuse_unsavable
+from contracts.models.loading import load_adapter, load_model, refuse_unsavable
 from contracts.models.model import load_tokenizer
 from contracts.models.weights import refuse_other_weights
 from contracts.steps.disk_space import naming_what_is_full, refuse_too_full

@@ -3,8 +3,9 @@
 import math
 from dataclasses import dataclass
 
-from contracts.errors import UserError
-from contracts.models.model import split_reference
+from contracts.errors import UserError, first_line
+from contracts.models.architecture import head_width
+from contracts.models.model import load_settings
 from training.advice.config_advice import published_rates
 from training.config import LoraConfig, TrainConfig
 
@@ -124,17 +125,14 @@ def shape_of(reference: str) -> Shape:
     Raises:
         UserError: there is no such model, or it is not a decoder of the families known here.
     """
-    from transformers import AutoConfig
-
-    path, revision = split_reference(reference)
+    config = load_settings(reference, "its config cannot be read")
     try:
-        config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
-        head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        head = head_width(config)
         return Shape(
             config.num_hidden_layers, config.hidden_size, config.intermediate_size,
             head * config.num_attention_heads, head * config.num_key_value_heads,
             config.vocab_size, config.tie_word_embeddings,
         )  # fmt: skip
-    except (OSError, ValueError, AttributeError) as error:
-        reason = (str(error).strip().splitlines() or [""])[0]
+    except AttributeError as error:
+        reason = first_line(error)
         raise UserError(f"{reference}: its config cannot be read: {reason}") from None

@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from contracts.errors import OnPolicyError, UserError
+from contracts.errors import OnPolicyError, UserError, first_line
 from contracts.models.architecture import FAMILIES
-from contracts.models.loading import first_line, refuse_unsavable
+from contracts.models.loading import refuse_unsavable
 from contracts.models.model import load_tokenizer, split_reference
 from contracts.models.weights import refuse_other_weights
 from training.adapters.lora import own_names

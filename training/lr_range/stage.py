@@ -7,7 +7,7 @@ import json
 import logging
 import shutil
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 import pyarrow as pa
 from pydantic import Field, model_validator
@@ -17,7 +17,7 @@ from contracts.errors import OnPolicyError
 from contracts.steps.facts import Facts
 from contracts.steps.manifest import Result
 from contracts.steps.step import Stage
-from contracts.tables.parts import write_atomic, write_part
+from contracts.tables.parts import write_part
 from contracts.tables.schemas import LEARNING_RATES
 from runtime.device import what_auto_is
 from runtime.stage_process import main
@@ -25,6 +25,7 @@ from training.adapters.qlora import refuse_unquantizable
 from training.advice.config_advice import published_rates
 from training.config import TrainConfig
 from training.launch.accelerate import run_workers
+from training.launch.job import write_job
 from training.tokens.checks import (
     TrainInputs,
     refuse_bad_rows,
@@ -93,9 +94,13 @@ def run(config: LrRangeConfig, inputs: TrainInputs, out: Path) -> Result:
     work = out / _WORK
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
-    write_atomic(work / "job.json", json.dumps(_job(config, inputs, work)).encode())
+    rates = {"low": config.low, "high": config.high, "count": config.steps}
+    job = write_job(
+        work / "job.json", config.training, inputs.tokens, inputs.policy, work, inputs.reference,
+        range=rates,
+    )  # fmt: skip
     try:
-        run_workers(config.training.resources, work / "job.json", "training.lr_range.worker")
+        run_workers(config.training.resources, job, "training.lr_range.worker")
     except OnPolicyError:
         if not (work / _DIVERGED).exists():
             raise
@@ -104,17 +109,6 @@ def run(config: LrRangeConfig, inputs: TrainInputs, out: Path) -> Result:
     log.info("%s", facts)
     shutil.rmtree(work)
     return Result(facts.steps, facts=facts)
-
-
-def _job(config: LrRangeConfig, inputs: TrainInputs, work: Path) -> dict[str, Any]:
-    return {
-        "config": config.training.model_dump(mode="json"),
-        "tokens": str(inputs.tokens.resolve()),
-        "policy": inputs.policy,
-        "reference": str(inputs.reference.resolve()) if inputs.reference else None,
-        "out": str(work.resolve()),
-        "range": {"low": config.low, "high": config.high, "count": config.steps},
-    }
 
 
 def _suggestion(config: LrRangeConfig, pairs: int, work: Path, out: Path) -> LrRangeFacts:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from packages import install
 
+from annotation.config import ScoreConfig
 from contracts.config.base import check, identity
 from contracts.errors import UserError
 from contracts.steps.inputs import Inputs
@@ -99,6 +100,14 @@ def test_a_built_in_kind_names_no_package(folder: Path) -> None:
 
 def test_a_kind_alone_is_that_variant_with_its_defaults() -> None:
     assert check(TrainConfig, {"loss": "dpo"}, origin="my.yaml").loss == DPOConfig()
+
+
+def test_an_editor_is_told_that_a_kind_alone_will_do() -> None:
+    schema = TrainConfig.model_json_schema()["properties"]["loss"]
+    assert "dpo" in schema["anyOf"][1]["enum"]
+    assert {"$ref": "#/$defs/DPOConfig"} in schema["anyOf"][0]["oneOf"]
+    annotators = ScoreConfig.model_json_schema()["properties"]["annotators"]["items"]
+    assert "anyOf" not in annotators  # each needs a name
 
 
 def test_an_unknown_kind_is_told_with_those_that_packages_add(folder: Path) -> None:
