@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from contracts.errors import OnPolicyError, UserError
+from contracts.errors import OnPolicyError, UserError, named_first_line
 from contracts.steps.disk_space import NO_ROOM
 from contracts.steps.step import Stage, run_step_file
 from runtime.lean_imports import spare_pandas
@@ -84,8 +84,7 @@ def describe(error: BaseException) -> str:
             f"{what} ({error.filename or 'while writing'}); {way_out} and run the same command "
             "again: what was finished is kept"
         )
-    lines = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {lines[0]} (--debug shows the traceback)"
+    return f"{named_first_line(error)} (--debug shows the traceback)"
 
 
 def configure_logging() -> None:

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from contracts.errors import UserError
+from contracts.errors import UserError, first_line
 from contracts.models.model import split_reference
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
@@ -50,7 +50,7 @@ def commit_of(kind: Kind, reference: str) -> str:
     try:
         found = HfApi().repo_info(repository, repo_type=kind, revision=revision, timeout=_PATIENCE)
     except (HfHubHTTPError, HFValidationError) as error:
-        raise UserError(f"{reference}: no {kind} on the hub for us: {_first(error)}") from None
+        raise UserError(f"{reference}: no {kind} on the hub for us: {first_line(error)}") from None
     except (HTTPError, OSError) as error:
         raise _unreachable(reference, error) from None
     return str(found.sha)
@@ -95,7 +95,7 @@ def _cached_commit(kind: Kind, repository: str, revision: str) -> str:
 
 def _unreachable(name: str, error: Exception) -> UserError:
     return UserError(
-        f"{name}: the hub cannot be reached: {_first(error)}; with HF_HUB_OFFLINE=1 what is in "
+        f"{name}: the hub cannot be reached: {first_line(error)}; with HF_HUB_OFFLINE=1 what is in "
         "this machine's cache is taken"
     )
 
@@ -124,7 +124,7 @@ def model_file(reference: str, name: str) -> Path | None:
     except EntryNotFoundError:
         return None
     except (HfHubHTTPError, OSError, ValueError) as error:
-        raise UserError(f"{reference}: {name} cannot be had: {_first(error)}") from None
+        raise UserError(f"{reference}: {name} cannot be had: {first_line(error)}") from None
 
 
 def dataset_file(reference: str, name: str) -> Path:
@@ -143,8 +143,4 @@ def dataset_file(reference: str, name: str) -> Path:
     except LocalEntryNotFoundError as error:
         raise _unreachable(reference, error) from None
     except (HfHubHTTPError, OSError, ValueError) as error:
-        raise UserError(f"{reference}: {name} cannot be had: {_first(error)}") from None
-
-
-def _first(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{reference}: {name} cannot be had: {first_line(error)}") from None

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from contracts.errors import OnPolicyError, UserError
+from contracts.errors import OnPolicyError, UserError, first_line
 from contracts.redo_hint import way_out
 
 _DISTINCT = ("text", "content", "response_id", "chosen_id", "rejected_id")
@@ -139,10 +139,9 @@ def unreadable(path: Path, error: Exception) -> UserError:
     else only that it is none."""
     if isinstance(error, FileNotFoundError):
         return UserError(f"{path}: no such file")
-    first_line = (str(error).splitlines() or [type(error).__name__])[0]
     stages = any((path.parent / name).exists() for name in ("_step.json", "_manifest.json"))
     out = f"; {way_out(path.parent)}" if stages else ""
-    return UserError(f"{path}: is no whole parquet file ({first_line}){out}")
+    return UserError(f"{path}: is no whole parquet file ({first_line(error)}){out}")
 
 
 def iter_parts(folder: Path, columns: list[str] | None = None) -> Iterator[pa.Table]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from contracts.errors import UserError
+from contracts.errors import UserError, first_line
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
@@ -64,8 +64,7 @@ def push(folder: Path, repository: str, kind: str, private: bool) -> None:
         hub.create_repo(repository, repo_type=kind, private=private, exist_ok=True)
         hub.upload_folder(folder_path=folder, repo_id=repository, repo_type=kind)
     except (HfHubHTTPError, HFValidationError, OSError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(
-            f"{repository}: cannot be pushed to: {reason}. The {kind} lies in {folder}; has the "
-            "token in HF_TOKEN write access?"
+            f"{repository}: cannot be pushed to: {first_line(error)}. The {kind} lies in {folder}; "
+            "has the token in HF_TOKEN write access?"
         ) from None

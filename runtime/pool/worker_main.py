@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection
 
 from tqdm import tqdm
 
-from contracts.errors import OnPolicyError, UserError
+from contracts.errors import OnPolicyError, UserError, named_first_line
 from runtime.pool.messages import Link, announce_heartbeats
 from runtime.stage_process import configure_logging
 
@@ -39,7 +39,7 @@ def serve(connection: Connection, environment: Mapping[str, str], work: Work) ->
     except OnPolicyError as error:
         _last_words(link, failed=str(error))
     except Exception as error:
-        _last_words(link, crash=_describe(error))
+        _last_words(link, crash=named_first_line(error))
     # The end is known at once; tearing an engine down takes seconds.
     os._exit(1)
 
@@ -53,8 +53,3 @@ def _set_threads(environment: Mapping[str, str]) -> None:
 def _last_words(link: Link, **words: str) -> None:
     with suppress(OSError):  # hung up
         link.send(**words)
-
-
-def _describe(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {lines[0]}"

@@ -13,10 +13,9 @@ import torch
 from checkout import CHECKOUT
 from packages import install
 
-from annotation.annotators.base import ScoreResources
+from annotation.annotators.base import ScoreResources, Setting
 from annotation.config import PairsConfig, ScoreConfig
 from annotation.scorers.protocol import Conversation
-from annotation.scoring.part_scorer import open_scorer
 from annotation.selection.pairs import select
 from annotation.selection.ranking import Candidates
 from contracts.config.base import check
@@ -63,7 +62,7 @@ def test_the_loss_computes_from_log_probs() -> None:
 def test_the_annotator_scores_two_texts() -> None:
     words = {"kind": "words", "name": "mine"}
     (annotator,) = check(ScoreConfig, {"annotators": [words]}, origin="page").annotators
-    scorer = open_scorer(annotator, {}, ScoreResources())
+    scorer = annotator.build(Setting(ScoreResources()))
     messages = [{"role": "user", "content": "Say it."}]
     scores = scorer.score([Conversation(messages, ["so so", "this and that"])])  # type: ignore
     assert [score.score for score in scores] == [1, 3]
