@@ -24,6 +24,7 @@ from contracts.steps.step import Stage
 from contracts.tables.parts import read_part, read_table, write_atomic, write_part
 from contracts.tables.schemas import ANSWERS, QUESTIONS, RESPONSES
 from evaluation.benchmarks.base import Answer, Benchmark, Question
+from evaluation.benchmarks.lm_eval_task import LmEvalTask
 from evaluation.config import AnswersConfig
 from generation.sampling.tables import ERRORS_NAME
 from runtime.stage_process import main
@@ -58,6 +59,8 @@ class BenchmarkAnswers(BaseModel):
     """Share of the answers that are right, where there is a right one; over those answered."""
     unparsed: int | None
     """Answers in which nothing could be read: they count as wrong."""
+    metrics: dict[str, float] | None = None
+    """An lm-eval task's own; none where an answer is missing."""
 
 
 class AnswersFacts(Facts):
@@ -100,7 +103,9 @@ def run(config: AnswersConfig, inputs: AnswersInputs, out: Path) -> Result:
         (out / label).mkdir(exist_ok=True)
         write_atomic(out / label / "decoding.json", decoding)
     unanswered = sum(row["error"] is not None for row in rows)
-    facts = AnswersFacts(benchmarks={label: summary(rows, label) for label in benchmarks})
+    facts = AnswersFacts(
+        benchmarks={label: summary(rows, label, one) for label, one in benchmarks.items()}
+    )
     return Result(len(rows), {"unanswered": unanswered}, facts)
 
 
@@ -200,12 +205,15 @@ def decodings(rows: Sequence[Row], label: str) -> list[dict[str, Any]]:
     ]
 
 
-def summary(rows: Sequence[Row], label: str) -> BenchmarkAnswers:
+def summary(rows: Sequence[Row], label: str, benchmark: Benchmark) -> BenchmarkAnswers:
     """Figures of one benchmark."""
     own = [row for row in rows if row["benchmark"] == label]
     answered = [row for row in own if row["answer"] is not None]
     scored = [row for row in answered if row["correct"] is not None]
     characters = sum(len(row["answer"]) for row in answered)
+    metrics = None
+    if isinstance(benchmark, LmEvalTask) and len(answered) == len(own):
+        metrics = benchmark.metrics([row["answer"] for row in own])
     return BenchmarkAnswers(
         turns=len(own),
         answered=len(answered),
@@ -213,6 +221,7 @@ def summary(rows: Sequence[Row], label: str) -> BenchmarkAnswers:
         characters=round(characters / len(answered), 1) if answered else None,
         accuracy=sum(row["correct"] for row in scored) / len(scored) if scored else None,
         unparsed=sum(row["parsed"] is None for row in scored) if scored else None,
+        metrics=metrics,
     )
 
 

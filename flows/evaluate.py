@@ -189,6 +189,7 @@ def told(folder: Path, label: str) -> Iterator[str]:
             parts.append(f"{one.characters:,.0f} characters each")
         if one.accuracy is not None:
             parts.append(f"{one.accuracy:.2%} right, {one.unparsed} unreadable")
+        parts += [f"{metric} {value:.4g}" for metric, value in (one.metrics or {}).items()]
         yield f"{label} {name}: {', '.join(parts)}; {folder / label / 'answers' / name}"
 
 

@@ -46,6 +46,8 @@ class Question:
     category: str = ""
     reference: str | None = None
     """The right answer, where the benchmark is scored by it."""
+    decoding: Decoding | None = None
+    """Its own, where the benchmark has one for each question."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from contracts.errors import UserError
 from contracts.models.hub import dataset_file, is_hub_id
 from evaluation.benchmarks.base import ANY, Benchmark, Question, digest
+from evaluation.benchmarks.lm_eval_task import LmEvalTask, installed
 from generation.sources.columns import read_records
 
 
@@ -20,6 +21,8 @@ def read_questions(benchmark: Benchmark, source: str) -> list[Question]:
         UserError: the file cannot be had or read, asks something twice, or holds other
             questions than the published ones.
     """
+    if isinstance(benchmark, LmEvalTask):
+        return benchmark.questions()
     path = Path(source)
     if is_hub_id(source) and benchmark.hub:
         path = dataset_file(source, benchmark.hub.file)
@@ -59,3 +62,15 @@ def _refuse_other(path: Path, benchmark: Benchmark, questions: Sequence[Question
         "`questions_sha256` to that hash, or to `any`, to ask these; their scores then compare "
         "with no published one"
     )
+
+
+def look(benchmark: Benchmark) -> None:
+    """Read what can be read in no time: a local file, whether lm-eval is there.
+
+    Raises:
+        UserError: as `read_questions`.
+    """
+    if isinstance(benchmark, LmEvalTask):
+        installed()
+    elif not is_hub_id(benchmark.source):
+        read_questions(benchmark, benchmark.source)

@@ -1,0 +1,80 @@
+"""Any generative task of lm-evaluation-harness 0.4.13, e.g. IFEval, by the extra `lm-eval`.
+
+Our engine samples, lm-eval asks and scores: no second engine, and none of its troubles with BOS.
+"""
+
+import importlib.metadata
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import ClassVar, Literal
+
+from contracts.errors import UserError
+from evaluation.benchmarks.base import Benchmark, Decoding, Question
+
+
+class LmEvalTask(Benchmark):
+    """A task of lm-evaluation-harness."""
+
+    name: Literal["lm_eval"] = "lm_eval"
+    task: str
+    """The task's name there, e.g. ifeval."""
+    include_path: str | None = None
+    """Folder of task files of your own; the task is then one of them."""
+
+    recipe: ClassVar = Decoding(0.0)
+
+    @property
+    def label(self) -> str:
+        """The task."""
+        return self.task
+
+    @property
+    def source(self) -> str:
+        """The tasks' folder, or what says which version of lm-eval brings them."""
+        if self.include_path:
+            return self.include_path
+        return str(installed() / "METADATA")
+
+    def preset_of(self, question: Question) -> Decoding:
+        """As the task's own `generation_kwargs` say."""
+        return question.decoding or self.recipe
+
+    def questions(self) -> list[Question]:
+        """What the task asks, as lm-eval lays it out.
+
+        Raises:
+            UserError: lm-eval is not installed, has no such task, or the task is not generative.
+        """
+        asked: list[Question] = _bridge().collect(self.task, self.include_path, self.limit)
+        return asked
+
+    def metrics(self, answers: Sequence[str]) -> dict[str, float]:
+        """The task's own metrics of the answers to all of its questions, in order."""
+        args = (self.task, self.include_path, self.limit)
+        metrics: dict[str, float] = _bridge().score(*args, answers)
+        return metrics
+
+
+def _bridge() -> ModuleType:
+    installed()
+    # What lm-eval imports counts its uses over the network otherwise.
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    return importlib.import_module("evaluation.benchmarks.lm_eval_bridge")
+
+
+def installed() -> Path:
+    """Where lm-eval's metadata lie.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    try:
+        found = importlib.metadata.distribution("lm_eval").locate_file("")
+    except importlib.metadata.PackageNotFoundError:
+        raise UserError(
+            "benchmark lm_eval: lm-eval is not installed: pip install 'onpolicy[lm-eval]'"
+        ) from None
+    version = importlib.metadata.version("lm_eval")
+    return Path(str(found)) / f"lm_eval-{version}.dist-info"

@@ -1,0 +1,52 @@
+"""A task of lm-evaluation-harness on local files: it asks and scores, our engine answers."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from contracts.errors import UserError
+from evaluation.benchmarks import LmEvalTask
+from evaluation.benchmarks.base import Decoding
+from evaluation.benchmarks.questions import read_questions
+
+TASK = """\
+task: sums
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: {path}}}}}
+output_type: generate_until
+test_split: test
+doc_to_text: "What is {{{{question}}}}?"
+doc_to_target: "{{{{answer}}}}"
+generation_kwargs: {{until: ["\\n"], do_sample: false, max_gen_toks: 32}}
+metric_list: [{{metric: exact_match, aggregation: mean, higher_is_better: true}}]
+"""
+
+
+@pytest.fixture
+def task(tmp_path: Path) -> LmEvalTask:
+    pytest.importorskip("lm_eval", reason="the extra lm-eval is not installed")
+    path = tmp_path / "sums.jsonl"
+    rows = [{"question": f"{n} + 2", "answer": str(n + 2)} for n in range(3)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks" / "sums.yaml").write_text(TASK.format(path=path))
+    return LmEvalTask(task="sums", include_path=str(tmp_path / "tasks"))
+
+
+def test_lm_eval_asks_and_scores_and_our_engine_answers(task: LmEvalTask) -> None:
+    questions = read_questions(task, task.source)
+    assert questions[0].messages == [{"role": "user", "content": "What is 0 + 2?"}]
+    assert task.decoding(questions[0]) == Decoding(0.0, 1.0, 32)
+    assert task.metrics(["2\nand more", "3", "five"])["exact_match,none"] == pytest.approx(2 / 3)
+
+
+def test_without_lm_eval_the_way_to_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib.metadata
+
+    def absent(name: str) -> None:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "distribution", absent)
+    with pytest.raises(UserError, match=r"pip install 'onpolicy\[lm-eval\]'"):
+        _ = LmEvalTask(task="ifeval").source
