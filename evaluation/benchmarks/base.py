@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from contracts.chat import Message
 from contracts.config.base import Config
@@ -100,6 +100,17 @@ class Benchmark(Config):
     sampled: ClassVar[Decoding] = Decoding(0.5)
     exact: ClassVar[bool] = False
     """Whether `parse` scores its answers."""
+
+    @model_validator(mode="after")
+    def _answers_differ(self) -> "Benchmark":
+        preset = self.recipe if self.preset == "recipe" else self.sampled
+        drawn = preset.temperature if self.temperature is None else self.temperature
+        if (self.n or 1) > 1 and not drawn:
+            raise ValueError(
+                f"n {self.n}: temperature 0 makes every answer the same; set a `temperature`, or "
+                "`preset: sampled`"
+            )
+        return self
 
     @property
     def label(self) -> str:

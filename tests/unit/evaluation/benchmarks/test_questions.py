@@ -51,6 +51,11 @@ def test_an_unknown_name_lists_the_known() -> None:
         check(Named, {"benchmarks": ["alpaka"]}, "x.yaml")
 
 
+def test_several_greedy_answers_are_refused() -> None:
+    with pytest.raises(UserError, match="temperature 0 makes every answer the same"):
+        check(Named, {"benchmarks": [{"name": "alpaca_eval", "n": 2}]}, "x.yaml")
+
+
 def test_the_published_questions_pass_by_their_hash(shared_data: Path) -> None:
     alpaca = shared_data / "alpaca_eval"
     files = {
