@@ -1,15 +1,11 @@
 """The order of a run's steps, read from where they lie."""
 
+import functools
 import re
 from pathlib import Path
 
-# The last part of a step's path, in the order of a round.
-_ORDER = (
-    "prompts", "questions", "responses", "scores", "pairs", "demonstrations", "tokens",
-    "reference", "policy", "evaluation/responses", "evaluation/scores",
-    "evaluation/benchmark_responses", "evaluation/answers", "evaluation/outputs",
-    "evaluation/comparison",
-)  # fmt: skip
+from flows.pipeline.describe import steps
+
 _IN_ROUND = re.compile(r"(.*)/round-(\d+)/(.+)")
 
 
@@ -19,4 +15,11 @@ def place(folder: Path) -> tuple[str, int, int, str]:
     path = folder.resolve()
     found = _IN_ROUND.fullmatch(str(path))
     run, number, name = found.groups() if found else (str(path.parent), -1, path.name)
-    return run, int(number), _ORDER.index(name) if name in _ORDER else len(_ORDER), name
+    # Every round after round 0 has the steps of round 1.
+    planned = f"round-{min(int(number), 1)}/{name}" if found else name
+    return run, int(number), _order().get(planned, len(_order())), name
+
+
+@functools.cache
+def _order() -> dict[str, int]:
+    return {step.path: index for index, step in enumerate(steps())}

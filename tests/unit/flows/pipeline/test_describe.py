@@ -1,6 +1,8 @@
-"""A run's steps as the README shows them, and the JSON Schemas of their manifests."""
+"""A run's steps as the README and the design show them, and the JSON Schemas of their manifests."""
 
 import json
+import re
+import textwrap
 from pathlib import Path
 
 import jsonschema
@@ -9,13 +11,34 @@ from annotation_steps import pair_in, score_in
 from checkout import CHECKOUT
 
 from annotation import pairs, score
-from flows.pipeline.describe import manifest_schema, steps, table
+from flows.pipeline.describe import manifest_schema, picture, steps, table
+
+DRAW = "put in what `python -m flows.pipeline.describe` prints"
 
 
-def test_the_readme_shows_the_steps_as_they_are() -> None:
-    shown = (CHECKOUT / "README.md").read_text().split("<!-- steps -->\n")[1]
-    now = "python -m flows.pipeline.describe prints what belongs into the README"
-    assert shown.split("<!-- /steps -->")[0].strip() == table(), now
+def shown(page: str, mark: str) -> str:
+    return (CHECKOUT / page).read_text().split(f"<!-- {mark} -->\n")[1].split("<!-- /")[0].rstrip()
+
+
+def test_the_readmes_pictures_are_drawn_from_the_stages() -> None:
+    pictures = [textwrap.dedent(shown("README.md", mark)) for mark in ("pipeline", "folder")]
+    assert "\n\n".join(pictures) == picture(), DRAW
+
+
+def test_the_table_of_steps_in_the_design_is_drawn_from_the_stages() -> None:
+    assert shown("docs/design.md", "steps") == table(), DRAW
+
+
+def test_the_next_round_goes_on_where_the_new_policy_is_first_read() -> None:
+    line, arrow, _ = picture().splitlines()[:3]
+    assert line[: arrow.index("^")].endswith("resp")
+    assert line[: arrow.index("|")].endswith("pol")
+
+
+def test_what_a_config_need_not_ask_for_stands_in_brackets() -> None:
+    in_brackets = re.findall(r"\[(.+?)/\]", picture())
+    assert {"demonstrations", "reference", "questions", "answers", "outputs"} < {*in_brackets}
+    assert not {"pairs", "tokens", "policy", "comparison"} & {*in_brackets}
 
 
 def test_every_step_of_a_run_says_what_it_reads_and_makes() -> None:
