@@ -7,7 +7,7 @@ the work is bounded: see `RunIndex.nearest`.
 """
 
 import math
-from dataclasses import dataclass
+from array import array
 
 import numpy as np
 
@@ -16,35 +16,86 @@ _HOLDERS = 4096
 _COMPARED = 64
 """Most texts that are compared run by run: those that share most of the rarest."""
 _EPSILON = 1e-9
+_INLINE = 4
+# Fibonacci hashing: the high bits of the product depend on all bits of the run.
+_SPREAD = np.uint64(0x9E3779B97F4A7C15)
+_HIGH = np.uint64(32)
+_LAST = np.uint64(2**64 - 1)
 
 
-@dataclass(frozen=True)
-class _Level:
-    """Some texts, one after another: their runs, and who holds each."""
+class _Holders:
+    """Who holds each run: an open-addressing table, so that a look-up costs the same at any size.
 
-    runs: np.ndarray
-    """[runs] uint64, sorted and different."""
-    starts: np.ndarray
-    """[runs + 1], where each run's holders begin."""
-    holders: np.ndarray
-    """[holders] int32, each run's in ascending order."""
+    Most runs have few holders: these lie in the table, those of a template's runs in lists beside.
+    """
 
-    def find(self, runs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Which of the runs are here, and where each of these has its holders."""
-        found = np.searchsorted(self.runs, runs)
-        places = np.flatnonzero(self.runs.take(found, mode="clip") == runs)
-        found = found[places]
-        return places, self.starts[found], self.starts[found + 1]
+    def __init__(self) -> None:
+        self._used = 0
+        self._clear(1 << 12)
 
-    def merged(self, later: "_Level") -> "_Level":
-        """Both in one."""
-        pair = (self, later)
-        runs = np.concatenate([np.repeat(one.runs, np.diff(one.starts)) for one in pair])
-        order = np.argsort(runs, kind="stable")
-        runs = runs[order]
-        first = np.flatnonzero(np.concatenate([[True], runs[1:] != runs[:-1]]))
-        holders = np.concatenate([one.holders for one in pair])[order]
-        return _Level(runs[first], np.append(first, len(runs)), holders)
+    def _clear(self, capacity: int) -> None:
+        self._runs = np.zeros(capacity, np.uint64)
+        """[capacity], 0 where nothing is."""
+        self._counts = np.zeros(capacity, np.int32)
+        self._first = np.zeros((capacity, _INLINE), np.int32)
+        """[capacity, _INLINE], each run's first holders."""
+        self._rest: dict[int, array[int]] = {}
+        """A place's other holders."""
+
+    def add(self, runs: np.ndarray, number: int) -> None:
+        """`number` holds each of the runs [runs], which differ."""
+        if 2 * (self._used + len(runs)) > len(self._runs):
+            self._grow()
+        places = self._places(runs, insert=True)
+        counts = self._counts[places]
+        self._used += int((counts == 0).sum())
+        inline = counts < _INLINE
+        self._first[places[inline], counts[inline]] = number
+        for place in places[~inline].tolist():
+            self._rest.setdefault(place, array("i")).append(number)
+        self._counts[places] = counts + 1
+
+    def find(self, runs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Each run's place and how many hold it [runs]."""
+        places = self._places(runs, insert=False)
+        return places, self._counts[places]
+
+    def at(self, places: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        """The first `counts` [places] holders of each place, one place after the other."""
+        inline = np.arange(_INLINE) < counts[:, None]
+        found = [self._first[places][inline]]
+        for at in np.flatnonzero(counts > _INLINE).tolist():
+            rest = self._rest[int(places[at])]
+            found.append(np.array(rest[: int(counts[at]) - _INLINE], np.int32))
+        return np.concatenate(found)
+
+    def _places(self, runs: np.ndarray, insert: bool) -> np.ndarray:
+        """Where each run lies, or the free place where its search ends, which `insert` takes."""
+        mask = len(self._runs) - 1
+        places = ((runs * _SPREAD) >> _HIGH).astype(np.int64) & mask
+        searching = np.arange(len(runs))
+        while len(searching):
+            at = places[searching]
+            held = self._runs[at]
+            if insert and len(free := np.flatnonzero(held == 0)):
+                # Two of the runs may want one place: the last one written has it.
+                self._runs[at[free]] = runs[searching[free]]
+                held = self._runs[at]
+            ended = held == runs[searching]
+            if not insert:
+                ended |= held == 0
+            searching = searching[~ended]
+            places[searching] = (places[searching] + 1) & mask
+        return places
+
+    def _grow(self) -> None:
+        taken = np.flatnonzero(self._runs)
+        runs, counts, first, rest = self._runs[taken], self._counts, self._first, self._rest
+        self._clear(4 * len(self._runs))
+        places = self._places(runs, insert=True)
+        self._counts[places], self._first[places] = counts[taken], first[taken]
+        moved = dict(zip(taken.tolist(), places.tolist(), strict=True))
+        self._rest = {moved[place]: numbers for place, numbers in rest.items()}
 
 
 class RunIndex:
@@ -53,7 +104,7 @@ class RunIndex:
     def __init__(self) -> None:
         self._texts: list[np.ndarray] = []
         self._sizes = np.zeros(1024, np.int32)
-        self._levels: list[_Level] = []
+        self._holders = _Holders()
 
     def __len__(self) -> int:
         return len(self._texts)
@@ -65,11 +116,7 @@ class RunIndex:
         if number == len(self._sizes):
             self._sizes = np.concatenate([self._sizes, np.zeros_like(self._sizes)])
         self._sizes[number] = len(runs)
-        level = _Level(runs, np.arange(len(runs) + 1), np.full(len(runs), number, np.int32))
-        # Merged like a binary counter's digits: few levels, and each holder moves log n times.
-        while self._levels and len(self._levels[-1].holders) <= 2 * len(level.holders):
-            level = self._levels.pop().merged(level)
-        self._levels.append(level)
+        self._holders.add(_not_zero(runs), number)
 
     def nearest(self, runs: np.ndarray, threshold: float) -> tuple[int, float] | None:
         """The number of the text most like these runs, and its Jaccard index; the first of equals.
@@ -101,29 +148,14 @@ class RunIndex:
 
     def _rarest_holders(self, runs: np.ndarray, threshold: float) -> tuple[np.ndarray, int]:
         """Who holds each of the rarest runs, and how many of those runs were looked up in full."""
-        found = [level.find(runs) for level in self._levels]
-        counts = np.zeros(len(runs), np.int64)
-        for places, starts, ends in found:
-            counts[places] += ends - starts
+        places, counts = self._holders.find(_not_zero(runs))
         part = len(runs) - math.ceil(threshold * len(runs) - _EPSILON) + 1
         rarest = np.argsort(counts, kind="stable")[:part]
         wanted = counts[rarest]
         allowed = np.minimum(wanted, np.maximum(_HOLDERS - (np.cumsum(wanted) - wanted), 0))
-        left = np.zeros_like(counts)
-        left[rarest] = allowed
-        holders = [np.zeros(0, np.int32)]
-        for level, (places, starts, ends) in zip(self._levels, found, strict=True):
-            taken = np.minimum(ends - starts, left[places])
-            left[places] -= taken
-            holders.append(level.holders[_ranges(starts, taken)])
-        return np.concatenate(holders), int((allowed == wanted).sum())
+        return self._holders.at(places[rarest], allowed), int((allowed == wanted).sum())
 
 
-def _ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """All places start, start + 1, ... of each range, one range after the other.
-
-    >>> _ranges(np.array([5, 9]), np.array([2, 1])).tolist()
-    [5, 6, 9]
-    """
-    total = int(counts.sum())
-    return np.repeat(starts - np.cumsum(counts) + counts, counts) + np.arange(total)
+def _not_zero(runs: np.ndarray) -> np.ndarray:
+    """0 marks a free place: that run is taken for the last one, as one of 10**19 is."""
+    return np.where(runs == 0, _LAST, runs)
