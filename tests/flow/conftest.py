@@ -31,21 +31,19 @@ def demo_models() -> Path:
 
 @pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """A real `prefect server start` on loopback; the environment that makes the flow use it."""
+    """A real `onpolicy server`, as users start it; the environment that makes the flow use it."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     environment = {
         "PREFECT_HOME": str(tmp_path_factory.mktemp("prefect")),
         "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
     }
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1"]
+    command = [sys.executable, "-m", "flows.cli.main", "server", "--port", str(port)]
     with (tmp_path_factory.getbasetemp() / "server.log").open("w") as log:
         server = subprocess.Popen(
-            [*command, "--port", str(port)], env={**os.environ, **environment},
-            stdout=log, stderr=log,
+            command, env={**os.environ, **environment}, cwd=CHECKOUT, stdout=log, stderr=log
         )  # fmt: skip
         try:
             _wait_for(f"{environment['PREFECT_API_URL']}/health", server)

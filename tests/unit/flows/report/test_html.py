@@ -95,8 +95,8 @@ def test_a_gain_is_green_only_where_the_answers_without_a_score_cannot_undo_it(r
     page = write_report(run).read_text()
     assert 'class="number good"' not in page
     for text in (
-        "at the lowest score seen -0.0300, at the highest +0.3000",
-        "0.0, 0.0, 40.0 %",
+        "at lowest -0.0300<br>at highest +0.3000",
+        "0.0, 0.0, 40.0<",
         "no prompt of which",
     ):
         assert text in page

@@ -74,3 +74,20 @@ def test_a_text_that_differs_from_a_shared_template_in_little_is_like_an_earlier
     for number in range(5000):
         index.add(np.append(template, np.arange(13, dtype=np.uint64) + 1000 + 13 * number))
     assert index.nearest(template, 0.8) == (0, pytest.approx(100 / 113))
+
+
+def test_every_run_is_found_with_all_its_holders_as_the_table_grows() -> None:
+    chance = random.Random(0)
+    texts = [sorted({chance.randrange(3000) ** 2 for _ in range(30)}) for _ in range(500)]
+    held: dict[int, list[int]] = {}
+    index = RunIndex()
+    for number, text in enumerate(texts):
+        index.add(np.array(text, np.uint64))
+        for run in text:
+            held.setdefault(run, []).append(number)
+    asked = np.array(sorted(held), np.uint64)[1:]  # 0 is a free place's mark
+    places, counts = index._holders.find(asked)
+    expected = [held[int(run)] for run in asked]
+    assert counts.tolist() == [len(numbers) for numbers in expected]
+    for place, count, numbers in zip(places, counts, expected, strict=True):
+        assert sorted(index._holders.at(np.array([place]), np.array([count]))) == numbers
