@@ -9,7 +9,9 @@ from contracts.config.base import load_config
 from flows.pipeline.config import RunConfig
 from flows.pipeline.plan import plan
 
-CONFIGS = sorted((CHECKOUT / "configs").glob("*.yaml"))
+CONFIGS = [
+    path for path in sorted((CHECKOUT / "configs").glob("*.yaml")) if path.stem != "judge-prices"
+]
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
