@@ -9,9 +9,7 @@ from contracts.config.base import load_config
 from flows.pipeline.config import RunConfig
 from flows.pipeline.plan import plan
 
-CONFIGS = [
-    path for path in sorted((CHECKOUT / "configs").glob("*.yaml")) if path.stem != "judge-prices"
-]
+CONFIGS = sorted((CHECKOUT / "configs").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
