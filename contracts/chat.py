@@ -96,15 +96,15 @@ class ChatFormat:
         """Token ids of a conversation and the assistant's answer to it.
 
         Raises:
-            RowError: as `prompt_ids`; or the rendering does not begin with the prompt's own,
-                or holds nothing of the answer.
+            RowError: for the reasons of `prompt_ids`; or the rendering does not begin with the
+                prompt's own, or holds nothing of the answer.
         """
         prompt = self.prompt_ids(messages)
         answer: Message = {"role": "assistant", "content": response}
-        whole = self._encode([*messages, answer], generate=False)
-        if whole[: len(prompt)] != prompt:
+        conversation_ids = self._encode([*messages, answer], generate=False)
+        if conversation_ids[: len(prompt)] != prompt:
             raise RowError("prompt_not_a_prefix", f"{self.name}: prompt and response merge")
-        rest = whole[len(prompt) :]
+        rest = conversation_ids[len(prompt) :]
         if self.end_of_turn_id not in rest:
             raise RowError("no_end_of_turn", f"{self.name}: the response has no end of turn")
         end = len(rest) - rest[::-1].index(self.end_of_turn_id)
@@ -115,7 +115,7 @@ class ChatFormat:
         return Tokens(prompt, rest[:end], rest[end:])
 
     def conversation_ids(self, messages: Sequence[Message]) -> list[int]:
-        """Token ids of a whole conversation, nothing left for the assistant to say."""
+        """Token ids of a finished conversation, without a header for another answer."""
         return self._encode(messages, generate=False)
 
     def header_ids(self) -> list[int]:
@@ -130,8 +130,8 @@ class ChatFormat:
             raise RowError("no_message", f"{self.name}: the conversation has no message")
         for message in messages:
             text = f"{message['role']}\n{message['content']}"
-            if found := next((token for token in self._controls.values() if token in text), None):
-                raise RowError("special_token_in_text", f"{self.name}: {found} inside the text")
+            if control := next((token for token in self._controls.values() if token in text), None):
+                raise RowError("special_token_in_text", f"{self.name}: {control} inside the text")
         ids = self._ids(self._render(messages, generate))
         if self._prepend and self.bos_id is not None:
             ids = [self.bos_id, *ids]

@@ -24,8 +24,8 @@ class Check:
 
 
 def faults(checks: Iterable[Check]) -> list[str]:
-    """What is amiss, a line each: `key: what, and the way out`."""
-    found = []
+    """One line for each fault of a config: `key: what is wrong, and the way out`."""
+    lines = []
     for check in checks:
         if check.of and not is_model(check.of):
             continue
@@ -33,12 +33,12 @@ def faults(checks: Iterable[Check]) -> list[str]:
             check.look()
         except OnPolicyError as error:
             text = str(error)
-            found.append(text if text.startswith(check.key) else f"{check.key}: {text}")
-    return list(dict.fromkeys(found))
+            lines.append(text if text.startswith(check.key) else f"{check.key}: {text}")
+    return list(dict.fromkeys(lines))
 
 
 def refuse_absent(model: str) -> None:
-    """Refuse what is no model: no folder here that could be one, and no name of the hub's.
+    """Refuse a reference that is neither a folder here nor a model on the hub.
 
     Raises:
         UserError: names it.

@@ -24,8 +24,8 @@ def start_child(command: Sequence[str], environment: Mapping[str, str]) -> Child
     """Start `command` in a session of its own, output and errors as one stream of lines.
 
     It watches its standard input (`runtime.stage_process`): when this process dies, even by
-    kill -9, the pipe closes, and the child ends with all of its own children. It phones nobody,
-    and finds this checkout's modules from any working folder.
+    kill -9, the pipe closes, and the child ends with all of its own children. It sends no
+    telemetry, and finds this checkout's modules from any working folder.
     """
     path = os.environ.get("PYTHONPATH")
     process = subprocess.Popen(

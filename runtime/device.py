@@ -12,8 +12,8 @@ _CAPABILITY = (75, 76)
 
 
 def has_cuda() -> bool:
-    """Whether torch finds a CUDA device. Where torch is not imported yet the driver is asked, as
-    torch would ask it: the import takes seconds."""
+    """Whether torch finds a CUDA device. If torch is not imported yet, the driver is asked the
+    way torch would ask it, because the import takes seconds."""
     if torch := sys.modules.get("torch"):
         return bool(torch.cuda.is_available())
     return driver_has_device()
@@ -26,7 +26,7 @@ def driver_has_device() -> bool:
 
 def capability() -> tuple[int, int] | None:
     """The least compute capability of the GPUs in sight, so that one dtype is for all of them;
-    None where torch finds no CUDA device. Asked as `has_cuda` asks."""
+    None if torch finds no CUDA device. It asks the way `has_cuda` does."""
     if not has_cuda():
         return None
     if torch := sys.modules.get("torch"):
@@ -61,29 +61,29 @@ def _driver_capabilities() -> tuple[tuple[int, int], ...]:
 
 
 def _capability_of(driver: ctypes.CDLL, number: int) -> tuple[int, int]:
-    device, value, found = ctypes.c_int(0), ctypes.c_int(0), []
+    device, value, major_minor = ctypes.c_int(0), ctypes.c_int(0), []
     driver.cuDeviceGet(ctypes.byref(device), number)
     for attribute in _CAPABILITY:
         driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, device)
-        found.append(value.value)
-    return found[0], found[1]
+        major_minor.append(value.value)
+    return major_minor[0], major_minor[1]
 
 
-def dtype_of(asked: str, device: str = "auto") -> str:
+def dtype_of(dtype: str, device: str = "auto") -> str:
     """The dtype that a config's `dtype` means here: `auto` is bfloat16 on CUDA, else float32.
 
     Args:
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
     """
-    if asked != "auto":
-        return asked
+    if dtype != "auto":
+        return dtype
     on_cuda = has_cuda() if device == "auto" else device.startswith("cuda")
     return "bfloat16" if on_cuda else "float32"
 
 
-def what_auto_is(asked: str, device: str = "auto") -> dict[str, str]:
-    """As `Stage.here`: what a `dtype` of `auto` is on this machine; nothing where it is named."""
-    return {"`dtype: auto`": dtype_of(asked, device)} if asked == "auto" else {}
+def what_auto_is(dtype: str, device: str = "auto") -> dict[str, str]:
+    """What a `dtype` of `auto` means on this machine; empty if the config names a dtype."""
+    return {"`dtype: auto`": dtype_of(dtype, device)} if dtype == "auto" else {}
 
 
 def _ask_torch() -> tuple[tuple[int, int], ...]:
@@ -95,11 +95,11 @@ def _ask_torch() -> tuple[tuple[int, int], ...]:
 
 @cache
 def torch_build() -> str:
-    """`cuda` or `hip`, what the installed torch was built for; empty for the CPU. Told from its
-    files: the import takes seconds."""
+    """`cuda` or `hip`, what the installed torch was built for; empty for the CPU. Read from its
+    files, because the import takes seconds."""
     spec = importlib.util.find_spec("torch")
     if spec is None or spec.origin is None:
         return ""
     version = Path(spec.origin).with_name("version.py").read_text()
-    found = re.search(r"^(cuda|hip)[^=\n]*=\s*['\"]", version, re.MULTILINE)
-    return found[1] if found else ""
+    backend = re.search(r"^(cuda|hip)[^=\n]*=\s*['\"]", version, re.MULTILINE)
+    return backend[1] if backend else ""

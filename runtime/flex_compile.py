@@ -26,7 +26,7 @@ def compiled_attention(dynamic: bool | None, backend: str = "inductor") -> Any:
 
 @cache
 def compiled_mask(dynamic: bool | None, backend: str = "inductor") -> Any:
-    """`create_block_mask`, which uncompiled lays out all L x L places; as `compiled_attention`."""
+    """`create_block_mask` as one kernel: uncompiled, it lays out all L x L places."""
     return _compile(plain_mask(), dynamic, backend)
 
 

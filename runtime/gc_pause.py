@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def without_collecting() -> Iterator[None]:
-    """No garbage collection inside; what was made there is never looked at again.
+    """Within, no garbage collection runs; objects made there are never collected later either.
 
     Importing torch, transformers and vLLM makes millions of objects that live to the end.
     Collecting while they come, and in the five full collections of vLLM's start, was seen

@@ -11,7 +11,7 @@ class _NoPandas(MetaPathFinder):
 
 
 def spare_pandas() -> None:
-    """Let pyarrow's first conversion of a value find no pandas, whose import takes half a second.
+    """Keep pyarrow from importing pandas at its first conversion, which takes half a second.
 
     pyarrow asks once, in case the value were one of pandas'; no stage of ours gives it any.
     Whoever imports pandas later has it.

@@ -52,7 +52,7 @@ class Progress:
             self._print()
 
     def resume(self, units: int) -> None:
-        """`units` more were there before."""
+        """Count `units` more that were there before this process began."""
         old = self._reading
         self._reading = replace(old, done=old.done + units, resumed=old.resumed + units)
 

@@ -29,7 +29,7 @@ def end_at_once() -> None:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Within, a signal unwinds what is under way, so that it is ended in order.
+    """Within, a signal raises, so that all that runs is ended in order.
 
     Raises:
         Interrupted: Ctrl-C.

@@ -57,7 +57,7 @@ def exit_code_of(run: Callable[[], None]) -> int:
 
 
 def fail(message: str, code: int) -> int:
-    """Print an error so that a parent process can read it whole; gives the exit code back."""
+    """Print an error so that a parent process can read it whole; returns the exit code."""
     print_line(_ERROR_MARK + json.dumps(message))
     return code
 

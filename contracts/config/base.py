@@ -83,7 +83,7 @@ def apply_overrides(data: dict[str, Any], overrides: Sequence[str]) -> dict[str,
     """`data` with each dotted override (`training.learning_rate=5e-7`) put in place.
 
     Raises:
-        UserError: an override has no `=`, or goes through a value that holds no keys.
+        UserError: an override has no `=`, or its path leads through a value without keys.
     """
     for override in overrides:
         dotted, separator, text = override.partition("=")

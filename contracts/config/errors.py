@@ -51,8 +51,8 @@ def _explain(item: Any, model: Model) -> str:
         case "union_tag_not_found":
             return f"key {tag!r} is missing"
         case "union_tag_invalid":
-            wanted, given = context["expected_tags"], _shown(context["tag"])
-            return f"key {tag!r}: should be one of {wanted}, not {given}"
+            expected, given = context["expected_tags"], _shown(context["tag"])
+            return f"key {tag!r}: should be one of {expected}, not {given}"
         case "model_type" | "dict_type":
             return f"key {key!r}: is a section{_not_given(item)}; {_as_section(path, item, inside)}"
         case "list_type":

@@ -106,10 +106,10 @@ def kind_of(variant: Model) -> str:
 def packages_in(value: Any) -> dict[str, str]:
     """The packages whose variants a config holds: they decide a step's output as its keys do."""
     if isinstance(value, BaseModel):
-        found = packages_in([getattr(value, name) for name in type(value).model_fields])
+        packages = packages_in([getattr(value, name) for name in type(value).model_fields])
         if package := _PACKAGES.get(type(value)):
-            found[f"package of kind {kind_of(type(value))}"] = package
-        return found
+            packages[f"package of kind {kind_of(type(value))}"] = package
+        return packages
     if isinstance(value, dict):
         value = list(value.values())
     if isinstance(value, (list, tuple)):

@@ -21,64 +21,64 @@ _NARROWED = ("layers_to_transform", "layers_pattern", "exclude_modules")
 def refuse_other_adapter(folder: Path, base: str) -> None:
     """Refuse an adapter that is cut, lacks a matrix, or has one that does not fit the base.
 
-    Of a base that is on the hub alone, or of a family that is not known here, only the files
-    are checked, and peft judges the rest.
+    If the base is only on the hub, or its family is not known here, only the files are checked;
+    peft judges the rest.
 
     Raises:
         UserError: names file or tensors.
     """
     shapes = read_header(folder / WEIGHTS)
-    own = local_folder(base)
-    expected = language_model(read_config(own)) if own else None
+    base_folder = local_folder(base)
+    expected = language_model(read_config(base_folder)) if base_folder else None
     if expected is None:
         return
-    wanted = {name.removesuffix(".weight"): shape for name, shape in expected.items()}
-    there = _matrices(shapes)
-    modules = {module for module, _ in there} | set(_targets(folder, wanted))
-    strange = {module for module in modules if len(wanted.get(module, ())) != 2}
+    weights = {name.removesuffix(".weight"): shape for name, shape in expected.items()}
+    matrices = _matrices(shapes)
+    modules = {module for module, _ in matrices} | set(_targets(folder, weights))
+    strange = {module for module in modules if len(weights.get(module, ())) != 2}
     known = sorted(modules - strange)
     refuse_differences(
         f"{folder}: does not fit {base}",
-        missing=[_named(m, side) for m in known for side in "AB" if (m, side) not in there],
-        extra=[_named(m, side) for m, side in there if m in strange],
-        misshaped=[bad for m in known for bad in _misshaped(m, there, wanted[m])],
+        missing=[_named(m, side) for m in known for side in "AB" if (m, side) not in matrices],
+        extra=[_named(m, side) for m, side in matrices if m in strange],
+        misshaped=[bad for m in known for bad in _misshaped(m, matrices, weights[m])],
     )
 
 
 def _matrices(shapes: Shapes) -> dict[tuple[str, str], tuple[int, ...]]:
     """Layer and side (A or B) to the shape, of those under the name that the layer's kind has."""
-    found = {}
+    matrices = {}
     for name, shape in shapes.items():
         if match := _NAME.fullmatch(name):
             key = match["module"], match["side"] or match["row"]
             if _named(*key) == name:
-                found[key] = shape
-    return found
+                matrices[key] = shape
+    return matrices
 
 
 def _misshaped(
-    module: str, there: dict[tuple[str, str], tuple[int, ...]], wanted: tuple[int, ...]
+    module: str, matrices: dict[tuple[str, str], tuple[int, ...]], weight: tuple[int, ...]
 ) -> list[tuple[str, tuple[int, ...], tuple[int, ...]]]:
     """Of A [rank, in] and B [out, rank] those that fit neither the layer nor each other.
 
     A linear layer's weight is [out, in], an embedding's [in, out].
     """
-    down, up = there.get((module, "A")), there.get((module, "B"))
+    down, up = matrices.get((module, "A")), matrices.get((module, "B"))
     if not down or not up:
         return []
-    out, in_ = reversed(wanted) if _is_embedding(module) else wanted
+    out, in_ = reversed(weight) if _is_embedding(module) else weight
     sizes = {"A": (down, (down[0], in_)), "B": (up, (out, down[0]))}
     return [(_named(module, side), *both) for side, both in sizes.items() if both[0] != both[1]]
 
 
-def _targets(folder: Path, wanted: Shapes) -> list[str]:
-    """The base's layers that the adapter's config gives matrices, where it lists them."""
+def _targets(folder: Path, weights: Shapes) -> list[str]:
+    """The base's layers that the adapter's config lists by name; empty if it lists none."""
     settings = read_settings(folder)
     names = settings.get("target_modules")
     if not isinstance(names, list) or any(settings.get(key) for key in _NARROWED):
         return []
     ends = tuple(f".{name}" for name in names)
-    return [module for module, shape in wanted.items()
+    return [module for module, shape in weights.items()
             if len(shape) == 2 and f".{module}".endswith(ends)]  # fmt: skip
 
 
@@ -96,9 +96,9 @@ def read_settings(folder: Path) -> dict[str, Any]:
 
 
 def _named(module: str, side: str) -> str:
-    """As peft names a matrix: an embedding's are no layers of their own, so have no `.weight`."""
-    own = f"lora_embedding_{side}" if _is_embedding(module) else f"lora_{side}.weight"
-    return f"base_model.model.{module}.{own}"
+    """peft's name of a matrix: an embedding's are no layers of their own, so have no `.weight`."""
+    tensor = f"lora_embedding_{side}" if _is_embedding(module) else f"lora_{side}.weight"
+    return f"base_model.model.{module}.{tensor}"
 
 
 def _is_embedding(module: str) -> bool:

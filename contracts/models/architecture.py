@@ -23,7 +23,7 @@ _FREE_OF_BIAS = ("mistral",)
 def language_model(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]] | None:
     """Names and shapes of a causal language model's tensors, without a tied head's.
 
-    None where the family is another, the weights are quantised, or a size is not told.
+    None if the family is another, the weights are quantised, or the config lacks a size.
     """
     shapes = backbone(config)
     if shapes is None:
@@ -34,7 +34,7 @@ def language_model(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]] | No
 
 
 def backbone(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]] | None:
-    """As `language_model`, of what lies below its head."""
+    """Names and shapes of the tensors below the head; None where `language_model` gives none."""
     quantised = config.get("quantization_config") or config.get("compression_config")
     if config.get("model_type") not in FAMILIES or quantised:
         return None
@@ -98,7 +98,7 @@ def kv_bytes_a_token(config: Any, itemsize: int) -> int:
     """Bytes of keys and values that all layers keep of a token.
 
     Args:
-        config: as transformers reads it, of the language model.
+        config: the language model's, read by transformers.
         itemsize: bytes of a number in the cache.
     """
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads

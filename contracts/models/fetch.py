@@ -20,8 +20,8 @@ _GB = 1e9
 def fetch_models(references: Iterable[str]) -> None:
     """Download what loaders read of each model on the hub: safetensors, configs, tokenizers.
 
-    A folder costs nothing, nor does what the cache holds whole, and with HF_HUB_OFFLINE set
-    nothing is asked for: the loader says what is missing.
+    Folders and models that are complete in the cache cost nothing. With HF_HUB_OFFLINE set,
+    nothing is fetched: the loader says what is missing.
 
     Raises:
         UserError: there is no such model, or the hub cannot be reached.
@@ -51,12 +51,12 @@ def _download(reference: str) -> None:
     from huggingface_hub import snapshot_download
 
     repository, revision = split_reference(reference)
-    wanted: dict[str, Any] = {
+    selection: dict[str, Any] = {
         "repo_id": repository, "revision": revision,
         "allow_patterns": list(_FILES), "ignore_patterns": list(_OTHER_LAYOUTS),
     }  # fmt: skip
-    lacking = [file for file in snapshot_download(**wanted, dry_run=True) if file.will_download]
+    lacking = [file for file in snapshot_download(**selection, dry_run=True) if file.will_download]
     size = sum(file.file_size or 0 for file in lacking)
     log.info("downloading %s: %d files, %.3g GB", reference, len(lacking), size / _GB)
-    snapshot_download(**wanted)
+    snapshot_download(**selection)
     log.info("downloaded %s", reference)

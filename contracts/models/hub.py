@@ -34,8 +34,8 @@ def may_move(reference: str) -> bool:
 
 
 def commit_of(kind: Kind, reference: str) -> str:
-    """The commit that a model's or dataset's revision stands for now; without a network, and
-    HF_HUB_OFFLINE set, the one that this machine's cache holds.
+    """The commit that a model's or dataset's revision stands for now. With HF_HUB_OFFLINE set,
+    the commit in this machine's cache.
 
     Raises:
         UserError: there is no such thing, or the hub cannot be asked.
@@ -48,17 +48,17 @@ def commit_of(kind: Kind, reference: str) -> str:
     if constants.HF_HUB_OFFLINE:
         return _cached_commit(kind, repository, revision or "main")
     try:
-        found = HfApi().repo_info(repository, repo_type=kind, revision=revision, timeout=_PATIENCE)
+        info = HfApi().repo_info(repository, repo_type=kind, revision=revision, timeout=_PATIENCE)
     except (HfHubHTTPError, HFValidationError) as error:
         raise UserError(f"{reference}: no {kind} on the hub for us: {first_line(error)}") from None
     except (HTTPError, OSError) as error:
         raise _unreachable(reference, error) from None
-    return str(found.sha)
+    return str(info.sha)
 
 
 def refuse_unreachable(kind: Kind, reference: str) -> None:
-    """Ask the hub once for what a loader is about to fetch: by itself, a loader without a network
-    tries each file again and again, for 84 s, and does not say what would help.
+    """Ask the hub once for what a loader is about to fetch. Without a network, the loader itself
+    retries each file for 84 s and does not say what would help.
 
     Raises:
         UserError: there is no such model or dataset, or the hub cannot be asked.
@@ -68,15 +68,15 @@ def refuse_unreachable(kind: Kind, reference: str) -> None:
 
 
 def _in_cache(kind: Kind, repository: str, revision: str | None) -> bool:
-    """Whether files of the very revision lie in this machine's cache: all of them, as a rule."""
+    """Whether this machine's cache holds files of exactly this revision (usually all of them)."""
     from huggingface_hub import constants
 
     folder = Path(constants.HF_HUB_CACHE) / f"{kind}s--{repository.replace('/', '--')}"
     named = folder / "refs" / (revision or "main")
     commit = named.read_text().strip() if named.is_file() else revision or ""
-    found = folder / "snapshots" / commit
+    snapshot = folder / "snapshots" / commit
     file = "tokenizer_config.json" if kind == "model" else "."
-    return bool(commit) and (found / file).exists()
+    return bool(commit) and (snapshot / file).exists()
 
 
 def _cached_commit(kind: Kind, repository: str, revision: str) -> str:
@@ -101,7 +101,7 @@ def _unreachable(name: str, error: Exception) -> UserError:
 
 
 def model_file(reference: str, name: str) -> Path | None:
-    """A file of a model, in its folder or off the hub; None where the model has none such.
+    """A file of a model, from its folder or the hub; None if the model has no such file.
 
     Raises:
         UserError: the model is not there, or the hub cannot be asked.

@@ -56,10 +56,10 @@ def load_adapter(model: Any, adapter: str, base: str) -> Any:
 
 
 def refuse_unsavable(reference: str, *parts: Any) -> None:
-    """Write what will be written beside the weights to a folder that is thrown away.
+    """Write the files beside the weights to a temporary folder, to see that they can be written.
 
-    transformers reads a generation_config.json or config.json that it refuses to write, which
-    would cost a training its result.
+    transformers reads some generation_config.json and config.json files that it refuses to
+    write: a training would lose its result at the end.
 
     Args:
         parts: config, generation config, tokenizer.

@@ -46,7 +46,7 @@ def split_reference(reference: str) -> tuple[str, str | None]:
 def local_folder(reference: str) -> Path | None:
     """The folder that a model lies in on this machine: its own, or the hub's cache of it.
 
-    None where not all of its weights were ever downloaded.
+    None if its weights are not all downloaded.
     """
     path, revision = split_reference(reference)
     if Path(path).is_dir():
@@ -62,10 +62,10 @@ def _cached(repository: str, name: str, revision: str | None) -> Path | None:
     from huggingface_hub.errors import HFValidationError
 
     try:
-        found = try_to_load_from_cache(repository, name, revision=revision)
+        path = try_to_load_from_cache(repository, name, revision=revision)
     except HFValidationError:  # neither a folder nor a hub id
         return None
-    return Path(found) if isinstance(found, str) else None
+    return Path(path) if isinstance(path, str) else None
 
 
 def _all_there(index: Path) -> bool:
@@ -85,14 +85,14 @@ def load_tokenizer(reference: str) -> "PreTrainedTokenizerBase":
     _refuse_no_tokenizer(path)
     refuse_unreachable("model", reference)
     try:
-        found = _load_tokenizer(path, revision)
+        tokenizer = _load_tokenizer(path, revision)
     except (OSError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{reference}: its tokenizer cannot be loaded: {reason[:300]}") from None
     # Of a config.json alone transformers makes a tokenizer of a few special tokens.
-    if len(found) <= len(found.added_tokens_decoder):
+    if len(tokenizer) <= len(tokenizer.added_tokens_decoder):
         raise UserError(f"{reference}: its tokenizer holds special tokens alone")
-    return found
+    return tokenizer
 
 
 def _load_tokenizer(path: str, revision: str | None) -> "PreTrainedTokenizerBase":
@@ -147,10 +147,10 @@ def read_positions(reference: str) -> int:
 
 
 def read_end_tokens(reference: str) -> set[int]:
-    """The EOS ids of a model's generation settings; empty where it has no such file or none."""
+    """The EOS ids of a model's generation settings; empty if there is no such file or no id."""
     path, revision = split_reference(reference)
-    if (settings := Path(path) / "generation_config.json").is_file() and (found := _read(settings)):
-        ends = found.get("eos_token_id")
+    if (settings := Path(path) / "generation_config.json").is_file() and (saved := _read(settings)):
+        ends = saved.get("eos_token_id")
     elif Path(path).is_dir() and not settings.exists():
         ends = None
     else:
@@ -181,9 +181,9 @@ def _is_plain(folder: Path) -> bool:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """A JSON file's values; none where transformers has to say what is wrong with it."""
+    """A JSON file's values; empty if it cannot be read, and transformers says why."""
     try:
-        found = json.loads(path.read_text())
+        values = json.loads(path.read_text())
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return values if isinstance(values, dict) else {}

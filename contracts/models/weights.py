@@ -45,8 +45,8 @@ class Weights:
 def refuse_other_weights(reference: str) -> Weights | None:
     """Refuse a language model whose safetensors are cut, or are not what its config asks for.
 
-    Gives what they hold; None where they are on the hub alone. Of a family that is not known
-    here only the files are checked, and its loader judges the tensors.
+    Returns what they hold, or None if they are only on the hub. If the family is not known
+    here, only the files are checked; its loader judges the tensors.
 
     Raises:
         UserError: names folder or file, and the tensors.
@@ -123,7 +123,7 @@ def unlike_config(model: object) -> str:
 
 
 def refuse_unlike(
-    what: str, found: Shapes, expected: Shapes, optional: Collection[str] = ()
+    what: str, actual: Shapes, expected: Shapes, optional: Collection[str] = ()
 ) -> None:
     """Refuse tensors that are not those expected.
 
@@ -136,12 +136,12 @@ def refuse_unlike(
     """
     refuse_differences(
         what,
-        missing=expected.keys() - found.keys(),
-        extra=found.keys() - expected.keys() - set(optional),
+        missing=expected.keys() - actual.keys(),
+        extra=actual.keys() - expected.keys() - set(optional),
         misshaped=[
-            (name, found[name], shape)
+            (name, actual[name], shape)
             for name, shape in expected.items()
-            if name in found and found[name] != shape
+            if name in actual and actual[name] != shape
         ],
     )
 
@@ -152,11 +152,11 @@ def refuse_differences(
     extra: Iterable[str] = (),
     misshaped: Iterable[tuple[str, Iterable[int], Iterable[int]]] = (),
 ) -> None:
-    """Refuse what a loader found, or we did, unless nothing is amiss.
+    """Refuse a model for its missing, extra or misshaped tensors, if there are any.
 
     Args:
         what: how the message begins.
-        misshaped: name, shape there, shape wanted.
+        misshaped: name, actual shape, expected shape.
 
     Raises:
         UserError: names up to three tensors of each kind.
@@ -169,9 +169,9 @@ def refuse_differences(
         ),
         _some(sorted(name for name in extra if not _BUFFERS.search(name)), "unknown"),
     ]
-    if found := [fault for fault in faults if fault]:
+    if lines := [fault for fault in faults if fault]:
         raise UserError(
-            f"{what}: {'; '.join(found)}. Copy or download the model anew, or mend its config.json"
+            f"{what}: {'; '.join(lines)}. Copy or download the model anew, or mend its config.json"
         )
 
 

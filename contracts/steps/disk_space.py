@@ -18,12 +18,12 @@ _RUSTS_ERROR = re.compile(r"\(os error (\d+)\)")
 
 
 def refuse_too_full(folder: Path, needed: int, what: str, way_out: str) -> None:
-    """Refuse to begin what would end on a full disk.
+    """Refuse to start if the disk would fill up before the end.
 
     Args:
         folder: where it is written; it need not exist yet.
-        needed: bytes that will lie there at once, beside what does already.
-        what: they are, for the message.
+        needed: bytes to be added to what lies there already.
+        what: the name of these bytes in the message.
 
     Raises:
         UserError: names the folder and both sizes.
@@ -39,8 +39,8 @@ def refuse_too_full(folder: Path, needed: int, what: str, way_out: str) -> None:
 
 @contextmanager
 def naming_what_is_full(path: Path) -> Iterator[None]:
-    """Say where there was no room: a failed write names no file, and safetensors and tokenizers
-    give the system's words in an exception of their own.
+    """Name the file or folder that had no room: a failed write names no file, and safetensors
+    and tokenizers wrap the system's message in exceptions of their own.
 
     Raises:
         OSError: with one of `NO_ROOM` as its `errno`, and a file or `path` as its `filename`.
@@ -57,8 +57,8 @@ def naming_what_is_full(path: Path) -> Iterator[None]:
 def _errno(error: Exception) -> int:
     if isinstance(error, OSError):
         return error.errno or 0
-    found = _RUSTS_ERROR.search(str(error))
-    return int(found[1]) if found else 0
+    code = _RUSTS_ERROR.search(str(error))
+    return int(code[1]) if code else 0
 
 
 def refuse_unwritable(folder: Path, way_out: str) -> None:

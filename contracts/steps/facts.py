@@ -11,7 +11,7 @@ from contracts.redo_hint import way_out
 
 
 class Facts(BaseModel):
-    """The base of every stage's facts; of a stage that has none, it is what it says."""
+    """The base of every stage's facts, and the facts of a stage that has none."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=()
@@ -19,17 +19,17 @@ class Facts(BaseModel):
 
 
 class OfPolicy(Facts):
-    """Of rows that go back to one policy's samples."""
+    """Facts of a table whose rows go back to one policy's samples."""
 
     policy: str | None = None
-    """Fingerprint of the policy that they were sampled from; null where that is not known."""
+    """Fingerprint of the policy that they were sampled from; null if that is not known."""
 
 
 F = TypeVar("F", bound=Facts)
 
 
 def read_facts(folder: Path, model: type[F]) -> F | None:
-    """The facts of a finished step, as far as `model` names them; None where it is not finished.
+    """Those facts of a finished step that `model` names; None if the step is not finished.
 
     Raises:
         UserError: another version made the step, whose facts lack one of these.

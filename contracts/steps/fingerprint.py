@@ -46,10 +46,10 @@ def of_file(path: Path) -> str:
     key = (str(path.absolute()), stat.st_size, stat.st_mtime_ns, stat.st_ino)
     if key in _known:
         return _known[key]
-    found = _digest(path, stat.st_size)
+    digest = _digest(path, stat.st_size)
     if time.time_ns() - stat.st_mtime_ns > _SETTLED_NS:
-        _known[key] = found
-    return found
+        _known[key] = digest
+    return digest
 
 
 def _digest(path: Path, size: int) -> str:
@@ -72,18 +72,18 @@ def of_files(folder: Path) -> dict[str, str]:
 
 
 def sizes_of(folder: Path) -> dict[str, int]:
-    """Bytes of each output file in a folder, as `of_files` lists them."""
+    """Bytes of each output file in a folder, the same files as in `of_files`."""
     return {name: (folder / name).stat().st_size for name in _files(folder)}
 
 
 def changed_files(folder: Path, files: Iterable[str], sizes: Mapping[str, int]) -> list[str]:
-    """What names and sizes tell of the files of a finished stage, which had these: `x is gone`."""
-    found = sizes_of(folder)
-    gone = [f"{name} is gone" for name in files if name not in found]
+    """Which of a finished stage's files are gone or have another size: `x is gone`, a line each."""
+    sizes_now = sizes_of(folder)
+    gone = [f"{name} is gone" for name in files if name not in sizes_now]
     cut = [
-        f"{name} was {size:,} bytes when the stage finished, is {found[name]:,} now"
+        f"{name} was {size:,} bytes when the stage finished, is {sizes_now[name]:,} now"
         for name, size in sizes.items()
-        if found.get(name, size) != size
+        if sizes_now.get(name, size) != size
     ]
     return gone + cut
 
@@ -103,8 +103,8 @@ def added_files(folder: Path, files: Collection[str]) -> list[str]:
 
 
 def edited_files(folder: Path) -> list[str]:
-    """What of the content of a finished stage's files is not as its manifest says; none where
-    the folder holds no manifest.
+    """Which of a finished stage's files were edited since its manifest was written; empty if the
+    folder holds no manifest.
 
     Raises:
         UserError: the manifest is damaged, or a file is gone, cut or new.

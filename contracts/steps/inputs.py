@@ -34,11 +34,11 @@ class Inputs(BaseModel):
 
     @property
     def by_name(self) -> dict[str, str]:
-        """All that is read, by name: `policy`, `models.armorm`, `sources.0`."""
+        """Every input by its name: `policy`, `models.armorm`, `sources.0`."""
         return dict(_flat(self.plain()))
 
     def plain(self) -> dict[str, Any]:
-        """As JSON values, without what is left out."""
+        """The inputs as JSON values; those left out are not in it."""
         return self.model_dump(mode="json", exclude_none=True)
 
 
@@ -62,15 +62,15 @@ def check_inputs(model: type[I], given: Inputs | Mapping[str, Any], stage: str) 
 
 def kinds_of(annotation: Any) -> tuple[str, ...]:
     """What a field takes: the name of its table, `a model` or `data`."""
-    found: list[str] = []
+    kinds: list[str] = []
     for argument in (*get_args(annotation), *getattr(annotation, "__metadata__", ())):
         if isinstance(argument, pa.Schema):
-            found.append(argument.metadata[b"table"].decode())
+            kinds.append(argument.metadata[b"table"].decode())
         elif isinstance(argument, str):
-            found.append(argument)
+            kinds.append(argument)
         else:
-            found += kinds_of(argument)
-    return tuple(dict.fromkeys(found))
+            kinds += kinds_of(argument)
+    return tuple(dict.fromkeys(kinds))
 
 
 def reads(model: type[Inputs]) -> dict[str, str]:

@@ -56,7 +56,7 @@ class Manifest:
 
     @property
     def took(self) -> str:
-        """How long it took, as people read it; of a step that was taken over, that it was."""
+        """How long the step took, in words; or that it was taken over from another run."""
         return "taken over" if self.taken_from else f"{self.seconds:.1f} s"
 
     @property
@@ -105,7 +105,7 @@ def write_manifest(
     """Mark the step in `folder` as done.
 
     Args:
-        made_by: the versions of each package that it was made by, where they changed under way.
+        made_by: versions of the packages that changed while the step was made.
     """
     files = fingerprint.of_files(folder)
     manifest = Manifest(
@@ -133,13 +133,13 @@ def save_manifest(folder: Path, manifest: Manifest) -> None:
 @cache
 def versions() -> dict[str, str]:
     """Installed versions of the packages that may change what a stage makes."""
-    found = {}
+    installed = {}
     for name in _RECORDED:
         try:
-            found[name] = importlib.metadata.version(name)
+            installed[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 @cache

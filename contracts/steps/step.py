@@ -80,13 +80,16 @@ class Stage(Generic[C, I]):
 def describe(
     stage: Stage, config: Config, inputs: Given, known: Mapping[str, str] = MappingProxyType({})
 ) -> dict[str, Any]:
-    """A step as `_step.json` holds it; inputs whose fingerprints are `known` are not looked at.
+    """The content of a step's `_step.json`.
+
+    Args:
+        known: fingerprints of inputs by name; these inputs are not read.
 
     Raises:
         UserError: an input is missing or not finished, or the stage has no such input.
     """
     read = stage.reads(inputs)
-    found = here_of(stage, config)
+    here = here_of(stage, config)
     return {
         "stage": stage.name,
         "version": stage.version,
@@ -96,7 +99,7 @@ def describe(
                 name: known[name] if name in known else fingerprint.of_input(value)
                 for name, value in read.by_name.items()
             },
-            **({"here": found} if found else {}),
+            **({"here": here} if here else {}),
         },
         "config": config.model_dump(mode="json"),
         "inputs": read.plain(),
@@ -104,17 +107,17 @@ def describe(
 
 
 def here_of(stage: Stage, config: Config) -> dict[str, str]:
-    """What decides the stage's output beside config and inputs: of this machine, and of packages
-    whose variants the config names."""
+    """What else decides the stage's output beside config and inputs: facts of this machine, and
+    the versions of packages whose variants the config names."""
     return {**stage.here(config), **packages_in(config)}
 
 
-def changes(stage: Stage, recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """What tells a recorded step from the one wanted: `beta: was 2.0, now 3.0`, a line a key.
+def changes(stage: Stage, recorded: Mapping[str, Any], planned: Mapping[str, Any]) -> list[str]:
+    """How a recorded step differs from a planned one: `beta: was 2.0, now 3.0`, a line a key.
 
-    Both are as `describe` gives them. None where they make the same output.
+    Both are in the form of `describe`. Empty if they make the same output.
     """
-    return config_changes(_essence(stage, recorded), _essence(stage, wanted))
+    return config_changes(_essence(stage, recorded), _essence(stage, planned))
 
 
 def config_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
@@ -123,7 +126,7 @@ def config_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 
 def claim(stage: Stage, config: Config, inputs: Given, out: Path) -> Manifest | None:
-    """Claim `out` for this step; its manifest if it is done already, when nothing is written.
+    """Claim `out` for this step. If it is done already, return its manifest and write nothing.
 
     Raises:
         ConfigDrift: the folder belongs to another config or other inputs; names each key.
@@ -133,8 +136,8 @@ def claim(stage: Stage, config: Config, inputs: Given, out: Path) -> Manifest | 
     step = describe(stage, config, inputs)
     path = out / "_step.json"
     recorded = read_step(path) if path.exists() else None
-    if recorded and (found := changes(stage, recorded, step)):
-        raise ConfigDrift(_told(out, found))
+    if recorded and (changed := changes(stage, recorded, step)):
+        raise ConfigDrift(_told(out, changed))
     if manifest := read_manifest(out):
         added = fingerprint.added_files(out, manifest.files)
         fingerprint.refuse_not_whole(out, changes_since(out, manifest), added)
@@ -163,7 +166,7 @@ def _is_begun(out: Path) -> bool:
 
 
 def changes_since(out: Path, manifest: Manifest) -> list[str]:
-    """What of a finished step's folder is gone or cut, as far as names and sizes tell."""
+    """Which files of a finished step are gone or cut, judged by their names and sizes."""
     lost = [] if (out / "_step.json").exists() else ["_step.json is gone"]
     return lost + fingerprint.changed_files(out, manifest.files, manifest.sizes)
 
@@ -174,7 +177,7 @@ def save_step(folder: Path, step: Mapping[str, Any]) -> None:
 
 
 def run_once(stage: Stage, config: Config, inputs: Given, out: Path) -> Manifest:
-    """Run a step unless its manifest says that it is done; go on where it stopped.
+    """Run a step unless its manifest says that it is done; resume it where it stopped.
 
     Raises:
         ConfigDrift: the folder belongs to another config or other inputs.
@@ -273,18 +276,18 @@ def read_step(path: Path) -> dict[str, Any]:
     """
     try:
         step = json.loads(path.read_text())
-        found = {key: step[key] for key in ("stage", "version", "identity", "config", "inputs")}
-        return found | {"versions": step.get("versions", {})}
+        required = {key: step[key] for key in ("stage", "version", "identity", "config", "inputs")}
+        return required | {"versions": step.get("versions", {})}
     except FileNotFoundError:
         raise UserError(f"{path}: no such step file") from None
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{path}: is no step file; {way_out(path.parent)}") from None
 
 
-def _told(out: Path, found: list[str]) -> str:
+def _told(out: Path, changed: list[str]) -> str:
     return (
         f"{out}: was made by another config; nothing was changed.\n  "
-        + "\n  ".join(found)
+        + "\n  ".join(changed)
         + f"\nChoose another `name` for the new run, or {way_out(out)}."
     )
 

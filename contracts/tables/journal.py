@@ -44,23 +44,23 @@ class Journal(Generic[T]):
     def __enter__(self) -> "Journal[T]":
         self._file = self._path.open("a+b")
         self._file.seek(0)
-        whole = self._file.read().rfind(b"\n") + 1
-        self._file.truncate(whole)
+        complete_bytes = self._file.read().rfind(b"\n") + 1
+        self._file.truncate(complete_bytes)
         self._synced = time.monotonic()
         return self
 
     def append(self, records: Iterable[T]) -> None:
-        """Add records; they outlive the process from here on."""
+        """Add records. From here on they survive the end of this process."""
         self._file.write("".join(_ENCODE(self._pack(one)) + "\n" for one in records).encode())
         self._file.flush()
 
     def sync(self) -> None:
-        """Every ten seconds, make what was added outlive the machine as well."""
+        """Every ten seconds, flush the records to disk, so that they survive a power cut."""
         if time.monotonic() - self._synced > _SYNC_SECONDS:
             self.sync_now()
 
     def sync_now(self) -> None:
-        """Make what was added outlive the machine as well; from any thread."""
+        """Flush the records to disk, so that they survive a power cut; from any thread."""
         os.fsync(self._file.fileno())
         self._synced = time.monotonic()
 
@@ -73,7 +73,7 @@ class Journal(Generic[T]):
         self._file.close()
 
     def remove(self) -> None:
-        """Every record is in a part now."""
+        """Delete the journal: every record is in a part now."""
         self._path.unlink(missing_ok=True)
 
     def _parse(self, line: bytes) -> T | None:

@@ -52,7 +52,7 @@ def write_part(folder: Path, index: int, table: pa.Table, schema: pa.Schema) -> 
 
 
 def write_table(path: Path, table: pa.Table, schema: pa.Schema) -> None:
-    """Write a table that is one file, as `write_part` does."""
+    """Write a table that is one file, whole or not at all."""
     write_atomic(path, encode(table, schema, str(path)))
 
 
@@ -60,7 +60,7 @@ def encode(table: pa.Table, schema: pa.Schema, origin: str) -> bytes:
     """The bytes of a part's file; `origin` names the table in an error.
 
     Raises:
-        OnPolicyError: as `write_part`.
+        OnPolicyError: a column is missing, of another type, or null where it may not be.
     """
     table = conform(table, schema, origin)
     sink = pa.BufferOutputStream()
@@ -135,8 +135,8 @@ def read_part(
 
 
 def unreadable(path: Path, error: Exception) -> UserError:
-    """What to say of a file that could not be read as parquet: the way out where it is a stage's,
-    else only that it is none."""
+    """The error for a file that is no readable parquet; it names the way out if the file is a
+    stage's."""
     if isinstance(error, FileNotFoundError):
         return UserError(f"{path}: no such file")
     stages = any((path.parent / name).exists() for name in ("_step.json", "_manifest.json"))

@@ -23,11 +23,11 @@ class Completion:
 
     text: str
     top_logprobs: dict[str, float] = field(default_factory=dict)
-    """The first token's likeliest alternatives, in nats; empty where the endpoint sent none."""
+    """The first token's likeliest alternatives, in nats; empty if the endpoint sent none."""
     prompt_tokens: int = 0
-    """As the endpoint counted them; 0 where it did not."""
+    """Counted by the endpoint; 0 if it did not."""
     completion_tokens: int = 0
-    """As the endpoint counted them; 0 where it did not."""
+    """Counted by the endpoint; 0 if it did not."""
 
 
 def read_completion(body: bytes) -> Completion | Refusal:
@@ -37,16 +37,16 @@ def read_completion(body: bytes) -> Completion | Refusal:
         NoCompletion: cut JSON, a page of HTML, an error in place of choices.
     """
     try:
-        found = json.loads(body)
+        reply = json.loads(body)
     except ValueError:
         raise NoCompletion(body.decode(errors="replace")) from None
-    choices = found.get("choices") if isinstance(found, dict) else None
+    choices = reply.get("choices") if isinstance(reply, dict) else None
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
-        raise NoCompletion(_said(found) or json.dumps(found))
+        raise NoCompletion(_said(reply) or json.dumps(reply))
     message = _mapping(choices[0].get("message"))
     text = _text(message.get("content"))
     if text is not None:
-        usage = _mapping(found.get("usage"))
+        usage = _mapping(reply.get("usage"))
         counts = (_count(usage, name) for name in ("prompt_tokens", "completion_tokens"))
         return Completion(text, _top_logprobs(choices[0]), *counts)
     why = f"the answer has no content (finish_reason {choices[0].get('finish_reason')})"
@@ -85,8 +85,8 @@ def _text(content: Any) -> str | None:
     return "".join(texts) if texts else None
 
 
-def _said(found: Any) -> str:
+def _said(reply: Any) -> str:
     """The message of an `error` that came with status 200."""
-    error = found.get("error") if isinstance(found, dict) else None
+    error = reply.get("error") if isinstance(reply, dict) else None
     message = error.get("message") if isinstance(error, dict) else error
     return str(message or "")

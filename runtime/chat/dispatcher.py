@@ -47,7 +47,7 @@ class Dispatcher(Generic[T, R]):
     ) -> None:
         """
         Args:
-            done: gives what is to be asked as a consequence.
+            done: called with an item and its answer; returns further items to ask.
             first_wait: most seconds before the second attempt; doubled for each one after it, up
                 to 30 s, and varied by a fifth so that threads do not come back all at once.
         """

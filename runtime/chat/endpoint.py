@@ -36,7 +36,7 @@ class Unanswered(OnPolicyError):
 
     @property
     def is_throttled(self) -> bool:
-        """Whether it says that it is asked too often."""
+        """Whether the endpoint refused because it is asked too often."""
         return self.status == 429
 
 
@@ -63,7 +63,7 @@ class ChatEndpoint:
         """The answer to one request.
 
         Args:
-            body: all of it but the model's name.
+            body: the request without the model's name.
 
         Raises:
             UserError: the endpoint refuses the key, the account or the model.

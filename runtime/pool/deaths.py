@@ -41,16 +41,16 @@ class Roster(Generic[W]):
         self._died_loading: dict[int, str] = {}
 
     def note_done(self, worker: W) -> None:
-        """It did something."""
+        """The worker finished a piece of work."""
         worker.worked()
         self._deaths = self._crashes = 0
         self._most_held = 1
 
     def note_death(self, worker: W, death: Death, suspects: int) -> None:
-        """Begin a worker anew that has ended, or leave it out.
+        """Restart a worker that has ended, or leave it out.
 
         Args:
-            suspects: units of work one of which may be why; 0 where none can be.
+            suspects: units of work that may have crashed it; 0 if none can have.
 
         Raises:
             OnPolicyError: the last one cannot load, or there were too many deaths or crashes.
@@ -68,15 +68,15 @@ class Roster(Generic[W]):
         worker.begin()
 
     def others(self, crashed: frozenset[int]) -> list[W]:
-        """Those that some work has not crashed yet."""
+        """The workers that are not among the crashed ones."""
         return [worker for worker in self.workers if worker.number not in crashed]
 
     def refute(self, crashed: frozenset[int]) -> list[W]:
-        """Another worker did what crashed these; those among them that are to be left out."""
-        found = [worker for worker in self.workers if worker.number in crashed]
-        for worker in found:
+        """Another worker did the work that crashed these: the workers to leave out for it."""
+        cleared = [worker for worker in self.workers if worker.number in crashed]
+        for worker in cleared:
             worker.refuted += 1
-        return [one for one in found if not one.proven and one.refuted >= _MOST_REFUTED]
+        return [one for one in cleared if not one.proven and one.refuted >= _MOST_REFUTED]
 
     def leave_out(self, worker: W, why: str) -> None:
         """Go on without a worker.

@@ -81,7 +81,7 @@ _heartbeats: list[Callable[[], None]] = []
 
 
 def announce_heartbeats(link: Link) -> None:
-    """Make `heartbeat` speak through `link`, in this process."""
+    """Make `heartbeat` send through `link`, in this process."""
     _heartbeats[:] = [link.heartbeat]
 
 

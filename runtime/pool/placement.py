@@ -48,15 +48,15 @@ class Placement:
             forkserver.ensure_running()
 
 
-def gpu_groups(gpus: Sequence[str], workers: int, each: int, asked: str) -> Groups:
+def gpu_groups(gpus: Sequence[str], workers: int, each: int, request: str) -> Groups:
     """The first `workers * each` of the GPUs, in groups of `each`.
 
     Raises:
-        UserError: there are fewer; `asked` names what was asked for.
+        UserError: there are fewer; `request` names what was asked for.
     """
     if workers * each > len(gpus):
         raise UserError(
-            f"{asked} needs {workers * each} GPUs, and {len(gpus)} can be seen; ask for fewer"
+            f"{request} needs {workers * each} GPUs, and {len(gpus)} can be seen; ask for fewer"
         )
     return tuple(tuple(gpus[first : first + each]) for first in range(0, workers * each, each))
 

@@ -91,7 +91,7 @@ class WorkerHandle(ABC):
 
     @property
     def patience(self) -> float | None:
-        """Seconds that it may be silent now."""
+        """Seconds that the worker may be silent in its present state."""
         return self._patience.working if self.ready else self._patience.loading
 
     @property
@@ -127,7 +127,7 @@ class WorkerHandle(ABC):
             return
 
     def receive(self) -> Message | None:
-        """What it says, None where it has ended; empty where it says nothing of its work.
+        """Its messages: None if it has ended, empty if none is about its work.
 
         Raises:
             UserError, OnPolicyError: the worker's own.
@@ -156,11 +156,11 @@ class WorkerHandle(ABC):
         return {}
 
     def worked(self) -> None:
-        """It did something."""
+        """The worker finished a piece of work."""
         self.proven, self.sound, self.refuted = True, True, 0
 
     def note_silence(self, seconds: float) -> None:
-        """It said nothing for so long; end it where that is too long."""
+        """End the worker if it has been silent for too long."""
         if self.ready and not self.busy:
             self._silent = 0.0
             return
