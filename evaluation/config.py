@@ -9,6 +9,7 @@ from annotation.config import Annotator
 from contracts.config.base import Config, Resources
 from evaluation.benchmarks import NamedBenchmark
 from evaluation.benchmarks.base import Benchmark
+from evaluation.verdicts.decide import VerdictConfig
 from generation.config import SampleConfig
 
 
@@ -21,6 +22,17 @@ class CompareConfig(Config):
     """Coverage of the interval."""
     seed: int = 0
     """Seed of the resampling."""
+
+
+class RoundVerdictConfig(Config):
+    """What one round's verdict rests on."""
+
+    trained_by: str
+    """The annotator that the pairs were made by."""
+    second: str | None = None
+    """One that the policy was not trained against; null where there is none."""
+    limits: VerdictConfig = VerdictConfig()
+    """What is too much."""
 
 
 class OutputsLabel(Resources):
@@ -65,6 +77,8 @@ class EvaluationConfig(Config):
     """Further annotators for evaluation only, e.g. the true reward where it is known."""
     comparison: CompareConfig = CompareConfig()
     """How old and new policy are compared."""
+    verdict: VerdictConfig = VerdictConfig()
+    """What is too much for a round to be called the same, or better."""
     benchmarks: list[NamedBenchmark] = Field([])
     """What every round's policy answers beside, e.g. [alpaca_eval, arena_hard, mt_bench, gsm8k]:
     names, or objects with options. A name that is none lists those that there are."""

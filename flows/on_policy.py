@@ -20,7 +20,8 @@ from contracts.steps.step import folder_lock
 from flows.pipeline.check import refuse_unready
 from flows.pipeline.config import RunConfig
 from flows.pipeline.console import print_done, print_warning, step_line
-from flows.pipeline.plan import COMPARE, PAIR, PlannedStep, plan
+from flows.pipeline.plan import PAIR, VERDICT, plan
+from flows.pipeline.planned_step import PlannedStep
 from flows.pipeline.run_folder import claim_run, make_folder, refuse_drift, steps_left
 from flows.pipeline.run_step import run_step
 from flows.prefect_ import artifacts
@@ -53,7 +54,7 @@ def on_policy(config: dict[str, Any], next_round: bool = False, redo: Sequence[s
             except ConfigDrift:  # a stage that was made anew came out other: tell all that read it
                 refuse_drift(settings)
                 raise
-            if step.label == COMPARE and not is_reported(step.run / f"round-{step.round}"):
+            if step.label == VERDICT and not is_reported(step.run / f"round-{step.round}"):
                 report_task(step.run, step.round)
     artifacts.flush()
     return str(settings.folder / "report.html")

@@ -133,6 +133,13 @@ COMPARISON = _table(
     _column("after_unscored", pa.int32(), "the same of the round's trained policy"),
 )
 
+REASONS = _table(
+    "REASONS",
+    _column("measure", pa.string(), "what was looked at"),
+    _column("effect", pa.string(), "better, same, worse, or missing where nothing is known"),
+    _column("says", pa.string(), "the figure, and what is allowed"),
+)
+
 JUDGEMENTS = _table(
     "JUDGEMENTS",
     _column("benchmark", pa.string(), "whose prompts and rules"),
@@ -232,7 +239,7 @@ LEARNING_RATES = _table(
 ALL = {
     table.metadata[b"table"].decode(): table
     for table in (
-        PROMPTS, RESPONSES, SCORES, PAIRS, DEMONSTRATIONS, TOKENS, REFERENCE, COMPARISON,
+        PROMPTS, RESPONSES, SCORES, PAIRS, DEMONSTRATIONS, TOKENS, REFERENCE, COMPARISON, REASONS,
         QUESTIONS, ANSWERS, JUDGEMENTS, METRICS, LEARNING_RATES,
     )
 }  # fmt: skip

@@ -15,7 +15,7 @@ from evaluation.win_rates.estimate import Estimate, Resampling
 from flows.pipeline.config import RunConfig
 from flows.pipeline.console import console, step_line
 from flows.pipeline.load_run import load_run
-from flows.pipeline.plan import PlannedStep
+from flows.pipeline.planned_step import PlannedStep
 from flows.pipeline.run_step import run_step
 from runtime.signals import interruptible
 

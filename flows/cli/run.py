@@ -8,7 +8,8 @@ from flows.pipeline.check import Looking, refuse_unready, summary
 from flows.pipeline.config import RunConfig
 from flows.pipeline.console import console
 from flows.pipeline.load_run import load_run
-from flows.pipeline.plan import PlannedStep, plan
+from flows.pipeline.plan import plan
+from flows.pipeline.planned_step import PlannedStep
 from flows.pipeline.run_folder import (
     is_finished,
     made_anew,

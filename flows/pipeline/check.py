@@ -29,7 +29,8 @@ from evaluation import questions
 from flows.pipeline.claimed import dated
 from flows.pipeline.config import RunConfig
 from flows.pipeline.look_inside import FOUND, Inside
-from flows.pipeline.plan import PlannedStep, plan
+from flows.pipeline.plan import plan
+from flows.pipeline.planned_step import PlannedStep
 from flows.pipeline.run_folder import settled, steps_left
 from generation import prompts, sample
 from generation.config import SampleConfig

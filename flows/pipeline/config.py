@@ -1,12 +1,14 @@
 """A run's whole config: one section a stage, and what ties them together."""
 
 import datetime
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from annotation.annotators.base import RewardModel
+from annotation.annotators.ensemble import EnsembleConfig
 from annotation.config import (
     Annotator,
     DemonstrationsConfig,
@@ -140,6 +142,22 @@ class RunConfig(Config):
             for annotator in alone
         ]
 
+    @property
+    def trained_by(self) -> str:
+        """The annotator whose scores make the pairs."""
+        return self.pairs.annotator or self.annotation.annotators[0].name
+
+    @property
+    def second_annotator(self) -> str | None:
+        """The first to score held-out answers that has no part in the pairs: of those for
+        evaluation, then of the others."""
+        against = _with_members(
+            [a for a in self.annotation.annotators if a.name == self.trained_by]
+        )
+        own = {annotator.name for annotator in self.annotation.annotators}
+        others = sorted(self.held_out_annotators, key=lambda one: one.name in own)
+        return next((one.name for one in others if against.isdisjoint(_with_members([one]))), None)
+
     def pinned(self, reference: str, kind: Kind = "model") -> str:
         """The reference by its commit, where the run has fixed one."""
         commit = self.commits.get(full_name(kind, reference))
@@ -149,3 +167,9 @@ class RunConfig(Config):
     def folder(self) -> Path:
         """The run's folder."""
         return self.runs_dir / self.name
+
+
+def _with_members(annotators: Sequence[Annotator]) -> set[str]:
+    """Their names, and those of an ensemble's members."""
+    members = [m.name for a in annotators if isinstance(a, EnsembleConfig) for m in a.members]
+    return {annotator.name for annotator in annotators}.union(members)

@@ -10,7 +10,7 @@ from contracts.errors import ConfigDrift
 from contracts.redo_hint import MOVE_AWAY
 from contracts.steps.fingerprint import added_files
 from contracts.steps.step import changes, changes_since, describe, read_step
-from flows.pipeline.plan import PlannedStep
+from flows.pipeline.planned_step import PlannedStep
 from flows.pipeline.redo import named, readers
 
 _AFTER = "reads from a stage that is made anew"

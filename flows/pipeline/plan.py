@@ -3,22 +3,25 @@
 prompts -> responses -> scores -> pairs -> tokens [-> reference] -> policy -> evaluation (a round)
 """
 
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from annotation import demonstrations, pairs, score
 from annotation.config import Annotator, ScoreConfig
 from annotation.scoring.inputs import ScoreInputs
-from contracts.config.base import Config
-from contracts.steps.inputs import I, Inputs
-from contracts.steps.manifest import Manifest, read_manifest
+from contracts.steps.inputs import I
 from contracts.steps.step import C, Stage
-from evaluation import answers, compare, outputs, questions
-from evaluation.config import AnswersConfig, OutputsConfig, OutputsLabel, QuestionsConfig
+from evaluation import answers, compare, outputs, questions, verdict
+from evaluation.config import (
+    AnswersConfig,
+    OutputsConfig,
+    OutputsLabel,
+    QuestionsConfig,
+    RoundVerdictConfig,
+)
 from flows.pipeline.config import RunConfig
+from flows.pipeline.planned_step import PlannedStep
 from generation import prompts, sample, select
 from generation.config import SampleConfig, SelectConfig
 from generation.engines import adapter
@@ -29,46 +32,7 @@ from training.tokens.checks import TrainInputs
 
 PAIR = "pair chosen and rejected"
 COMPARE = "compare with before"
-
-
-@dataclass(frozen=True)
-class PlannedStep:
-    """One stage of one round, ready to be claimed once the steps before it are done."""
-
-    run: Path
-    path: str
-    label: str
-    stage: Stage
-    config: Config
-    inputs: Inputs
-    shared: bool = False
-    """Whether another run's output of the same step will do."""
-
-    @property
-    def out(self) -> Path:
-        """Its folder."""
-        return self.run / self.path
-
-    @property
-    def reads(self) -> dict[str, str]:
-        """All that it reads, by name."""
-        return self.inputs.by_name
-
-    @property
-    def round(self) -> int:
-        """Its round; 0 where it comes before the first, or is of no round."""
-        found = re.match(r"round-(\d+)/", self.path)
-        return int(found.group(1)) if found else 0
-
-    @property
-    def title(self) -> str:
-        """Its name in the Prefect UI and on the terminal."""
-        return f"round {self.round}: {self.label}" if self.round else self.label
-
-    @property
-    def done(self) -> Manifest | None:
-        """Its manifest, if it is finished."""
-        return read_manifest(self.out)
+VERDICT = "decide the verdict"
 
 
 def plan(config: RunConfig) -> list[PlannedStep]:
@@ -108,6 +72,7 @@ class _Planner:
         if self._config.prompts.evaluation_file:
             yield self._outputs(number)
         yield self._compare(number)
+        yield self._verdict(number)
 
     def _select(self, path: str, label: str, settings: SelectConfig) -> PlannedStep:
         inputs = select.SelectInputs(prompts=self._at("prompts"))
@@ -216,6 +181,27 @@ class _Planner:
         )
         path, settings = f"round-{number}/evaluation/comparison", self._config.evaluation.comparison
         return self._step(path, COMPARE, compare.STAGE, settings, inputs)
+
+    def _verdict(self, number: int) -> PlannedStep:
+        """All that the evaluation found, as one verdict."""
+        config, root = self._config, f"round-{number}/evaluation"
+        policies = {"start": 0, "before": number - 1, "after": number}
+        names = ["responses", "scores", *(["answers"] if config.evaluation.benchmarks else [])]
+        read = {
+            f"{policy}_{name}": self._at(f"round-{made_by}/evaluation/{name}")
+            for policy, made_by in policies.items()
+            for name in names
+            if policy != "start" or name == "scores"
+        }
+        inputs = verdict.VerdictInputs(
+            prompts=self._at("round-0/prompts"), comparison=self._at(f"{root}/comparison"), **read
+        )
+        settings = RoundVerdictConfig(
+            trained_by=config.trained_by,
+            second=config.second_annotator,
+            limits=config.evaluation.verdict,
+        )
+        return self._step(f"{root}/verdict", VERDICT, verdict.STAGE, settings, inputs)
 
     def _outputs(self, number: int) -> PlannedStep:
         """The benchmark answers as a file for the benchmark's own tools."""

@@ -16,7 +16,7 @@ from contracts.errors import UserError
 from contracts.steps.manifest import is_inside
 from contracts.steps.step import folder_lock
 from contracts.tables.parts import sync_folder, write_atomic
-from flows.pipeline.plan import PlannedStep
+from flows.pipeline.planned_step import PlannedStep
 
 _RECORD = ".redo.json"
 _UNDER_WAY = ".redo-under-way.json"

@@ -18,7 +18,7 @@ from contracts.steps.disk_space import NO_ROOM
 from contracts.steps.manifest import Manifest, read_manifest, save_manifest, versions
 from contracts.steps.step import changes, describe, read_step, save_step
 from contracts.tables.parts import sync_folder
-from flows.pipeline.plan import PlannedStep
+from flows.pipeline.planned_step import PlannedStep
 
 log = logging.getLogger(__name__)
 

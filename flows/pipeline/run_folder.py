@@ -14,7 +14,8 @@ from contracts.tables.parts import write_atomic
 from flows.pipeline import drift, redo
 from flows.pipeline.claimed import all_fixed, as_claimed, fixed
 from flows.pipeline.config import MOST_ROUNDS, RunConfig
-from flows.pipeline.plan import PlannedStep, plan
+from flows.pipeline.plan import plan
+from flows.pipeline.planned_step import PlannedStep
 from flows.pipeline.recorded import recorded
 
 # Says where the run lies, or how far it goes; no step's own record could tell.

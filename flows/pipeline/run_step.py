@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contracts.errors import OnPolicyError, UserError
 from contracts.steps.manifest import Manifest
 from contracts.steps.step import claim
-from flows.pipeline.plan import PlannedStep
+from flows.pipeline.planned_step import PlannedStep
 from flows.pipeline.reuse import take_over
 from runtime.child_process import Child, start_child
 from runtime.progress import Reading, parse_progress

@@ -16,7 +16,7 @@ from prefect.artifacts import (
 )
 
 from flows.pipeline.console import print_warning, summary
-from flows.pipeline.plan import PlannedStep
+from flows.pipeline.planned_step import PlannedStep
 from flows.prefect_.publisher import Publisher
 from flows.report.figures import round_figures, to_png
 from flows.report.run_data import RoundData, sample_pairs

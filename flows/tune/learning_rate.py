@@ -18,7 +18,8 @@ from flows.on_policy import run_stage
 from flows.pipeline.check import refuse_unready
 from flows.pipeline.config import RunConfig
 from flows.pipeline.load_run import refuse_machines
-from flows.pipeline.plan import PlannedStep, plan
+from flows.pipeline.plan import plan
+from flows.pipeline.planned_step import PlannedStep
 from flows.pipeline.run_folder import claim_together, make_folder, refuse_busy
 from flows.prefect_ import artifacts
 from flows.prefect_.outage import remembered, run_flow

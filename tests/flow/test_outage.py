@@ -48,7 +48,7 @@ from prefect import flow
 from contracts.errors import OnPolicyError
 from flows.on_policy import run_stage
 from flows.prefect_.outage import remembered, run_flow
-from flows.pipeline.plan import PlannedStep
+from flows.pipeline.planned_step import PlannedStep
 from flows.prefect_.server import ensure_server
 from tiny_stage import STAGE, Settings
 

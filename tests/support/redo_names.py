@@ -3,7 +3,7 @@
 from typing import Any
 
 AFTER_PAIRS = ["pairs", "tokens", "policy", "evaluation/responses", "evaluation/scores",
-               "evaluation/comparison"]  # fmt: skip
+               "evaluation/comparison", "evaluation/verdict"]  # fmt: skip
 
 
 ROUND_2 = ["responses", "scores", *AFTER_PAIRS]

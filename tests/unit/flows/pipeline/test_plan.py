@@ -199,3 +199,28 @@ def test_a_pairwise_annotator_may_have_another_beside_it_for_the_evaluation_alon
     steps = by_path(annotated(PAIRRM, evaluation=(reward,)))
     assert [a.name for a in steps["round-0/evaluation/scores"].config.annotators] == ["rm"]
     assert [a.name for a in steps["round-1/scores"].config.annotators] == ["pairrm"]
+
+
+def test_each_round_ends_with_a_verdict_on_all_that_it_measured() -> None:
+    truth = {"kind": "function", "name": "truth", "function": "demo.rubric:score"}
+    evaluation = {"sampling": {"n": 1}, "annotators": [truth], "verdict": {"max_drift": 0.1}}
+    steps = plan(config(evaluation=evaluation))
+    assert [step.path for step in steps if step.round == 2][-1] == "round-2/evaluation/verdict"
+    step = steps[-1]
+    assert step.reads["start_scores"] == "runs/test/round-0/evaluation/scores"
+    assert step.reads["before_responses"] == "runs/test/round-1/evaluation/responses"
+    assert "after_answers" not in step.reads
+    decided = step.config.model_dump()
+    assert (decided["trained_by"], decided["second"]) == ("rm", "truth")
+    assert decided["limits"]["max_drift"] == 0.1
+    asked = plan(config(evaluation=evaluation | {"benchmarks": ["gsm8k"]}))[-1]
+    assert asked.reads["before_answers"] == "runs/test/round-1/evaluation/answers"
+
+
+def test_a_member_of_the_ensemble_that_makes_the_pairs_is_no_second_annotator() -> None:
+    rewards = [{"kind": "armorm", "name": name, "path": "owner/rm"} for name in ("a", "b", "c")]
+    both = {"kind": "ensemble", "name": "both", "members": [{"name": "a"}, {"name": "b"}]}
+    annotation = {"annotators": [*rewards, both]}
+    assert config(annotation=annotation, pairs={"annotator": "both"}).second_annotator == "c"
+    assert config(annotation=annotation, pairs={"annotator": "a"}).second_annotator == "b"
+    assert config().second_annotator is None

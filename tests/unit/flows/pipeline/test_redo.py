@@ -66,7 +66,8 @@ def test_input_that_changed_is_told_like_a_key(settings, tmp_path: Path) -> None
 @pytest.mark.parametrize(("name", "removed"), [
     ("pairs", from_round_1(AFTER_PAIRS)),
     ("round-2/tokens", [f"round-2/{name}" for name in AFTER_PAIRS[1:]]),
-    ("evaluation/comparison", ["round-1/evaluation/comparison", "round-2/evaluation/comparison"]),
+    ("evaluation/comparison", [f"round-{number}/evaluation/{name}" for number in (1, 2)
+                               for name in ("comparison", "verdict")]),
     ("round-2/evaluation", [f"round-2/{name}" for name in AFTER_PAIRS[3:]]),
 ])  # fmt: skip
 def test_a_stage_and_all_that_read_from_it_are_made_anew_and_nothing_else(

@@ -19,7 +19,8 @@ from contracts.steps.manifest import Manifest, Result, read_manifest, write_mani
 from contracts.steps.step import Stage, claim, run_once
 from flows.pipeline import reuse
 from flows.pipeline.config import RunConfig
-from flows.pipeline.plan import PlannedStep, plan
+from flows.pipeline.plan import plan
+from flows.pipeline.planned_step import PlannedStep
 from flows.pipeline.reuse import take_over
 from flows.pipeline.run_step import run_step
 

@@ -1,0 +1,1 @@
+"""From what is known of a policy to one verdict."""

@@ -1,0 +1,106 @@
+"""The verdict: better, same or worse, and what it says when something is not known."""
+
+from typing import Any
+
+import pytest
+
+from evaluation.verdicts.decide import Change, Evidence, Interval, Verdict, VerdictConfig, decide
+
+UP = Interval(value=0.1, low=0.05, high=0.15)
+FLAT = Interval(value=0.01, low=-0.05, high=0.07)
+DOWN = Interval(value=-0.1, low=-0.15, high=-0.05)
+HARMLESS = Evidence(
+    training_reward=UP,
+    second_reward=UP,
+    win_rate=Interval(value=60, low=55, high=65),
+    length=Change(before=300, after=380),
+    repetition=Change(before=0.01, after=0.03),
+    refusals=Change(before=0.01, after=0.0),
+    gsm8k=Change(before=87.4, after=85.5),
+    mmlu=Change(before=72.7, after=72.2),
+    ifeval=Change(before=70, after=68),
+    drift=0.2,
+)
+
+
+def verdict(config: VerdictConfig | None = None, **changed: Any) -> Verdict:
+    return decide(HARMLESS.model_copy(update=changed), config or VerdictConfig())
+
+
+def effects(found: Verdict) -> dict[str, str]:
+    return {reason.measure: reason.effect for reason in found.reasons}
+
+
+def test_a_policy_that_gains_by_both_annotators_and_harms_nothing_is_better() -> None:
+    found = verdict()
+    assert found.outcome == "better"
+    assert not found.missing
+    assert "60 (55 to 65) per cent" in found.reasons[2].says
+
+
+@pytest.mark.parametrize(
+    ("measure", "value"),
+    [
+        ("training_reward", DOWN),
+        ("second_reward", DOWN),
+        ("win_rate", Interval(value=40, low=35, high=45)),
+        ("length", Change(before=300, after=400)),
+        ("repetition", Change(before=0.01, after=0.04)),
+        ("refusals", Change(before=0.0, after=0.03)),
+        ("gsm8k", Change(before=87.4, after=85.0)),
+        ("mmlu", Change(before=72.7, after=70.0)),
+        ("ifeval", Change(before=70, after=65)),
+        ("drift", 0.6),
+        ("drift", -0.6),
+    ],
+)
+def test_any_one_harm_makes_it_worse_and_is_named(measure: str, value: Any) -> None:
+    found = verdict(**{measure: value})
+    assert found.outcome == "worse"
+    assert [name for name, effect in effects(found).items() if effect == "worse"] == [measure]
+
+
+@pytest.mark.parametrize("measure", ["training_reward", "second_reward"])
+def test_a_gain_by_one_annotator_alone_is_the_same(measure: str) -> None:
+    assert verdict(**{measure: FLAT}).outcome == "same"
+    found = verdict(**{measure: None})
+    assert (found.outcome, found.missing) == ("same", [measure])
+    assert f"better cannot be said without {measure}" in found.reasons[-1].says
+
+
+def test_the_second_annotator_may_be_waived_but_not_overruled() -> None:
+    waived = VerdictConfig(require_second_reward=False)
+    assert verdict(waived, second_reward=None).outcome == "better"
+    assert verdict(waived, second_reward=FLAT).outcome == "same"
+
+
+def test_nothing_known_is_the_same_and_every_gap_is_said() -> None:
+    found = decide(Evidence(), VerdictConfig())
+    assert found.outcome == "same"
+    assert set(found.missing) == set(Evidence.model_fields)
+    assert all(r.says == "not measured" for r in found.reasons if r.effect == "missing")
+
+
+def test_a_missing_measure_neither_helps_nor_hinders() -> None:
+    gone = dict.fromkeys(("win_rate", "gsm8k", "mmlu", "ifeval", "drift", "refusals"))
+    found = verdict(**gone)
+    assert found.outcome == "better"
+    assert set(found.missing) == set(gone)
+
+
+def test_a_gate_reads_it_back_from_json() -> None:
+    found = verdict(drift=0.9)
+    assert Verdict.model_validate_json(found.model_dump_json()) == found
+
+
+def test_a_limit_is_the_last_that_is_allowed() -> None:
+    assert verdict(repetition=Change(before=0.01, after=0.03)).outcome == "better"
+    strict = VerdictConfig(max_repetition_growth=0.01)
+    assert verdict(strict).outcome == "worse"
+
+
+@pytest.mark.parametrize("figure", [UP, DOWN])
+def test_a_figure_that_missing_scores_could_turn_counts_neither_way(figure: Interval) -> None:
+    found = verdict(second_reward=figure.model_copy(update={"is_sure": False}))
+    assert (found.outcome, effects(found)["second_reward"]) == ("same", "same")
+    assert "answers without a score could turn it" in found.reasons[1].says
