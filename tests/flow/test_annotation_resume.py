@@ -95,7 +95,7 @@ def test_a_step_killed_again_and_again_ends_with_the_same_bytes(inputs, reward_m
     out = tmp_path / "killed"
     claim(score.STAGE, config, inputs, out)
     kills = 0
-    for wanted in (1, 7, 15):
+    for wanted in (1, 10):
         process = start(out)
         while process.poll() is None and len(part_paths(out)) < wanted:
             time.sleep(0.01)
@@ -103,7 +103,7 @@ def test_a_step_killed_again_and_again_ends_with_the_same_bytes(inputs, reward_m
             os.killpg(process.pid, signal.SIGKILL)
             kills += 1
         process.wait()
-    assert kills >= 2
+    assert kills == 2
     assert read_manifest(out) is None
     assert start(out).wait() == 0
     again = read_manifest(out)
@@ -133,7 +133,11 @@ def test_real_rows_are_all_scored_paired_or_counted(inputs, reward_model, tmp_pa
     paired = run_once(
         pairs.STAGE,
         PairsConfig(),
-        {**inputs, "scores": str(tmp_path / "scores")},
+        {
+            "prompts": inputs["prompts"],
+            "responses": inputs["responses"],
+            "scores": str(tmp_path / "scores"),
+        },
         tmp_path / "pairs",
     )
     count = read_manifest(Path(inputs["prompts"])).rows
