@@ -89,6 +89,8 @@ def publish_round(data: RoundData) -> None:
     """A markdown page with the round's plots, as pictures inside the page."""
     run = data.folder.parent
     lines = [f"# {run.name}, {data.name}"]
+    if data.verdict_line:
+        lines.append(f"Verdict: {data.verdict_line}.")
     for title, figure in round_figures(data):
         lines += _picture(title, to_png(figure))
     _publish_page(lines, _key(run, data.folder.name, "plots"), f"Plots of {data.name}")

@@ -17,6 +17,7 @@ from contracts.steps.facts import read_facts
 from contracts.steps.manifest import Manifest, read_manifest
 from contracts.tables.parts import part_paths, read_part, read_table
 from evaluation.compare import CompareFacts, Gains, Shares
+from evaluation.verdict import VerdictFacts
 from flows.pipeline.step_order import place
 from generation.sample import SampleFacts
 from training.format import FormatFacts
@@ -81,6 +82,47 @@ class RoundData:
         """Annotator to the shares of held-out answers `unscored` and `cut`, by policy."""
         facts = read_facts(self.folder / "evaluation" / "comparison", CompareFacts)
         return facts.gains if facts else {}
+
+    @cached_property
+    def verdict(self) -> VerdictFacts | None:
+        """Better, same or worse, and why; None of a round that is without one."""
+        return read_facts(self.folder / "evaluation" / "verdict", VerdictFacts)
+
+    @property
+    def verdict_line(self) -> str:
+        """`worse than the policy it began from: length`; empty without a verdict."""
+        if not self.verdict:
+            return ""
+        told = [reason for reason in self.verdict.reasons if reason.effect == "worse"]
+        why = f": {', '.join(_spoken(reason.measure) for reason in told)}" if told else ""
+        sides = {"better": "better than", "same": "the same as", "worse": "worse than"}
+        return f"{sides[self.verdict.outcome]} the policy it began from{why}"
+
+    @property
+    def reasons(self) -> list[tuple[str, str, str]]:
+        """Measure, effect and figure, of each measure that something is known of."""
+        reasons = self.verdict.reasons if self.verdict else []
+        return [
+            (self._measure(one.measure), one.effect, one.says)
+            for one in reasons
+            if one.effect != "missing"
+        ]
+
+    @property
+    def missing(self) -> list[str]:
+        """Measures that nothing is known of."""
+        reasons = self.verdict.reasons if self.verdict else []
+        return [_spoken(reason.measure) for reason in reasons if reason.effect == "missing"]
+
+    def _measure(self, name: str) -> str:
+        """Its name, with the annotator whose figure it is."""
+        assert self.verdict is not None
+        by = {
+            "training_reward": f" by {self.verdict.trained_by}, which made the pairs",
+            "second_reward": f" by {self.verdict.second}, which did not",
+            "win_rate": f" by {self.verdict.second or self.verdict.trained_by}",
+        }
+        return _spoken(name) + by.get(name, "")
 
     @cached_property
     def agreements(self) -> dict[str, Agreement]:
@@ -150,6 +192,13 @@ def sample_pairs(folder: Path, count: int) -> list[dict[str, Any]]:
     if table.num_rows > count:
         table = table.take(np.linspace(0, table.num_rows - 1, count).round().astype(int))
     return table.to_pylist()
+
+
+def _spoken(measure: str) -> str:
+    """`training_reward` as a reader says it."""
+    return {"gsm8k": "GSM8K", "mmlu": "MMLU", "ifeval": "IFEval"}.get(
+        measure, measure.replace("_", " ")
+    )
 
 
 def _by_annotator(scores: pa.Table) -> dict[str, np.ndarray]:

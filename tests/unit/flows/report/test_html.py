@@ -12,7 +12,7 @@ from made_facts import made_facts
 from contracts.errors import UserError
 from contracts.steps.manifest import Manifest, Result, write_manifest
 from contracts.tables.parts import write_part
-from contracts.tables.schemas import METRICS, PAIRS, RESPONSES, SCORES, TOKENS
+from contracts.tables.schemas import METRICS, PAIRS, REASONS, RESPONSES, SCORES, TOKENS
 from flows.report.html import is_reported, write_report
 
 EVIL = "<script>alert(1)</script>"
@@ -100,6 +100,36 @@ def test_a_gain_is_green_only_where_the_answers_without_a_score_cannot_undo_it(r
         "no prompt of which",
     ):
         assert text in page
+
+
+def rate(value: float) -> dict[str, Any]:
+    interval = {"value": value, "low": value - 5, "high": value + 5}
+    return {"n": 64, "win_rate": interval, "ties": 0.125, "unscored": 2, "unpaired": 0,
+            "at_lowest": value, "at_highest": value}  # fmt: skip
+
+
+def test_a_round_begins_with_its_verdict_its_reasons_and_the_win_rates(run: Path) -> None:
+    assert "Verdict" not in write_report(run).read_text()
+    reasons = [{"measure": "second_reward", "effect": "better", "says": "0.3 (0.1 to 0.5) gain"},
+               {"measure": "length", "effect": "worse", "says": "1.5 times as long"},
+               {"measure": "gsm8k", "effect": "missing", "says": "not measured"}]  # fmt: skip
+    row = {"measure": "length", "effect": "worse", "says": EVIL}
+    lengths = {"before": 40.0, "after": 60.0}
+    rates = {"over_start": {"truth": rate(70.25)}, "over_before": {"truth": rate(61.0)}}
+    facts = {"outcome": "worse", "reasons": reasons, "evidence": {"length": lengths},
+             "trained_by": EVIL, "second": "truth", "lengths": lengths, **rates}  # fmt: skip
+    write(run / "round-1" / "evaluation" / "verdict", REASONS, row, **facts)
+    page = write_report(run).read_text()
+    for text in (
+        '<span class="bad">worse than the policy it began from: length</span>',
+        "second reward by truth, which did not",
+        "1.5 times as long",
+        "neither for nor against: GSM8K",
+        "61.0 <small>[56.0, 66.0]</small>",
+        "40.0 tokens before, 60.0 after",
+    ):
+        assert text in page
+    assert "<script" not in page
 
 
 def test_the_report_says_how_bfloat16_scores_agree_with_float32(run: Path) -> None:
