@@ -82,17 +82,17 @@ def best_of(
     """The best response of each prompt that has one, and why the others have none."""
     reasons = Reasons(prompts)
     score = candidates.penalised(config)
-    kept = usable(config, candidates, reasons)
-    ranking = rank(score, candidates.prompt, kept, prompts)
+    usable_rows = usable(config, candidates, reasons)
+    ranking = rank(score, candidates.prompt, usable_rows, prompts)
     place = best_whole(config, candidates.truncated[ranking.order], ranking)
     reasons.mark("all_truncated", place == ranking.bounds[1:])
-    found = np.flatnonzero(reasons.none())
-    best = ranking.order[place[found]]
+    settled = np.flatnonzero(reasons.none())
+    best = ranking.order[place[settled]]
     if config.min_score is not None:
         low = np.zeros(prompts, bool)
-        low[found] = score[best] < config.min_score
+        low[settled] = score[best] < config.min_score
         reasons.mark("low_score", low)
-        best = best[~low[found]]
+        best = best[~low[settled]]
     return best, reasons.counts()
 
 

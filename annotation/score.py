@@ -97,15 +97,16 @@ def run(config: ScoreConfig, inputs: ScoreInputs, out: Path) -> Result:
         scorers.close()
     facts |= {e.name: {"members": [m.name for m in e.members]} for e in config.ensembles}
     del scorers  # and with them the models: what comes next needs the memory
-    for name, found in agreements(config, inputs, out).items():
-        facts[name]["agreement"] = found
+    for name, agreement in agreements(config, inputs, out).items():
+        facts[name]["agreement"] = agreement
     return Result(rows=sum(rows) * len(facts), facts=_facts(out, responses, facts))
 
 
 def _facts(out: Path, responses: Path, annotators: dict[str, Any]) -> ScoreFacts:
     tables = list(iter_parts(out, ["annotator", "score", "cut", "error"]))
     summaries = {
-        name: AnnotatorFacts(**_summary(name, tables), **own) for name, own in annotators.items()
+        name: AnnotatorFacts(**_summary(name, tables), **facts)
+        for name, facts in annotators.items()
     }
     if not any(summary.count for summary in summaries.values()):
         errors = (error for table in tables for error in table["error"].drop_null().to_pylist())
@@ -119,14 +120,16 @@ def _facts(out: Path, responses: Path, annotators: dict[str, Any]) -> ScoreFacts
 
 def _summary(name: str, parts: Sequence[pa.Table]) -> dict[str, Any]:
     """An annotator's scores: count, mean, deviation, how many of a part alone, errors by reason."""
-    own = [part.filter(pc.equal(part["annotator"], name)) for part in parts]
-    scores = np.concatenate([t["score"].drop_null().to_numpy() for t in own] or [np.empty(0)])
-    errors = Counter(e.partition(":")[0] for t in own for e in t["error"].drop_null().to_pylist())
+    tables = [part.filter(pc.equal(part["annotator"], name)) for part in parts]
+    scores = np.concatenate([t["score"].drop_null().to_numpy() for t in tables] or [np.empty(0)])
+    errors = Counter(
+        e.partition(":")[0] for t in tables for e in t["error"].drop_null().to_pylist()
+    )
     return {
         "count": len(scores),
         "mean": float(scores.mean()) if len(scores) else None,
         "std": float(scores.std()) if len(scores) else None,
-        "cut": sum(len(table) - table["cut"].null_count for table in own),
+        "cut": sum(len(table) - table["cut"].null_count for table in tables),
         "errors": dict(sorted(errors.items())),
     }
 

@@ -65,8 +65,10 @@ def _build_models(config: DemoConfig, prompts: list[str], out: Path) -> float:
     log.info("teaching a Gemma-2 policy to answer, well and badly")
     policy = build_policy(config, gemma, prompts, out / "policy")
     settings = config.reward_model
-    asked = prompts[: settings.sampled_prompts]
-    sampled = sample_answers(policy, ChatFormat(gemma), asked, settings.samples, config.seed)
+    sampled_prompts = prompts[: settings.sampled_prompts]
+    sampled = sample_answers(
+        policy, ChatFormat(gemma), sampled_prompts, settings.samples, config.seed
+    )
     log.info("teaching an ArmoRM reward model to tell them apart")
     held_out = sampled[: len(sampled) // 8]
     taught = [*written_answers(settings, prompts, config.seed), *sampled[len(held_out) :]]
@@ -81,9 +83,9 @@ def _build_models(config: DemoConfig, prompts: list[str], out: Path) -> float:
 def _tokenizer_texts(prompts: list[str], seed: int) -> list[str]:
     """Prompts and answers, and the words of the templates' headers."""
     rng = random.Random(seed)
-    asked = [rng.choice(prompts) for _ in range(_TOKENIZER_TEXTS)]
-    answers = [answer(parse_request(prompt), PLAIN, rng) for prompt in asked]
-    return [*asked, *answers, *["user\n", "model\n", "assistant\n\n"] * _TOKENIZER_TEXTS]
+    drawn = [rng.choice(prompts) for _ in range(_TOKENIZER_TEXTS)]
+    answers = [answer(parse_request(prompt), PLAIN, rng) for prompt in drawn]
+    return [*drawn, *answers, *["user\n", "model\n", "assistant\n\n"] * _TOKENIZER_TEXTS]
 
 
 def _write_prompts(config: DemoConfig, prompts: list[str], out: Path) -> None:

@@ -105,18 +105,20 @@ def _word_ending(text: str, end: int) -> str:
 
 
 def _notes(request: Request, words: list[str]) -> Iterator[list[int]]:
-    asked = _CATEGORIES[request.category]
+    requested = _CATEGORIES[request.category]
     seen: list[str] = []
     right = 0
     for word in words:
-        own = _CATEGORY_OF.get(word, UNKNOWN)
+        category = _CATEGORY_OF.get(word, UNKNOWN)
         before = word in seen
-        if own != UNKNOWN:
+        if category != UNKNOWN:
             seen.append(word)
-            right += own == asked
+            right += category == requested
         so_far = [request.count, min(len(seen), _MOST), min(right, _MOST)]
-        verdict = [UNKNOWN, UNKNOWN] if own == UNKNOWN else [int(own == asked), int(before)]
-        yield [own, asked, *so_far, *verdict]
+        verdict = (
+            [UNKNOWN, UNKNOWN] if category == UNKNOWN else [int(category == requested), int(before)]
+        )
+        yield [category, requested, *so_far, *verdict]
 
 
 def _objectives(true: Merits, response: str) -> list[float]:

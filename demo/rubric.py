@@ -69,10 +69,10 @@ def parse_request(prompt: str) -> Request:
     Raises:
         RowError: it holds no number and category of this world.
     """
-    found = _REQUEST.search(prompt)
-    if found is None:
+    request = _REQUEST.search(prompt)
+    if request is None:
         raise RowError("not_a_demo_prompt", f"no request for a list in {prompt[:60]!r}")
-    return Request(NUMBERS[found[1]], found[2])
+    return Request(NUMBERS[request[1]], request[2])
 
 
 def merits(request: Request, response: str) -> Merits:

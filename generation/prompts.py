@@ -155,8 +155,8 @@ def _checks(config: PromptsConfig, inputs: PromptsInputs) -> list[Check]:
 
 def _sift(rows: Iterable[Row], checks: Sequence[Check], removed: list[Removed]) -> Iterator[Row]:
     for row in rows:
-        if found := next((found for check in checks if (found := check(row))), None):
-            removed.append(found)
+        if removal := next((removal for check in checks if (removal := check(row))), None):
+            removed.append(removal)
         else:
             yield row
 
@@ -179,7 +179,7 @@ def _benchmark(path: str | None, dropped: Counter[str]) -> list[Row]:
     """The benchmark's prompts; a run may not train on any of them."""
     if path is None:
         return []
-    prompts = (to_messages(*found) for found in read_column(path, BENCHMARK_COLUMNS))
+    prompts = (to_messages(*value) for value in read_column(path, BENCHMARK_COLUMNS))
     rows = _Different((), dropped).rows(prompts, Path(path).name)
     return [row | {"split": "benchmark"} for row in rows]
 

@@ -164,8 +164,8 @@ def open_engine(placement: Placement, job: engines.Job) -> engines.Engine:
 
 def _stop_ids(policy: str, chat: ChatFormat) -> list[int]:
     """Tokens that end an answer: the template's end of turn and every EOS of the model."""
-    own = {chat.end_of_turn_id, chat.tokenizer.eos_token_id}
-    return sorted((own | read_end_tokens(policy)) - {None})
+    ends = {chat.end_of_turn_id, chat.tokenizer.eos_token_id}
+    return sorted((ends | read_end_tokens(policy)) - {None})
 
 
 def _result(out: Path, dropped: Counter[str], policy: str, speed: float | None) -> Result:

@@ -155,8 +155,8 @@ class RewardModel(ModelConfig, AnnotatorVariant):
 
     def here(self, device: str) -> Mapping[str, str]:
         """What its `dtype: auto` is."""
-        found = what_auto_is(self.dtype, device)
-        return {f"{self.name} {key}": value for key, value in found.items()}
+        dtypes = what_auto_is(self.dtype, device)
+        return {f"{self.name} {key}": value for key, value in dtypes.items()}
 
     def in_float32(self) -> Self:
         """The same model, exact."""

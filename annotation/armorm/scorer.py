@@ -79,10 +79,10 @@ def gate_position(prompt: Sequence[int], header: Sequence[int]) -> int:
     Raises:
         RowError: there is no such header.
     """
-    found = last_occurrence(prompt, header)
-    if found is None:
+    start = last_occurrence(prompt, header)
+    if start is None:
         raise RowError("no_gate", f"the prompt's tokens lack the assistant's header {header}")
-    return found
+    return start
 
 
 def own_weights(config: ArmoRMConfig, names: Sequence[str]) -> Tensor | None:

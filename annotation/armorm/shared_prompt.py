@@ -155,9 +155,9 @@ def _attend(
         is_causal=True, scale=scale, enable_gqa=True,
     )  # fmt: skip
     for (begin, end), mask in zip(segment.responses[1:], segment.masks, strict=True):
-        own = slice(begin, end)
-        keys = torch.cat([key[:, :, prompt], key[:, :, own]], dim=2)
-        values = torch.cat([value[:, :, prompt], value[:, :, own]], dim=2)
-        out[:, :, own] = scaled_dot_product_attention(
-            query[:, :, own], keys, values, attn_mask=mask, scale=scale, enable_gqa=True
+        response = slice(begin, end)
+        keys = torch.cat([key[:, :, prompt], key[:, :, response]], dim=2)
+        values = torch.cat([value[:, :, prompt], value[:, :, response]], dim=2)
+        out[:, :, response] = scaled_dot_product_attention(
+            query[:, :, response], keys, values, attn_mask=mask, scale=scale, enable_gqa=True
         )

@@ -41,24 +41,24 @@ def refuse_headless(kind: str, reference: str) -> None:
         UserError: names folder and tensors.
     """
     if folder := local_folder(reference):
-        config, found = read_config(folder), read_weights(folder).shapes
+        config, shapes = read_config(folder), read_weights(folder).shapes
         refuse = {"armorm": _refuse_armorm, "classifier": _refuse_classifier}
-        refuse.get(kind, _refuse_pairrm)(folder, config, found)
+        refuse.get(kind, _refuse_pairrm)(folder, config, shapes)
 
 
-def _refuse_armorm(folder: Path, config: Mapping[str, Any], found: Shapes) -> None:
+def _refuse_armorm(folder: Path, config: Mapping[str, Any], shapes: Shapes) -> None:
     if (family := config.get("model_type")) != "llama":
         raise UserError(f"{folder}: cannot be loaded as ArmoRM: its model type is {family!r}, "
                         "ArmoRM's is 'llama'")  # fmt: skip
     heads = armorm_heads(config)
-    if missing := sorted(heads.keys() - found.keys()):
+    if missing := sorted(heads.keys() - shapes.keys()):
         raise UserError(
             f"{folder}: its reward heads are missing ({', '.join(missing)}); with random heads "
             "every score would mean nothing (a plain sequence classifier gives about -2.0). Use "
             "RLHFlow/ArmoRM-Llama3-8B-v0.1 or `kind: classifier`"
         )
     if below := backbone(config):
-        refuse_unlike(unlike_config(folder), found, below | heads)
+        refuse_unlike(unlike_config(folder), shapes, below | heads)
 
 
 def armorm_heads(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
@@ -77,18 +77,18 @@ def armorm_heads(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     return heads
 
 
-def _refuse_classifier(folder: Path, config: Mapping[str, Any], found: Shapes) -> None:
+def _refuse_classifier(folder: Path, config: Mapping[str, Any], shapes: Shapes) -> None:
     below, head = backbone(config), "score.weight"
     if below is None:
         return
-    if head not in found:
+    if head not in shapes:
         raise UserError(
             f"{folder}: {head} is missing, so its scores would be random; name a model "
             "that was trained as a reward model, or `kind: armorm` for ArmoRM"
         )
     labels = config.get("num_labels") or len(config.get("id2label") or "ab")
     refuse_labels(folder, labels)
-    refuse_unlike(unlike_config(folder), found, below | {head: (1, config["hidden_size"])})
+    refuse_unlike(unlike_config(folder), shapes, below | {head: (1, config["hidden_size"])})
 
 
 def refuse_labels(model: object, labels: int) -> None:
@@ -100,7 +100,7 @@ def refuse_labels(model: object, labels: int) -> None:
         raise UserError(f"{model}: has {labels} labels; a reward model has one")
 
 
-def _refuse_pairrm(folder: Path, config: Mapping[str, Any], found: Shapes) -> None:
+def _refuse_pairrm(folder: Path, config: Mapping[str, Any], shapes: Shapes) -> None:
     if absent := [name for name in PAIRRM_MARKERS if name not in config]:
         raise UserError(f"{folder}: cannot be loaded as PairRM: its config has no {absent[0]}")
     hidden, tasks = config["hidden_size"], config.get("n_tasks", 1)
@@ -108,20 +108,20 @@ def _refuse_pairrm(folder: Path, config: Mapping[str, Any], found: Shapes) -> No
         "head_layer.1.weight": (hidden, 2 * hidden), "head_layer.1.bias": (hidden,),
         "head_layer.4.weight": (tasks, hidden), "head_layer.4.bias": (tasks,),
     }  # fmt: skip
-    if missing := sorted(heads.keys() - found.keys()):
+    if missing := sorted(heads.keys() - shapes.keys()):
         raise UserError(
             f"{folder}: {missing[0]} is missing, so its comparisons would be random; use "
             "llm-blender/PairRM-hf or a model trained with its tensor names"
         )
-    own = {name: shape for name, shape in found.items() if name in heads}
+    own = {name: shape for name, shape in shapes.items() if name in heads}
     refuse_unlike(unlike_config(folder), own, heads)
 
 
-def refuse_other_markers(model: str, ids: tuple[object, ...], wanted: tuple[object, ...]) -> None:
+def refuse_other_markers(model: str, ids: tuple[object, ...], expected: tuple[object, ...]) -> None:
     """
     Raises:
         UserError: PairRM's markers have other ids in its tokenizer than in its config.
     """
-    if ids != wanted:
+    if ids != expected:
         raise UserError(f"{model}: the ids of {', '.join(PAIRRM_TOKENS)} are {ids} in the "
-                        f"tokenizer and {wanted} in the model's config")  # fmt: skip
+                        f"tokenizer and {expected} in the model's config")  # fmt: skip

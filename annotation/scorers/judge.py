@@ -103,10 +103,10 @@ class JudgeScorer:
         keys = []
         for question in questions:
             seen[question] += 1
-            asked = json.dumps(
+            identity = json.dumps(
                 [self.config.name, self.config.model, self._body(question), seen[question]]
             )
-            keys.append(hashlib.sha256(asked.encode()).hexdigest())
+            keys.append(hashlib.sha256(identity.encode()).hexdigest())
         asking = list(zip(keys, questions, strict=True))
         first = self._ask_first(asking)
         return chain(first, pool.map(lambda one: self._answer(*one), asking[len(first) :]))

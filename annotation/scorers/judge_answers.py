@@ -51,12 +51,12 @@ class JudgeAnswers:
     def any_of(self, annotator: str) -> bool:
         """Whether there is an answer of this annotator, in any part, from any process."""
         journals = (_journal(path) for path in self._folder.glob(".answers-*.jsonl"))
-        kept = (answer for journal in journals for answer in journal.records())
-        if any(answer.annotator == annotator for answer in kept):
+        recorded = (answer for journal in journals for answer in journal.records())
+        if any(answer.annotator == annotator for answer in recorded):
             return True
-        own = (pc.field("annotator") == annotator) & pc.field("score").is_valid()
+        scored_by_it = (pc.field("annotator") == annotator) & pc.field("score").is_valid()
         parts = iter_parts(self._folder, ["annotator", "score"])
-        return any(part.filter(own).num_rows for part in parts)
+        return any(part.filter(scored_by_it).num_rows for part in parts)
 
 
 def answers_of(folder: Path, index: int) -> Journal[Answer]:

@@ -42,22 +42,22 @@ def grade(answer: str | Refusal) -> Score:
     """The score that a pointwise judgement ends with."""
     if isinstance(answer, Refusal):
         return Score(error=_row(answer))
-    found = _SCORE.findall(answer)
-    if not found:
+    scores = _SCORE.findall(answer)
+    if not scores:
         return Score(error="unparsed: the judgement has no line `Score: N`")
-    if not 1 <= float(found[-1]) <= 10:
-        return Score(error=f"unparsed: the judgement's score is {found[-1]}, not 1 to 10")
-    return checked(float(found[-1]))
+    if not 1 <= float(scores[-1]) <= 10:
+        return Score(error=f"unparsed: the judgement's score is {scores[-1]}, not 1 to 10")
+    return checked(float(scores[-1]))
 
 
 def winner(answer: str | Refusal) -> float | str:
     """1 where a comparison ends with A, -1 with B, 0 with a tie; else why it is not known."""
     if isinstance(answer, Refusal):
         return _row(answer)
-    found = _WINNER.findall(answer)
-    if not found:
+    results = _WINNER.findall(answer)
+    if not results:
         return "unparsed: a comparison of this response has no readable result"
-    return _RESULTS[found[-1].lower()]
+    return _RESULTS[results[-1].lower()]
 
 
 def _row(refusal: Refusal) -> str:

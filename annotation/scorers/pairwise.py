@@ -61,9 +61,9 @@ class PairwiseScorer:
         groups: list[Group] = []
         for conversation in conversations:
             start = len(scores)
-            own, encoded = self._encode(conversation)
-            scores += own
-            fit = [i for i, score in enumerate(own) if score.error is None]
+            encodable, encoded = self._encode(conversation)
+            scores += encodable
+            fit = [i for i, score in enumerate(encodable) if score.error is None]
             for first, second in permutations(fit, 2):
                 pair = [*(encoded.as_first[first] or []), *(encoded.as_second[second] or [])]
                 groups.append(Group(encoded.source, [pair], [len(games)]))
@@ -111,8 +111,8 @@ class PairwiseScorer:
 
     def _ids(self, marker: int, text: str, room: int) -> tuple[list[int], int | None]:
         """At most `room` ids, and how many were cut off."""
-        if found := next((name for name in PAIRRM_TOKENS if name in text), None):
-            raise RowError("special_token_in_text", f"{found} inside the text")
+        if marker_text := next((name for name in PAIRRM_TOKENS if name in text), None):
+            raise RowError("special_token_in_text", f"{marker_text} inside the text")
         ids: list[int] = self.tokenizer.encode(PAIRRM_TOKENS[marker] + text)
         if len(ids) <= room:
             return ids, None

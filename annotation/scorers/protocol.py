@@ -98,17 +98,17 @@ def by_comparison(
         else:
             results[first].append(result)
             results[second].append(-result)
-    return [_mean(own, results[i], unknown.get(i)) for i, own in enumerate(scores)]
+    return [_mean(score, results[i], unknown.get(i)) for i, score in enumerate(scores)]
 
 
-def _mean(own: Score, results: Sequence[float], unknown: str | None) -> Score:
-    if own.error is not None:
-        return own
+def _mean(score: Score, results: Sequence[float], unknown: str | None) -> Score:
+    if score.error is not None:
+        return score
     if unknown:
         return Score(error=unknown)
     if not results:
         return Score(error="one_response: there is no other response to compare it with")
-    return replace(checked(sum(results) / len(results)), cut=own.cut)
+    return replace(checked(sum(results) / len(results)), cut=score.cut)
 
 
 def transcript(messages: Sequence[Message]) -> str:

@@ -11,7 +11,7 @@ from annotation.scorers.protocol import Conversation, Score
 def combine(
     config: EnsembleConfig,
     conversations: Sequence[Conversation],
-    found: Mapping[str, Sequence[Score]],
+    scores_of: Mapping[str, Sequence[Score]],
 ) -> list[Score]:
     """A score for each response that every member scored, an error for every other one.
 
@@ -21,13 +21,13 @@ def combine(
     Args:
         found: each member's scores, in the order of the conversations' responses.
     """
-    members = [found[member.name] for member in config.members]
+    members = [scores_of[member.name] for member in config.members]
     raw = np.array([[_number(score) for score in scores] for scores in members])
     if config.scale == "prompt":
         scaled = _by_prompt(raw, [len(c.responses) for c in conversations])
     else:
-        own = np.array([(member.mean, member.std) for member in config.members])
-        scaled = (raw - own[:, :1]) / own[:, 1:]
+        figures = np.array([(member.mean, member.std) for member in config.members])
+        scaled = (raw - figures[:, :1]) / figures[:, 1:]
     weights = np.array([member.weight for member in config.members])[:, None] / sum(
         member.weight for member in config.members
     )
@@ -55,10 +55,10 @@ def _by_prompt(raw: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
     scaled = np.empty_like(raw)
     start = 0
     for size in sizes:
-        own = raw[:, start : start + size]
-        known = np.isfinite(own)
+        of_prompt = raw[:, start : start + size]
+        known = np.isfinite(of_prompt)
         count = known.sum(axis=1, keepdims=True).clip(min=1)
-        centred = own - np.where(known, own, 0).sum(axis=1, keepdims=True) / count
+        centred = of_prompt - np.where(known, of_prompt, 0).sum(axis=1, keepdims=True) / count
         variance = (np.where(known, centred, 0) ** 2).sum(axis=1, keepdims=True) / count
         scaled[:, start : start + size] = centred / np.where(variance > 0, np.sqrt(variance), 1)
         start += size

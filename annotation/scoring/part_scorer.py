@@ -96,12 +96,13 @@ def score_part(
 ) -> pa.Table:
     """SCORES rows for a part of responses (prompt_id, response_id, text)."""
     conversations, order = _conversations(responses, prompts)
-    found = {name: scorer.score(conversations) for name, scorer in scorers.items()}
+    by_annotator = {name: scorer.score(conversations) for name, scorer in scorers.items()}
     for ensemble in ensembles:
-        found[ensemble.name] = combine(ensemble, conversations, found)
+        by_annotator[ensemble.name] = combine(ensemble, conversations, by_annotator)
     places = np.argsort(order, kind="stable")
     blocks = [
-        _block(responses, name, [scores[i] for i in places]) for name, scores in found.items()
+        _block(responses, name, [scores[i] for i in places])
+        for name, scores in by_annotator.items()
     ]
     return pa.concat_tables(blocks)
 

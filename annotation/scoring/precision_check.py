@@ -63,12 +63,12 @@ def agreements(config: ScoreConfig, inputs: ScoreInputs, out: Path) -> dict[str,
         scorers = {annotator.name: open_scorer(annotator, inputs, config.resources)}
         return score_part(sample, prompts, scorers)
 
-    found = {}
+    by_annotator = {}
     for annotator in rough:
         scores = _stored(out, annotator.name, sample)
-        found[annotator.name] = _agreement(annotator, scores, rescore)
-        log.info("%s: agreement with float32: %s", annotator.name, found[annotator.name])
-    return found
+        by_annotator[annotator.name] = _agreement(annotator, scores, rescore)
+        log.info("%s: agreement with float32: %s", annotator.name, by_annotator[annotator.name])
+    return by_annotator
 
 
 def compare(rough: pa.Table, exact: pa.Table) -> Agreement:
@@ -123,8 +123,8 @@ def _sample(responses: Path, count: int) -> pa.Table | None:
     paths = sorted({path for prompt_id in chosen for path in where[prompt_id]})
     tables = [read_part(path, ["prompt_id", "response_id", "text"]) for path in paths]
     ids = pa.array(chosen, pa.string())
-    kept = [t.filter(pc.is_in(t["prompt_id"], ids)) for t in tables]
-    return pa.concat_tables(kept) if kept else None
+    sampled = [t.filter(pc.is_in(t["prompt_id"], ids)) for t in tables]
+    return pa.concat_tables(sampled) if sampled else None
 
 
 def _stored(out: Path, name: str, sample: pa.Table) -> pa.Table:

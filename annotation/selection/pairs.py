@@ -58,8 +58,8 @@ def select(config: PairsConfig, candidates: Candidates, prompt_ids: pa.Array) ->
     prompts = len(prompt_ids)
     score = candidates.penalised(config)
     reasons = Reasons(prompts)
-    kept = _comparable(config, candidates, reasons)
-    ranking = rank(score, candidates.prompt, kept, prompts)
+    eligible = _comparable(config, candidates, reasons)
+    ranking = rank(score, candidates.prompt, eligible, prompts)
     if config.min_deviation:
         reasons.mark("small_deviation", deviation(ranking) < config.min_deviation)
     truncated = candidates.truncated[ranking.order]
@@ -93,11 +93,11 @@ def _refuse_upside_down(config: PairsConfig, chosen: np.ndarray, rejected: np.nd
 def _comparable(config: PairsConfig, candidates: Candidates, reasons: Reasons) -> np.ndarray:
     """[R], which responses may take part; a text once."""
     prompts = len(reasons.none())
-    kept = usable(config, candidates, reasons)
-    reasons.mark("one_response", per_prompt(candidates, kept, prompts) == 1)
-    kept[repeated(candidates, np.flatnonzero(kept))] = False
-    reasons.mark("identical_texts", per_prompt(candidates, kept, prompts) == 1)
-    return kept
+    eligible = usable(config, candidates, reasons)
+    reasons.mark("one_response", per_prompt(candidates, eligible, prompts) == 1)
+    eligible[repeated(candidates, np.flatnonzero(eligible))] = False
+    reasons.mark("identical_texts", per_prompt(candidates, eligible, prompts) == 1)
+    return eligible
 
 
 def _chosen(

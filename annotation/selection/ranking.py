@@ -71,17 +71,17 @@ class Reasons:
 def usable(config: CandidatesConfig, candidates: Candidates, reasons: Reasons) -> np.ndarray:
     """[R], which responses have a score and, where cut ones are dropped, are whole."""
     prompts = len(reasons.none())
-    kept = ~np.isnan(candidates.score)
-    reasons.mark("no_scores", per_prompt(candidates, kept, prompts) == 0)
+    eligible = ~np.isnan(candidates.score)
+    reasons.mark("no_scores", per_prompt(candidates, eligible, prompts) == 0)
     if config.truncated == "drop":
-        kept &= ~candidates.truncated
-        reasons.mark("all_truncated", per_prompt(candidates, kept, prompts) == 0)
-    return kept
+        eligible &= ~candidates.truncated
+        reasons.mark("all_truncated", per_prompt(candidates, eligible, prompts) == 0)
+    return eligible
 
 
-def per_prompt(candidates: Candidates, kept: np.ndarray, prompts: int) -> np.ndarray:
+def per_prompt(candidates: Candidates, eligible: np.ndarray, prompts: int) -> np.ndarray:
     """[P], how many of each prompt's responses are kept."""
-    return np.bincount(candidates.prompt[kept], minlength=prompts)
+    return np.bincount(candidates.prompt[eligible], minlength=prompts)
 
 
 def repeated(candidates: Candidates, rows: np.ndarray) -> np.ndarray:
@@ -98,9 +98,9 @@ def repeated(candidates: Candidates, rows: np.ndarray) -> np.ndarray:
     return np.delete(suspects, first)
 
 
-def rank(score: np.ndarray, prompt: np.ndarray, kept: np.ndarray, prompts: int) -> Ranking:
+def rank(score: np.ndarray, prompt: np.ndarray, eligible: np.ndarray, prompts: int) -> Ranking:
     """Sort the responses that are `kept` [R]."""
-    rows = np.flatnonzero(kept)
+    rows = np.flatnonzero(eligible)
     order = rows[np.argsort(-score[rows], kind="stable")]
     order = order[np.argsort(_narrow(prompt[order], prompts), kind="stable")]
     ranked, group = score[order], prompt[order]
@@ -119,8 +119,8 @@ def best_whole(config: CandidatesConfig, truncated: np.ndarray, ranking: Ranking
     first, end = ranking.bounds[:-1], ranking.bounds[1:]
     if config.truncated != "never_chosen":
         return first
-    whole = np.append(np.flatnonzero(~truncated), len(truncated))
-    return np.minimum(whole[np.searchsorted(whole, first)], end)
+    finished = np.append(np.flatnonzero(~truncated), len(truncated))
+    return np.minimum(finished[np.searchsorted(finished, first)], end)
 
 
 def deviation(ranking: Ranking) -> np.ndarray:

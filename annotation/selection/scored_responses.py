@@ -83,20 +83,20 @@ def scores_of(scores: pa.Table, annotator: str, response_ids: pa.ChunkedArray) -
     Raises:
         UserError: the annotator is not there, or a response has no row.
     """
-    own = scores.filter(pc.equal(scores["annotator"], annotator))
-    if scores.num_rows and not own.num_rows:
+    rows = scores.filter(pc.equal(scores["annotator"], annotator))
+    if scores.num_rows and not rows.num_rows:
         known = ", ".join(sorted(scores["annotator"].unique().to_pylist()))
         raise UserError(f"no annotator {annotator!r} in the scores; there is {known}")
-    if not own["response_id"].equals(response_ids):
-        at = pc.index_in(response_ids, own["response_id"].combine_chunks())
+    if not rows["response_id"].equals(response_ids):
+        at = pc.index_in(response_ids, rows["response_id"].combine_chunks())
         if at.null_count:
             absent = response_ids.filter(pc.is_null(at))[0].as_py()
             raise UserError(
                 f"response {absent} has no row in the scores; make pairs from the responses that "
                 "were scored"
             )
-        own = own.take(at)
-    return pc.fill_null(own["score"], float("nan")).to_numpy()
+        rows = rows.take(at)
+    return pc.fill_null(rows["score"], float("nan")).to_numpy()
 
 
 def sources_of(responses: Path, scores: Path) -> list[tuple[Path, Path]]:

@@ -34,6 +34,6 @@ def _all_lower(ranking: Ranking, barred: "np.ndarray", prompts: "np.ndarray") ->
         lower = upper + distance
         return np.stack([upper, lower])[:, ranking.score[lower] < ranking.score[upper]]
 
-    found = np.concatenate([apart(d) for d in range(1, max(sizes.max(initial=0), 2))], axis=1)
-    upper, lower = found[:, np.lexsort((found[1], found[0]))]
+    pairs = np.concatenate([apart(d) for d in range(1, max(sizes.max(initial=0), 2))], axis=1)
+    upper, lower = pairs[:, np.lexsort((pairs[1], pairs[0]))]
     return Places(group[upper], upper, lower)

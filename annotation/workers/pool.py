@@ -198,20 +198,20 @@ def placement_for(config: ScoreConfig) -> Placement:
     Raises:
         UserError: the machine has too few GPUs, or one GPU is named for several workers.
     """
-    asked, device = config.resources.workers, config.resources.device
+    workers, device = config.resources.workers, config.resources.device
     with_model = any(annotator.reference for annotator in config.annotators)
     gpus = visible_gpus() if with_model and device != "cpu" else []
     named = device.startswith("cuda:")
-    if asked is None:
-        asked = 0 if named else len(gpus)
-    if not asked or not gpus:
-        return Placement(asked)
+    if workers is None:
+        workers = 0 if named else len(gpus)
+    if not workers or not gpus:
+        return Placement(workers)
     if named:
         raise UserError(
-            f"resources.device {device!r} names one GPU and resources.workers is {asked}: each "
+            f"resources.device {device!r} names one GPU and resources.workers is {workers}: each "
             "worker takes a GPU of its own, so set `device: cuda`, or `workers: 0`"
         )
-    return Placement(asked, gpu_groups(gpus, asked, 1, f"resources.workers {asked}"))
+    return Placement(workers, gpu_groups(gpus, workers, 1, f"resources.workers {workers}"))
 
 
 def warm_up(placement: Placement, config: ScoreConfig) -> None:

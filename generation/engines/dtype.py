@@ -11,14 +11,14 @@ from runtime.device import capability, supported_dtypes
 _NOT_IN_FLOAT16 = ("gemma2", "gemma3", "gemma3_text", "glm4")
 
 
-def resolved(asked: str, policy: str) -> str:
+def resolved(dtype: str, policy: str) -> str:
     """The dtype that a config's `dtype` means for a model here.
 
     Raises:
         UserError: its config.json cannot be had.
     """
-    if asked != "auto":
-        return asked
+    if dtype != "auto":
+        return dtype
     path = model_file(policy, "config.json")
     return auto_of(json.loads(path.read_text()) if path else {}, supported_dtypes(capability()))
 
@@ -34,6 +34,6 @@ def auto_of(settings: Mapping[str, Any], supported: Sequence[str]) -> str:
     if settings.get("model_type") in _NOT_IN_FLOAT16:
         supported = [name for name in supported if name != "float16"]
     text = settings.get("text_config") or {}
-    found = (part.get(key) for part in (settings, text) for key in ("dtype", "torch_dtype"))
-    own = str(next(filter(None, found), "float32")).removeprefix("torch.")
-    return own if own in supported and own != "float32" else supported[0]
+    named = (part.get(key) for part in (settings, text) for key in ("dtype", "torch_dtype"))
+    stored = str(next(filter(None, named), "float32")).removeprefix("torch.")
+    return stored if stored in supported and stored != "float32" else supported[0]

@@ -130,9 +130,9 @@ class Plan:
 
     def part_of(self, prompt_ids: Iterable[str]) -> set[int]:
         """The parts that hold these prompts."""
-        wanted = set(prompt_ids)
+        ids = set(prompt_ids)
         parts = enumerate(self._parts)
-        return {i for i, part in parts if any(one.prompt_id in wanted for one in part)}
+        return {i for i, part in parts if any(one.prompt_id in ids for one in part)}
 
     @property
     def requests(self) -> int:
@@ -175,18 +175,18 @@ def plan(
     Raises:
         UserError: a prompt follows one that is not before it in the table.
     """
-    asked: dict[str, Asked] = {}
+    planned: dict[str, Asked] = {}
     left_out: set[str] = set()
     followed: set[str] = set()
     for prompt in prompts:
-        if reason := _plan_one(prompt, config, chat, context, asked, left_out):
+        if reason := _plan_one(prompt, config, chat, context, planned, left_out):
             dropped[reason] += 1
             left_out.add(prompt.prompt_id)
         elif prompt.follows:
             followed.add(prompt.follows)
     # What is followed comes first, so that its answers are there before the others are through.
     return Plan(
-        sorted(asked.values(), key=lambda one: (one.turn, one.prompt_id not in followed)), config
+        sorted(planned.values(), key=lambda one: (one.turn, one.prompt_id not in followed)), config
     )
 
 
@@ -195,11 +195,11 @@ def _plan_one(
     config: SampleConfig,
     chat: ChatFormat,
     context: int,
-    asked: dict[str, Asked],
+    planned: dict[str, Asked],
     left_out: set[str],
 ) -> str | None:
     """Add a prompt to those asked, or say why it cannot be."""
-    before = asked.get(prompt.follows) if prompt.follows else None
+    before = planned.get(prompt.follows) if prompt.follows else None
     if prompt.follows and not before:
         if prompt.follows not in left_out:
             raise UserError(f"{prompt.prompt_id}: follows {prompt.follows}, which is not before it")
@@ -212,7 +212,7 @@ def _plan_one(
         return "prompt_too_long"
     n = before.n if before else len(config.seeds) if config.seeds else prompt.n or config.n
     turn, follow_up = (before.turn + 1, prompt) if before else (0, None)
-    asked[prompt.prompt_id] = Asked(
+    planned[prompt.prompt_id] = Asked(
         prompt.prompt_id, array("i", ids), n, prompt.decoding, turn, follow_up
     )
     return None

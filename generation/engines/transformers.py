@@ -72,14 +72,14 @@ class Transformers:
             eos_token_id=self._stop_ids,
             pad_token_id=self._stop_ids[0],
         )
-        whole = self._model.generate(
+        sequences = self._model.generate(
             input_ids=ids,
             attention_mask=mask,
             generation_config=settings,
             logits_processor=LogitsProcessorList([choose]),
             stopping_criteria=StoppingCriteriaList([stops] if self._config.stop else []),
         )
-        answers = whole[:, ids.shape[1] :].tolist()
+        answers = sequences[:, ids.shape[1] :].tolist()
         return [
             self._sample(
                 request,
@@ -125,7 +125,7 @@ class Choose(LogitsProcessor):
         rows: dict[tuple[float, float], list[int]] = {}
         for row in self._generators:
             rows.setdefault((configs[row].temperature, configs[row].top_p), []).append(row)
-        self._filters = [(_filters(configs[found[0]]), found) for found in rows.values()]
+        self._filters = [(_filters(configs[group[0]]), group) for group in rows.values()]
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """`scores` [batch, vocabulary] with the drawn token's as the highest."""

@@ -87,8 +87,8 @@ def start(job: Job, kind: VllmEngine) -> Vllm:
 
 def _reason(error: Exception) -> str:
     """What vLLM says, without what pydantic puts around it."""
-    found = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-    return found.removeprefix("Value error, ")
+    message = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+    return message.removeprefix("Value error, ")
 
 
 def engine_arguments(job: Job, kind: VllmEngine) -> dict[str, Any]:

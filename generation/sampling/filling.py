@@ -64,8 +64,8 @@ def fill(
         OnPolicyError: more requests failed than may.
     """
     with journals:
-        for drawn, whole in Stream(parts, engine, journals, progress).run():
-            for part in whole:
+        for drawn, finished in Stream(parts, engine, journals, progress).run():
+            for part in finished:
                 table = writer.table(list(part.requests.values()), part.outcomes)
                 write_part(out, part.index, table, RESPONSES)
                 journals.remove(part.index)

@@ -34,5 +34,5 @@ def _columns(path: Path) -> list[str]:
 
 
 def _with_own(row: dict[str, Any]) -> Prompt:
-    own = {name: row[name] for name in DECODING if row.get(name) is not None}
-    return Prompt(row["prompt_id"], row["messages"], row.get("n"), own, row.get("follows"))
+    decoding = {name: row[name] for name in DECODING if row.get(name) is not None}
+    return Prompt(row["prompt_id"], row["messages"], row.get("n"), decoding, row.get("follows"))

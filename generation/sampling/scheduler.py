@@ -87,8 +87,8 @@ class Stream:
                 continue
             index, requests = item
             known = self._journals.open(index)
-            asked = askable(requests)
-            part = Part(index, requests, whole_batches(asked, known, self._engine.batch))
+            drawable = askable(requests)
+            part = Part(index, requests, whole_batches(drawable, known, self._engine.batch))
             self._refuse(part)
             self._progress.resume(len(requests) - part.missing)
             if part.missing:
@@ -125,11 +125,11 @@ class Stream:
         return refused
 
     def _take_whole(self) -> list[Part]:
-        whole, self._whole = self._whole, []
-        for part in whole:
+        finished, self._whole = self._whole, []
+        for part in finished:
             for name in part.requests:
                 self._open.pop(name, None)
-        return whole
+        return finished
 
 
 def askable(requests: Iterable[Request]) -> list[Request]:

@@ -160,11 +160,11 @@ def _pick(records: Iterable[Row], columns: Sequence[str]) -> Iterator[Row]:
         yield origin, record[column]
 
 
-def _choose(origin: str, present: Sequence[str], wanted: Sequence[str]) -> str:
-    if found := next((name for name in wanted if name in present), None):
-        return found
+def _choose(origin: str, present: Sequence[str], columns: Sequence[str]) -> str:
+    if column := next((name for name in columns if name in present), None):
+        return column
     raise UserError(
-        f"{origin}: no column {' or '.join(map(repr, wanted))}; it holds "
+        f"{origin}: no column {' or '.join(map(repr, columns))}; it holds "
         + (", ".join(map(repr, present)) or "none")
     )
 

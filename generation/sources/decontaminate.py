@@ -66,10 +66,10 @@ class Benchmarks:
 
     def check(self, row: dict[str, Any]) -> Removed | None:
         """Why a prompt is taken out: it holds a question."""
-        found = self.match(asked(row["messages"]))
-        if not found:
+        match = self.match(asked(row["messages"]))
+        if not match:
             return None
-        benchmark, evidence, overlap = found
+        benchmark, evidence, overlap = match
         about = (excerpt(row["messages"]), "contaminated", row["source"])
         return Removed(row["prompt_id"], *about, benchmark, evidence, overlap)
 

@@ -34,9 +34,9 @@ def shares(sizes: Sequence[int], weights: Sequence[float], limit: int | None) ->
     >>> shares([100, 100], [3, 1], None)
     [100, 33]
     """
-    whole = sum(weights)
-    total = min(size * whole / weight for size, weight in zip(sizes, weights, strict=True))
+    weight_sum = sum(weights)
+    total = min(size * weight_sum / weight for size, weight in zip(sizes, weights, strict=True))
     total = min(total, limit or total)
-    ends = [round(total * part / whole) for part in accumulate(weights)]
+    ends = [round(total * part / weight_sum) for part in accumulate(weights)]
     counts = [end - start for start, end in zip([0, *ends], ends, strict=False)]
     return [min(count, size) for count, size in zip(counts, sizes, strict=True)]

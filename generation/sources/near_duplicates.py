@@ -34,8 +34,8 @@ class NearDuplicates:
         A prompt that passes is remembered.
         """
         runs = self._shingler.runs(row["messages"])
-        if found := self._index.nearest(runs, self._threshold):
-            number, overlap = found
+        if nearest := self._index.nearest(runs, self._threshold):
+            number, overlap = nearest
             return _removed(row, self._kept[number], overlap)
         self._index.add(runs)
         self._kept.append(row)

@@ -151,9 +151,11 @@ class RunIndex:
         places, counts = self._holders.find(_not_zero(runs))
         part = len(runs) - math.ceil(threshold * len(runs) - _EPSILON) + 1
         rarest = np.argsort(counts, kind="stable")[:part]
-        wanted = counts[rarest]
-        allowed = np.minimum(wanted, np.maximum(_HOLDERS - (np.cumsum(wanted) - wanted), 0))
-        return self._holders.at(places[rarest], allowed), int((allowed == wanted).sum())
+        holder_counts = counts[rarest]
+        allowed = np.minimum(
+            holder_counts, np.maximum(_HOLDERS - (np.cumsum(holder_counts) - holder_counts), 0)
+        )
+        return self._holders.at(places[rarest], allowed), int((allowed == holder_counts).sum())
 
 
 def _not_zero(runs: np.ndarray) -> np.ndarray:

@@ -10,12 +10,12 @@ def placement_for(engine: Engine) -> Placement:
     Raises:
         UserError: the machine has too few GPUs.
     """
-    asked = engine.resources.data_parallel
+    requested = engine.resources.data_parallel
     gpus = visible_gpus()
-    if asked == 0 or not gpus:
-        return Placement(1 if asked is None else asked)
+    if requested == 0 or not gpus:
+        return Placement(1 if requested is None else requested)
     each = engine.gpus_each
-    workers = asked or max(1, len(gpus) // each)
+    workers = requested or max(1, len(gpus) // each)
     keys = f"data_parallel {workers} times tensor_parallel {each}"
     return Placement(workers, gpu_groups(gpus, workers, each, keys))
 

@@ -143,13 +143,13 @@ class WorkerPool:
         lost, trial = worker.take_back()
         held = sum(map(len, lost))
         log.warning("%s ended (%s) with %d requests", worker, death.reason, held)
-        found = []
+        failures = []
         if death.from_outside:
             self._give_back(lost, trial)
         elif lost:
-            found = self._suspect(worker, lost, trial, death.reason)
+            failures = self._suspect(worker, lost, trial, death.reason)
         self._roster.note_death(worker, death, suspects=0 if death.from_outside else held)
-        return found
+        return failures
 
     def _give_back(self, lost: list[Batch], trial: Suspects | None) -> None:
         if not lost:
