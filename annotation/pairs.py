@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from annotation.config import PairsConfig
 from annotation.scoring.prompt_lookup import Prompts
-from annotation.selection.pairs import Selection, select
+from annotation.selection.pairs import Selection, select_pairs
 from annotation.selection.scored_responses import (
     DecidedBy,
     candidates_of,
@@ -109,7 +109,7 @@ def pair_part(
         score: one float64 a response, NaN where there is none.
     """
     candidates, ids = candidates_of(responses, score)
-    selection = select(config, candidates, ids)
+    selection = select_pairs(config, candidates, ids)
     found = prompts.take(ids.take(pa.array(selection.prompt)))
     return _table(responses, found, selection), selection, candidates.tokens
 

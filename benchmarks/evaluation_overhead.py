@@ -28,7 +28,7 @@ from evaluation.benchmarks.alpaca_eval import AlpacaEval
 from evaluation.config import AnswersConfig, QuestionsConfig
 from generation.config import SampleConfig
 from generation.engines import Engine, Job
-from generation.engines.requests import Plan, plan
+from generation.engines.requests import Plan, plan_requests
 from generation.engines.vllm import sampling_parameters
 from generation.sample import open_engine
 from generation.sampling.filling import Tally, fill
@@ -86,7 +86,7 @@ def _ask(folder: Path) -> AlpacaEval:
 
 
 def _plan(folder: Path, config: SampleConfig, chat: ChatFormat) -> Plan:
-    return plan(read_prompts(folder / "questions"), config, chat, CONTEXT, Counter())
+    return plan_requests(read_prompts(folder / "questions"), config, chat, CONTEXT, Counter())
 
 
 def _answer(folder: Path, benchmark: AlpacaEval, job: Job, chat: ChatFormat, engine: Engine) -> int:

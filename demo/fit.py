@@ -14,15 +14,15 @@ from runtime.progress import Reading
 
 log = logging.getLogger(__name__)
 
-Row = TypeVar("Row")
+Example = TypeVar("Example")
 
 _SAY_EVERY_SECONDS = 3.0
 
 
 def fit(
     weights: Sequence[nn.Parameter],
-    rows: Sequence[Row],
-    loss_of: Callable[[Sequence[Row]], Tensor],
+    rows: Sequence[Example],
+    loss_of: Callable[[Sequence[Example]], Tensor],
     config: TrainedConfig,
     unit: str,
 ) -> None:

@@ -118,14 +118,14 @@ def evaluate(
         record = read_record(folder)
         labels = {policy: record.label_of(record.pinned("model", policy)) for policy in asked}
         record.against = labels[against] if against else record.against
-        steps = list(plan(config, record, list(labels.values()), folder))
+        steps = list(plan_evaluation(config, record, list(labels.values()), folder))
         write_atomic(folder / RECORD, json.dumps(vars(record), indent=1).encode())
         for step in steps:
             _run(step)
     return [line for label in labels.values() for line in told(folder, label)]
 
 
-def plan(
+def plan_evaluation(
     config: EvaluateConfig, record: Record, labels: Sequence[str], folder: Path
 ) -> Iterator[PlannedStep]:
     """The questions, then each policy's responses and answers."""

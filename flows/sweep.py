@@ -100,7 +100,7 @@ def run_points(
         folder = check(RunConfig, config, origin=label).folder
         try:
             run(config)
-            rows = compare(label, folder)
+            rows = point_rows(label, folder)
         except (Interrupted, Terminated):
             raise
         except Exception as error:  # noqa: BLE001 - the others need not fail with it
@@ -111,7 +111,7 @@ def run_points(
             yield from rows
 
 
-def compare(label: str, folder: Path) -> list[dict[str, Any]]:
+def point_rows(label: str, folder: Path) -> list[dict[str, Any]]:
     """What a run came to after its last round: gains with intervals, the last training metrics."""
     last = finished_rounds(folder)[-1]
     metrics = {name: float(values[-1]) for name, (_, values) in last.metrics.items()}

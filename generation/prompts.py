@@ -25,14 +25,14 @@ from generation.sources.conversation import (
     unusable,
 )
 from generation.sources.decontaminate import BENCHMARK_COLUMNS, Benchmarks
-from generation.sources.mixture import Row, mix
+from generation.sources.mixture import PromptRow, mix
 from generation.sources.near_duplicates import NearDuplicates
 from generation.sources.removal_report import Removed, write_removed
 from runtime.stage_process import main
 
 _ROWS_PER_PART = 10_000
 
-Check = Callable[[Row], Removed | None]
+Check = Callable[[PromptRow], Removed | None]
 
 
 def rank(seed: int, identifier: str) -> bytes:
@@ -43,12 +43,12 @@ def rank(seed: int, identifier: str) -> bytes:
 class _Different:
     """Lets each different prompt through once, with its id; counts the others."""
 
-    def __init__(self, benchmark: Iterable[Row], dropped: Counter[str]) -> None:
+    def __init__(self, benchmark: Iterable[PromptRow], dropped: Counter[str]) -> None:
         self._taken = {question_id(row["messages"]) for row in benchmark}
         self._seen: set[str] = set()
         self._dropped = dropped
 
-    def rows(self, prompts: Iterable[Conversation], source: str) -> Iterator[Row]:
+    def rows(self, prompts: Iterable[Conversation], source: str) -> Iterator[PromptRow]:
         """The rows of a source's prompts that no source held before."""
         for messages in prompts:
             if reason := unusable(messages):
@@ -153,7 +153,9 @@ def _checks(config: PromptsConfig, inputs: PromptsInputs) -> list[Check]:
     return checks
 
 
-def _sift(rows: Iterable[Row], checks: Sequence[Check], removed: list[Removed]) -> Iterator[Row]:
+def _sift(
+    rows: Iterable[PromptRow], checks: Sequence[Check], removed: list[Removed]
+) -> Iterator[PromptRow]:
     for row in rows:
         if removal := next((removal for check in checks if (removal := check(row))), None):
             removed.append(removal)
@@ -161,7 +163,7 @@ def _sift(rows: Iterable[Row], checks: Sequence[Check], removed: list[Removed]) 
             yield row
 
 
-def _hold_out(prompts: list[Row], config: PromptsConfig, dropped: Counter[str]) -> None:
+def _hold_out(prompts: list[PromptRow], config: PromptsConfig, dropped: Counter[str]) -> None:
     """Give each prompt its split; one question under two system messages stays in one."""
     questions = [question_id(row["messages"]) for row in prompts]
     held_out = set(sorted(questions, key=lambda i: rank(config.seed, i))[: config.test_size])
@@ -175,7 +177,7 @@ def _hold_out(prompts: list[Row], config: PromptsConfig, dropped: Counter[str]) 
         row["split"] = "test" if question in held_out else "train"
 
 
-def _benchmark(path: str | None, dropped: Counter[str]) -> list[Row]:
+def _benchmark(path: str | None, dropped: Counter[str]) -> list[PromptRow]:
     """The benchmark's prompts; a run may not train on any of them."""
     if path is None:
         return []
@@ -184,7 +186,7 @@ def _benchmark(path: str | None, dropped: Counter[str]) -> list[Row]:
     return [row | {"split": "benchmark"} for row in rows]
 
 
-def _write(rows: Sequence[Row], out: Path) -> None:
+def _write(rows: Sequence[PromptRow], out: Path) -> None:
     for index, first in enumerate(range(0, len(rows), _ROWS_PER_PART)):
         part = pa.Table.from_pylist(rows[first : first + _ROWS_PER_PART], schema=PROMPTS)
         write_part(out, index, part, PROMPTS)

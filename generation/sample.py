@@ -26,7 +26,7 @@ from generation.config import SampleConfig
 from generation.engines.adapter import resolve
 from generation.engines.device import this_device
 from generation.engines.dtype import resolved
-from generation.engines.requests import Plan, plan
+from generation.engines.requests import Plan, plan_requests
 from generation.sampling.filling import Tally, fill
 from generation.sampling.journal import Journals
 from generation.sampling.prompts import read_prompts
@@ -120,7 +120,7 @@ def _rows(out: Path, index: int) -> int:
 def _plan(
     config: SampleConfig, prompts: Path, chat: ChatFormat, context: int, dropped: Counter[str]
 ) -> Plan:
-    planned = plan(read_prompts(prompts), config, chat, context, dropped)
+    planned = plan_requests(read_prompts(prompts), config, chat, context, dropped)
     if not planned:
         raise UserError(
             f"{prompts}: none of its {sum(dropped.values())} prompts can be asked "

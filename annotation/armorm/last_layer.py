@@ -15,14 +15,14 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer, rotate_half
 
 if TYPE_CHECKING:
-    from annotation.armorm.shared_prompt import Segment
+    from annotation.armorm.shared_prompt import PromptSpan
 
 
 def read_last_layer(
     layer: LlamaDecoderLayer,
     hidden: Tensor,
     cos_sin: tuple[Tensor, Tensor],
-    segments: "Sequence[Segment]",
+    spans: "Sequence[PromptSpan]",
     rows: Tensor,
 ) -> Tensor:
     """The layer's output at `rows` alone.
@@ -30,7 +30,7 @@ def read_last_layer(
     Args:
         hidden: [1, N, hidden size], the layer's input.
         cos_sin: [1, N, D] each, rotary embeddings.
-        rows: [M], each segment's gate, then each response's last token, in their order.
+        rows: [M], each span's gate, then each response's last token, in their order.
 
     Returns:
         [M, hidden size].
@@ -46,7 +46,7 @@ def read_last_layer(
     key = _rotate(heads(attention.k_proj(normed)), cos, sin)
     value = heads(attention.v_proj(normed))
     out = torch.empty_like(query)
-    for place, seen in enumerate(_seen(segments)):
+    for place, seen in enumerate(_seen(spans)):
         one = slice(place, place + 1)
         keys, values = (
             torch.cat([part[:, :, start:end] for start, end in seen], dim=2)
@@ -60,13 +60,13 @@ def read_last_layer(
     return residual + layer.mlp(layer.post_attention_layernorm(residual))
 
 
-def _seen(segments: "Sequence[Segment]") -> Iterator[list[tuple[int, int]]]:
+def _seen(spans: "Sequence[PromptSpan]") -> Iterator[list[tuple[int, int]]]:
     """For each position read, the ranges that it attends to."""
-    for segment in segments:
-        yield [(segment.start, segment.gate_at + 1)]
-    for segment in segments:
-        for response in segment.responses:
-            yield [(segment.start, segment.end), response]
+    for span in spans:
+        yield [(span.start, span.gate_at + 1)]
+    for span in spans:
+        for response in span.responses:
+            yield [(span.start, span.end), response]
 
 
 def _rotate(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -90,7 +90,7 @@ class ArmoRM(LlamaPreTrainedModel):
         for layer in layers:
             hidden = layer(hidden, position_embeddings=cos_sin, batch=batch)
         rows = torch.cat([batch.gate_at, batch.last])
-        read = read_last_layer(last_layer, hidden, cos_sin, batch.segments, rows)
+        read = read_last_layer(last_layer, hidden, cos_sin, batch.spans, rows)
         prompts, responses = self.model.norm(read).split([len(batch.gate_at), len(batch.last)])
         return self._rewards(responses, self._gates(prompts)[batch.prompt_of])
 

@@ -28,7 +28,7 @@ ATTENTION = "onpolicy_shared_prompt"
 
 
 @dataclass(frozen=True)
-class Segment:
+class PromptSpan:
     """A prompt at [start, end) and its responses' ranges, the first right behind it."""
 
     start: int
@@ -49,7 +49,7 @@ class Packed:
     """[N]."""
     positions: Tensor
     """[N]."""
-    segments: list[Segment]
+    spans: list[PromptSpan]
     last: Tensor
     """[responses], index of each response's last token."""
     gate_at: Tensor
@@ -61,7 +61,7 @@ class Packed:
 
 
 @dataclass(frozen=True)
-class _Row:
+class _RowBuilder:
     """A row while it is filled."""
 
     ids: list[int] = field(default_factory=list)
@@ -85,13 +85,13 @@ def pack(groups: Sequence[Group], device: torch.device, whole: bool = False) -> 
     Args:
         whole: attend over the whole row, padded behind its end, under a block mask.
     """
-    row, segments, unit = _Row(), [], 0
+    row, spans, unit = _RowBuilder(), [], 0
     for group in groups:
         prompt, size = unit, len(group.prompt)
         start, end = row.add(group.prompt, 0, prompt, prompt)
         ranges = [row.add(response, size, unit := unit + 1, prompt) for response in group.responses]
         masks = [] if whole else [_mask(size, b - a, device) for a, b in ranges[1:]]
-        segments.append(Segment(start, end, start + group.gate_at, ranges, masks))
+        spans.append(PromptSpan(start, end, start + group.gate_at, ranges, masks))
         unit += 1
     if whole:
         row.add([0] * (-len(row.ids) % flex_mask.BLOCK), 0, unit, unit)
@@ -102,9 +102,9 @@ def pack(groups: Sequence[Group], device: torch.device, whole: bool = False) -> 
     return Packed(
         tensor(row.ids),
         tensor(row.positions),
-        segments,
-        last=tensor([end - 1 for segment in segments for _, end in segment.responses]),
-        gate_at=tensor([segment.gate_at for segment in segments]),
+        spans,
+        last=tensor([end - 1 for span in spans for _, end in span.responses]),
+        gate_at=tensor([span.gate_at for span in spans]),
         prompt_of=tensor([i for i, group in enumerate(groups) for _ in group.responses]),
         block_mask=flex_mask.block_mask(tensor(row.unit), tensor(row.prompt)) if whole else None,
     )
@@ -139,22 +139,22 @@ def _attention(
         scale = query.shape[-1] ** -0.5 if scaling is None else scaling
         return flex_mask.attend(query, key, value, scale, batch.block_mask).transpose(1, 2), None
     out = torch.empty_like(query)
-    for segment in batch.segments:
-        _attend(segment, query, key, value, scaling, out)
+    for span in batch.spans:
+        _attend(span, query, key, value, scaling, out)
     return out.transpose(1, 2), None
 
 
 def _attend(
-    segment: Segment, query: Tensor, key: Tensor, value: Tensor, scale: float | None, out: Tensor
+    span: PromptSpan, query: Tensor, key: Tensor, value: Tensor, scale: float | None, out: Tensor
 ) -> None:
     """Fill `out` for one prompt and its responses."""
-    prompt = slice(segment.start, segment.end)
-    first = slice(segment.start, segment.responses[0][1])
+    prompt = slice(span.start, span.end)
+    first = slice(span.start, span.responses[0][1])
     out[:, :, first] = scaled_dot_product_attention(
         query[:, :, first], key[:, :, first], value[:, :, first],
         is_causal=True, scale=scale, enable_gqa=True,
     )  # fmt: skip
-    for (begin, end), mask in zip(segment.responses[1:], segment.masks, strict=True):
+    for (begin, end), mask in zip(span.responses[1:], span.masks, strict=True):
         response = slice(begin, end)
         keys = torch.cat([key[:, :, prompt], key[:, :, response]], dim=2)
         values = torch.cat([value[:, :, prompt], value[:, :, response]], dim=2)

@@ -71,7 +71,7 @@ def agreements(config: ScoreConfig, inputs: ScoreInputs, out: Path) -> dict[str,
     return by_annotator
 
 
-def compare(rough: pa.Table, exact: pa.Table) -> Agreement:
+def agreement_of(rough: pa.Table, exact: pa.Table) -> Agreement:
     """How two annotations of the same responses agree; rows are SCORES, joined by response."""
     other = exact.select(["response_id", "score"]).rename_columns(["response_id", "exact"])
     both = rough.select(["response_id", "prompt_id", "score"]).join(
@@ -103,7 +103,7 @@ def _agreement(
     import torch
 
     try:
-        return compare(stored, rescore(annotator.in_float32()))
+        return agreement_of(stored, rescore(annotator.in_float32()))
     except torch.OutOfMemoryError:
         # The scores are made; what is only told of them is not worth losing them for.
         log.warning("%s: does not fit in float32, so nothing is compared", annotator.name)

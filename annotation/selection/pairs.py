@@ -46,7 +46,7 @@ class Selection:
     """Reason to number of prompts."""
 
 
-def select(config: PairsConfig, candidates: Candidates, prompt_ids: pa.Array) -> Selection:
+def select_pairs(config: PairsConfig, candidates: Candidates, prompt_ids: pa.Array) -> Selection:
     """Each prompt's pairs, or the reason why there is none.
 
     A text that a prompt's responses repeat counts once. The rejected response always scores

@@ -20,7 +20,7 @@ from annotation.scoring.part_scorer import Parts
 from annotation.workers.main import work
 from contracts.errors import OnPolicyError, UserError
 from runtime.pool.deaths import Roster
-from runtime.pool.messages import Message
+from runtime.pool.messages import WorkerMessage
 from runtime.pool.placement import Placement, gpu_groups, visible_gpus
 from runtime.pool.worker import Patience, WorkerHandle, poll
 
@@ -142,7 +142,7 @@ class WorkerPool:
         others = self._roster.others(frozenset(part.crashed))
         return not others or worker in others
 
-    def _take(self, worker: ScoringWorker, message: Message) -> Iterator[tuple[int, bytes]]:
+    def _take(self, worker: ScoringWorker, message: WorkerMessage) -> Iterator[tuple[int, bytes]]:
         part = worker.part
         assert part is not None
         match message:

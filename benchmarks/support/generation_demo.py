@@ -9,7 +9,7 @@ from contracts.models.model import load_tokenizer
 from contracts.steps.manifest import read_manifest
 from generation.config import SampleConfig
 from generation.engines import Job
-from generation.engines.requests import Plan, Prompt, Request, plan
+from generation.engines.requests import Plan, Prompt, Request, plan_requests
 from generation.sources.conversation import prompt_id, to_messages
 
 FOLDER = Path(".cache/demo")
@@ -34,7 +34,7 @@ def demo_job(prompts: int, **settings: object) -> tuple[Job, dict[int, list[Requ
     config = SampleConfig.model_validate({"max_model_len": CONTEXT, **settings})
     policy = str(FOLDER / "policy")
     chat = ChatFormat(load_tokenizer(policy))
-    parts = plan(demo_prompts(prompts), config, chat, CONTEXT, Counter())
+    parts = plan_requests(demo_prompts(prompts), config, chat, CONTEXT, Counter())
     return job_of(config, chat, parts), dict(enumerate(parts))
 
 

@@ -67,7 +67,9 @@ def query(folder: Path, sql: str) -> pa.Table:
             raise UserError(f"--sql: {first_line(error)}; tables: {names}") from None
 
 
-def select(parts: Sequence[Path], where: str | None, sort: str | None, rows: int) -> pa.Table:
+def matching_rows(
+    parts: Sequence[Path], where: str | None, sort: str | None, rows: int
+) -> pa.Table:
     """The first rows of the one table in `parts`, filtered by `where` and sorted by `sort`.
 
     Raises:

@@ -14,7 +14,7 @@ from contracts.errors import UserError
 from contracts.steps.manifest import read_manifest
 from contracts.tables.parts import part_paths
 from flows.explore.prompt_view import show_prompt
-from flows.explore.sql import naming_damage, open_parts, query, select
+from flows.explore.sql import matching_rows, naming_damage, open_parts, query
 from flows.pipeline.step_order import place
 
 _PIPE_WIDTH = 140
@@ -120,7 +120,7 @@ def _show_table(console: Console, path: Path, view: View) -> None:
         columns.add_row(field.name, escape(_short_type(field.type, kind)), escape(doc))
     console.print(columns)
     if view.expressions:
-        shown = select(parts, view.where, view.sort, view.rows)
+        shown = matching_rows(parts, view.where, view.sort, view.rows)
     else:
         with naming_damage(parts):
             shown = whole.head(view.rows)

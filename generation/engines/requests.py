@@ -160,7 +160,7 @@ class Plan:
         ]
 
 
-def plan(
+def plan_requests(
     prompts: Iterable[Prompt],
     config: SampleConfig,
     chat: ChatFormat,

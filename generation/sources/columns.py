@@ -19,11 +19,13 @@ from contracts.models.model import split_reference
 
 _GZIP = b"\x1f\x8b"
 
-Row = tuple[str, Any]
+SourceValue = tuple[str, Any]
 """Where a value stands (`file:line`), and the value."""
 
 
-def read_column(reference: str, columns: Sequence[str], hub_split: str = "train") -> Iterator[Row]:
+def read_column(
+    reference: str, columns: Sequence[str], hub_split: str = "train"
+) -> Iterator[SourceValue]:
     """The values of the first of `columns` that the file or hub dataset holds.
 
     Raises:
@@ -59,11 +61,11 @@ def read_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         yield origin, record
 
 
-def _from_jsonl(path: Path, columns: Sequence[str]) -> Iterator[Row]:
+def _from_jsonl(path: Path, columns: Sequence[str]) -> Iterator[SourceValue]:
     yield from _pick(_jsonl_records(path), columns)
 
 
-def _jsonl_records(path: Path) -> Iterator[Row]:
+def _jsonl_records(path: Path) -> Iterator[SourceValue]:
     for number, line in enumerate(_lines(path), start=1):
         if line.strip():
             yield f"{path}:{number}", _record(path, number, line)
@@ -78,11 +80,11 @@ def _record(path: Path, number: int, line: bytes) -> Any:
     return _parse(f"{path}:{number}", line.rstrip())
 
 
-def _from_json(path: Path, columns: Sequence[str]) -> Iterator[Row]:
+def _from_json(path: Path, columns: Sequence[str]) -> Iterator[SourceValue]:
     yield from _pick(_json_records(path), columns)
 
 
-def _json_records(path: Path) -> Iterator[Row]:
+def _json_records(path: Path) -> Iterator[SourceValue]:
     text = b"".join(_lines(path))
     if _begins_with_a_record(text):
         name = path.name.replace(".json", ".jsonl")
@@ -111,7 +113,7 @@ def _lines(path: Path) -> Iterator[bytes]:
         raise UserError(f"{path}: its gzip is cut or damaged: {error}") from None
 
 
-def _from_parquet(path: Path, columns: Sequence[str]) -> Iterator[Row]:
+def _from_parquet(path: Path, columns: Sequence[str]) -> Iterator[SourceValue]:
     try:
         file = pq.ParquetFile(path)
         column = _choose(str(path), file.schema_arrow.names, columns)
@@ -124,7 +126,7 @@ def _from_parquet(path: Path, columns: Sequence[str]) -> Iterator[Row]:
         raise UserError(f"{path}: is no readable parquet file: {error}") from None
 
 
-def _parquet_records(path: Path) -> Iterator[Row]:
+def _parquet_records(path: Path) -> Iterator[SourceValue]:
     try:
         records = pq.read_table(path).to_pylist()
     except pa.ArrowException as error:
@@ -132,7 +134,7 @@ def _parquet_records(path: Path) -> Iterator[Row]:
     yield from ((f"{path}[{row}]", record) for row, record in enumerate(records))
 
 
-def _from_dataset(reference: str, columns: Sequence[str], split: str) -> Iterator[Row]:
+def _from_dataset(reference: str, columns: Sequence[str], split: str) -> Iterator[SourceValue]:
     from datasets import load_dataset
     from datasets.exceptions import DatasetsError
 
@@ -150,7 +152,7 @@ def _from_dataset(reference: str, columns: Sequence[str], split: str) -> Iterato
         yield f"{reference}[{row}]", value
 
 
-def _pick(records: Iterable[Row], columns: Sequence[str]) -> Iterator[Row]:
+def _pick(records: Iterable[SourceValue], columns: Sequence[str]) -> Iterator[SourceValue]:
     column = None
     for origin, record in records:
         if not isinstance(record, dict):

@@ -6,10 +6,10 @@ from typing import Any
 
 from generation.config import PromptsConfig
 
-Row = dict[str, Any]
+PromptRow = dict[str, Any]
 
 
-def mix(config: PromptsConfig, sources: Sequence[Iterator[Row]]) -> list[Row]:
+def mix(config: PromptsConfig, sources: Sequence[Iterator[PromptRow]]) -> list[PromptRow]:
     """The prompts of all sources, source after source, each in its own order.
 
     Without weights each source gives all that its own limit admits, up to the mixture's. With

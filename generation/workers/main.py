@@ -8,10 +8,10 @@ from typing import Any
 from generation.config import SampleConfig
 from generation.engines import Batch, Engine, Job, start
 from generation.engines.requests import Request
-from runtime.pool.messages import Link, Message, heartbeat
+from runtime.pool.messages import Link, WorkerMessage, heartbeat
 
 
-def pack_job(job: Job) -> Message:
+def pack_job(job: Job) -> WorkerMessage:
     """A job as JSON."""
     return vars(job) | {"config": job.config.model_dump(mode="json")}
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
-Message = dict[str, Any]
+WorkerMessage = dict[str, Any]
 
 _HEARTBEAT_SECONDS = 1.0
 
@@ -21,7 +21,7 @@ def send(connection: Connection, **message: Any) -> None:
     connection.send_bytes(json.dumps(message, separators=(",", ":")).encode())
 
 
-def receive(connection: Connection) -> Message:
+def receive(connection: Connection) -> WorkerMessage:
     """The next message of a pipe.
 
     Raises:
@@ -41,7 +41,7 @@ class Link:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[WorkerMessage] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._spoke = time.monotonic()
         threading.Thread(target=self._listen, daemon=True).start()
@@ -52,7 +52,7 @@ class Link:
             send(self._connection, **message)
             self._spoke = time.monotonic()
 
-    def receive(self) -> Message:
+    def receive(self) -> WorkerMessage:
         """The next message, waited for."""
         return self._inbox.get()
 

@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
 from contracts.errors import OnPolicyError, UserError
-from runtime.pool.messages import Message, receive, send
+from runtime.pool.messages import WorkerMessage, receive, send
 from runtime.pool.placement import Placement
 from runtime.pool.worker_main import Work, serve
 
@@ -60,7 +60,7 @@ class WorkerHandle(ABC):
         placement: Placement,
         number: int,
         work: Work,
-        job: Message,
+        job: WorkerMessage,
         patience: Patience,
         loads: str,
     ) -> None:
@@ -126,7 +126,7 @@ class WorkerHandle(ABC):
         except OSError:
             return
 
-    def receive(self) -> Message | None:
+    def receive(self) -> WorkerMessage | None:
         """Its messages: None if it has ended, empty if none is about its work.
 
         Raises:
@@ -206,7 +206,7 @@ class WorkerHandle(ABC):
 W = TypeVar("W", bound=WorkerHandle)
 
 
-def poll(workers: Sequence[W]) -> list[tuple[W, Message | None]]:
+def poll(workers: Sequence[W]) -> list[tuple[W, WorkerMessage | None]]:
     """Wait until a worker speaks: each message of its work; None where a worker has ended.
 
     Raises:

@@ -16,7 +16,7 @@ from packages import install
 from annotation.annotators.base import ScoreResources, Setting
 from annotation.config import PairsConfig, ScoreConfig
 from annotation.scorers.protocol import Conversation
-from annotation.selection.pairs import select
+from annotation.selection.pairs import select_pairs
 from annotation.selection.ranking import Candidates
 from contracts.config.base import check
 from generation.config import SampleConfig
@@ -85,5 +85,5 @@ def test_the_strategy_picks_a_pair() -> None:
         truncated=np.zeros(4, bool),
         text=pa.array(["a", "b", "c", "d"]),
     )
-    selection = select(config, candidates, pa.array(["p"]))
+    selection = select_pairs(config, candidates, pa.array(["p"]))
     assert (selection.chosen.tolist(), selection.rejected.tolist()) == ([1], [3])

@@ -9,7 +9,7 @@ import yaml
 
 from contracts.errors import UserError
 from flows.cli.evaluate import run
-from flows.evaluate import RECORD, EvaluateConfig, Record, plan, read_config, read_record
+from flows.evaluate import RECORD, EvaluateConfig, Record, plan_evaluation, read_config, read_record
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 
@@ -37,7 +37,9 @@ def test_no_benchmark_is_refused_and_an_unknown_one_lists_the_known() -> None:
 def plan_of(config: EvaluateConfig, policies: list[str]) -> tuple[Record, dict[str, Any]]:
     record = Record()
     labels = [record.label_of(policy) for policy in policies]
-    return record, {step.path: step for step in plan(config, record, labels, Path("out"))}
+    return record, {
+        step.path: step for step in plan_evaluation(config, record, labels, Path("out"))
+    }
 
 
 def test_the_questions_are_read_once_and_each_policy_is_asked_them_all_in_one_start() -> None:

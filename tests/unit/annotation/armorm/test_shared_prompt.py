@@ -54,8 +54,8 @@ def test_both_ways_of_attending_have_one_layout():
         assert batch.gate_at.tolist() == [1, 6]
         assert batch.prompt_of.tolist() == [0, 0, 1, 1, 1]
     assert apart.block_mask is None
-    assert [len(s.masks) for s in apart.segments] == [1, 2]
-    assert [len(s.masks) for s in whole.segments] == [0, 0]
+    assert [len(s.masks) for s in apart.spans] == [1, 2]
+    assert [len(s.masks) for s in whole.spans] == [0, 0]
 
 
 def test_a_row_of_whole_blocks_is_not_padded():

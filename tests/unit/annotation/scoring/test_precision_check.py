@@ -12,7 +12,7 @@ from annotation import score
 from annotation.armorm.model import ArmoRM
 from annotation.config import ScoreConfig
 from annotation.scoring import part_scorer, precision_check
-from annotation.scoring.precision_check import compare
+from annotation.scoring.precision_check import agreement_of
 from contracts.steps.manifest import Manifest, Result, read_manifest, write_manifest
 from contracts.steps.step import run_once
 from contracts.tables.parts import read_table, write_part
@@ -32,13 +32,13 @@ def scores(values: dict[str, float | None]) -> pa.Table:
 def test_agreement_by_hand():
     exact = {"p-0": 1.0, "p-1": 2.0, "p-2": 3.0, "q-0": 4.0, "q-1": 5.0, "r-0": 9.0, "r-1": None}
     rough = {"q-1": 4.5, "q-0": 5.5, "p-2": 3.0, "p-1": 1.0, "p-0": 1.5, "r-0": 9.0, "r-1": 2.0}
-    found = compare(scores(rough), scores(exact))
+    found = agreement_of(scores(rough), scores(exact))
     assert (found.prompts, found.responses) == (3, 6)
     assert found.mean_absolute_difference == pytest.approx((0.5 + 1 + 1.5 + 0.5) / 6)
     assert found.flipped_pairs == 1.0  # p's worst and q's both; r has one response
     # Ranks 1..6 against 2, 1, 3, 5, 4, 6: 1 - 6 * 4 / (6 * 35).
     assert found.rank_correlation == pytest.approx(1 - 24 / 210)
-    again = compare(scores(exact), scores(exact))
+    again = agreement_of(scores(exact), scores(exact))
     assert (again.flipped_pairs, again.mean_absolute_difference) == (0.0, 0.0)
     assert again.rank_correlation == pytest.approx(1.0)
 
@@ -46,11 +46,11 @@ def test_agreement_by_hand():
 def test_equal_scores_share_their_rank():
     rough = scores({"p-0": 1.0, "p-1": 1.0, "p-2": 2.0})
     exact = scores({"p-0": 1.0, "p-1": 2.0, "p-2": 3.0})
-    assert compare(rough, exact).rank_correlation == pytest.approx(np.sqrt(3) / 2)
+    assert agreement_of(rough, exact).rank_correlation == pytest.approx(np.sqrt(3) / 2)
 
 
 def test_nothing_in_common_says_nothing():
-    found = compare(scores({"p-0": 1.0}), scores({"p-0": None}))
+    found = agreement_of(scores({"p-0": 1.0}), scores({"p-0": None}))
     assert found.responses == 0
     assert found.rank_correlation is found.flipped_pairs is None
     assert found.mean_absolute_difference is None

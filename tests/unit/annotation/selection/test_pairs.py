@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from annotation.config import DemonstrationsConfig, PairsConfig
 from annotation.demonstrations import best_of
-from annotation.selection.pairs import Selection, select, similarity
+from annotation.selection.pairs import Selection, select_pairs, similarity
 from annotation.selection.ranking import REASONS, Candidates
 
 NAN = float("nan")
@@ -26,7 +26,7 @@ def pair(scores, prompts=None, texts=None, tokens=None, cut=None, **config) -> S
         text=pa.array(texts or [f"text {i}" for i in range(count)], pa.string()),
     )
     ids = pa.array([f"prompt-{i}" for i in range(max(prompts) + 1)])
-    return select(PairsConfig.model_validate(config), candidates, ids)
+    return select_pairs(PairsConfig.model_validate(config), candidates, ids)
 
 
 def rows(selection: Selection) -> list[tuple[int, int]]:
@@ -236,7 +236,7 @@ def test_every_prompt_gives_sound_pairs_or_one_reason(responses, config):
         text=pa.array(texts),
     )
     ids = pa.array([str(name) for name in names])
-    found = select(PairsConfig.model_validate(config), candidates, ids)
+    found = select_pairs(PairsConfig.model_validate(config), candidates, ids)
     assert len(set(found.prompt.tolist())) + sum(found.dropped.values()) == len(names)
     assert set(found.dropped) <= set(REASONS)
     several = config["strategy"] == "all_above_margin"
@@ -269,7 +269,7 @@ def test_a_pair_does_not_depend_on_the_other_prompts_of_its_part(responses, conf
             text=pa.array([r[4] for r in kept]),
         )
         ids = pa.array([str(name) for name in names])
-        found = select(PairsConfig.model_validate(config), candidates, ids)
+        found = select_pairs(PairsConfig.model_validate(config), candidates, ids)
         pairs: dict[int, list[tuple]] = {}
         for p, c, r in zip(found.prompt, found.chosen, found.rejected, strict=True):
             pairs.setdefault(names[p], []).append((kept[c], kept[r]))

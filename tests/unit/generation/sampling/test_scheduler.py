@@ -13,7 +13,15 @@ from contracts.errors import OnPolicyError
 from contracts.models.model import load_tokenizer
 from contracts.tables.parts import part_paths, read_part
 from generation.config import SampleConfig
-from generation.engines.requests import Failure, Outcome, Prompt, Request, Sample, plan, sample_seed
+from generation.engines.requests import (
+    Failure,
+    Outcome,
+    Prompt,
+    Request,
+    Sample,
+    plan_requests,
+    sample_seed,
+)
 from generation.sampling.filling import Tally, fill
 from generation.sampling.journal import Journals
 from generation.sampling.scheduler import Stream, whole_batches
@@ -193,8 +201,8 @@ def chat(tiny_gemma: Path) -> ChatFormat:
 def test_a_samples_seed_depends_on_run_prompt_and_index_alone(chat: ChatFormat) -> None:
     config = SampleConfig(n=2, max_tokens=8, seed=7, prompts_per_part=1)
     dropped: Counter[str] = Counter()
-    both = plan([Prompt("a", ask("x")), Prompt("b", ask("y"))], config, chat, 512, dropped)
-    alone = plan([Prompt("b", ask("y"))], config, chat, 512, dropped)
+    both = plan_requests([Prompt("a", ask("x")), Prompt("b", ask("y"))], config, chat, 512, dropped)
+    alone = plan_requests([Prompt("b", ask("y"))], config, chat, 512, dropped)
     assert both[1] == alone[0]
     assert [r.seed for r in alone[0]] == [sample_seed(7, "b", 0), sample_seed(7, "b", 1)]
     assert [r.response_id for r in alone[0]] == ["b-0", "b-1"]
@@ -205,7 +213,7 @@ def test_a_samples_seed_depends_on_run_prompt_and_index_alone(chat: ChatFormat) 
 
 def test_the_recipes_seeds_are_used_as_they_are(chat: ChatFormat) -> None:
     config = SampleConfig(seeds=[13, 21, 42, 79, 100], max_tokens=8)
-    parts = plan([Prompt("a", ask("x"))], config, chat, 512, Counter())
+    parts = plan_requests([Prompt("a", ask("x"))], config, chat, 512, Counter())
     assert [r.seed for r in parts[0]] == [13, 21, 42, 79, 100]
 
 
@@ -217,7 +225,7 @@ def test_prompts_are_dropped_with_their_reason(chat: ChatFormat) -> None:
         Prompt("fine", ask("x")),
     ]
     dropped: Counter[str] = Counter()
-    parts = plan(prompts, SampleConfig(n=1, max_tokens=8), chat, 128, dropped)
+    parts = plan_requests(prompts, SampleConfig(n=1, max_tokens=8), chat, 128, dropped)
     assert [r.prompt_id for part in parts for r in part] == ["fine"]
     assert dropped == {"prompt_too_long": 1, "template_refused": 1, "special_token_in_text": 1}
 
@@ -225,8 +233,8 @@ def test_prompts_are_dropped_with_their_reason(chat: ChatFormat) -> None:
 def test_the_longest_prompt_that_leaves_room_for_an_answer_is_kept(chat: ChatFormat) -> None:
     config = SampleConfig(n=1, max_tokens=8)
     length = len(chat.prompt_ids(ask("x")))
-    assert plan([Prompt("a", ask("x"))], config, chat, length + 8, Counter())
-    assert not plan([Prompt("a", ask("x"))], config, chat, length + 7, Counter())
+    assert plan_requests([Prompt("a", ask("x"))], config, chat, length + 8, Counter())
+    assert not plan_requests([Prompt("a", ask("x"))], config, chat, length + 7, Counter())
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from contracts.steps.step import run_once
 from contracts.tables.parts import part_path, part_paths, read_table
 from contracts.tables.schemas import MESSAGES
 from generation.config import SampleConfig
-from generation.engines.requests import Failure, Prompt, Request, Sample, plan
+from generation.engines.requests import Failure, Prompt, Request, Sample, plan_requests
 from generation.sample import STAGE
 from generation.sampling.filling import Tally, fill
 from generation.sampling.journal import Journals
@@ -129,7 +129,7 @@ def drain(
     """Sample the missing parts of a table's plan in `folder / "out"`."""
     config = SampleConfig(n=1, max_tokens=4, prompts_per_part=1)
     prompts = write(folder / "prompts", rows)
-    planned = plan(read_prompts(prompts), config, chat, context, Counter())
+    planned = plan_requests(read_prompts(prompts), config, chat, context, Counter())
     out = folder / "out"
     out.mkdir(exist_ok=True)
     missing = [i for i in range(len(planned)) if not part_path(out, i).exists()]
@@ -160,7 +160,7 @@ def test_a_later_turns_ids_hold_every_answer_before_it_and_one_bos(
 def test_first_turns_lie_before_the_prompts_that_nothing_follows(chat: ChatFormat) -> None:
     prompts = [Prompt(f"p{i}", ask("x")) for i in range(3)]
     prompts += [Prompt("last", ask("y"), follows="p2")]
-    planned = plan(prompts, SampleConfig(n=1, max_tokens=4), chat, 512, Counter())
+    planned = plan_requests(prompts, SampleConfig(n=1, max_tokens=4), chat, 512, Counter())
     parts = [[one.prompt_id for one in planned.prompts_in(i)] for i in range(len(planned))]
     assert parts == [["p2", "p0", "p1"], ["last"]]
 
@@ -210,8 +210,8 @@ def test_a_turn_after_a_prompt_left_out_is_left_out_and_one_after_none_refused(
     config, dropped = SampleConfig(n=1, max_tokens=4), Counter[str]()
     first = Prompt("first", ask("<bos>"))
     later = [Prompt("second", ask("x"), follows="first"), Prompt("third", ask("x"))]
-    planned = plan([first, *later], config, chat, 512, dropped)
+    planned = plan_requests([first, *later], config, chat, 512, dropped)
     assert [request.prompt_id for part in planned for request in part] == ["third"]
     assert dropped == {"special_token_in_text": 1, "turn_before_left_out": 1}
     with pytest.raises(UserError, match="second: follows first, which is not before it"):
-        plan(later, config, chat, 512, dropped)
+        plan_requests(later, config, chat, 512, dropped)
