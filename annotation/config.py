@@ -34,10 +34,10 @@ Annotator = Annotated[
 
 
 def scored_alone(annotators: Sequence[Annotator]) -> list[Annotator]:
-    """Those whose score of a response does not depend on the prompt's other responses.
+    """The annotators whose score of a response does not depend on the prompt's other responses.
 
-    Only they tell one policy from another: comparisons and z-scores within a prompt have a mean
-    of 0 whatever the policy, and a single answer has none.
+    Only these can compare two policies: comparisons and z-scores within a prompt have a mean of 0
+    for every policy, and a single answer has none.
     """
     alone = [annotator for annotator in annotators if not annotator.is_relative]
     names = {annotator.name for annotator in alone}

@@ -5,39 +5,25 @@ The table loads in SFT trainers as it is: `messages` is the whole conversation.
 
 from collections import Counter
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import pyarrow as pa
 
 from annotation.config import DemonstrationsConfig
 from annotation.pairs import answers
-from annotation.scoring.prompt_lookup import Prompts
+from annotation.scoring.scored_parts import ScoredInputs, ScoredParts
 from annotation.selection.ranking import Candidates, Reasons, best_whole, per_prompt, rank, usable
-from annotation.selection.scored_responses import (
-    DecidedBy,
-    candidates_of,
-    conversations,
-    only_annotator,
-    policy_of,
-    read_ahead,
-    sources_of,
-)
+from annotation.selection.scored_responses import DecidedBy, candidates_of, conversations
 from contracts.errors import OnPolicyError
-from contracts.steps.inputs import Inputs
 from contracts.steps.manifest import Result
 from contracts.steps.step import Stage
 from contracts.tables.parts import write_part
-from contracts.tables.schemas import DEMONSTRATIONS, PROMPTS, RESPONSES, SCORES
+from contracts.tables.schemas import DEMONSTRATIONS
 from runtime.stage_process import main
 
 
-class DemonstrationsInputs(Inputs):
+class DemonstrationsInputs(ScoredInputs):
     """Scored responses and their prompts."""
-
-    prompts: Annotated[Path, PROMPTS]
-    responses: Annotated[Path, RESPONSES]
-    scores: Annotated[Path, SCORES]
 
 
 def run(config: DemonstrationsConfig, inputs: DemonstrationsInputs, out: Path) -> Result:
@@ -47,23 +33,21 @@ def run(config: DemonstrationsConfig, inputs: DemonstrationsInputs, out: Path) -
         UserError: the inputs do not belong together, or the annotator is unknown.
         OnPolicyError: no demonstration came out.
     """
-    prompts = Prompts(inputs.prompts, ("messages", "split"))
-    sources = sources_of(inputs.responses, inputs.scores)
-    annotator = config.annotator or only_annotator(sources)
+    parts = ScoredParts(config, inputs)
     rows, dropped = 0, Counter[str]()
-    for index, (table, score) in enumerate(read_ahead(sources, annotator)):
+    for index, (table, score) in enumerate(parts):
         candidates, ids = candidates_of(table, score)
         best, reasons = best_of(config, candidates, len(ids))
-        found = prompts.take(ids.take(pa.array(candidates.prompt[best])))
+        prompts = parts.prompts_of(ids, candidates.prompt[best])
         count = per_prompt(candidates, usable(config, candidates, Reasons(len(ids))), len(ids))
         chosen = table.take(pa.array(best))
         columns = {
-            "prompt_id": found["prompt_id"],
-            "messages": conversations(found["messages"], answers(chosen["text"])),
+            "prompt_id": prompts["prompt_id"],
+            "messages": conversations(prompts["messages"], answers(chosen["text"])),
             "response_id": chosen["response_id"],
             "score": candidates.penalised(config)[best],
             "candidates": count[candidates.prompt[best]].astype(np.int32),
-            "split": found["split"],
+            "split": prompts["split"],
         }
         write_part(out, index, pa.table(columns), DEMONSTRATIONS)
         rows += len(best)
@@ -72,8 +56,7 @@ def run(config: DemonstrationsConfig, inputs: DemonstrationsInputs, out: Path) -
         raise OnPolicyError(
             f"no demonstration came out of {sum(dropped.values())} prompts: {dict(dropped)}"
         )
-    facts = DecidedBy(policy=policy_of(inputs.responses), annotator=annotator)
-    return Result(rows, dict(dropped), facts)
+    return Result(rows, dict(dropped), parts.facts)
 
 
 def best_of(

@@ -9,39 +9,27 @@ from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from annotation.config import PairsConfig
-from annotation.scoring.prompt_lookup import Prompts
+from annotation.scoring.scored_parts import ScoredInputs, ScoredParts
 from annotation.selection.pairs import Selection, select_pairs
-from annotation.selection.scored_responses import (
-    DecidedBy,
-    candidates_of,
-    only_annotator,
-    policy_of,
-    read_ahead,
-    sources_of,
-)
+from annotation.selection.scored_responses import DecidedBy, candidates_of
 from contracts.errors import OnPolicyError
-from contracts.steps.inputs import Inputs
 from contracts.steps.manifest import Result
 from contracts.steps.step import Stage
 from contracts.tables.parts import write_part
-from contracts.tables.schemas import MESSAGES, PAIRS, PROMPTS, RESPONSES, SCORES
+from contracts.tables.schemas import MESSAGES, PAIRS
 from runtime.progress import Progress
 from runtime.stage_process import main
 
 
-class PairsInputs(Inputs):
+class PairsInputs(ScoredInputs):
     """Scored responses and their prompts."""
-
-    prompts: Annotated[Path, PROMPTS]
-    responses: Annotated[Path, RESPONSES]
-    scores: Annotated[Path, SCORES]
 
 
 class PairsFacts(DecidedBy):
@@ -64,15 +52,14 @@ def run(config: PairsConfig, inputs: PairsInputs, out: Path) -> Result:
         OnPolicyError: no pair came out.
     """
     _one_thread_each()
-    prompts = Prompts(inputs.prompts, ("messages", "split"))
-    sources = sources_of(inputs.responses, inputs.scores)
-    progress = Progress(sum(pq.read_metadata(path).num_rows for path, _ in sources), "responses")
-    annotator = config.annotator or only_annotator(sources)
+    parts = ScoredParts(config, inputs)
+    rows = sum(pq.read_metadata(path).num_rows for path, _ in parts.sources)
+    progress = Progress(rows, "responses")
     tally = Tally()
     with ThreadPoolExecutor(1) as writer:
         written: Future[Path] | None = None
-        for index, (table, scored) in enumerate(read_ahead(sources, annotator)):
-            pairs, selection, tokens = pair_part(config, table, scored, prompts)
+        for index, (table, scored) in enumerate(parts):
+            pairs, selection, tokens = pair_part(config, table, scored, parts)
             if written:
                 written.result()
             written = writer.submit(write_part, out, index, pairs, PAIRS)
@@ -85,7 +72,7 @@ def run(config: PairsConfig, inputs: PairsInputs, out: Path) -> Result:
             f"no pair came out of {sum(tally.dropped.values())} prompts: {dict(tally.dropped)}; "
             "sample more or more varied responses, or relax the filters under `pairs`"
         )
-    facts = PairsFacts(policy=policy_of(inputs.responses), annotator=annotator, **tally.figures())
+    facts = PairsFacts(**parts.facts.model_dump(), **tally.figures())
     return Result(rows=tally.rows, dropped=dict(tally.dropped), facts=facts)
 
 
@@ -101,7 +88,7 @@ def _one_thread_each() -> None:
 
 
 def pair_part(
-    config: PairsConfig, responses: pa.Table, score: np.ndarray, prompts: Prompts
+    config: PairsConfig, responses: pa.Table, score: np.ndarray, parts: ScoredParts
 ) -> tuple[pa.Table, Selection, np.ndarray]:
     """PAIRS rows for a part of responses, how they were selected, and the responses' tokens.
 
@@ -110,8 +97,8 @@ def pair_part(
     """
     candidates, ids = candidates_of(responses, score)
     selection = select_pairs(config, candidates, ids)
-    found = prompts.take(ids.take(pa.array(selection.prompt)))
-    return _table(responses, found, selection), selection, candidates.tokens
+    prompts = parts.prompts_of(ids, selection.prompt)
+    return _table(responses, prompts, selection), selection, candidates.tokens
 
 
 @dataclass

@@ -119,7 +119,7 @@ def _facts(out: Path, responses: Path, annotators: dict[str, Any]) -> ScoreFacts
 
 
 def _summary(name: str, parts: Sequence[pa.Table]) -> dict[str, Any]:
-    """An annotator's scores: count, mean, deviation, how many of a part alone, errors by reason."""
+    """An annotator's count, mean, deviation, number of cut responses, and errors by reason."""
     tables = [part.filter(pc.equal(part["annotator"], name)) for part in parts]
     scores = np.concatenate([t["score"].drop_null().to_numpy() for t in tables] or [np.empty(0)])
     errors = Counter(
@@ -135,7 +135,7 @@ def _summary(name: str, parts: Sequence[pa.Table]) -> dict[str, Any]:
 
 
 def here(config: ScoreConfig) -> dict[str, str]:
-    """As `Stage.here`.
+    """What of this machine decides the scores: the annotators' functions and `auto` dtypes.
 
     Raises:
         UserError: an annotator's function is in no module.

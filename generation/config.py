@@ -30,7 +30,7 @@ class PromptSource(Config):
     system: str | None = Field(None, min_length=1)
     """System message put before every prompt that has none."""
     weight: float | None = Field(None, gt=0)
-    """Share of the mixture, beside the other weights; without weights all is taken."""
+    """Share of the mixture, relative to the other weights; without weights all is taken."""
     limit: int | None = Field(None, ge=1)
     """Take at most the first so many different prompts of this source."""
 

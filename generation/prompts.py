@@ -92,7 +92,7 @@ def inputs_of(config: PromptsConfig, pinned: Callable[[str], str] = str) -> Prom
 def run(config: PromptsConfig, inputs: PromptsInputs, out: Path) -> Result:
     """Write PROMPTS: held-out and training prompts in source order, then the benchmark's.
 
-    What near-duplicates and decontamination took out is told in a table of its own beside the
+    The prompts that near-duplicates and decontamination removed are listed in a table beside the
     parts.
 
     Raises:

@@ -16,7 +16,7 @@ from generation.workers.placement import placement_for
 
 
 def prompt_checks(config: PromptsConfig) -> Iterator[Check]:
-    """That each file is there and begins as it should; what lies on the hub is left out."""
+    """Check that each file is there and begins as it should; the hub is not asked."""
     for place, source in enumerate(config.mixture):
         key = f"prompts.sources.{place}.path" if config.sources else "prompts.path"
         yield _beginning(key, source.path, (source.column,))
@@ -35,13 +35,13 @@ def _beginning(key: str, path: str, columns: Sequence[str]) -> Check:
 
 
 def policy_checks(key: str, model: str) -> Iterator[Check]:
-    """That the policy is there and whole, from its headers."""
+    """Check from the headers that the policy's files are there and complete."""
     yield Check(key, lambda: refuse_absent(model))
     yield Check(key, lambda: refuse_other_weights(resolve(model).model), of=model)
 
 
 def sampling_checks(sections: Mapping[str, SampleConfig], model: str) -> Iterator[Check]:
-    """That each section's engine is installed, has its GPUs, and room for an answer.
+    """Check that each section's engine is installed, has its GPUs, and room for an answer.
 
     Args:
         sections: by their keys.
@@ -72,7 +72,7 @@ def refuse_no_context(config: SampleConfig, model: str) -> None:
 def look_inside(model: str, bos: str, date: object) -> None:
     """Try the policy's tokenizer and chat template. Seconds, for imports.
 
-    Nothing is known of one that is on the hub alone.
+    A policy that is only on the hub passes.
 
     Raises:
         UserError: says what is amiss.

@@ -68,14 +68,14 @@ class SampleFacts(OfPolicy):
 def run(config: SampleConfig, inputs: SampleInputs, out: Path) -> Result:
     """Write RESPONSES: all samples of `prompts_per_part` prompts in each part.
 
-    A part that is whole is kept, and so is every sample in the others and in their journals. A
-    request that has no sample in the end is a row of `_errors.parquet`, and counted; as long as
-    the step is not done, a new run asks it again.
+    Finished parts are kept, and so is every sample in the journals of the other parts. A request
+    that gets no sample becomes a row of `_errors.parquet` and is counted; until the step is done,
+    a new run tries it again.
 
     Raises:
         UserError: the policy cannot be loaded, no prompt can be asked, or this machine cannot do
             what the engine's config asks for.
-        OnPolicyError: more requests failed than `max_error_share` admits.
+        OnPolicyError: more requests failed than `max_error_share` allows.
     """
     config.engine.refuse_unable(this_device())
     policy = fingerprint.of_input(inputs.policy)
@@ -190,7 +190,7 @@ def _result(out: Path, dropped: Counter[str], policy: str, speed: float | None) 
 
 
 def here(config: SampleConfig) -> dict[str, str]:
-    """As `Stage.here`."""
+    """What `dtype: auto` means for the policy on this machine."""
     if config.dtype != "auto":
         return {}
     # Which of these, the policy's own config.json says, and that is an input.

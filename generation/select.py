@@ -20,8 +20,8 @@ from runtime.stage_process import main
 def select(prompts: pa.Table, config: SelectConfig) -> pa.Table:
     """The rows of a slice, in the table's order.
 
-    Places are given out by a seeded hash of the prompt's id: slices of the same seed and
-    splits never overlap, whatever their number, and the order is the same in every round.
+    A seeded hash of the prompt's id gives each prompt its place: slices of the same seed and
+    splits never overlap, however many there are, and the order is the same in every round.
 
     Raises:
         UserError: no prompt stands at these places.

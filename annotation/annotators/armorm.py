@@ -26,7 +26,7 @@ class ArmoRMConfig(RewardModel):
     In the identity, for in bfloat16 their last bits decide near ties differently."""
 
     def build(self, setting: Setting) -> "Scorer":
-        """By the engine."""
+        """ArmoRM in the engine that the config names."""
         if self.engine == "vllm":
             from annotation.armorm.vllm_scorer import open_vllm
 

@@ -96,22 +96,22 @@ class AnnotatorVariant(Config, ABC):
         return self.reference or f"annotator {self.name!r}"
 
     def checks(self, key: str) -> Iterator[Check]:
-        """What files, headers and the environment say of it; nothing is imported."""
+        """The checks that need only files, headers and the environment; nothing is imported."""
         yield from ()
 
     def look_inside(self) -> None:
-        """Import or open what it names. Nothing is known of a model that is on the hub alone.
+        """Import or open what the annotator names. A model that is only on the hub passes.
 
         Raises:
             UserError: says what is amiss.
         """
 
     def here(self, device: str) -> Mapping[str, str]:
-        """As `Stage.here`, for this annotator alone."""
+        """What of this machine decides this annotator's scores, by its name in messages."""
         return {}
 
     def shared_by(self, workers: int) -> Self:
-        """Its config in each of so many workers."""
+        """The annotator's config in each of `workers` workers."""
         return self
 
 
@@ -154,7 +154,7 @@ class RewardModel(ModelConfig, AnnotatorVariant):
         pad_id_of(self, chat, settings.get("pad_token_id"), settings.get("vocab_size"))
 
     def here(self, device: str) -> Mapping[str, str]:
-        """What its `dtype: auto` is."""
+        """What `dtype: auto` means on this machine."""
         dtypes = what_auto_is(self.dtype, device)
         return {f"{self.name} {key}": value for key, value in dtypes.items()}
 

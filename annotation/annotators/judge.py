@@ -61,7 +61,7 @@ class JudgeConfig(AnnotatorVariant, ChatModel):
         yield Check(f"{key}.api_key_env", lambda: key_of(f"annotator {self.name!r}", self))
 
     def shared_by(self, workers: int) -> Self:
-        """With its share of the requests in flight."""
+        """The config with each worker's share of the requests in flight."""
         share = max(1, self.resources.concurrency // workers)
         resources = self.resources.model_copy(update={"concurrency": share})
         return self.model_copy(update={"resources": resources})

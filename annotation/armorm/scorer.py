@@ -39,7 +39,7 @@ class ArmoRMScorer(ModelScorer):
 
     @property
     def facts(self) -> dict[str, Any]:
-        """As `Scorer.facts`."""
+        """The device, the dtype, the layout and the names of the objectives."""
         return {**super().facts, "objectives": list(self.names), "layout": self.layout}
 
     def _read(self, tokens: Tokens) -> tuple[list[int], int]:

@@ -51,7 +51,7 @@ class VllmScorer(TokenScorer):
 
     @property
     def facts(self) -> dict[str, Any]:
-        """As `Scorer.facts`."""
+        """The device, the dtype, the engine and the names of the objectives."""
         return {
             "dtype": str(self.engine.model_config.dtype),
             "device": self.engine.vllm_config.device_config.device_type,

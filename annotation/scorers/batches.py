@@ -76,15 +76,15 @@ def in_batches(
 ) -> Iterator[tuple[int, V]]:
     """Each response's row and what `forward` gives for it, longest batches first.
 
-    What does not fit the memory is tried again under half the budget. The budget starts
-    anew with each call, so that the batches of a part do not depend on the parts before it.
+    On out-of-memory, the budget is halved and the batch retried. Each call starts with the full
+    budget again, so the batches of a part do not depend on the parts before it.
 
     Args:
         size: a batch's tokens.
         forward: from a batch to one value for each of its responses, in order.
 
     Raises:
-        OnPolicyError: a single response does not fit.
+        OnPolicyError: a single response does not fit the memory.
     """
     waiting = _arrange(groups, budget)
     while waiting:

@@ -18,7 +18,7 @@ OBJECTIVES = (
     "prometheus-score", "argilla-overall_quality", "argilla-judge_lm", "code-complexity",
     "code-style", "code-explanation", "code-instruction-following", "code-readability",
 )  # fmt: skip
-"""As RLHFlow/ArmoRM-Llama3-8B-v0.1 publishes them, in the order of its tensors."""
+"""The objectives of RLHFlow/ArmoRM-Llama3-8B-v0.1, in the order of its tensors."""
 
 PAIRRM_MARKERS = ("source_prefix_id", "cand1_prefix_id", "cand2_prefix_id")
 """Where PairRM's config has the ids of its three marker tokens."""
@@ -35,7 +35,7 @@ def objective_names(count: int) -> tuple[str, ...]:
 def refuse_headless(kind: str, reference: str) -> None:
     """Refuse a reward model whose files lack a head or are not what its config asks for.
 
-    Nothing is known of one that is on the hub alone.
+    A model that is only on the hub passes.
 
     Raises:
         UserError: names folder and tensors.

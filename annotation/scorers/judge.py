@@ -20,7 +20,7 @@ from runtime.chat.endpoint import ChatEndpoint, Unanswered
 _HARMLESS = POINTWISE.format(
     criteria="correctness", conversation="user: What is 2 + 2?", first="2 + 2 is 4."
 )
-"""Asked where the first question is refused: a judge that refuses this one will answer none."""
+"""Asked if the first question is refused: a judge that refuses this one will answer none."""
 
 
 class JudgeScorer:
@@ -36,17 +36,16 @@ class JudgeScorer:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """As `Scorer.facts`."""
+        """The judge's model, and how it compares."""
         return {"model": self.config.model, "compare": self.config.compare}
 
     def score(self, conversations: Sequence[Conversation]) -> list[Score]:
-        """As `Scorer.score`.
+        """A score or an error for each response, in order.
 
         Raises:
-            UserError: the endpoint refuses the key, the account or the model, at any time, or
-                its first question and a harmless one for whatever reason.
-            OnPolicyError: it could not be reached, or sent no chat completion, however often it
-                was tried.
+            UserError: the endpoint refuses the key, the account or the model at any time; or it
+                refuses both the first question and a harmless one, for any reason.
+            OnPolicyError: after all attempts it could not be reached, or sent no chat completion.
         """
         with ThreadPoolExecutor(self.config.resources.concurrency) as pool:
             try:

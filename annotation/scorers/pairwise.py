@@ -51,11 +51,11 @@ class PairwiseScorer:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """As `Scorer.facts`."""
+        """The device and the dtype."""
         return {"dtype": str(self.model.dtype), "device": self.model.device.type}
 
     def score(self, conversations: Sequence[Conversation]) -> list[Score]:
-        """As `Scorer.score`: mean logit against the prompt's other responses, in nats."""
+        """Each response's mean logit against the prompt's other responses, in nats."""
         scores: list[Score] = []
         games: list[tuple[int, int]] = []
         groups: list[Group] = []

@@ -51,7 +51,7 @@ class FunctionScorer:
     facts: dict[str, Any] = field(default_factory=dict)
 
     def score(self, conversations: Sequence[Conversation]) -> list[Score]:
-        """As `Scorer.score`; a response that the function refuses has an error, no score.
+        """The function's score of each response; an error for each response that it refuses.
 
         Only `RowError` is a refusal; any other exception is a bug in the function and ends
         the stage.

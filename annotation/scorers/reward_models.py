@@ -28,7 +28,7 @@ class TokenScorer(ABC):
         self.chat = chat
 
     def score(self, conversations: Sequence[Conversation]) -> list[Score]:
-        """As `Scorer.score`."""
+        """A score or an error for each response of each conversation, in order."""
         groups, scores = self._tokenise(conversations)
         with torch.inference_mode():
             for row, score in self._batches(groups):
@@ -99,7 +99,7 @@ class ModelScorer(TokenScorer):
 
     @property
     def facts(self) -> dict[str, Any]:
-        """As `Scorer.facts`."""
+        """The device and the dtype."""
         return {"dtype": str(self.model.dtype), "device": self.model.device.type}
 
     def _padded(self, batch: Sequence[Group]) -> Tensor:

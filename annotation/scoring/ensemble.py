@@ -19,7 +19,7 @@ def combine(
     z = (score - mean) / std by the member's own figures, or among the prompt's responses.
 
     Args:
-        found: each member's scores, in the order of the conversations' responses.
+        scores_of: each member's scores, in the order of the conversations' responses.
     """
     members = [scores_of[member.name] for member in config.members]
     raw = np.array([[_number(score) for score in scores] for scores in members])

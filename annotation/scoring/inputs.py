@@ -19,5 +19,5 @@ class ScoreInputs(Inputs):
     enters the identity."""
 
     def model_of(self, annotator: AnnotatorVariant) -> str:
-        """What it loads: the commit that its run has fixed, else what its config names."""
+        """The model an annotator loads: the commit that the run has fixed, else its config's."""
         return self.models.get(annotator.name, annotator.reference or "")

@@ -59,7 +59,8 @@ class PartScorer:
         return encode(table, SCORES, str(path))
 
     def one_by_one(self, index: int, path: Path) -> Iterator[str]:
-        """Score a part's conversations each alone, for nothing; says what comes before it does."""
+        """Score a part's conversations one by one to find the one that crashes; the scores are
+        thrown away, and each step is announced before it begins."""
         responses = read_part(path, ["prompt_id", "response_id", "text"])
         conversations, _ = _conversations(responses, self._prompts)
         names = responses["prompt_id"].unique().to_pylist()

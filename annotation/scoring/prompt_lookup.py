@@ -14,10 +14,10 @@ _PARTS_KEPT = 2
 
 
 def refuse_split_prompts(paths: Iterable[Path]) -> None:
-    """Check that all responses of a prompt are in one part, as this project's stages write them.
+    """Check that all responses of a prompt are in one part.
 
     Raises:
-        UserError: a prompt's are in two, where they could not be compared with each other.
+        UserError: a prompt's responses are in two parts, so they cannot be compared.
     """
     seen: dict[str, Path] = {}
     for path in paths:

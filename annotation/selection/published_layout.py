@@ -63,7 +63,7 @@ def published(pairs: pa.Table, responses: pa.Table, score: np.ndarray) -> pa.Tab
 
 
 def write_published(pairs: Path, responses: Path, scores: Path, split: str, target: Path) -> int:
-    """Write one split of finished pairs as a parquet or JSON-lines file; gives the rows.
+    """Write one split of finished pairs as a parquet or JSON-lines file; returns the row count.
 
     Raises:
         UserError: the pairs are not finished, or the file's name ends in neither.

@@ -69,7 +69,7 @@ class Reasons:
 
 
 def usable(config: CandidatesConfig, candidates: Candidates, reasons: Reasons) -> np.ndarray:
-    """[R], which responses have a score and, where cut ones are dropped, are whole."""
+    """[R], which responses have a score and, if cut ones are dropped, are not cut."""
     prompts = len(reasons.none())
     eligible = ~np.isnan(candidates.score)
     reasons.mark("no_scores", per_prompt(candidates, eligible, prompts) == 0)
@@ -80,7 +80,7 @@ def usable(config: CandidatesConfig, candidates: Candidates, reasons: Reasons) -
 
 
 def per_prompt(candidates: Candidates, eligible: np.ndarray, prompts: int) -> np.ndarray:
-    """[P], how many of each prompt's responses are kept."""
+    """[P], how many of each prompt's responses are eligible."""
     return np.bincount(candidates.prompt[eligible], minlength=prompts)
 
 
@@ -99,7 +99,7 @@ def repeated(candidates: Candidates, rows: np.ndarray) -> np.ndarray:
 
 
 def rank(score: np.ndarray, prompt: np.ndarray, eligible: np.ndarray, prompts: int) -> Ranking:
-    """Sort the responses that are `kept` [R]."""
+    """Sort the `eligible` [R] responses of each prompt by score."""
     rows = np.flatnonzero(eligible)
     order = rows[np.argsort(-score[rows], kind="stable")]
     order = order[np.argsort(_narrow(prompt[order], prompts), kind="stable")]
@@ -111,7 +111,7 @@ def rank(score: np.ndarray, prompt: np.ndarray, eligible: np.ndarray, prompts: i
 
 
 def best_whole(config: CandidatesConfig, truncated: np.ndarray, ranking: Ranking) -> np.ndarray:
-    """[P], the place of each prompt's best response that may be chosen, else its end.
+    """[P], the place of each prompt's best response that may be chosen; its end if none may.
 
     Args:
         truncated: [U], by place.

@@ -24,7 +24,7 @@ _PARTS_AHEAD = 1
 def read_ahead(
     sources: list[tuple[Path, Path]], annotator: str
 ) -> Iterator[tuple[pa.Table, np.ndarray]]:
-    """Each part of responses and its scores, the next one read meanwhile.
+    """Each part of responses with its scores; the next part is read in the background.
 
     Raises:
         UserError: the annotator is not there, a response has no score, or a prompt's responses
@@ -131,7 +131,7 @@ def _annotators(sources: list[tuple[Path, Path]]) -> Iterator[list[str]]:
 
 
 class DecidedBy(OfPolicy):
-    """Of what is selected by an annotator's scores."""
+    """Facts of a table that was selected by an annotator's scores."""
 
     annotator: str
     """Whose scores decided."""

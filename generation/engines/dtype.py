@@ -24,12 +24,13 @@ def resolved(dtype: str, policy: str) -> str:
 
 
 def auto_of(settings: Mapping[str, Any], supported: Sequence[str]) -> str:
-    """The weights' own dtype where a device computes in it, else the one that it prefers; float32
-    weights, and those that name none, take the preferred one too.
+    """The weights' own dtype if the device computes in it, else the device's preferred one.
+
+    float32 weights, and those whose config names no dtype, take the preferred one too.
 
     Args:
         settings: the model's config.json.
-        supported: as `supported_dtypes`.
+        supported: the device's dtypes, the preferred one first.
     """
     if settings.get("model_type") in _NOT_IN_FLOAT16:
         supported = [name for name in supported if name != "float16"]

@@ -125,7 +125,7 @@ class Plan:
         return self._parts[index]
 
     def requests_in(self, index: int) -> int:
-        """How many a part has."""
+        """The number of requests in a part."""
         return sum(one.n for one in self.prompts_in(index))
 
     def part_of(self, prompt_ids: Iterable[str]) -> set[int]:
@@ -136,12 +136,12 @@ class Plan:
 
     @property
     def requests(self) -> int:
-        """How many there are in all."""
+        """The number of requests in all parts."""
         return sum(map(self.requests_in, range(len(self))))
 
     @property
     def longest(self) -> int:
-        """Tokens of prompt and answer together, at most."""
+        """The largest number of tokens of a prompt and its answer together."""
         lengths: dict[str, int] = {}
         for part in self._parts:
             for one in part:
@@ -167,7 +167,7 @@ def plan_requests(
     context: int,
     dropped: Counter[str],
 ) -> Plan:
-    """What is to be asked. Prompts that cannot be are counted in `dropped`.
+    """The requests for all prompts. Prompts that cannot be asked are counted in `dropped`.
 
     A prompt must leave room for `max_tokens` in the context of `context` tokens: an answer
     cut by the context would look like one that max_tokens cut.

@@ -61,7 +61,7 @@ def fill(
     """Draw what is missing in the parts and write them.
 
     Raises:
-        OnPolicyError: more requests failed than may.
+        OnPolicyError: more requests failed than `max_error_share` allows.
     """
     with journals:
         for drawn, finished in Stream(parts, engine, journals, progress).run():

@@ -25,7 +25,7 @@ class Journals:
         return self
 
     def open(self, index: int) -> dict[str, Sample]:
-        """Go on with a part; the samples of it that are there, by response id."""
+        """Resume a part; its samples in the journal, by response id."""
         path = part_path(self._folder, index)
         known = read_samples(path) if path.exists() else []
         journal, stack = self._of(index), ExitStack()
@@ -34,26 +34,26 @@ class Journals:
         return {sample.response_id: sample for sample in [*known, *journal.records()]}
 
     def is_open(self, index: int) -> bool:
-        """Whether a part was gone on with and is not written yet."""
+        """Whether a part was opened and is not written yet."""
         return index in self._open
 
     def append(self, index: int, samples: Sequence[Sample]) -> None:
-        """Add samples of an open part; they outlive the process from here on."""
+        """Add samples of an open part. From here on they survive the end of this process."""
         self._open[index][0].append(samples)
 
     def sync(self) -> None:
-        """As `Journal.sync`."""
+        """Every ten seconds, flush the samples to disk, so that they survive a power cut."""
         for journal, _ in self._open.values():
             journal.sync()
 
     def remove(self, index: int) -> None:
-        """The part is written."""
+        """Delete the journal of a part that is written."""
         journal, stack = self._open.pop(index)
         stack.close()
         journal.remove()
 
     def clear(self) -> None:
-        """Every part is written; a kill may have left the journal of one that was."""
+        """Delete all journals: every part is written, but a kill may have left a journal behind."""
         for path in self._folder.glob(".journal-*.jsonl"):
             path.unlink()
 

@@ -15,7 +15,7 @@ _OWN = ("n", *DECODING, "follows")
 
 
 def read_prompts(folder: Path) -> Iterator[Prompt]:
-    """All prompts, few at a time as Python objects."""
+    """All prompts in order; only a few at a time are in memory as Python objects."""
     for path in part_paths(folder):
         columns = [*_ALWAYS, *(name for name in _columns(path) if name in _OWN)]
         for batch in read_part(path, columns).to_batches(max_chunksize=1024):

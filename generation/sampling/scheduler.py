@@ -35,7 +35,7 @@ class Part:
         self._done[outcome.response_id] = outcome
 
     def batches(self, size: int) -> list[Batch]:
-        """The batches of which something is missing."""
+        """The batches with a missing sample."""
         batches = _batches(askable(self.requests.values()), size)
         return [b for b in batches if any(r.response_id not in self._done for r in b)]
 
@@ -60,9 +60,9 @@ class Stream:
         self._refused: list[tuple[Request, Outcome]] = []
 
     def run(self) -> Iterator[tuple[list[tuple[Request, Outcome]], list[Part]]]:
-        """Draw what is missing: what each step brought, and the parts that are whole with it.
+        """Draw the missing samples: each step's outcomes, and the parts they completed.
 
-        A sample is in its journal before it counts.
+        A sample is in its journal before it is counted.
         """
         todo = self._todo()
         in_flight, ended = 0, False
@@ -133,7 +133,7 @@ class Stream:
 
 
 def askable(requests: Iterable[Request]) -> list[Request]:
-    """The requests that an engine gets."""
+    """The requests that an engine is given: those without a refusal."""
     return [request for request in requests if not request.refusal]
 
 

@@ -42,7 +42,7 @@ class Writer:
         self._policy = policy
 
     def table(self, requests: Sequence[Request], outcomes: Sequence[Outcome]) -> pa.Table:
-        """Rows as RESPONSES has them, in the order of the requests; a failure has none."""
+        """RESPONSES rows in the order of the requests; a failure has no row."""
         answered = [
             (request, outcome)
             for request, outcome in zip(requests, outcomes, strict=True)
@@ -85,7 +85,7 @@ def read_samples(path: Path) -> list[Sample]:
 
 
 def write_errors(out: Path, failures: Iterable[tuple[Request, Failure]]) -> int:
-    """Write a row for each request that failed, and leave no file where none did; their number."""
+    """Write a row for each failed request, and return their number; no file if none failed."""
     rows = [
         {
             "prompt_id": request.prompt_id,

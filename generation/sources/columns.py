@@ -44,7 +44,7 @@ def read_column(
 
 
 def read_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Where each record of a file stands, and its fields.
+    """Each record of a file: its place (`file:line`) and its fields.
 
     Raises:
         UserError: no such file, an unknown kind of file, a malformed row.

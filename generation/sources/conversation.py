@@ -61,7 +61,7 @@ def _to_message(origin: str, turn: Any) -> Message:
 
 
 def unusable(messages: Conversation) -> str | None:
-    """Why the assistant cannot be asked to go on with a conversation, or None if it can."""
+    """Why the assistant cannot answer a conversation, or None if it can."""
     if not messages:
         return "empty_prompt"
     if not _is_unicode(messages):

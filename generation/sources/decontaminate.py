@@ -42,7 +42,7 @@ class Benchmarks:
         self._questions = 0
 
     def read(self, path: str) -> None:
-        """Take in a file of questions, each turn of theirs as one.
+        """Add a file of questions; each turn counts as a question.
 
         Raises:
             UserError: the file cannot be read, or has no such column.
@@ -54,7 +54,7 @@ class Benchmarks:
                 self.add(name, text)
 
     def add(self, benchmark: str, text: str) -> None:
-        """Take in one question."""
+        """Add one question."""
         spoken = words(text)
         runs = set(ngrams(spoken, self._ngram))
         if not runs and spoken:

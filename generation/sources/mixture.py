@@ -12,9 +12,9 @@ PromptRow = dict[str, Any]
 def mix(config: PromptsConfig, sources: Sequence[Iterator[PromptRow]]) -> list[PromptRow]:
     """The prompts of all sources, source after source, each in its own order.
 
-    Without weights each source gives all that its own limit admits, up to the mixture's. With
-    weights their proportions hold exactly (to one prompt): the mixture is as large as its limit
-    and the scarcest source allow, and each source gives its first prompts.
+    Without weights, each source gives all its prompts up to its own limit, and the mixture stops
+    at its limit. With weights, the proportions hold to one prompt: the mixture stops at its limit,
+    or when one source runs out. Each source gives its first prompts.
     """
     capped = [
         islice(rows, source.limit) for rows, source in zip(sources, config.mixture, strict=True)

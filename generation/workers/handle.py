@@ -61,7 +61,7 @@ class SamplingWorker(WorkerHandle):
             self.put(batch)
 
     def put(self, batch: Batch) -> None:
-        """Hold a batch for it, to go out at the next `send_out`."""
+        """Hold a batch for the worker until the next `send_out`."""
         self._in_flight[batch[0].response_id] = batch
         self.load += len(batch)
         self._outbox.append(batch)

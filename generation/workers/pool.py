@@ -58,7 +58,7 @@ class WorkerPool:
         return sum(worker.capacity for worker in self._workers)
 
     def add(self, requests: Batch) -> None:
-        """Put a batch on the shared list."""
+        """Put a batch on the shared queue."""
         self._queue.append(requests)
 
     def step(self) -> list[Outcome]:
@@ -138,7 +138,7 @@ class WorkerPool:
             self._roster.leave_out(broken, why)
 
     def _replace(self, worker: SamplingWorker) -> list[Failure]:
-        """Start a dead worker anew; what is to be done with the batches that it held."""
+        """Restart a dead worker and requeue its batches; the requests that failed for good."""
         death = worker.reap()
         lost, trial = worker.take_back()
         held = sum(map(len, lost))
