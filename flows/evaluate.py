@@ -99,24 +99,24 @@ def _of_run(run: dict[str, Any]) -> dict[str, Any]:
     """A run's evaluation, with how its policy's template is applied."""
     section = run["evaluation"] or {}
     template = {key: run["policy"][key] for key in ("bos", "date") if key in run.get("policy", {})}
-    own = {key: section[key] for key in ("benchmarks", "sampling") if section.get(key)}
-    return own | {"sampling": {**own.get("sampling", {}), **template}}
+    given = {key: section[key] for key in ("benchmarks", "sampling") if section.get(key)}
+    return given | {"sampling": {**given.get("sampling", {}), **template}}
 
 
 def evaluate(
     config: EvaluateConfig, policies: Sequence[str], against: str | None, folder: Path
 ) -> list[str]:
-    """Ask what is not answered yet; a line for each policy and benchmark.
+    """Answer the questions that are not answered yet; a line for each policy and benchmark.
 
     Raises:
         UserError: a policy or a file is not there or not right; the folder's questions are others.
     """
-    asked = list(dict.fromkeys([*policies, *([against] if against else [])]))
-    refuse_unready(config, asked)
+    references = list(dict.fromkeys([*policies, *([against] if against else [])]))
+    refuse_unready(config, references)
     refuse_unwritable(folder, "give a folder of your own as `--out`")
     with interruptible(), folder_lock(folder):
         record = read_record(folder)
-        labels = {policy: record.label_of(record.pinned("model", policy)) for policy in asked}
+        labels = {policy: record.label_of(record.pinned("model", policy)) for policy in references}
         record.against = labels[against] if against else record.against
         steps = list(plan_evaluation(config, record, list(labels.values()), folder))
         write_atomic(folder / RECORD, json.dumps(vars(record), indent=1).encode())
@@ -132,21 +132,21 @@ def plan_evaluation(
     named: dict[str, Any] = {"benchmarks": config.benchmarks}
     sources = [record.pinned("dataset", one.source) for one in config.benchmarks]
     inputs = questions.QuestionsInputs(sources=sources)
-    asked = PlannedStep(
+    questions_step = PlannedStep(
         folder, "questions", "read benchmark questions", questions.STAGE, QuestionsConfig(**named),
         inputs,
     )  # fmt: skip
-    yield asked
+    yield questions_step
     for label in labels:
         settings = answering(config.sampling, config.benchmarks)
-        to_ask = sample.SampleInputs(prompts=asked.out, policy=record.policies[label])
+        to_ask = sample.SampleInputs(prompts=questions_step.out, policy=record.policies[label])
         answered = PlannedStep(
             folder, f"{label}/responses", f"{label}: answer benchmarks", sample.STAGE, settings,
             to_ask,
         )  # fmt: skip
         yield answered
         called = AnswersConfig(**named, label=OutputsLabel(generator=label))
-        read = answers.AnswersInputs(questions=asked.out, responses=answered.out)
+        read = answers.AnswersInputs(questions=questions_step.out, responses=answered.out)
         title = f"{label}: score and write answers"
         yield PlannedStep(folder, f"{label}/answers", title, answers.STAGE, called, read)
 
@@ -161,12 +161,12 @@ def refuse_unready(config: EvaluateConfig, policies: Sequence[str]) -> None:
     for policy in policies:
         checks += generation.readiness.policy_checks(policy, policy)
         checks += generation.readiness.sampling_checks({"sampling": sampling}, policy)
-    if found := faults(checks):
-        raise UserError("nothing was started:\n  " + "\n  ".join(found))
+    if lines := faults(checks):
+        raise UserError("nothing was started:\n  " + "\n  ".join(lines))
 
 
 def read_record(folder: Path) -> Record:
-    """What was asked in the folder so far.
+    """The record of what was evaluated in the folder so far.
 
     Raises:
         UserError: its record is damaged.

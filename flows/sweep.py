@@ -51,8 +51,8 @@ def points(grid: Sequence[str]) -> list[list[str]]:
 
 def run_sweep(path: Path, overrides: Sequence[str], grid: Sequence[str]) -> Path:
     """Run each point of the grid that is not done yet; the path of the comparison page."""
-    found = points(grid)
-    runs = [load_run(path, [*overrides, *point]) for point in found]
+    grid_points = points(grid)
+    runs = [load_run(path, [*overrides, *point]) for point in grid_points]
     for run in runs:
         refuse_machines("sweep", run)
     if len({run.name for run in runs}) < len(runs):
@@ -61,8 +61,8 @@ def run_sweep(path: Path, overrides: Sequence[str], grid: Sequence[str]) -> Path
         refuse_unready(run)
         make_folder(run)
     base = load_run(path, overrides)
-    name = f"{base.name}-sweep-{of_json(found)[:6]}"
-    labels = [", ".join(point) for point in found]
+    name = f"{base.name}-sweep-{of_json(grid_points)[:6]}"
+    labels = [", ".join(point) for point in grid_points]
     with interruptible():
         settings = [run.model_dump(mode="json") for run in claim_together(runs)]
         ensure_server()
@@ -70,7 +70,7 @@ def run_sweep(path: Path, overrides: Sequence[str], grid: Sequence[str]) -> Path
     folder = base.runs_dir / name
     if failed:
         raise OnPolicyError(
-            f"{len(failed)} of {len(found)} points failed: {'; '.join(failed)}\n"
+            f"{len(failed)} of {len(grid_points)} points failed: {'; '.join(failed)}\n"
             f"The others are compared in {folder / 'report.html'}; the same command tries again."
         )
     return folder / "report.html"
@@ -112,7 +112,7 @@ def run_points(
 
 
 def point_rows(label: str, folder: Path) -> list[dict[str, Any]]:
-    """What a run came to after its last round: gains with intervals, the last training metrics."""
+    """A run's results after its last round: gains with intervals, the last training metrics."""
     last = finished_rounds(folder)[-1]
     metrics = {name: float(values[-1]) for name, (_, values) in last.metrics.items()}
     return [

@@ -14,7 +14,7 @@ def run(
     """Evaluate the policies among the arguments; the others are overrides.
 
     Raises:
-        UserError: no policy is given, or as `evaluate`.
+        UserError: no policy is given, or for the reasons of `flows.evaluate.evaluate`.
     """
     configure_logging()
     policies = [one for one in arguments if "=" not in one or Path(one).exists()]

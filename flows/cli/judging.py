@@ -63,6 +63,6 @@ def _told(out: Path, manifest: Manifest) -> Iterator[str]:
             yield f"  {out / name}"
 
 
-def _agreement(what: str, found: Agreement) -> Iterator[str]:
-    if found.pairs:
-        yield f"  {what}: {found.agree:.0%} of {found.pairs:,} agree"
+def _agreement(what: str, agreement: Agreement) -> Iterator[str]:
+    if agreement.pairs:
+        yield f"  {what}: {agreement.agree:.0%} of {agreement.pairs:,} agree"

@@ -38,11 +38,13 @@ def evaluate(
     folder = out or config.runs_dir / "reward-models" / f"{config.name}-{_stem(questions)}"
     with interruptible():
         cases, scores = score_cases(_annotators(config), questions, folder, _as_process)
-    found = {name: reward_bench(cases, own, resampling) for name, own in scores.items()}
+    results = {
+        name: reward_bench(cases, by_answer, resampling) for name, by_answer in scores.items()
+    }
     if as_json:
-        return json.dumps({name: asdict(figures) for name, figures in found.items()}, indent=1)
+        return json.dumps({name: asdict(figures) for name, figures in results.items()}, indent=1)
     sure = f"{resampling.confidence:.0%} interval"
-    return "\n".join(line for name, own in found.items() for line in _lines(name, own, sure))
+    return "\n".join(line for name, bench in results.items() for line in _lines(name, bench, sure))
 
 
 def _as_process(stage: Stage, config: Config, inputs: Inputs, out: Path) -> None:
@@ -63,9 +65,9 @@ def _stem(questions: str) -> str:
     return Path(questions.partition("@")[0]).stem
 
 
-def _lines(name: str, found: RewardBench, sure: str) -> Iterator[str]:
-    yield f"{name}: {_told(found.score, sure)}, the mean over subsets"
-    for subset, figures in found.subsets.items():
+def _lines(name: str, result: RewardBench, sure: str) -> Iterator[str]:
+    yield f"{name}: {_told(result.score, sure)}, the mean over subsets"
+    for subset, figures in result.subsets.items():
         yield f"  {subset:<20} {_told(figures.score, sure)}, {_count(figures)}"
 
 

@@ -25,7 +25,7 @@ class Files:
     gamed: str | None = None
     """A file, or a dataset on the hub as `owner/name@revision`."""
     difficulty: str | None = None
-    """As `gamed`."""
+    """A file, or a dataset on the hub as `owner/name@revision`."""
     instructions: Path | None = None
     answers: tuple[Path, Path] | None = None
     """The model's and the baseline's, for Arena-Hard's style control."""
@@ -41,10 +41,10 @@ def win_rate(
     """
     if benchmark not in BENCHMARKS:
         raise UserError(f"--benchmark {benchmark!r}: there is {', '.join(BENCHMARKS)}")
-    found = _figures(judgements, benchmark, files, resampling)
+    figures = _figures(judgements, benchmark, files, resampling)
     if as_json:
-        return json.dumps({"benchmark": benchmark, **asdict(found)}, indent=1)
-    return "\n".join(_lines(found, f"{resampling.confidence:.0%} interval"))
+        return json.dumps({"benchmark": benchmark, **asdict(figures)}, indent=1)
+    return "\n".join(_lines(figures, f"{resampling.confidence:.0%} interval"))
 
 
 def _figures(judgements: Path, benchmark: str, files: Files, resampling: Resampling) -> Any:
@@ -56,49 +56,49 @@ def _figures(judgements: Path, benchmark: str, files: Files, resampling: Resampl
         return arena_hard_win_rate(games, resampling, unjudged, styles=styles)
     if benchmark == "mt_bench":
         return mt_bench_scores(read_judgements(judgements), CATEGORIES, resampling)
-    asked = instructions_of(files.instructions) if files.instructions else alpaca_eval()
+    instructions = instructions_of(files.instructions) if files.instructions else alpaca_eval()
     gamed = located(files.gamed, GAMED_FILE) if files.gamed else None
     difficulty = located(files.difficulty, DIFFICULTY_FILE) if files.difficulty else None
-    return alpaca_eval_win_rate(judgements, asked, resampling, gamed, difficulty)
+    return alpaca_eval_win_rate(judgements, instructions, resampling, gamed, difficulty)
 
 
-def _lines(found: AlpacaEval | ArenaHard | MtBench, sure: str) -> Iterator[str]:
-    match found:
+def _lines(figures: AlpacaEval | ArenaHard | MtBench, sure: str) -> Iterator[str]:
+    match figures:
         case AlpacaEval():
-            yield from _alpaca_eval(found, sure)
+            yield from _alpaca_eval(figures, sure)
         case ArenaHard():
-            yield f"{_of(found)} prompts with a verdict of both games"
-            yield _line("win rate", found.win_rate, " %", sure)
-            if found.style_controlled:
-                yield _line("at equal style", found.style_controlled, " %", sure)
-            yield _line("both orders agree", found.position_agreement, " %", sure)
+            yield f"{_of(figures)} prompts with a verdict of both games"
+            yield _line("win rate", figures.win_rate, " %", sure)
+            if figures.style_controlled:
+                yield _line("at equal style", figures.style_controlled, " %", sure)
+            yield _line("both orders agree", figures.position_agreement, " %", sure)
         case MtBench():
-            yield f"{_of(found)} answers with a score"
-            turns = {f"turn {turn}": mean for turn, mean in found.turns.items()}
-            for name, mean in {"overall": found.overall, **turns, **found.categories}.items():
+            yield f"{_of(figures)} answers with a score"
+            turns = {f"turn {turn}": mean for turn, mean in figures.turns.items()}
+            for name, mean in {"overall": figures.overall, **turns, **figures.categories}.items():
                 yield _line(name, mean, "", sure)
 
 
-def _alpaca_eval(found: AlpacaEval, sure: str) -> Iterator[str]:
-    judges = ", ".join(found.annotators) or "nobody named"
-    yield f"{found.model} against {found.baseline}: {_of(found)} prompts, judged by {judges}"
-    yield _line("win rate", found.win_rate, " %", sure, found.standard_error)
-    if found.lc_win_rate:
+def _alpaca_eval(figures: AlpacaEval, sure: str) -> Iterator[str]:
+    judges = ", ".join(figures.annotators) or "nobody named"
+    yield f"{figures.model} against {figures.baseline}: {_of(figures)} prompts, judged by {judges}"
+    yield _line("win rate", figures.win_rate, " %", sure, figures.standard_error)
+    if figures.lc_win_rate:
         note = ", too small: of the predictions alone"
         yield _line(
-            "length-controlled", found.lc_win_rate, " %", sure, found.lc_standard_error, note
+            "length-controlled", figures.lc_win_rate, " %", sure, figures.lc_standard_error, note
         )
-        if not found.regularised:
+        if not figures.regularised:
             yield "  fitted without the gamed baselines (--gamed), which the leaderboard's fit has"
     else:
         yield "  length-controlled  not known without --difficulty or --gamed"
-    yield f"  average length     {found.average_length} characters"
-    for reason in found.not_comparable:
+    yield f"  average length     {figures.average_length} characters"
+    for reason in figures.not_comparable:
         yield f"  not comparable with the leaderboard: {reason}"
 
 
-def _of(found: AlpacaEval | ArenaHard | MtBench) -> str:
-    return f"{found.n} of {found.asked}" if found.n < found.asked else str(found.n)
+def _of(figures: AlpacaEval | ArenaHard | MtBench) -> str:
+    return f"{figures.n} of {figures.asked}" if figures.n < figures.asked else str(figures.n)
 
 
 def _line(

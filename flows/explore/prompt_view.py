@@ -24,11 +24,14 @@ def show_prompt(console: Console, folder: Path, prompt_id: str) -> None:
     if not part_paths(folder / "responses"):
         raise UserError(f"{folder}: no responses lie here; name a round, e.g. runs/demo/round-1")
     prompts = read_table(folder / "prompts", ["prompt_id", "messages"])
-    found = prompts.filter(pc.starts_with(prompts["prompt_id"], prompt_id)).to_pylist()
-    if len(found) != 1:
-        raise UserError(f"{folder}: {len(found)} prompts have an id that begins with {prompt_id!r}")
-    turns = [f"[bold]{turn['role']}[/]: {escape(turn['content'])}" for turn in found[0]["messages"]]
-    console.print(Group(*turns, _responses(folder, found[0]["prompt_id"])))
+    matches = prompts.filter(pc.starts_with(prompts["prompt_id"], prompt_id)).to_pylist()
+    if len(matches) != 1:
+        raise UserError(
+            f"{folder}: {len(matches)} prompts have an id that begins with {prompt_id!r}"
+        )
+    match = matches[0]
+    turns = [f"[bold]{turn['role']}[/]: {escape(turn['content'])}" for turn in match["messages"]]
+    console.print(Group(*turns, _responses(folder, match["prompt_id"])))
 
 
 def _responses(folder: Path, prompt_id: str) -> Table:
@@ -44,13 +47,13 @@ def _responses(folder: Path, prompt_id: str) -> Table:
         for pair in _rows(folder / "pairs", prompt_id)
         for role in ("chosen", "rejected")
     }
-    annotators = sorted({name for found in scores.values() for name in found})
+    annotators = sorted({name for shown_scores in scores.values() for name in shown_scores})
     table = Table("", *annotators, "tokens", "finish", "response")
     for row in sorted(responses, key=lambda row: -order.get(row["response_id"], _UNSCORED)):
-        found = scores.get(row["response_id"], {})
+        shown_scores = scores.get(row["response_id"], {})
         table.add_row(
             roles.get(row["response_id"], ""),
-            *(escape(found.get(name, "")) for name in annotators),
+            *(escape(shown_scores.get(name, "")) for name in annotators),
             str(row["n_tokens"]),
             row["finish_reason"],
             escape(row["text"]),

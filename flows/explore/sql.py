@@ -53,14 +53,16 @@ def query(folder: Path, sql: str) -> pa.Table:
     if not tables:
         raise UserError(f"{folder}: no table lies below it")
     with duckdb.connect(":memory:", config=_CLOSED) as connection:
-        for name, found in tables.items():
-            connection.register(name, open_parts(part_paths(found)))
+        for name, location in tables.items():
+            connection.register(name, open_parts(part_paths(location)))
         views = _views(folder, tables)
         for name, select in views.items():
             connection.execute(f'CREATE VIEW "{name}" AS {select}')
         try:
             _refuse_all_but_reading(connection, sql)
-            with naming_damage([part for found in tables.values() for part in part_paths(found)]):
+            with naming_damage(
+                [part for location in tables.values() for part in part_paths(location)]
+            ):
                 return connection.sql(sql).to_arrow_table()
         except duckdb.Error as error:
             names = ", ".join(sorted({*tables, *views}))
@@ -167,9 +169,9 @@ def _views(root: Path, tables: dict[str, Path]) -> dict[str, str]:
     """A view's name and its query, for each table that rounds have."""
     rounds: dict[str, list[str]] = defaultdict(list)
     for table, folder in tables.items():
-        if found := _ROUND.fullmatch(str(folder.relative_to(root))):
+        if in_round := _ROUND.fullmatch(str(folder.relative_to(root))):
             # No name holds a quote (`_name`).
-            rounds[_name(found[2])].append(f'SELECT {found[1]} AS round, * FROM "{table}"')  # noqa: S608
+            rounds[_name(in_round[2])].append(f'SELECT {in_round[1]} AS round, * FROM "{table}"')  # noqa: S608
     views = {name: " UNION ALL BY NAME ".join(parts) for name, parts in rounds.items()}
     return {name: select for name, select in views.items() if name not in tables}
 

@@ -91,15 +91,15 @@ def _parts(path: Path) -> list[Path]:
 
 def _show_folders(console: Console, path: Path) -> None:
     """A run, or a folder of stages: one line a stage."""
-    manifests = sorted(path.rglob("_manifest.json"), key=lambda found: place(found.parent))
+    manifests = sorted(path.rglob("_manifest.json"), key=lambda file: place(file.parent))
     if not manifests:
         raise UserError(f"{path}: neither a table nor a run (no parquet, no manifest below it)")
     table = Table("folder", "stage", "rows", "dropped", "time")
-    for found in manifests:
-        manifest = read_manifest(found.parent)
+    for file in manifests:
+        manifest = read_manifest(file.parent)
         if manifest:
             dropped = ", ".join(f"{n:,} {why}" for why, n in manifest.dropped.items())
-            where = str(found.parent.relative_to(path))
+            where = str(file.parent.relative_to(path))
             table.add_row(where, manifest.stage, f"{manifest.rows:,}", dropped, manifest.took)
     console.print(table)
 
@@ -108,13 +108,13 @@ def _show_table(console: Console, path: Path, view: View) -> None:
     parts = _parts(path)
     if not parts:
         raise UserError(f"{path}: no such file or folder")
-    whole = open_parts(parts)
-    total = whole.count_rows()
-    metadata = whole.schema.metadata or {}
+    dataset = open_parts(parts)
+    total = dataset.count_rows()
+    metadata = dataset.schema.metadata or {}
     name = metadata.get(b"table", b"table").decode()
     console.print(f"[bold]{name}[/]: {total:,} rows in {len(parts)} part(s), {path}")
     columns = Table("column", "type", "what it is")
-    for field in whole.schema:
+    for field in dataset.schema:
         doc = (field.metadata or {}).get(b"doc", b"").decode()
         kind = f"{field.type}{'?' if field.nullable else ''}"
         columns.add_row(field.name, escape(_short_type(field.type, kind)), escape(doc))
@@ -123,7 +123,7 @@ def _show_table(console: Console, path: Path, view: View) -> None:
         shown = matching_rows(parts, view.where, view.sort, view.rows)
     else:
         with naming_damage(parts):
-            shown = whole.head(view.rows)
+            shown = dataset.head(view.rows)
     for index, row in enumerate(shown.to_pylist()):
         console.print(f"[bold]row {index}[/]")
         for key, value in row.items():

@@ -76,9 +76,9 @@ class Looking:
             UserError: names all that is amiss.
         """
         slow = _answer(self._inside) if self._inside else []
-        found = list(dict.fromkeys([*self._found, *slow]))
-        if found:
-            raise UserError("nothing was started:\n  " + "\n  ".join(found))
+        faults = list(dict.fromkeys([*self._found, *slow]))
+        if faults:
+            raise UserError("nothing was started:\n  " + "\n  ".join(faults))
 
 
 def refuse_unready(config: RunConfig, left: Sequence[PlannedStep] | None = None) -> None:

@@ -60,25 +60,25 @@ def as_claimed(config: RunConfig, made_by: RunConfig) -> RunConfig:
         _key(model): today if model.date and model.date == made_by.date else model.date
         for model in _models(made_by)
     }
-    own = {name: config.commits[name] for name in _on_the_hub(config) if name in config.commits}
-    fixed = {"date": today, "commits": made_by.commits | own}
+    pinned = {name: config.commits[name] for name in _on_the_hub(config) if name in config.commits}
+    fixed = {"date": today, "commits": made_by.commits | pinned}
     return _with_dates(config.model_copy(update=fixed), lambda model: dates.get(_key(model)))
 
 
 def _on_the_hub(config: RunConfig) -> dict[str, tuple[hub.Kind, str]]:
     """What the config reads off the hub by a name that may move: kind and reference, by its full
     name."""
-    found: dict[str, tuple[hub.Kind, str]] = {}
+    references: dict[str, tuple[hub.Kind, str]] = {}
     models = [model.reference for model in _models(config)]
     models.append(adapter.resolve(config.policy.reference).model)
     for reference in filter(hub.may_move, models):
-        found[hub.full_name("model", reference)] = "model", reference
+        references[hub.full_name("model", reference)] = "model", reference
     for reference in filter(hub.may_move, inputs_of(config.prompts).by_name.values()):
-        found[hub.full_name("dataset", reference)] = "dataset", reference
-    asked = [benchmark.source for benchmark in config.evaluation.benchmarks]
-    for reference in filter(hub.may_move, asked):
-        found[hub.full_name("dataset", reference)] = "dataset", reference
-    return found
+        references[hub.full_name("dataset", reference)] = "dataset", reference
+    questions = [benchmark.source for benchmark in config.evaluation.benchmarks]
+    for reference in filter(hub.may_move, questions):
+        references[hub.full_name("dataset", reference)] = "dataset", reference
+    return references
 
 
 def _models(config: RunConfig) -> Iterator[ModelConfig]:

@@ -111,8 +111,8 @@ class RunConfig(Config):
         deciding = {"pairs.annotator": self.pairs.annotator}
         if self.demonstrations:
             deciding["demonstrations.annotator"] = self.demonstrations.annotator
-        own, held_out = self.annotation.annotators, self.evaluation.annotators
-        if faults := naming_faults(own, held_out, deciding):
+        scoring, held_out = self.annotation.annotators, self.evaluation.annotators
+        if faults := naming_faults(scoring, held_out, deciding):
             raise ValueError("\n  ".join(faults))
         return self
 

@@ -43,7 +43,7 @@ def drifted(
     """
     inside = {str(step.out): step for step in steps}
     old = {step.path: step for step in before}
-    found: list[Drift] = []
+    drifts: list[Drift] = []
     other: set[str] = set()  # folders that will hold something else
     for step in steps:
         reads_other = not other.isdisjoint(step.reads.values())
@@ -51,34 +51,34 @@ def drifted(
             if step.path in anew or reads_other or _is_other(step, old.get(step.path)):
                 other.add(str(step.out))
         elif (lines := _changes(step, inside, anew, other)) or reads_other:
-            found.append(Drift(step, lines))
+            drifts.append(Drift(step, lines))
             other.add(str(step.out))
         elif (manifest := step.done) and (added := added_files(step.out, manifest.files)):
-            found.append(Drift(step, [], added))
-    return found
+            drifts.append(Drift(step, [], added))
+    return drifts
 
 
 def refuse(
-    folder: Path, found: Sequence[Drift], steps: Sequence[PlannedStep], keys: list[str]
+    folder: Path, drifts: Sequence[Drift], steps: Sequence[PlannedStep], keys: list[str]
 ) -> None:
-    """Raise `ConfigDrift` if anything is `found`, naming all of it and the one way to redo it.
+    """Raise `ConfigDrift` if there are `drifts`, naming all of it and the one way to redo it.
 
     Args:
         folder: the run's.
-        found: what has drifted.
+        drifts: what has drifted.
         steps: all steps of the run.
         keys: the keys of the run's config that differ, as lines.
     """
     added = [
         f"  {drift.step.path}: {name} is new since it finished"
-        for drift in found
+        for drift in drifts
         for name in drift.added
     ]
-    if not (found := [drift for drift in found if not drift.added]):
+    if not (drifts := [drift for drift in drifts if not drift.added]):
         _refuse_added(folder, added)
         return
-    first = _first(found, steps)
-    after = [drift.step.path for drift in found if drift not in first]
+    first = _first(drifts, steps)
+    after = [drift.step.path for drift in drifts if drift not in first]
     lines = [f"{folder}: is not what this config makes of these inputs; nothing was changed."]
     lines += [f"  {key}" for key in keys]
     lines.append("Of what is made, this is other:")
@@ -87,10 +87,10 @@ def refuse(
     ]
     if after:
         lines.append(f"  and what reads from that: {', '.join(after)}")
-    asked = " ".join(f"--redo {name}" for name in _names([drift.step for drift in first], steps))
+    options = " ".join(f"--redo {name}" for name in _names([drift.step for drift in first], steps))
     lines.append(
         "Choose another `name` for the new run, or make all of it anew: the same `onpolicy run` "
-        f"with `{asked}`."
+        f"with `{options}`."
     )
     lines += [*added, f"And {MOVE_AWAY}."] if added else []
     raise ConfigDrift("\n".join(lines))
@@ -102,11 +102,11 @@ def _refuse_added(folder: Path, added: Sequence[str]) -> None:
         raise ConfigDrift("\n".join([head, *added, f"{MOVE_AWAY.capitalize()}."]))
 
 
-def _first(found: Sequence[Drift], steps: Sequence[PlannedStep]) -> list[Drift]:
-    """Those that do not follow from another one's."""
+def _first(drifts: Sequence[Drift], steps: Sequence[PlannedStep]) -> list[Drift]:
+    """The drifts that do not follow from another step's drift."""
     first: list[Drift] = []
     covered: set[str] = set()
-    for drift in found:
+    for drift in drifts:
         if drift.step.path not in covered:
             first.append(drift)
             covered |= {step.path for step in readers(steps, [drift.step])}
@@ -114,11 +114,11 @@ def _first(found: Sequence[Drift], steps: Sequence[PlannedStep]) -> list[Drift]:
 
 
 def _names(first: list[PlannedStep], steps: Sequence[PlannedStep]) -> list[str]:
-    """What to give `--redo`: a stage's plain name where it comes to the same."""
-    wanted = readers(steps, first)
+    """The values for `--redo`: a stage's plain name if that selects the same steps."""
+    affected = readers(steps, first)
     for step in first[:1]:
         plain = step.path.partition("/")[2] or step.path
-        if readers(steps, named(steps, [plain])) == wanted:
+        if readers(steps, named(steps, [plain])) == affected:
             return [plain]
     return [step.path for step in first]
 
@@ -141,8 +141,8 @@ def _changes(
 ) -> list[str]:
     """What the step's files and its record differ in; inputs that are not there as they were
     meant count as they were."""
-    if (manifest := step.done) and (found := changes_since(step.out, manifest)):
-        return found
+    if (manifest := step.done) and (changed := changes_since(step.out, manifest)):
+        return changed
     recorded = read_step(step.out / "_step.json")
     known = {}
     for name, value in step.reads.items():

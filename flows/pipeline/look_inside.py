@@ -30,14 +30,14 @@ class Inside(Config):
 
 
 def found(inside: Inside) -> list[str]:
-    """What is amiss."""
+    """The faults of what the config names, a line each."""
     return faults(_looks(inside))
 
 
 def found_apart(inside: Inside) -> list[str]:
-    """What is amiss, looked at in a process of its own, which a module of the user's may end.
+    """The same faults, found in a child process, which a module of the user's may end.
 
-    What it found before is kept, and what it did not come to is looked at by another.
+    Its faults up to then are kept, and another child checks what is left.
     """
     looks, told = _looks(inside), list[str]()
     while looks:
@@ -55,9 +55,11 @@ def found_apart(inside: Inside) -> list[str]:
 def _looks(inside: Inside) -> list[Check]:
     looks: list[tuple[str, Callable[[], object], str | None]] = []
     if policy := inside.policy:
-        own = partial(generation.readiness.look_inside, policy.reference, policy.bos, policy.date)
-        saved = partial(training.readiness.look_inside, policy.reference)
-        looks += [("policy.path", look, policy.reference) for look in (own, saved)]
+        sampling = partial(
+            generation.readiness.look_inside, policy.reference, policy.bos, policy.date
+        )
+        checkpoint = partial(training.readiness.look_inside, policy.reference)
+        looks += [("policy.path", look, policy.reference) for look in (sampling, checkpoint)]
     for key, annotator in inside.annotators.items():
         model = annotator.reference if isinstance(annotator, ModelConfig) else None
         looks.append((key, annotator.look_inside, model))

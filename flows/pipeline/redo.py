@@ -29,38 +29,38 @@ def named(steps: Sequence[PlannedStep], names: Iterable[str]) -> list[PlannedSte
     Raises:
         UserError: no step has such a name.
     """
-    found: set[str] = set()
+    paths: set[str] = set()
     for name in names:
-        wanted = name.strip("/")
-        matching = {step.path for step in steps if wanted and _is_at(step.path, wanted)}
+        place = name.strip("/")
+        matching = {step.path for step in steps if place and _is_at(step.path, place)}
         if not matching:
-            raise UserError(f"--redo {name}: no stage of this run; {_known(steps, wanted)}")
-        found |= matching
-    return [step for step in steps if step.path in found]
+            raise UserError(f"--redo {name}: no stage of this run; {_known(steps, place)}")
+        paths |= matching
+    return [step for step in steps if step.path in paths]
 
 
 def readers(steps: Sequence[PlannedStep], first: Iterable[PlannedStep]) -> list[PlannedStep]:
     """`first` and every step that reads from one of them, directly or not, in their order."""
     folders = {str(step.out) for step in first}
-    found = []
+    reading = []
     for step in steps:  # each comes after those that it reads from
         if str(step.out) in folders or not folders.isdisjoint(step.reads.values()):
             folders.add(str(step.out))
-            found.append(step)
-    return found
+            reading.append(step)
+    return reading
 
 
 def record(
-    run: Path, again: Sequence[PlannedStep], asked: Sequence[PlannedStep], request: str
+    run: Path, again: Sequence[PlannedStep], named_steps: Sequence[PlannedStep], request: str
 ) -> None:
-    """Decide that the steps `again` are removed; those of them `asked` for by name are then made
-    here, not taken over from another run.
+    """Record that the steps `again` are to be removed. The `named_steps`, which the user named, are
+    then made here, not taken over from another run.
 
     Args:
         request: what tells this request from any other.
     """
     if again:
-        held = {"remove": _paths(again), "make": _paths(asked), "request": request}
+        held = {"remove": _paths(again), "make": _paths(named_steps), "request": request}
         write_atomic(run / _RECORD, json.dumps(held, indent=1).encode())
 
 
@@ -128,14 +128,14 @@ def _paths(steps: Sequence[PlannedStep]) -> list[str]:
     return [step.path for step in steps]
 
 
-def _is_at(path: str, wanted: str) -> bool:
-    """Whether a step lies at or below `wanted`, in the run or in any of its rounds."""
+def _is_at(path: str, target: str) -> bool:
+    """Whether a step lies at or below `target`, in the run or in any of its rounds."""
     first, _, rest = path.partition("/")
     inside = [path, rest] if first.startswith("round-") else [path]
-    return any(place == wanted or place.startswith(f"{wanted}/") for place in inside)
+    return any(place == target or place.startswith(f"{target}/") for place in inside)
 
 
-def _known(steps: Sequence[PlannedStep], wanted: str) -> str:
+def _known(steps: Sequence[PlannedStep], unknown: str) -> str:
     names = list(dict.fromkeys(step.path.partition("/")[2] or step.path for step in steps))
-    near = difflib.get_close_matches(wanted, [*names, *_paths(steps)], n=1)
+    near = difflib.get_close_matches(unknown, [*names, *_paths(steps)], n=1)
     return f"did you mean {near[0]}?" if near else "name one of " + ", ".join(names)

@@ -34,17 +34,17 @@ def take_over(step: PlannedStep) -> Manifest | None:
     """
     if not step.shared or step.out.exists():
         return None
-    wanted = describe(step.stage, step.config, step.inputs)
-    for folder, found in _same_place(step):
-        if not changes(step.stage, found, wanted) and (manifest := _sound(folder)):
+    planned = describe(step.stage, step.config, step.inputs)
+    for folder, recorded in _same_place(step):
+        if not changes(step.stage, recorded, planned) and (manifest := _sound(folder)):
             manifest = replace(manifest, taken_from=manifest.taken_from or str(folder))
-            if _fill(step.out, folder, wanted, manifest):
+            if _fill(step.out, folder, planned, manifest):
                 return manifest
     return None
 
 
 def _same_place(step: PlannedStep) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """The folders of other runs where this step would lie, with what they are steps of."""
+    """Folders of this step in other runs, each with the step recorded in it."""
     for path in sorted(step.run.parent.glob(f"*/{step.path}/_step.json")):
         try:
             yield path.parent, read_step(path)
@@ -61,8 +61,8 @@ def _sound(folder: Path) -> Manifest | None:
         files = {name: fingerprint.of_file(folder / name) for name in manifest.files}
     except (UserError, OSError):
         return None
-    whole = files == manifest.files and fingerprint.of_json(files) == manifest.fingerprint
-    return manifest if whole else None
+    unchanged = files == manifest.files and fingerprint.of_json(files) == manifest.fingerprint
+    return manifest if unchanged else None
 
 
 def _fill(out: Path, source: Path, step: dict[str, Any], manifest: Manifest) -> bool:

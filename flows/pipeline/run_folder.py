@@ -95,7 +95,7 @@ def claim_together(configs: Sequence[RunConfig]) -> list[RunConfig]:
 
     Raises:
         FolderBusy: another process writes to one of the folders.
-        ConfigDrift, UserError: as `claim_run`.
+        ConfigDrift, UserError: for the reasons of `claim_run`.
     """
     claimed = {
         config.folder: settled(config)
@@ -156,7 +156,7 @@ def steps_left(
     and those of one round more where `claim_run` would add it.
 
     Raises:
-        UserError: as `claim_run`, as far as the run's folder tells.
+        UserError: for the reasons of `claim_run` that the run's folder shows.
     """
     anew, config = made_anew(config, again), settled(config)
     if next_round:
@@ -176,13 +176,13 @@ def refuse_drift(config: RunConfig, again: Sequence[str] = ()) -> None:
     here = {"runs_dir": config.runs_dir, "name": config.name}
     before = plan(made_by.model_copy(update=here)) if made_by else []
     anew = {step.path for step in made_anew(config, again)} | {*redo.recorded(config.folder)}
-    found = drift.drifted(steps, before, anew)
+    drifts = drift.drifted(steps, before, anew)
     keys = config_changes(run_identity(made_by), run_identity(config)) if made_by else []
-    drift.refuse(config.folder, found, steps, keys)
+    drift.refuse(config.folder, drifts, steps, keys)
 
 
 def run_identity(config: RunConfig) -> dict[str, Any]:
-    """What of a config decides what the run makes."""
+    """The part of a config that decides what the run makes."""
     return {key: value for key, value in identity(config).items() if key not in _FREE}
 
 

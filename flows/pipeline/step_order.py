@@ -13,10 +13,10 @@ def place(folder: Path) -> tuple[str, int, int, str]:
     """Sorts steps' folders as the pipeline makes them, run by run; a time would not: a copy's is
     new, and that of a step taken over is another run's."""
     path = folder.resolve()
-    found = _IN_ROUND.fullmatch(str(path))
-    run, number, name = found.groups() if found else (str(path.parent), -1, path.name)
+    match = _IN_ROUND.fullmatch(str(path))
+    run, number, name = match.groups() if match else (str(path.parent), -1, path.name)
     # Every round after round 0 has the steps of round 1.
-    planned = f"round-{min(int(number), 1)}/{name}" if found else name
+    planned = f"round-{min(int(number), 1)}/{name}" if match else name
     return run, int(number), _order().get(planned, len(_order())), name
 
 

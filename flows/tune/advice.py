@@ -17,7 +17,7 @@ from training.config import LoraConfig, TrainConfig
 
 
 def scale(path: Path, size: int, rule: str, pairs: int | None) -> list[str]:
-    """What to set for another global batch, by a rule, and what to mind.
+    """The settings for another global batch by a scaling rule, with notes.
 
     Raises:
         UserError: the rule is unknown, or the batch is beyond it.
@@ -26,8 +26,8 @@ def scale(path: Path, size: int, rule: str, pairs: int | None) -> list[str]:
         raise UserError(f"--rule {rule}: write one of {', '.join(SOURCES)}")
     source = read_source(path, [])
     old, pairs = source.run.training, pairs or source.pairs
-    found = rescale(old, size, cast(Literal["sqrt", "linear"], rule), pairs)
-    new = found.config
+    rescaled = rescale(old, size, cast(Literal["sqrt", "linear"], rule), pairs)
+    new = rescaled.config
     lines = [f"{SOURCES[rule]}; batch {old.global_batch} -> {size}"]
     if pairs:
         (before, warm), (after, warmer) = steps(old, pairs), steps(new, pairs)
@@ -38,7 +38,7 @@ def scale(path: Path, size: int, rule: str, pairs: int | None) -> list[str]:
     else:
         lines.append("  steps: no run has this config's pairs yet; --pairs says how many")
     lines.append(f"  schedule          {new.schedule} stays")
-    lines += [f"  {note}" for note in [*found.notes, *_advice(source.run, new)]]
+    lines += [f"  {note}" for note in [*rescaled.notes, *_advice(source.run, new)]]
     changed = ("global_batch", "learning_rate", "adam_betas", "adam_epsilon")
     return lines + [
         f"training.{name}={_plain(getattr(new, name))}"
@@ -53,18 +53,18 @@ def lora(path: Path, overrides: Sequence[str]) -> list[str]:
     config = source.changed
     shape = shape_of(config.pinned(config.policy.reference))
     tokens = _response_tokens(source)
-    found = lora_advice(shape, config.training, tokens)
-    share = found.parameters / shape.parameters
+    advice = lora_advice(shape, config.training, tokens)
+    share = advice.parameters / shape.parameters
     targets = (config.training.lora or LoraConfig()).targets
     lines = [
         f"{config.policy.path}: {_short(shape.parameters)} parameters, adapters on {len(targets)} "
-        f"kinds of layers train {_short(found.parameters)} ({share:.1%})",
-        *(f"  {reason}" for reason in found.reasons),
-        f"training.lora.rank={found.rank}",
-        f"training.lora.alpha={found.alpha:g}",
+        f"kinds of layers train {_short(advice.parameters)} ({share:.1%})",
+        *(f"  {reason}" for reason in advice.reasons),
+        f"training.lora.rank={advice.rank}",
+        f"training.lora.alpha={advice.alpha:g}",
     ]
-    if found.learning_rate:
-        lines.append(f"training.learning_rate={found.learning_rate:g}")
+    if advice.learning_rate:
+        lines.append(f"training.learning_rate={advice.learning_rate:g}")
     return lines
 
 

@@ -42,7 +42,7 @@ class Asked:
     steps: int
 
 
-def run_lr(path: Path, overrides: Sequence[str], asked: Asked) -> list[str]:
+def run_lr(path: Path, overrides: Sequence[str], request: Asked) -> list[str]:
     """Run the test unless it is done; the lines that tell of it.
 
     Raises:
@@ -51,8 +51,8 @@ def run_lr(path: Path, overrides: Sequence[str], asked: Asked) -> list[str]:
     source = read_source(path, overrides)
     refuse_machines("tune", source.changed)
     rate = source.changed.training.learning_rate
-    low, high = asked.low or rate / 100, asked.high or rate * 100
-    settings = {"low": low, "high": high, "steps": asked.steps}
+    low, high = request.low or rate / 100, request.high or rate * 100
+    settings = {"low": low, "high": high, "steps": request.steps}
     check(LrRangeConfig, {"training": {}, **settings}, origin="--from, --to, --steps")
     if path.is_file():
         refuse_unready(source.changed, _to_make(source))
@@ -81,7 +81,7 @@ def tune_lr(config: dict[str, Any], training: list[str], number: int, rates: dic
         rates: `low`, `high`, `steps`.
     """
     source = Source(check(RunConfig, config, origin="config"), training, number)
-    own = _made(source.run, number)
+    made_paths = _made(source.run, number)
     *before, policy = _of_round(plan(source.changed), number)
     settings = check(LrRangeConfig, {"training": policy.config.model_dump(), **rates}, "rates")
     folder = _scratch(source, settings, policy)
@@ -89,7 +89,7 @@ def tune_lr(config: dict[str, Any], training: list[str], number: int, rates: dic
     folder.mkdir(parents=True, exist_ok=True)
     with folder_lock(folder):
         for step in before:
-            if step.stage == reference.STAGE and step.path not in own:
+            if step.stage == reference.STAGE and step.path not in made_paths:
                 scored = replace(step, run=folder, path="reference")
                 _run(scored)
                 inputs = inputs.model_copy(update={"reference": scored.out})
