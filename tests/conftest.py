@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from checkout import CHECKOUT
 from hypothesis import settings
+from shapes import check_shapes
 from xdist.scheduler import LoadFileScheduling
+
+# Before any test imports a module that it checks.
+check_shapes()
 
 # The same examples on every machine: a suite that fails says something about the last change.
 settings.register_profile("repeatable", derandomize=True)

@@ -2,12 +2,12 @@
 
 For GPUs, where a call for each response would cost more than it computes. Blocks of the row
 where nobody sees anybody are skipped. Training packs pairs, with a sliding window, under a mask
-of its own (`training.packed.flex`); both are compiled by `runtime.flex_compile`. Shapes: N tokens
-in the row, H heads, D their size.
+of its own (`training.packed.flex`); both are compiled by `runtime.flex_compile`.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, no_type_check
 
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from runtime.flex_compile import compiled_attention, compiled_mask, plain_attention, plain_mask
@@ -19,14 +19,15 @@ BLOCK = 128
 """Rows are padded to whole blocks, so that few lengths are compiled for."""
 
 
-def block_mask(unit: Tensor, prompt: Tensor) -> "BlockMask":
+def block_mask(unit: Int[Tensor, "length"], prompt: Int[Tensor, "length"]) -> "BlockMask":
     """Each token sees what is behind it in its own unit, and in its prompt.
 
     Args:
-        unit: [N], number of the prompt or the response that a token belongs to.
-        prompt: [N], number of the prompt that it follows; a prompt's own is its unit.
+        unit: number of the prompt or the response that a token belongs to.
+        prompt: number of the prompt that it follows; a prompt's own is its unit.
     """
 
+    @no_type_check  # torch counts its arguments
     def seen(_row: Any, _head: Any, query: Tensor, key: Tensor) -> Tensor:
         return (query >= key) & ((unit[key] == unit[query]) | (unit[key] == prompt[query]))
 
@@ -36,7 +37,13 @@ def block_mask(unit: Tensor, prompt: Tensor) -> "BlockMask":
     return mask
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, scale: float, mask: "BlockMask") -> Tensor:
-    """Query [1, H, N, D] -> [1, H, N, D]; compiled on a GPU, on a CPU as it is."""
+def attend(
+    query: Float[Tensor, "1 query_heads length head_size"],
+    key: Float[Tensor, "1 key_heads length head_size"],
+    value: Float[Tensor, "1 key_heads length head_size"],
+    scale: float,
+    mask: "BlockMask",
+) -> Float[Tensor, "1 query_heads length head_size"]:
+    """Attention under the mask; compiled on a GPU, on a CPU as it is."""
     function = compiled_attention(dynamic=None) if query.is_cuda else plain_attention()
     return function(query, key, value, block_mask=mask, scale=scale, enable_gqa=True)

@@ -2,14 +2,14 @@
 
 ArmoRM reads one position a response and one a prompt. Keys and values of the last layer are
 needed everywhere; its queries and its MLP only there. That saves most of one layer of the
-model: 9 % of 9 layers, 3 % of Llama-3-8B's 32. Shapes: N tokens, M positions read, H heads,
-D their size.
+model: 9 % of 9 layers, 3 % of Llama-3-8B's 32.
 """
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer, rotate_half
@@ -20,20 +20,17 @@ if TYPE_CHECKING:
 
 def read_last_layer(
     layer: LlamaDecoderLayer,
-    hidden: Tensor,
-    cos_sin: tuple[Tensor, Tensor],
+    hidden: Float[Tensor, "1 length hidden"],
+    cos_sin: tuple[Float[Tensor, "1 length head_size"], Float[Tensor, "1 length head_size"]],
     spans: "Sequence[PromptSpan]",
-    rows: Tensor,
-) -> Tensor:
+    rows: Int[Tensor, "read"],
+) -> Float[Tensor, "read hidden"]:
     """The layer's output at `rows` alone.
 
     Args:
-        hidden: [1, N, hidden size], the layer's input.
-        cos_sin: [1, N, D] each, rotary embeddings.
-        rows: [M], each span's gate, then each response's last token, in their order.
-
-    Returns:
-        [M, hidden size].
+        hidden: the layer's input.
+        cos_sin: rotary embeddings.
+        rows: each span's gate, then each response's last token, in their order.
     """
     attention = layer.self_attn
     normed = layer.input_layernorm(hidden)

@@ -2,14 +2,13 @@
 
 A Llama backbone, a linear layer that reads raw objectives from the last token, and a gate
 that weighs them by what the prompt asks for (recipe, section 3; https://arxiv.org/abs/2406.12845).
-Shapes: B rows, T tokens, D hidden size, K objectives.
 """
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaModel, LlamaPreTrainedModel
 
@@ -18,20 +17,17 @@ from annotation.armorm.last_layer import read_last_layer
 from annotation.scorers.heads import OBJECTIVES
 from annotation.scorers.loading import load_weights
 
-if TYPE_CHECKING:
-    from annotation.armorm.shared_prompt import Packed
-
 
 @dataclass(frozen=True)
 class Rewards:
     """What ArmoRM says of a batch of responses, all float32."""
 
-    scores: Tensor
-    """[B], the gated sum."""
-    objectives: Tensor
-    """[B, K], raw, before the transform."""
-    gates: Tensor
-    """[B, K], the weight of each transformed objective."""
+    scores: Float[Tensor, "responses"]
+    """The gated sum."""
+    objectives: Float[Tensor, "responses objectives"]
+    """Raw, before the transform."""
+    gates: Float[Tensor, "responses objectives"]
+    """The weight of each transformed objective."""
 
 
 class Gating(nn.Module):
@@ -46,8 +42,8 @@ class Gating(nn.Module):
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
         self.logit_scale = nn.Parameter(torch.ones(1))
 
-    def forward(self, hidden: Tensor) -> Tensor:
-        """[B, D] -> [B, K]."""
+    def forward(self, hidden: Float[Tensor, "rows hidden"]) -> Float[Tensor, "rows objectives"]:
+        """The weight of each objective."""
         *inner, last = self.layers
         for layer in inner:
             hidden = torch.relu(layer(hidden))
@@ -68,21 +64,25 @@ class ArmoRM(LlamaPreTrainedModel):
         self.reward_transform_matrix = nn.Parameter(torch.eye(objectives))
         self.post_init()
 
-    def forward(self, input_ids: Tensor, last: Tensor, gate_at: Tensor) -> Rewards:
+    def forward(
+        self,
+        input_ids: Int[Tensor, "rows length"],
+        last: Int[Tensor, "rows"],
+        gate_at: Int[Tensor, "rows"],
+    ) -> Rewards:
         """Score conversations in right-padded rows.
 
         Pads come after all that is read, and attention is causal, so they need no mask.
 
         Args:
-            input_ids: [B, T].
-            last: [B], index of each row's last token.
-            gate_at: [B], index where the last assistant header's pattern starts.
+            last: index of each row's last token.
+            gate_at: index where the last assistant header's pattern starts.
         """
         hidden = self.model(input_ids=input_ids, use_cache=False).last_hidden_state
         rows = torch.arange(len(input_ids), device=hidden.device)
         return self._rewards(hidden[rows, last], self._gates(hidden[rows, gate_at]))
 
-    def forward_shared(self, batch: "Packed") -> Rewards:
+    def forward_shared(self, batch: shared_prompt.Packed) -> Rewards:
         """Score responses packed behind their prompts, each prompt computed once."""
         hidden = self.model.embed_tokens(batch.input_ids[None])
         cos_sin = self.model.rotary_emb(hidden, position_ids=batch.positions[None])
@@ -94,10 +94,12 @@ class ArmoRM(LlamaPreTrainedModel):
         prompts, responses = self.model.norm(read).split([len(batch.gate_at), len(batch.last)])
         return self._rewards(responses, self._gates(prompts)[batch.prompt_of])
 
-    def _gates(self, hidden: Tensor) -> Tensor:
+    def _gates(self, hidden: Float[Tensor, "rows hidden"]) -> Float[Tensor, "rows objectives"]:
         return self.gating(hidden.float())
 
-    def _rewards(self, hidden: Tensor, gates: Tensor) -> Rewards:
+    def _rewards(
+        self, hidden: Float[Tensor, "rows hidden"], gates: Float[Tensor, "rows objectives"]
+    ) -> Rewards:
         objectives = self.regression_layer(hidden.float())
         return Rewards(
             (gates * (objectives @ self.reward_transform_matrix)).sum(-1), objectives, gates

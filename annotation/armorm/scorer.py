@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from annotation.annotators.armorm import ArmoRMConfig
@@ -85,8 +86,8 @@ def gate_position(prompt: Sequence[int], header: Sequence[int]) -> int:
     return start
 
 
-def own_weights(config: ArmoRMConfig, names: Sequence[str]) -> Tensor | None:
-    """[K], the user's own weights, or None where the gate weighs.
+def own_weights(config: ArmoRMConfig, names: Sequence[str]) -> Float[Tensor, "objectives"] | None:
+    """The user's own weights, or None where the gate weighs.
 
     Raises:
         UserError: a weight is for no objective of the model.
@@ -101,8 +102,8 @@ def own_weights(config: ArmoRMConfig, names: Sequence[str]) -> Tensor | None:
     return torch.tensor([config.weights.get(name, 0.0) for name in names])
 
 
-def to_scores(rewards: Rewards, weights: Tensor | None) -> list[Score]:
-    """A batch's scores, by the gate or by `weights` [K]."""
+def to_scores(rewards: Rewards, weights: Float[Tensor, "objectives"] | None) -> list[Score]:
+    """A batch's scores, by the gate or by `weights`."""
     scores = rewards.scores if weights is None else rewards.objectives @ weights
     columns = (scores, rewards.objectives, rewards.gates)
     return list(map(checked, *(column.tolist() for column in columns)))

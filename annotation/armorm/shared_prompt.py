@@ -5,7 +5,7 @@ one long row; each response attends to its prompt and itself, so no score depend
 others share the batch. Positions restart at the prompt's end. Attention runs response by
 response, at the cost of separate conversations, or over the whole row through FlexAttention.
 A dense block mask over the row would be quadratic in all of it.
-Shapes: N tokens in the row, H heads, D their size.
+Shapes: length = tokens in the row.
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
@@ -36,7 +37,7 @@ class PromptSpan:
     gate_at: int
     """Where its gate is read."""
     responses: list[tuple[int, int]]
-    masks: list[Tensor]
+    masks: list[Bool[Tensor, "_response _seen"]]
     """For each response but the first: [its length, prompt's + its length], True is seen.
     None are needed under a block mask."""
 
@@ -45,17 +46,15 @@ class PromptSpan:
 class Packed:
     """Groups laid out in one row, and where to read the result."""
 
-    input_ids: Tensor
-    """[N]."""
-    positions: Tensor
-    """[N]."""
+    input_ids: Int[Tensor, "length"]
+    positions: Int[Tensor, "length"]
     spans: list[PromptSpan]
-    last: Tensor
-    """[responses], index of each response's last token."""
-    gate_at: Tensor
-    """[groups], index where each prompt's gate is read."""
-    prompt_of: Tensor
-    """[responses], each response's group."""
+    last: Int[Tensor, "responses"]
+    """Index of each response's last token."""
+    gate_at: Int[Tensor, "prompts"]
+    """Index where each prompt's gate is read."""
+    prompt_of: Int[Tensor, "responses"]
+    """Each response's group."""
     block_mask: "BlockMask | None" = None
     """Who sees whom in the whole row; None where attention runs response by response."""
 
@@ -122,15 +121,15 @@ def _mask(prompt: int, response: int, device: torch.device) -> Tensor:
 
 def _attention(
     module: torch.nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
+    query: Float[Tensor, "rows query_heads length head_size"],
+    key: Float[Tensor, "rows key_heads length head_size"],
+    value: Float[Tensor, "rows key_heads length head_size"],
     attention_mask: Tensor | None,
     scaling: float | None = None,
     batch: Packed | None = None,
     **others: Any,
-) -> tuple[Tensor, None]:
-    """Query [1, H, N, D] -> [1, N, H, D]; without a batch, causal attention of padded rows."""
+) -> tuple[Float[Tensor, "rows length query_heads head_size"], None]:
+    """Attention of one packed row; without a batch, causal attention of padded rows."""
     if batch is None:
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, scaling=scaling, **others

@@ -3,10 +3,10 @@
 DeBERTa-v3 reads `<|source|>` prompt, `<|candidate1|>` one response and `<|candidate2|>` the
 other; a small head scores each candidate's marker together with the source's, and the logit
 is their difference (https://arxiv.org/abs/2306.02561; llm-blender/PairRM-hf).
-Shapes: B rows, T tokens, D hidden size.
 """
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import DebertaV2Config, DebertaV2Model, DebertaV2PreTrainedModel
 
@@ -35,8 +35,10 @@ class PairRM(DebertaV2PreTrainedModel):
         """Ids of the source's, the first candidate's and the second candidate's marker."""
         return tuple(getattr(self.config, name) for name in PAIRRM_MARKERS)
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """[B, T], each row with each marker once -> [B]: above 0 where the first one is better."""
+    def forward(
+        self, input_ids: Int[Tensor, "rows length"], attention_mask: Int[Tensor, "rows length"]
+    ) -> Float[Tensor, "rows"]:
+        """Of rows with each marker once: above 0 where the first response is the better one."""
         encoded = self.pretrained_model(input_ids=input_ids, attention_mask=attention_mask)
         source, first, second = (
             encoded.last_hidden_state[input_ids == marker] for marker in self.markers

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from annotation.annotators.base import RewardModel, ScoreResources
@@ -102,8 +103,8 @@ class ModelScorer(TokenScorer):
         """The device and the dtype."""
         return {"dtype": str(self.model.dtype), "device": self.model.device.type}
 
-    def _padded(self, batch: Sequence[Group]) -> Tensor:
-        """[B, T] rows of one conversation each, padded on the right."""
+    def _padded(self, batch: Sequence[Group]) -> Int[Tensor, "rows length"]:
+        """Rows of one conversation each, padded on the right."""
         rows = [[*group.prompt, *group.responses[0]] for group in batch]
         width = max(map(len, rows))
         ids = [row + [self.pad_id] * (width - len(row)) for row in rows]

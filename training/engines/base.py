@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float, Num
+from torch import Tensor
 
 from contracts.errors import OnPolicyError
 from runtime.device import dtype_of
@@ -78,7 +80,7 @@ class Engine(ABC):
         return self._model(batch)
 
     @abstractmethod
-    def backward(self, loss: torch.Tensor, last: bool) -> None:
+    def backward(self, loss: Float[Tensor, ""], last: bool) -> None:
         """Add the gradients of `loss`, a sum over this process's share of the step.
 
         Processes' gradients are averaged, so `loss` is to be scaled by their number. `last`
@@ -98,7 +100,7 @@ class Engine(ABC):
     def step(self) -> float:
         """Update the weights; the gradients' norm before clipping."""
 
-    def sum(self, values: torch.Tensor) -> torch.Tensor:
+    def sum(self, values: Num[Tensor, "*shape"]) -> Num[Tensor, "*shape"]:
         """Sum of `values` over the processes."""
         return self._accelerator.reduce(values, reduction="sum")
 
@@ -118,7 +120,7 @@ class Engine(ABC):
         self._state().load(folder, steps)
 
     @abstractmethod
-    def weights(self) -> dict[str, torch.Tensor] | None:
+    def weights(self) -> dict[str, Tensor] | None:
         """The whole model's weights on rank 0; every process calls it."""
 
     def leave(self) -> None:

@@ -7,6 +7,8 @@ it is passed over without a word, and could not be tested.
 from typing import Any
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
@@ -19,7 +21,7 @@ from training.engines.state import PlainState, RunState
 class FsdpEngine(Engine):
     """Strategy `fsdp`. The float32 masters, gradients and averages are split over processes."""
 
-    def backward(self, loss: torch.Tensor, last: bool) -> None:
+    def backward(self, loss: Float[Tensor, ""], last: bool) -> None:
         """Gradients are exchanged at once: until then they would be held whole."""
         loss.backward()
 
@@ -31,7 +33,7 @@ class FsdpEngine(Engine):
         self._optimizer.zero_grad()
         return float(_gathered(norm))
 
-    def weights(self) -> dict[str, torch.Tensor] | None:
+    def weights(self) -> dict[str, Tensor] | None:
         """See Engine."""
         kept = {}
         for name, value in self._model.state_dict().items():
@@ -81,11 +83,11 @@ def split(model: torch.nn.Module, device: torch.device, dtype: torch.dtype) -> A
 class _FsdpState(PlainState):
     """Parameters that are DTensors, and so are their averages."""
 
-    def _whole(self, parameter: Any, kind: str) -> torch.Tensor:
+    def _whole(self, parameter: Any, kind: str) -> Tensor:
         return _gathered(self._held(parameter, kind))
 
     @torch.no_grad()
-    def _put(self, parameter: Any, kind: str, whole: torch.Tensor) -> None:
+    def _put(self, parameter: Any, kind: str, whole: Tensor) -> None:
         held: Any = self._held(parameter, kind)
         # Every process has read the whole tensor and takes its own slice.
         mesh, placements = held.device_mesh, held.placements
@@ -93,5 +95,5 @@ class _FsdpState(PlainState):
         held.copy_(distribute_tensor(whole, mesh, placements, src_data_rank=None))
 
 
-def _gathered(value: torch.Tensor) -> torch.Tensor:
+def _gathered(value: Tensor) -> Tensor:
     return value.full_tensor() if isinstance(value, DTensor) else value

@@ -4,6 +4,8 @@ import contextlib
 from typing import Any
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from training.engines.base import Engine
 from training.engines.meeting import meeting
@@ -13,7 +15,7 @@ from training.engines.state import PlainState, RunState
 class PlainEngine(Engine):
     """Strategy `none`."""
 
-    def backward(self, loss: torch.Tensor, last: bool) -> None:
+    def backward(self, loss: Float[Tensor, ""], last: bool) -> None:
         """See Engine."""
         self._accelerator.gradient_state._set_sync_gradients(last)
         self._accelerator.backward(loss)
@@ -30,7 +32,7 @@ class PlainEngine(Engine):
         self._optimizer.zero_grad()
         return float(norm)
 
-    def weights(self) -> dict[str, torch.Tensor]:
+    def weights(self) -> dict[str, Tensor]:
         """See Engine."""
         return self._accelerator.get_state_dict(self._model)
 

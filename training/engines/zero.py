@@ -4,6 +4,8 @@ import os
 from typing import Any
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from training.config import TrainConfig
 from training.engines.base import Engine
@@ -31,7 +33,7 @@ class ZeroEngine(Engine):
         """See `weights_dtype`."""
         return self.weights_dtype
 
-    def backward(self, loss: torch.Tensor, last: bool) -> None:
+    def backward(self, loss: Float[Tensor, ""], last: bool) -> None:
         """See Engine."""
         self._accelerator.gradient_state._set_sync_gradients(last)
         self._accelerator.backward(loss, scale_wrt_gas=False)
@@ -44,7 +46,7 @@ class ZeroEngine(Engine):
         """The update itself is done by the last backward pass."""
         return float(self._model.get_global_grad_norm())
 
-    def weights(self) -> dict[str, torch.Tensor] | None:
+    def weights(self) -> dict[str, Tensor] | None:
         """See Engine."""
         weights = self._accelerator.get_state_dict(self._model)
         if self.config.lora:
@@ -52,7 +54,7 @@ class ZeroEngine(Engine):
             weights = {**weights, **masters} if weights else None
         return weights
 
-    def _masters(self) -> dict[str, torch.Tensor]:
+    def _masters(self) -> dict[str, Tensor]:
         """Float32 weights of what is trained; every process calls it."""
         from deepspeed.utils import safe_get_full_fp32_param
 

@@ -5,6 +5,8 @@ from typing import Any
 
 import pyarrow as pa
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from contracts.errors import UserError
 from contracts.tables.parts import iter_parts
@@ -29,8 +31,8 @@ def pairs_of(part: pa.Table) -> list[Pair]:
     ]
 
 
-def read_reference(reference: Path, pairs: list[Pair]) -> torch.Tensor:
-    """[pairs, 2] float32 summed log-probs of chosen and rejected under the reference.
+def read_reference(reference: Path, pairs: list[Pair]) -> Float[Tensor, "pairs 2"]:
+    """Summed log-probs of chosen and rejected under the reference.
 
     Raises:
         UserError: the REFERENCE table is not of these pairs, row by row.

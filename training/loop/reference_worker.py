@@ -13,6 +13,8 @@ from typing import Any
 
 import pyarrow as pa
 import torch
+from jaxtyping import Float
+from torch import Tensor
 from transformers.utils.logging import disable_progress_bar
 
 from contracts.errors import UserError
@@ -87,7 +89,7 @@ class _Apart:
                 )
         return scorer.to(self.device)
 
-    def joined(self, sums: torch.Tensor) -> torch.Tensor:
+    def joined(self, sums: Float[Tensor, "pairs 2"]) -> Float[Tensor, "pairs 2"]:
         """What all processes know of a part."""
         return sums
 
@@ -118,7 +120,7 @@ class _Together:
 
         return split(scorer, self.device, dtype)
 
-    def joined(self, sums: torch.Tensor) -> torch.Tensor:
+    def joined(self, sums: Float[Tensor, "pairs 2"]) -> Float[Tensor, "pairs 2"]:
         """Each process's sums, the others' being 0 there."""
         torch.distributed.all_reduce(sums)
         return sums
@@ -132,8 +134,8 @@ class _Together:
 @torch.no_grad()
 def _sums(
     model: Any, pairs: Sequence[Pair], config: ReferenceConfig, group: _Apart | _Together
-) -> torch.Tensor:
-    """[pairs, 2] summed log-probs of chosen and rejected; 0 for pairs of another process."""
+) -> Float[Tensor, "pairs 2"]:
+    """Summed log-probs of chosen and rejected; 0 for pairs of another process."""
     resources = config.resources
     sums = torch.zeros(len(pairs), 2, device=group.device)
     lengths, padded = [pair.length for pair in pairs], resources.layout != "packed"

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from contracts.errors import OnPolicyError
 from training.config import TrainConfig
@@ -45,12 +47,12 @@ class Trainer:
         config: TrainConfig,
         engine: Engine,
         pairs: Sequence[Pair],
-        reference: torch.Tensor | None = None,
+        reference: Float[Tensor, "pairs 2"] | None = None,
         folder: Path | None = None,
     ) -> None:
         """
         Args:
-            reference: [pairs, 2] summed log-probs of chosen and rejected, where the loss has one.
+            reference: summed log-probs of chosen and rejected, where the loss has one.
             folder: where the pairs of a step that goes wrong are kept.
         """
         self.config = config
@@ -103,8 +105,8 @@ class Trainer:
         plan = micro_batches(lengths, engine.processes, budget, padded)
         return [[batch[place] for place in places] for places in plan[engine.rank]]
 
-    def _pass(self, share: "_Share", divergence: Divergence | None) -> torch.Tensor:
-        """Forward and backward of some of the step's pairs; [metrics] sums over them."""
+    def _pass(self, share: "_Share", divergence: Divergence | None) -> Float[Tensor, "metrics"]:
+        """Forward and backward of some of the step's pairs; sums over them."""
         engine = self.engine
         with engine.accumulating(share.last):
             policy = self._score(share.scored)
@@ -177,8 +179,10 @@ class _Share:
         return self.members or self.batch[:1]
 
 
-def _metric_sums(losses: PairLosses, logprobs: PairLogprobs, names: Sequence[str]) -> torch.Tensor:
-    """[names] sums over pairs."""
+def _metric_sums(
+    losses: PairLosses, logprobs: PairLogprobs, names: Sequence[str]
+) -> Float[Tensor, "metrics"]:
+    """Sums over pairs."""
     chosen, rejected = losses.chosen_rewards, losses.rejected_rewards
     values = {
         "loss": losses.loss.detach(),

@@ -1,6 +1,6 @@
 """Preference losses: a config each, and a pure function of log-probs, one value a pair.
 
-Shape legend: n = pairs. Every tensor is [n], float32 or float64, in nats. Names in formulas:
+Every tensor is a number a pair (`Pairs`), float32 or float64, in nats. Names in formulas:
 lp_w, lp_l = summed log-probs of chosen (winner) and rejected (loser) under the policy, ref_w,
 ref_l under the reference, |w|, |l| = their tokens, s(x) = sigmoid(x).
 Rewards are what TRL and the SimPO trainer log: what the method compares, scaled by its beta.
@@ -10,15 +10,20 @@ A config is read where torch is not, so torch is imported where a loss is comput
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
+from jaxtyping import Float
 from pydantic import Field
 
 from contracts.config.base import Config
 
 if TYPE_CHECKING:
     from torch import Tensor
+else:
+    Tensor = Any
 
+Pairs = Float[Tensor, "pairs"]
+Scalar = Float[Tensor, ""]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Smoothing = Annotated[float, Field(ge=0, lt=0.5)]
@@ -26,22 +31,22 @@ Smoothing = Annotated[float, Field(ge=0, lt=0.5)]
 
 @dataclass(frozen=True)
 class ResponseLogprobs:
-    """Log-probs of n responses under one model."""
+    """Log-probs of each pair's response under one model."""
 
-    total: "Tensor"
-    """[n] sum over the response's tokens."""
-    tokens: "Tensor"
-    """[n] number of those tokens, in the dtype of `total`; never 0."""
+    total: Pairs
+    """Sum over the response's tokens."""
+    tokens: Pairs
+    """Number of those tokens, in the dtype of `total`; never 0."""
 
     @property
-    def mean(self) -> "Tensor":
-        """[n] log-prob a token."""
+    def mean(self) -> Pairs:
+        """Log-prob a token."""
         return self.total / self.tokens
 
 
 @dataclass(frozen=True)
 class PairLogprobs:
-    """What a preference loss sees of n pairs under one model."""
+    """What a preference loss sees of pairs under one model."""
 
     chosen: ResponseLogprobs
     rejected: ResponseLogprobs
@@ -51,24 +56,24 @@ class PairLogprobs:
 class Divergence:
     """KTO's estimates of how far the policy is from the reference, over a global batch."""
 
-    chosen: "Tensor"
-    """[] mean of lp_w - ref_w, not below 0."""
-    rejected: "Tensor"
-    """[] mean of lp_l - ref_l, not below 0."""
+    chosen: Scalar
+    """Mean of lp_w - ref_w, not below 0."""
+    rejected: Scalar
+    """Mean of lp_l - ref_l, not below 0."""
 
 
 @dataclass(frozen=True)
 class PairLosses:
     """The loss of each pair, and the rewards that it implies (without gradient)."""
 
-    loss: "Tensor"
-    chosen_rewards: "Tensor"
-    rejected_rewards: "Tensor"
+    loss: Pairs
+    chosen_rewards: Pairs
+    rejected_rewards: Pairs
 
 
 @dataclass(frozen=True)
 class LossInputs:
-    """Log-probs of n pairs, under every model that a method may compare."""
+    """Log-probs of pairs, under every model that a method may compare."""
 
     policy: PairLogprobs
     reference: PairLogprobs | None = None
@@ -77,8 +82,8 @@ class LossInputs:
     """For `needs_divergence`."""
 
     @property
-    def ratios(self) -> tuple["Tensor", "Tensor"]:
-        """[n] summed log-ratios of policy over reference, chosen and rejected."""
+    def ratios(self) -> tuple[Pairs, Pairs]:
+        """Summed log-ratios of policy over reference, chosen and rejected."""
         assert self.reference is not None
         return (
             self.policy.chosen.total - self.reference.chosen.total,
@@ -99,7 +104,7 @@ class LossVariant(Config, ABC):
 
     @abstractmethod
     def losses(self, inputs: LossInputs) -> PairLosses:
-        """The method applied to n pairs; a pair's loss depends on no other pair."""
+        """The method applied to pairs; a pair's loss depends on no other pair."""
 
     def advice(self) -> Iterator[str]:
         """A message for each knob that others had trouble with."""
@@ -118,7 +123,7 @@ def pair_losses(
     reference: PairLogprobs | None = None,
     divergence: Divergence | None = None,
 ) -> PairLosses:
-    """The configured method applied to n pairs.
+    """The configured method applied to pairs.
 
     Raises:
         ValueError: the method needs a reference or a divergence, and has none.
@@ -130,8 +135,8 @@ def pair_losses(
     return config.losses(LossInputs(policy, reference, divergence))
 
 
-def smoothed(z: "Tensor", smoothing: float) -> "Tensor":
-    """[n] -(1 - e) * log s(z) - e * log s(-z), e = smoothing."""
+def smoothed(z: Pairs, smoothing: float) -> Pairs:
+    """-(1 - e) * log s(z) - e * log s(-z), e = smoothing."""
     from torch.nn.functional import logsigmoid
 
     if not smoothing:
@@ -139,7 +144,7 @@ def smoothed(z: "Tensor", smoothing: float) -> "Tensor":
     return -(1 - smoothing) * logsigmoid(z) - smoothing * logsigmoid(-z)
 
 
-def with_rewards(loss: "Tensor", scale: float, chosen: "Tensor", rejected: "Tensor") -> PairLosses:
+def with_rewards(loss: Pairs, scale: float, chosen: Pairs, rejected: Pairs) -> PairLosses:
     """The losses, and `scale` times what the method compares."""
     return PairLosses(loss, scale * chosen.detach(), scale * rejected.detach())
 

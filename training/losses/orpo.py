@@ -1,18 +1,16 @@
 """ORPO."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from training.losses.base import (
     LossInputs,
     LossVariant,
     NotNegative,
     PairLosses,
+    Pairs,
     smoothed,
     with_rewards,
 )
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 # Nats by which a mean log-prob stays below 0 in odds.
 _CERTAIN = 1e-6
@@ -41,7 +39,7 @@ class ORPOConfig(LossVariant):
         return with_rewards(loss, self.weight, chosen, rejected)
 
 
-def _log_odds(mean: "Tensor") -> "Tensor":
+def _log_odds(mean: Pairs) -> Pairs:
     """log(p / (1 - p)) for p = exp(mean), finite and with a finite gradient up to p = 1.
 
     A mean within 1e-6 of 0 counts as -1e-6: there a float32 log-prob is rounding alone (a logit
@@ -51,7 +49,7 @@ def _log_odds(mean: "Tensor") -> "Tensor":
     return mean - _log1mexp(mean)
 
 
-def _log1mexp(x: "Tensor") -> "Tensor":
+def _log1mexp(x: Pairs) -> Pairs:
     """log(1 - exp(x)) for x < 0, without cancellation at either end."""
     near = (-x.expm1()).log()
     # The branch that `where` leaves out must have a finite gradient too.

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from training.packed.packing import Segment
 from training.packed.precision import autocast_to
@@ -35,12 +37,12 @@ class _SegmentAttention(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
         segments: tuple[Segment, ...],
         shape: Shape,
-    ) -> torch.Tensor:
+    ) -> Tensor:
         # Padding belongs to no branch: it gets zeros, as everywhere that nobody is attended to.
         out = torch.zeros_like(query)
         for branch in _branches(segments):
@@ -55,7 +57,7 @@ class _SegmentAttention(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = gradients
         query, key, value = ctx.saved_tensors
         shape = ctx.shape
@@ -90,7 +92,7 @@ class _Chunk:
     first: int
     window: int | None
 
-    def mask_(self, scores: torch.Tensor) -> None:
+    def mask_(self, scores: Tensor) -> None:
         """Hide what lies behind each query in [.., c, n] scores, or too far before it."""
         count, seen = scores.shape[-2:]
         diagonal = self.first - self.keys.start
@@ -110,7 +112,7 @@ class _Branch:
     response: int
     first: int
 
-    def of(self, tensor: torch.Tensor) -> torch.Tensor:
+    def of(self, tensor: Tensor) -> Tensor:
         """[K, prompt + response, D]."""
         head = tensor[:, self.start : self.start + self.prompt]
         tail = tensor[:, self.response_start : self.response_start + self.response]
@@ -118,7 +120,7 @@ class _Branch:
             return tensor[:, self.start : self.response_start + self.response]
         return torch.cat([head, tail], 1)
 
-    def add_to(self, total: torch.Tensor, part: torch.Tensor) -> None:
+    def add_to(self, total: Tensor, part: Tensor) -> None:
         """Add what `of` would give of a gradient back to its places."""
         total[:, self.start : self.start + self.prompt] += part[:, : self.prompt]
         end = self.response_start + self.response
@@ -149,14 +151,14 @@ def _branches(segments: tuple[Segment, ...]) -> Iterator[_Branch]:
         )
 
 
-def _grouped(queries: torch.Tensor, key_heads: int) -> torch.Tensor:
+def _grouped(queries: Tensor, key_heads: int) -> Tensor:
     """[Q, c, D] as [K, G * c, D]."""
     return queries.reshape(key_heads, -1, queries.shape[-1])
 
 
 def _weights(
-    queries: torch.Tensor, keys: torch.Tensor, chunk: _Chunk, shape: Shape
-) -> tuple[torch.Tensor, torch.Tensor | None]:
+    queries: Tensor, keys: Tensor, chunk: _Chunk, shape: Shape
+) -> tuple[Tensor, Tensor | None]:
     """[K, G * c, n] attention weights, and the tanh of the capped scores where there is a cap."""
     scale = shape.scaling if shape.softcap is None else shape.scaling / shape.softcap
     scores = torch.bmm(queries * scale, keys.transpose(1, 2))
@@ -171,22 +173,17 @@ def _weights(
 
 def segments_attention(
     module: torch.nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
+    query: Float[Tensor, "1 query_heads length head_size"],
+    key: Float[Tensor, "1 key_heads length head_size"],
+    value: Float[Tensor, "1 key_heads length head_size"],
+    attention_mask: None,
     scaling: float | None = None,
     softcap: float | None = None,
     sliding_window: int | None = None,
     segments: tuple[Segment, ...] = (),
     **_: Any,
-) -> tuple[torch.Tensor, None]:
-    """[1, L, Q, D] attention of a packed row, as transformers calls it.
-
-    Args:
-        query: [1, Q, L, D]; key and value: [1, K, L, D].
-        attention_mask: none; `segments` says who attends to whom.
-    """
+) -> tuple[Float[Tensor, "1 length query_heads head_size"], None]:
+    """Attention of a packed row, as transformers calls it; `segments` says who attends to whom."""
     shape = Shape(scaling or query.shape[-1] ** -0.5, softcap, sliding_window)
     states = (autocast_to(tensor[0]) for tensor in (query, key, value))
     out = _SegmentAttention.apply(*states, segments, shape)

@@ -14,7 +14,9 @@ from itertools import accumulate
 from typing import Any
 
 import torch
+from jaxtyping import Float, Int, Int32
 from packaging.version import Version
+from torch import Tensor
 
 from contracts.errors import UserError
 from training.packed.packing import Segment
@@ -29,12 +31,12 @@ _SINCE = "2.6.3"
 class Sequences:
     """Where each sequence's queries and keys lie in a packed row."""
 
-    keys: torch.Tensor
-    """[keys of all sequences] int64 places in the row."""
-    query_ends: torch.Tensor
-    """[sequences + 1] int32: 0, then where each one's queries end in the row."""
-    key_ends: torch.Tensor
-    """[sequences + 1] int32: the same of `keys`."""
+    keys: Int[Tensor, "keys"]
+    """Places in the row of all sequences' keys, int64."""
+    query_ends: Int32[Tensor, "ends"]
+    """0, then where each sequence's queries end in the row."""
+    key_ends: Int32[Tensor, "ends"]
+    """The same of `keys`."""
     queries: int
     """Queries of all sequences; what lies behind them in the row is padding."""
     longest_query: int
@@ -77,21 +79,17 @@ def unavailable() -> str:
 
 def flash_attention(
     module: torch.nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
+    query: Float[Tensor, "1 query_heads length head_size"],
+    key: Float[Tensor, "1 key_heads length head_size"],
+    value: Float[Tensor, "1 key_heads length head_size"],
+    attention_mask: None,
     scaling: float | None = None,
     softcap: float | None = None,
     sliding_window: int | None = None,
     sequences: Sequences | None = None,
     **_: Any,
-) -> tuple[torch.Tensor, None]:
-    """[1, L, Q, D] attention of a packed row, as transformers calls it.
-
-    Args:
-        query: [1, Q, L, D]; key and value: [1, K, L, D].
-        attention_mask: none; `sequences` says who attends to whom.
+) -> tuple[Float[Tensor, "1 length query_heads head_size"], None]:
+    """Attention of a packed row, as transformers calls it; `sequences` says who attends to whom.
 
     Raises:
         UserError: the policy runs in float32, which flash-attn does not know.
@@ -125,7 +123,7 @@ def register() -> None:
     AttentionMaskInterface.register(NAME, _no_mask)
 
 
-def _ends(lengths: Sequence[int], device: torch.device) -> torch.Tensor:
+def _ends(lengths: Sequence[int], device: torch.device) -> Tensor:
     return torch.tensor([*accumulate(lengths, initial=0)], dtype=torch.int32, device=device)
 
 

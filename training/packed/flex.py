@@ -6,14 +6,15 @@ on uncompiled once torch has compiled too often, and lays out all L x L scores o
 
 All rows of a batch are one sequence to the kernel, padded to one of few lengths: it is compiled
 once for each. The padding lives in here alone, in blocks that are skipped: no other layer sees it.
-Shape legend: R = rows, L = tokens of a row, N = tokens of the padded sequence, Q and K = query
-and key-value heads, D = head size.
+Shape legend: R = rows, L = tokens of a row, N = tokens of the padded sequence.
 """
 
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, no_type_check
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 from torch.nn.functional import pad
 
 from runtime.flex_compile import compiled_attention, compiled_mask, plain_attention, plain_mask
@@ -50,7 +51,8 @@ def block_mask(batch: Batch, window: int | None = None) -> "BlockMask":
         for tensor in (batch.branch, batch.group + row * width, batch.position_ids)
     )
 
-    def allowed(_row: Any, _head: Any, query: Any, key: Any) -> torch.Tensor:
+    @no_type_check  # torch counts its arguments
+    def allowed(_row: Any, _head: Any, query: Any, key: Any) -> Tensor:
         same = (branch[key] == branch[query]) | (branch[key] == 0)
         seen = (query >= key) & same & (group[key] == group[query]) & (branch[key] >= 0)
         if window is not None:
@@ -64,20 +66,15 @@ def block_mask(batch: Batch, window: int | None = None) -> "BlockMask":
 
 def flex_attention(
     module: torch.nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
+    query: Float[Tensor, "rows query_heads length head_size"],
+    key: Float[Tensor, "rows key_heads length head_size"],
+    value: Float[Tensor, "rows key_heads length head_size"],
     attention_mask: "BlockMask",
     scaling: float | None = None,
     softcap: float | None = None,
     **_: Any,
-) -> tuple[torch.Tensor, None]:
-    """[R, L, Q, D] attention of R rows, as transformers calls it.
-
-    Args:
-        query: [R, Q, L, D]; key and value: [R, K, L, D].
-        attention_mask: what `block_mask` made.
-    """
+) -> tuple[Float[Tensor, "rows length query_heads head_size"], None]:
+    """Attention of rows under the mask that `block_mask` made, as transformers calls it."""
     length = attention_mask.shape[-1]
     states = [_as_one(autocast_to(tensor), length) for tensor in (query, key, value)]
     attend = compiled_attention(dynamic=False) if query.is_cuda else plain_attention()
@@ -103,13 +100,14 @@ def _capped(softcap: float | None) -> Any:
     if softcap is None:
         return None
 
-    def capped(score: torch.Tensor, *_: Any) -> torch.Tensor:
+    @no_type_check
+    def capped(score: Tensor, *_: Any) -> Tensor:
         return softcap * torch.tanh(score / softcap)
 
     return capped
 
 
-def _as_one(states: torch.Tensor, length: int) -> torch.Tensor:
+def _as_one(states: Tensor, length: int) -> Tensor:
     """[R, heads, L, D] as [1, heads, N, D], always laid out alike: torch compiles for strides."""
     joined = states.transpose(0, 1).flatten(1, 2)
     return pad(joined, (0, 0, 0, length - joined.shape[1]))[None].contiguous()

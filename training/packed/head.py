@@ -1,6 +1,7 @@
 """Log-probs of given tokens; the vocabulary's logits are never held whole.
 
-Shape legend: T = response tokens, H = hidden size, V = vocabulary, B = a block of it.
+Shapes: tokens = of the responses, hidden = the hidden size, vocab = the vocabulary; below them
+T, H, V, and B = a block of V.
 """
 
 from collections.abc import Iterator
@@ -8,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from jaxtyping import Float, Int
+from torch import Tensor, nn
 from torch.nn import functional
 
 from training.packed.precision import autocast_to
@@ -55,13 +57,13 @@ class _TargetLogprobs(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        hidden: torch.Tensor,
-        weight: torch.Tensor,
-        targets: torch.Tensor,
+        hidden: Tensor,
+        weight: Tensor,
+        targets: Tensor,
         softcap: float | None,
         budget: int,
         backward: bool,
-    ) -> torch.Tensor:
+    ) -> Tensor:
         plan = _Plan.of(len(targets), len(weight), budget, hidden.device)
         kept = []
         normalizer = targets.new_full((len(targets),), -torch.inf, dtype=_wide(hidden.dtype))
@@ -79,7 +81,7 @@ class _TargetLogprobs(torch.autograd.Function):
         return (chosen if softcap is None else chosen * softcap) - normalizer
 
     @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = gradients
         hidden, weight, targets, normalizer, *kept = ctx.saved_tensors
         # d logprob / d logit = onehot - p. Its rows are scaled by -gradient at the far ends of
@@ -110,18 +112,18 @@ class _TargetLogprobs(torch.autograd.Function):
 
 
 def target_logprobs(
-    hidden: torch.Tensor,
-    weight: torch.Tensor,
-    targets: torch.Tensor,
+    hidden: Float[Tensor, "tokens hidden"],
+    weight: Float[Tensor, "vocab hidden"],
+    targets: Int[Tensor, "tokens"],
     softcap: float | None,
     budget: int,
-) -> torch.Tensor:
-    """[T] log-prob of each target, float32 (float64 for float64 input).
+) -> Float[Tensor, "tokens"]:
+    """Log-prob of each target, float32 (float64 for float64 input).
 
     Args:
-        hidden: [T, H] states at the positions that predict the targets.
-        weight: [V, H] of the output head.
-        targets: [T] int64 token ids.
+        hidden: states at the positions that predict the targets.
+        weight: of the output head.
+        targets: int64 token ids.
         softcap: the model's `final_logit_softcapping`, or none.
         budget: bytes of float32 logits that may exist at once.
     """
@@ -129,14 +131,14 @@ def target_logprobs(
     return _TargetLogprobs.apply(hidden, weight, targets, softcap, budget, backward)
 
 
-def _raw(hidden: torch.Tensor, block: torch.Tensor, softcap: float | None) -> torch.Tensor:
+def _raw(hidden: Tensor, block: Tensor, softcap: float | None) -> Tensor:
     """[T, B] logits, or tanh(logits / softcap), at least float32 and never rounded to less: a
     logit of 20 in bfloat16 is off by up to 0.06, and so is the log-prob of a target."""
     logits = _product(hidden, block)
     return logits if softcap is None else logits.div_(softcap).tanh_()
 
 
-def _product(hidden: torch.Tensor, block: torch.Tensor) -> torch.Tensor:
+def _product(hidden: Tensor, block: Tensor) -> Tensor:
     """[T, B] hidden @ block.T, at least float32 whatever the factors are."""
     if hidden.dtype == _wide(hidden.dtype):
         return functional.linear(hidden, block)
@@ -146,7 +148,7 @@ def _product(hidden: torch.Tensor, block: torch.Tensor) -> torch.Tensor:
     return functional.linear(hidden.float(), block.float())
 
 
-def _log_sum(raw: torch.Tensor, softcap: float | None) -> torch.Tensor:
+def _log_sum(raw: Tensor, softcap: float | None) -> Tensor:
     """[T] log of the summed exponentials of a block's logits."""
     if softcap is None:
         return raw.logsumexp(dim=-1)
@@ -156,7 +158,7 @@ def _log_sum(raw: torch.Tensor, softcap: float | None) -> torch.Tensor:
     return (raw * softcap).exp_().sum(dim=-1).log_()
 
 
-def _columns(targets: torch.Tensor, part: slice) -> tuple[torch.Tensor, torch.Tensor]:
+def _columns(targets: Tensor, part: slice) -> tuple[Tensor, Tensor]:
     """[T] whether each target lies in a block, and [T, 1] its column there (or any other)."""
     column = targets - part.start
     inside = (column >= 0) & (targets < part.stop)
@@ -180,8 +182,10 @@ class ResponseHead(nn.Linear):
         self.softcap = softcap
         self.logits_bytes = logits_bytes
 
-    def forward(self, input: torch.Tensor, targets: torch.Tensor | None = None) -> torch.Tensor:
-        """[..., V] logits of [..., H] states; with targets [T] their [T] log-probs."""
+    def forward(
+        self, input: Float[Tensor, "*tokens hidden"], targets: Int[Tensor, "tokens"] | None = None
+    ) -> Float[Tensor, "*tokens vocab"] | Float[Tensor, "tokens"]:
+        """Logits of states; with targets their log-probs."""
         if targets is None:
             return super().forward(input)
         states, weight = autocast_to(input), autocast_to(self.weight)

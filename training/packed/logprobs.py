@@ -1,12 +1,13 @@
 """A policy as a function from a batch of pairs to their responses' log-probs.
 
-Shape legend: T = response tokens, R, L, S as in packing.
+Shapes as in packing.
 """
 
 from typing import Any
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from training.losses.base import PairLogprobs, ResponseLogprobs
 from training.packed import attention, flash, flex
@@ -24,8 +25,10 @@ class PairScorer(nn.Module):
         softcap = getattr(policy.config, "final_logit_softcapping", None)
         policy.lm_head = ResponseHead(policy.lm_head, softcap, logits_bytes)
 
-    def forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """[S] summed log-prob of each response, float32, and [S] its number of tokens.
+    def forward(
+        self, batch: Batch
+    ) -> tuple[Float[Tensor, "responses"], Float[Tensor, "responses"]]:
+        """Summed log-prob of each response, float32, and its number of tokens.
 
         A plain tuple: ZeRO-3 hangs its hooks on tensors that it can find.
         """
@@ -61,14 +64,13 @@ class PairScorer(nn.Module):
             return {"full_attention": full, "sliding_attention": sliding}
         return sliding
 
-    def _dense(self, batch: Batch, window: int | None) -> torch.Tensor:
-        """[R, 1, L, L] additive."""
+    def _dense(self, batch: Batch, window: int | None) -> Float[Tensor, "rows 1 length length"]:
         dtype = self.policy.get_input_embeddings().weight.dtype
         return additive(attention_allowed(batch, window), dtype)
 
 
-def as_pairs(total: torch.Tensor, tokens: torch.Tensor) -> PairLogprobs:
-    """A PairScorer's [S] output, by pair: every chosen response comes before every rejected."""
+def as_pairs(total: Float[Tensor, "responses"], tokens: Float[Tensor, "responses"]) -> PairLogprobs:
+    """A PairScorer's output, by pair: every chosen response comes before every rejected."""
     (chosen, rejected), (n_chosen, n_rejected) = total.chunk(2), tokens.chunk(2)
     return PairLogprobs(ResponseLogprobs(chosen, n_chosen), ResponseLogprobs(rejected, n_rejected))
 

@@ -1,7 +1,7 @@
 """How pairs lie in a forward pass: rows of tokens, who may attend to whom. Pure.
 
-Shape legend: R = rows, L = tokens of the longest row, T = response tokens in the loss,
-S = responses (2n for n pairs: every chosen one, then every rejected one).
+Shapes: length = tokens of the longest row, tokens = response tokens in the loss, responses = two
+a pair (every chosen one, then every rejected one).
 A group is one prompt and the responses beside it that share it.
 """
 
@@ -11,6 +11,8 @@ from itertools import accumulate
 from typing import Any, Literal
 
 import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
 
 _PAD = -1
 _PROMPT, _CHOSEN, _REJECTED = 0, 1, 2
@@ -55,22 +57,22 @@ class Segment:
 class Batch:
     """Rows of tokens, and where the response tokens of the loss are predicted."""
 
-    input_ids: torch.Tensor
-    """[R, L] int64, right-padded with 0."""
-    position_ids: torch.Tensor
-    """[R, L] int64; each response goes on at its prompt's end."""
-    branch: torch.Tensor
-    """[R, L] int64: 0 prompt, 1 chosen, 2 rejected, -1 padding."""
-    group: torch.Tensor
-    """[R, L] int64: the group's number in its row, -1 padding."""
-    predictors: torch.Tensor
-    """[T] int64 index into the flattened [R * L] of the token that predicts each target."""
-    targets: torch.Tensor
-    """[T] int64 token ids predicted."""
-    responses: torch.Tensor
-    """[T] int64 response of each target, 0 to S - 1."""
+    input_ids: Int[Tensor, "rows length"]
+    """Right-padded with 0; int64, as all of them."""
+    position_ids: Int[Tensor, "rows length"]
+    """Each response goes on at its prompt's end."""
+    branch: Int[Tensor, "rows length"]
+    """0 prompt, 1 chosen, 2 rejected, -1 padding."""
+    group: Int[Tensor, "rows length"]
+    """The group's number in its row, -1 padding."""
+    predictors: Int[Tensor, "tokens"]
+    """Index into the flattened rows of the token that predicts each target."""
+    targets: Int[Tensor, "tokens"]
+    """Token ids predicted."""
+    responses: Int[Tensor, "tokens"]
+    """Response of each target, 0 to `size` - 1."""
     size: int
-    """S, the number of responses."""
+    """The number of responses."""
     positions: int
     """One more than the largest position id."""
     segments: tuple[Segment, ...] = ()
@@ -80,8 +82,7 @@ class Batch:
         """This batch on a device."""
         values = ((field.name, getattr(self, field.name)) for field in fields(self))
         moved: dict[str, Any] = {
-            name: value.to(device) if isinstance(value, torch.Tensor) else value
-            for name, value in values
+            name: value.to(device) if isinstance(value, Tensor) else value for name, value in values
         }
         return Batch(**moved)
 
@@ -118,8 +119,10 @@ def make_batch(pairs: Sequence[Pair], layout: Layout, multiple: int = 1) -> Batc
     )
 
 
-def attention_allowed(batch: Batch, window: int | None = None) -> torch.Tensor:
-    """[R, 1, L, L] bool: whether query i may attend to key j.
+def attention_allowed(
+    batch: Batch, window: int | None = None
+) -> Bool[Tensor, "rows 1 length length"]:
+    """Whether query i may attend to key j.
 
     Key j is not behind i in the row, is of i's own group, and there of i's own branch or of the
     prompt, and lies fewer than `window` positions back where there is a sliding window.
@@ -135,7 +138,7 @@ def attention_allowed(batch: Batch, window: int | None = None) -> torch.Tensor:
     return allowed[:, None]
 
 
-def additive(allowed: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+def additive(allowed: Bool[Tensor, "*mask"], dtype: torch.dtype) -> Float[Tensor, "*mask"]:
     """The mask that is added to attention scores: 0, or the dtype's lowest value.
 
     Not minus infinity: a padding query, which may attend to nothing, would become NaN.
@@ -220,9 +223,9 @@ def _plain(ids: Sequence[int]) -> list[int]:
     return [int(value) for value in ids]
 
 
-def _padded(rows: Sequence[Sequence[int]], value: int, width: int) -> torch.Tensor:
+def _padded(rows: Sequence[Sequence[int]], value: int, width: int) -> Tensor:
     return torch.tensor([[*row, *[value] * (width - len(row))] for row in rows])
 
 
-def _joined(rows: Sequence[Sequence[int]]) -> torch.Tensor:
+def _joined(rows: Sequence[Sequence[int]]) -> Tensor:
     return torch.tensor([value for row in rows for value in row])
