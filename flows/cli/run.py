@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from contracts.errors import UserError
 from flows.pipeline.check import Looking, refuse_unready, summary
 from flows.pipeline.config import RunConfig
 from flows.pipeline.console import console
@@ -20,7 +19,7 @@ from flows.pipeline.run_folder import (
     steps_left,
 )
 from flows.prefect_ import settings
-from flows.prefect_.server import ensure_server, has_server
+from flows.prefect_.server import ensure_server
 from runtime.signals import interruptible
 from runtime.stage_process import configure_logging
 from training import train
@@ -99,29 +98,13 @@ def serve_config(path: Path, overrides: Sequence[str], cron: str, next_round: bo
     """
     config = load_run(path, overrides)
     settings.apply()
-    from prefect.client.schemas.schedules import CronSchedule
-    from prefect.flows import EntrypointType  # type: ignore[attr-defined]
-
     from flows.on_policy import on_policy
-    from flows.prefect_.runner_log import tell_failures
+    from flows.prefect_ import schedule
 
-    try:
-        CronSchedule(cron=cron)
-    except ValueError:
-        raise UserError(f"--cron {cron!r}: not a cron expression; e.g. '0 2 * * *'") from None
-    if not has_server():
-        raise UserError(
-            "a schedule needs a Prefect server that stays: `onpolicy server`,"
-            " and PREFECT_API_URL=http://127.0.0.1:4200/api in the environment"
-        )
+    schedule.refuse_unserved(cron)
     refuse_unready(config, steps_left(config, next_round=next_round))
     make_folder(config)
     console.print(f"Serving {config.name} at {cron!r}; stop with Ctrl-C.")
-    tell_failures()
+    parameters = {"config": config.model_dump(mode="json"), "next_round": next_round}
     with interruptible():
-        on_policy.serve(
-            name=config.name,
-            cron=cron,
-            parameters={"config": config.model_dump(mode="json"), "next_round": next_round},
-            entrypoint_type=EntrypointType.MODULE_PATH,
-        )
+        schedule.serve(on_policy, config.name, cron, parameters)

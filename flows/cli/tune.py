@@ -35,7 +35,7 @@ def lr(
     from flows.prefect_ import settings
 
     settings.apply()
-    from flows.tune.learning_rate import Asked, run_lr
+    from flows.tune_lr import Asked, run_lr
 
     _say(run_lr(source, overrides or [], Asked(low, high, steps)))
 

@@ -12,7 +12,7 @@ from contracts.config.base import load_config
 from contracts.errors import Interrupted, OnPolicyError, Terminated, UserError
 from flows.pipeline.config import RunConfig
 from flows.sweep import points, run_points, run_sweep, write_comparison
-from flows.tune.learning_rate import Asked, run_lr
+from flows.tune_lr import Asked, run_lr
 from runtime.signals import interruptible
 
 DEMO = CHECKOUT / "configs" / "demo.yaml"

@@ -19,11 +19,11 @@ from contracts.steps.manifest import Result, write_manifest
 from contracts.steps.step import folder_lock
 from contracts.tables.parts import write_part
 from contracts.tables.schemas import TOKENS
+from flows import tune_lr as lr_module
 from flows.cli.app import app
 from flows.pipeline.config import RunConfig
-from flows.tune import learning_rate
-from flows.tune.learning_rate import tune_lr
 from flows.tune.source import read_source
+from flows.tune_lr import tune_lr
 
 DEMO = CHECKOUT / "configs" / "demo.yaml"
 ROW = {"prompt_id": "p", "prompt_ids": [1], "chosen_ids": [2, 3, 4], "rejected_ids": [5, 6],
@@ -72,9 +72,9 @@ def test_a_busy_run_is_told_before_a_server_is_started_for_a_test_of_its_rates(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(step_module, "_LOCK_WAIT_SECONDS", 0.1)
-    monkeypatch.setattr(learning_rate, "ensure_server", lambda: pytest.fail("a server was started"))
+    monkeypatch.setattr(lr_module, "ensure_server", lambda: pytest.fail("a server was started"))
     with folder_lock(run), pytest.raises(FolderBusy, match=f"process {os.getpid()} on"):
-        learning_rate.run_lr(run / "round-2", [], learning_rate.Asked(None, None, 10))
+        lr_module.run_lr(run / "round-2", [], lr_module.Asked(None, None, 10))
 
 
 def test_a_config_means_its_first_round_and_training_does_not_rename_the_run() -> None:

@@ -1,0 +1,39 @@
+"""Serving a flow on a schedule, as a deployment of the user's own Prefect server."""
+
+from typing import Any
+
+from prefect import Flow
+from prefect.client.schemas.schedules import CronSchedule
+from prefect.flows import EntrypointType  # type: ignore[attr-defined]
+
+from contracts.errors import UserError
+from flows.prefect_.runner_log import tell_failures
+from flows.prefect_.server import has_server
+
+
+def refuse_unserved(cron: str) -> None:
+    """Refuse what could not be served.
+
+    Raises:
+        UserError: the cron expression is not valid, or there is no server that stays.
+    """
+    try:
+        CronSchedule(cron=cron)
+    except ValueError:
+        raise UserError(f"--cron {cron!r}: not a cron expression; e.g. '0 2 * * *'") from None
+    if not has_server():
+        raise UserError(
+            "a schedule needs a Prefect server that stays: `onpolicy server`,"
+            " and PREFECT_API_URL=http://127.0.0.1:4200/api in the environment"
+        )
+
+
+def serve(flow: Flow[..., Any], name: str, cron: str, parameters: dict[str, Any]) -> None:
+    """Start a run of the flow whenever `cron` says so, until this process is stopped."""
+    tell_failures()
+    flow.serve(
+        name=name,
+        cron=cron,
+        parameters=parameters,
+        entrypoint_type=EntrypointType.MODULE_PATH,
+    )
