@@ -14,8 +14,8 @@ from xdist.scheduler import LoadFileScheduling
 # Before any test imports a module that it checks.
 check_shapes()
 
-# The same examples on every machine: a suite that fails says something about the last change.
-settings.register_profile("repeatable", derandomize=True)
+# The same examples on every machine, a busy one too: a failure says something about the change.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
 # Tiny models gain nothing from threads, and lose much to each other's on shared cores.

@@ -235,7 +235,7 @@ def test_errors_of_ours_are_told_as_they_are_and_others_with_their_kind() -> Non
     assert describe(UserError("run.yaml: no such file")) == "run.yaml: no such file"
     assert describe(OnPolicyError("two\nlines")) == "two\nlines"
     assert describe(ValueError("bad\nvalue")) == "ValueError: bad (--debug shows the traceback)"
-    assert describe(ValueError()) == "ValueError:  (--debug shows the traceback)"
+    assert describe(ValueError()) == "ValueError (--debug shows the traceback)"
 
 
 class Recorder(io.StringIO):
