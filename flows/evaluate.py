@@ -21,7 +21,7 @@ from contracts.models import hub
 from contracts.steps.disk_space import refuse_unwritable
 from contracts.steps.facts import read_facts
 from contracts.steps.fingerprint import of_json
-from contracts.steps.step import folder_lock
+from contracts.steps.lock import folder_lock
 from contracts.tables.parts import write_atomic
 from evaluation import answers, questions
 from evaluation.benchmarks import NamedBenchmark

@@ -16,7 +16,7 @@ from prefect.runtime import deployment
 
 from contracts.config.base import check
 from contracts.errors import ConfigDrift, UserError
-from contracts.steps.step import folder_lock
+from contracts.steps.lock import folder_lock
 from flows.pipeline.check import refuse_unready
 from flows.pipeline.config import RunConfig
 from flows.pipeline.console import print_done, print_warning, step_line

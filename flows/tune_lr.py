@@ -12,7 +12,8 @@ from contracts.config.base import check, identity
 from contracts.errors import OnPolicyError
 from contracts.steps.facts import read_facts
 from contracts.steps.fingerprint import of_input, of_json
-from contracts.steps.step import folder_lock, here_of
+from contracts.steps.lock import folder_lock
+from contracts.steps.step import here_of
 from contracts.tables.parts import read_table, write_atomic
 from flows.on_policy import run_stage
 from flows.pipeline.check import refuse_unready

@@ -6,33 +6,28 @@
 import functools
 import json
 import logging
-import os
-import socket
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
-import filelock
 import pyarrow as pa
 
 from contracts.config.base import Config, check, identity
 from contracts.config.variants import packages_in
-from contracts.errors import ConfigDrift, FolderBusy, UserError
+from contracts.errors import ConfigDrift, UserError
 from contracts.redo_hint import way_out
 from contracts.steps import fingerprint
 from contracts.steps.disk_space import naming_what_is_full
 from contracts.steps.facts import Facts
 from contracts.steps.inputs import I, Inputs, check_inputs
+from contracts.steps.lock import folder_lock
 from contracts.steps.manifest import Manifest, Result, read_manifest, versions, write_manifest
 from contracts.tables.parts import write_atomic
 
 log = logging.getLogger(__name__)
-
-# A stage whose parent was killed needs a moment to notice and let go of its folder.
-_LOCK_WAIT_SECONDS = 10.0
 
 C = TypeVar("C", bound=Config)
 Given = Inputs | Mapping[str, Any]
@@ -221,51 +216,6 @@ def run_step_file(stage: Stage, path: Path) -> Manifest:
         raise UserError(f"{path}: is a step of {step['stage']}, not of {stage.name}")
     config = check(stage.config, step["config"], origin=str(path))
     return run_once(stage, config, step["inputs"], path.parent)
-
-
-@contextmanager
-def folder_lock(folder: Path) -> Iterator[None]:
-    """Hold `folder` as its only writer; the lock dies with the process that holds it.
-
-    Raises:
-        FolderBusy: another live process holds it.
-    """
-    lock = filelock.FileLock(folder / ".lock", timeout=_LOCK_WAIT_SECONDS)
-    holder = folder / ".lock-holder"
-    try:
-        lock.acquire()
-    except filelock.Timeout:
-        raise FolderBusy(_busy(folder, lock, _text(holder))) from None
-    try:
-        if left_behind := _text(holder):
-            log.warning("%s: taking over from %s, which ended too soon", folder, left_behind)
-        holder.write_text(f"process {os.getpid()} on {socket.gethostname()}")
-        yield
-    finally:
-        holder.unlink(missing_ok=True)
-        lock.release()
-
-
-def _busy(folder: Path, lock: filelock.BaseFileLock, holder: str) -> str:
-    """Who holds the folder, and what to do."""
-    soft = isinstance(lock, filelock.SoftFileLock)  # what filelock becomes where flock is missing
-    if soft and (marker := _text(folder / ".lock").split()):
-        holder = f"process {marker[0]} on {' '.join(marker[1:2])}"
-    told = f"{folder}: {holder or 'another process'} is writing here; wait for it or stop it"
-    if not soft:
-        return f"{told}, then run the same command again"
-    return (
-        f"{told}. This file system has no flock, so the lock of a process that was killed stays: "
-        f"if {holder or 'it'} runs no more, delete {folder / '.lock'} and run the same command "
-        "again"
-    )
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text()
-    except FileNotFoundError:
-        return ""
 
 
 def read_step(path: Path) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from contracts.errors import UserError
+from contracts.steps.lock import folder_lock
 from contracts.steps.manifest import is_inside
-from contracts.steps.step import folder_lock
 from contracts.tables.parts import sync_folder, write_atomic
 from flows.pipeline.planned_step import PlannedStep
 

@@ -9,7 +9,8 @@ from contracts.config.yaml import dump_yaml
 from contracts.errors import UserError
 from contracts.steps.disk_space import refuse_unwritable
 from contracts.steps.fingerprint import of_json
-from contracts.steps.step import config_changes, folder_lock
+from contracts.steps.lock import folder_lock
+from contracts.steps.step import config_changes
 from contracts.tables.parts import write_atomic
 from flows.pipeline import drift, redo
 from flows.pipeline.claimed import all_fixed, as_claimed, fixed

@@ -95,7 +95,7 @@ def test_a_second_writer_is_told_who_the_first_one_is(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:
     holder = (
-        "import sys, time; from pathlib import Path; from contracts.steps.step import folder_lock\n"
+        "import sys, time; from pathlib import Path; from contracts.steps.lock import folder_lock\n"
         "with folder_lock(Path(sys.argv[1])): print('held', flush=True); time.sleep(120)"
     )
     folder = tmp_path / "bad"

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
 from contracts.steps.disk_space import naming_what_is_full
-from contracts.steps.step import folder_lock
+from contracts.steps.lock import folder_lock
 from contracts.tables.parts import write_atomic
 from runtime.progress import Progress
 from training.adapters.lora import add_adapters, merge, write_adapter

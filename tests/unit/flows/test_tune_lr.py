@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 
 from contracts.config.base import load_config
 from contracts.errors import FolderBusy, UserError
-from contracts.steps import step as step_module
+from contracts.steps import lock
 from contracts.steps.fingerprint import of_files
+from contracts.steps.lock import folder_lock
 from contracts.steps.manifest import Result, write_manifest
-from contracts.steps.step import folder_lock
 from contracts.tables.parts import write_part
 from contracts.tables.schemas import TOKENS
 from flows import tune_lr as lr_module
@@ -59,7 +59,7 @@ def test_a_run_means_its_last_round_with_tokens_wherever_it_lies(run: Path) -> N
 def test_a_run_that_another_process_writes_to_gets_no_stage_from_a_test_of_rates(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(step_module, "_LOCK_WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(lock, "_LOCK_WAIT_SECONDS", 0.1)
     source = read_source(run / "round-2", [])  # its pairs are still to be made
     config = source.run.model_dump(mode="json")
     before = of_files(run)
@@ -71,7 +71,7 @@ def test_a_run_that_another_process_writes_to_gets_no_stage_from_a_test_of_rates
 def test_a_busy_run_is_told_before_a_server_is_started_for_a_test_of_its_rates(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(step_module, "_LOCK_WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(lock, "_LOCK_WAIT_SECONDS", 0.1)
     monkeypatch.setattr(lr_module, "ensure_server", lambda: pytest.fail("a server was started"))
     with folder_lock(run), pytest.raises(FolderBusy, match=f"process {os.getpid()} on"):
         lr_module.run_lr(run / "round-2", [], lr_module.Asked(None, None, 10))

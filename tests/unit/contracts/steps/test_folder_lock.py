@@ -14,14 +14,14 @@ from checkout import CHECKOUT
 from workshop import Workshop
 
 from contracts.errors import FolderBusy
-from contracts.steps import step as step_module
-from contracts.steps.step import folder_lock
+from contracts.steps import lock
+from contracts.steps.lock import folder_lock
 from contracts.tables.parts import part_paths, read_part
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from contracts.steps.step import folder_lock
+from contracts.steps.lock import folder_lock
 with folder_lock(Path(sys.argv[1])):
     print("holding", flush=True)
     time.sleep(60)
@@ -57,7 +57,7 @@ def launch(program: str, folder: Path) -> "subprocess.Popen[str]":
 def test_a_second_writer_is_refused_with_the_first_ones_name(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(step_module, "_LOCK_WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(lock, "_LOCK_WAIT_SECONDS", 0.1)
     workshop.out.mkdir()
     holder = launch(HOLDER, workshop.out)
     try:
@@ -82,13 +82,13 @@ def test_without_flock_a_lock_that_was_left_behind_is_told_with_how_to_clear_it(
         raise OSError(errno.ENOSYS, "no flock")
 
     monkeypatch.setattr(fcntl, "flock", missing)
-    monkeypatch.setattr(step_module, "_LOCK_WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(lock, "_LOCK_WAIT_SECONDS", 0.1)
     workshop.run()  # nobody in the way: it works without flock
-    lock = workshop.out / ".lock"
-    lock.write_text(marker)
-    with pytest.raises(FolderBusy, match=f"no flock.* if .*{holder}, delete {lock} and run"):
+    lock_file = workshop.out / ".lock"
+    lock_file.write_text(marker)
+    with pytest.raises(FolderBusy, match=f"no flock.* if .*{holder}, delete {lock_file} and run"):
         workshop.run()
-    lock.unlink()
+    lock_file.unlink()
     workshop.run()
 
 

@@ -11,8 +11,8 @@ from redo_names import AFTER_PAIRS, FASTER, WIDER, from_round_1
 
 from contracts.config.base import load_config
 from contracts.errors import ConfigDrift, FolderBusy, UserError
-from contracts.steps import step as step_module
-from contracts.steps.step import folder_lock
+from contracts.steps import lock
+from contracts.steps.lock import folder_lock
 from flows.cli.run import _finished
 from flows.pipeline.config import RunConfig
 from flows.pipeline.plan import plan
@@ -209,7 +209,7 @@ def test_what_a_record_names_outside_the_run_is_not_removed(settings, tmp_path: 
 
 
 def test_a_stage_that_is_running_is_not_removed(settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(step_module, "_LOCK_WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(lock, "_LOCK_WAIT_SECONDS", 0.1)
     run = made(settings())
     with folder_lock(run.folder / "round-1/pairs"), pytest.raises(FolderBusy):
         claim_run(run, again=["round-1/pairs"])

@@ -9,7 +9,7 @@ from made_run import made, make
 
 from contracts.config.base import load_config
 from contracts.errors import FolderBusy, UserError
-from contracts.steps import step
+from contracts.steps import lock
 from flows.cli import run as cli
 from flows.cli.run import run_config
 from flows.pipeline.config import RunConfig
@@ -39,12 +39,12 @@ def test_a_folder_that_cannot_be_made_is_refused_before_a_server_starts(
 def test_a_folder_that_another_run_writes_to_is_told_before_a_server_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(step, "_LOCK_WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(lock, "_LOCK_WAIT_SECONDS", 0.1)
     monkeypatch.setattr(cli, "Looking", lambda *_: pytest.fail("the models were looked at"))
     monkeypatch.setattr(cli, "ensure_server", lambda: pytest.fail("a server was started"))
     run = config(tmp_path)
     make_folder(run)
-    with step.folder_lock(run.folder), pytest.raises(FolderBusy, match="is writing here"):
+    with lock.folder_lock(run.folder), pytest.raises(FolderBusy, match="is writing here"):
         run_config(DEMO, [f"runs_dir={tmp_path}"])
 
 

@@ -1,0 +1,62 @@
+"""A folder has one writer: its lock, and who is told to hold it."""
+
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import filelock
+
+from contracts.errors import FolderBusy
+
+log = logging.getLogger(__name__)
+
+# A stage whose parent was killed needs a moment to notice and let go of its folder.
+_LOCK_WAIT_SECONDS = 10.0
+
+
+@contextmanager
+def folder_lock(folder: Path) -> Iterator[None]:
+    """Hold `folder` as its only writer; the lock dies with the process that holds it.
+
+    Raises:
+        FolderBusy: another live process holds it.
+    """
+    lock = filelock.FileLock(folder / ".lock", timeout=_LOCK_WAIT_SECONDS)
+    holder = folder / ".lock-holder"
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        raise FolderBusy(_busy(folder, lock, _text(holder))) from None
+    try:
+        if left_behind := _text(holder):
+            log.warning("%s: taking over from %s, which ended too soon", folder, left_behind)
+        holder.write_text(f"process {os.getpid()} on {socket.gethostname()}")
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def _busy(folder: Path, lock: filelock.BaseFileLock, holder: str) -> str:
+    """Who holds the folder, and what to do."""
+    soft = isinstance(lock, filelock.SoftFileLock)  # what filelock becomes where flock is missing
+    if soft and (marker := _text(folder / ".lock").split()):
+        holder = f"process {marker[0]} on {' '.join(marker[1:2])}"
+    told = f"{folder}: {holder or 'another process'} is writing here; wait for it or stop it"
+    if not soft:
+        return f"{told}, then run the same command again"
+    return (
+        f"{told}. This file system has no flock, so the lock of a process that was killed stays: "
+        f"if {holder or 'it'} runs no more, delete {folder / '.lock'} and run the same command "
+        "again"
+    )
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return ""
