@@ -22,6 +22,7 @@ SMALL = [
     "training.global_batch=8",
     "training.resources.checkpoint_every=2",
     "evaluation.sampling.engine.kind=transformers",
+    "evaluation.benchmarks=[]",
 ]
 # The long stages, with the share of their time at which they are killed (drawn once, by seed).
 STAGES = [
@@ -29,12 +30,9 @@ STAGES = [
     "round-0/evaluation/responses",
     "round-1/responses",
     "round-1/scores",
-    "round-1/pairs",
     "round-1/tokens",
     "round-1/policy",
-    "round-1/policy",
     "round-1/evaluation/scores",
-    "round-1/evaluation/comparison",
 ]
 
 
