@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -20,6 +21,7 @@ from contracts.steps.step import run_once
 from contracts.tables.parts import read_table, write_part
 from contracts.tables.schemas import PROMPTS
 from generation.config import SampleConfig
+from generation.engines.requests import Request
 from generation.sample import STAGE
 from generation.sampling.tables import ERRORS_NAME
 from generation.sources.conversation import prompt_id
@@ -29,6 +31,7 @@ pytestmark = pytest.mark.engine
 
 KILLS = 50
 POISON = "zzpoison"
+PROMPT = [field.name for field in fields(Request)].index("prompt")
 
 Sampler = Callable[..., Manifest]
 
@@ -240,7 +243,7 @@ def test_one_broken_gpu_is_left_out_and_takes_no_request_with_it(
         """Worker 0 gets ids that no embedding has a row for: it crashes whatever it is asked."""
         for batch in message.get("batches", []) if one.number == 0 else []:
             for request in batch:
-                request[-1] = [10**6]
+                request[PROMPT] = [10**6]
         send(one, **message)
 
     def begun(one: handle.SamplingWorker) -> None:
