@@ -205,7 +205,7 @@ def _on_line(line: str) -> None:
     if level in ("WARNING", "ERROR", "CRITICAL"):
         print_warning(text)
     elif level != "INFO":
-        console.print(line, markup=False)
+        console.print(line)
 
 
 def _label(policy: str) -> str:

@@ -38,7 +38,7 @@ def judge(
     inputs = STAGE.reads({name: str(path) for name, path in files.items() if path is not None})
     step = PlannedStep(out.parent, out.name, f"judge {benchmark}", STAGE, config, inputs)
     with interruptible(), step_line(step.title) as bar:
-        manifest = run_step(step, lambda line: console.print(line, markup=False), bar.update)
+        manifest = run_step(step, console.print, bar.update)
     return "\n".join(_told(out, manifest))
 
 

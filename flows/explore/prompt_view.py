@@ -30,7 +30,9 @@ def show_prompt(console: Console, folder: Path, prompt_id: str) -> None:
             f"{folder}: {len(matches)} prompts have an id that begins with {prompt_id!r}"
         )
     match = matches[0]
-    turns = [f"[bold]{turn['role']}[/]: {escape(turn['content'])}" for turn in match["messages"]]
+    turns = [
+        f"[bold]{escape(turn['role'])}[/]: {escape(turn['content'])}" for turn in match["messages"]
+    ]
     console.print(Group(*turns, _responses(folder, match["prompt_id"])))
 
 
@@ -48,7 +50,7 @@ def _responses(folder: Path, prompt_id: str) -> Table:
         for role in ("chosen", "rejected")
     }
     annotators = sorted({name for shown_scores in scores.values() for name in shown_scores})
-    table = Table("", *annotators, "tokens", "finish", "response")
+    table = Table("", *map(escape, annotators), "tokens", "finish", "response")
     for row in sorted(responses, key=lambda row: -order.get(row["response_id"], _UNSCORED)):
         shown_scores = scores.get(row["response_id"], {})
         table.add_row(

@@ -77,7 +77,7 @@ def _refuse_ignored(view: View) -> None:
 
 
 def _print_table(console: Console, result: pa.Table) -> None:
-    table = Table(*result.column_names)
+    table = Table(*map(escape, result.column_names))
     for row in result.to_pylist():
         table.add_row(*(escape(_readable(value)) for value in row.values()))
     console.print(table)
@@ -100,7 +100,9 @@ def _show_folders(console: Console, path: Path) -> None:
         if manifest:
             dropped = ", ".join(f"{n:,} {why}" for why, n in manifest.dropped.items())
             where = str(file.parent.relative_to(path))
-            table.add_row(where, manifest.stage, f"{manifest.rows:,}", dropped, manifest.took)
+            table.add_row(
+                escape(where), manifest.stage, f"{manifest.rows:,}", dropped, manifest.took
+            )
     console.print(table)
 
 
@@ -112,12 +114,14 @@ def _show_table(console: Console, path: Path, view: View) -> None:
     total = dataset.count_rows()
     metadata = dataset.schema.metadata or {}
     name = metadata.get(b"table", b"table").decode()
-    console.print(f"[bold]{name}[/]: {total:,} rows in {len(parts)} part(s), {path}")
+    console.print(
+        f"[bold]{escape(name)}[/]: {total:,} rows in {len(parts)} part(s), {escape(str(path))}"
+    )
     columns = Table("column", "type", "what it is")
     for field in dataset.schema:
         doc = (field.metadata or {}).get(b"doc", b"").decode()
         kind = f"{field.type}{'?' if field.nullable else ''}"
-        columns.add_row(field.name, escape(_short_type(field.type, kind)), escape(doc))
+        columns.add_row(escape(field.name), escape(_short_type(field.type, kind)), escape(doc))
     console.print(columns)
     if view.expressions:
         shown = matching_rows(parts, view.where, view.sort, view.rows)
@@ -127,7 +131,7 @@ def _show_table(console: Console, path: Path, view: View) -> None:
     for index, row in enumerate(shown.to_pylist()):
         console.print(f"[bold]row {index}[/]")
         for key, value in row.items():
-            console.print(f"  [cyan]{key}[/]: {escape(_readable(value))}")
+            console.print(f"  [cyan]{escape(key)}[/]: {escape(_readable(value))}")
 
 
 def _short_type(kind: pa.DataType, text: str) -> str:

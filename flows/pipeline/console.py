@@ -8,11 +8,13 @@ from datetime import timedelta
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.text import Text
 
 from contracts.steps.manifest import Manifest
 from runtime.progress import Reading
 
-console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
+# No markup: a path, a name or a stage's line with brackets in it is shown as it is.
+console = Console(file=sys.stderr, highlight=False, soft_wrap=True, markup=False)
 
 
 class StepBar:
@@ -25,9 +27,9 @@ class StepBar:
         self._lock = threading.Lock()
         if console.is_terminal:
             self._bar = Progress(
-                TextColumn("  {task.description}"),
+                TextColumn("  {task.description}", markup=False),
                 BarColumn(30),
-                TextColumn("{task.fields[info]}"),
+                TextColumn("{task.fields[info]}", markup=False),
                 console=console,
                 transient=True,
             )
@@ -72,13 +74,13 @@ def print_done(title: str, manifest: Manifest, skipped: bool) -> None:
     """One line for a finished step: rows, seconds, drops."""
     drops = ", ".join(f"{count:,} {reason}" for reason, count in manifest.dropped.items())
     took = "done before" if skipped else manifest.took
-    console.print(
-        f"  {title:<32} {manifest.rows:>8,} rows  {took:>12}"
-        + (f"  [yellow]dropped: {drops}[/]" if drops else "")
-    )
+    line = Text(f"  {title:<32} {manifest.rows:>8,} rows  {took:>12}")
+    if drops:
+        line.append(f"  dropped: {drops}", "yellow")
+    console.print(line)
 
 
 def print_warning(text: str) -> None:
     """One line that is not to be overlooked."""
     console.print("  warning:", style="yellow", end=" ")
-    console.print(text, markup=False)
+    console.print(text)

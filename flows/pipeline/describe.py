@@ -4,6 +4,7 @@ README.md holds the picture and docs/design.md the table; `python -m flows.pipel
 prints the JSON Schema of a stage's manifest.
 """
 
+import functools
 import json
 import os
 import sys
@@ -121,6 +122,7 @@ def _told(step: PlannedStep) -> str:
     return f"{step.label} <- {', '.join(dict.fromkeys(read))}"
 
 
+@functools.cache
 def _optional() -> set[str]:
     least = {step.path for step in plan(check(RunConfig, _LEAST, origin="the least run"))}
     return {step.path for step in steps()} - least

@@ -84,6 +84,17 @@ def test_no_option_is_ignored(pairs: Path, view: View, said: str) -> None:
     assert str(refused.value).startswith(said)
 
 
+def test_brackets_in_a_path_or_a_columns_name_are_shown_as_they_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "[bold]" / "table[.parquet"
+    path.parent.mkdir()
+    pq.write_table(pa.table({"[/red]": ["[/]"]}), path)
+    show(path, View())
+    shown = capsys.readouterr().out
+    assert "[bold]/table[.parquet" in shown.replace("\n", "") and "  [/red]: [/]" in shown
+
+
 def test_a_filter_on_a_whole_run_is_answered_with_a_table_to_name(tmp_path: Path) -> None:
     finish(tmp_path / "round-1" / "pairs")
     with pytest.raises(UserError) as refused:

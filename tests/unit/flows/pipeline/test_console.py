@@ -1,6 +1,7 @@
 """The progress line and the figures behind it."""
 
-from flows.pipeline.console import summary
+from contracts.steps.manifest import Manifest
+from flows.pipeline.console import console, print_done, print_warning, summary
 from runtime.progress import Progress, Reading, parse_progress
 
 
@@ -26,3 +27,12 @@ def test_a_stage_prints_what_the_flow_parses(capsys) -> None:
     readings = [parse_progress(line) for line in lines]
     assert [reading.done for reading in readings if reading] == [0, 3]
     assert parse_progress("INFO generation: 3 pairs") is None
+
+
+def test_brackets_in_a_path_or_a_stages_line_are_shown_as_they_are() -> None:
+    manifest = Manifest("scores", 1, {"[/]": 1}, {}, "", {}, 0.0, 1.0, {}, "")
+    with console.capture() as captured:
+        print_warning("[/x] ends in runs/[bold]")
+        print_done("[/score]", manifest, skipped=False)
+    assert "[/x] ends in runs/[bold]" in captured.get() and "[/score]" in captured.get()
+    assert "dropped: 1 [/]" in captured.get()
