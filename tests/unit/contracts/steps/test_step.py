@@ -14,7 +14,7 @@ from workshop import Cores, Inner, Settings, Workshop
 from contracts.errors import ConfigDrift, OnPolicyError, UserError
 from contracts.steps import fingerprint
 from contracts.steps import step as step_module
-from contracts.steps.manifest import Manifest, read_manifest
+from contracts.steps.manifest import Manifest, Result, read_manifest, write_manifest
 from contracts.steps.step import claim, run_once, run_step_file
 from contracts.tables.parts import part_path, read_table
 
@@ -240,3 +240,9 @@ def test_what_a_dead_writer_left_half_written_is_cleared_away(workshop: Workshop
     (workshop.out / ".tmp-1-part-00000.parquet").write_bytes(b"half")
     workshop.run()
     assert not list(workshop.out.glob(".tmp-*"))
+
+
+def test_a_manifest_says_how_long_or_that_it_was_taken_over(tmp_path: Path) -> None:
+    manifest = write_manifest(tmp_path, "test", Result(rows=1), Manifest.clock())
+    assert manifest.took.endswith(" s")
+    assert replace(manifest, taken_from="runs/other").took == "taken over"

@@ -120,6 +120,12 @@ def test_benchmarks_are_read_once_and_answered_by_every_rounds_policy() -> None:
     assert "round-0/questions" not in by_path(config())
 
 
+def test_a_run_shares_all_but_its_training_unless_it_is_told_not_to() -> None:
+    alone = [step.path for step in plan(config(rounds=2)) if not step.shared]
+    assert alone == ["round-1/policy", "round-2/policy"]
+    assert not any(step.shared for step in plan(config(rounds=2, resources={"reuse": False})))
+
+
 def test_a_copied_runs_new_name_drifts_from_no_step() -> None:
     prompts = {**MINIMAL["prompts"], "evaluation_file": "alpaca.json"}
     made, copied = (plan(config(name=name, prompts=prompts)) for name in ("base", "copy"))

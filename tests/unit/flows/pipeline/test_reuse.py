@@ -15,11 +15,9 @@ from contracts.errors import UserError
 from contracts.steps.facts import OfPolicy
 from contracts.steps.fingerprint import of_file, of_files, of_json
 from contracts.steps.inputs import Data, Inputs
-from contracts.steps.manifest import Manifest, Result, read_manifest, write_manifest
+from contracts.steps.manifest import Result, read_manifest
 from contracts.steps.step import Stage, claim, run_once
 from flows.pipeline import reuse
-from flows.pipeline.config import RunConfig
-from flows.pipeline.plan import plan
 from flows.pipeline.planned_step import PlannedStep
 from flows.pipeline.reuse import take_over
 from flows.pipeline.run_step import run_step
@@ -286,29 +284,3 @@ def test_an_input_that_is_missing_is_named(tmp_path: Path, done: PlannedStep) ->
     Path(second.reads["text"]).unlink()
     with pytest.raises(UserError, match=r"text\.txt"):
         take_over(second)
-
-
-def run_config(**resources: Any) -> RunConfig:
-    settings: dict[str, Any] = {
-        "name": "test",
-        "rounds": 2,
-        "policy": {"path": "owner/policy"},
-        "prompts": {"path": "prompts.jsonl", "test_size": 4},
-        "sampling": {"n": 4},
-        "annotation": {"annotators": [{"kind": "armorm", "name": "rm", "path": "owner/reward"}]},
-        "training": {},
-        "evaluation": {"sampling": {"n": 1, "temperature": 0}},
-    }
-    return check(RunConfig, settings | {"resources": resources}, origin="test")
-
-
-def test_a_run_shares_all_but_its_training_unless_it_is_told_not_to() -> None:
-    alone = [step.path for step in plan(run_config()) if not step.shared]
-    assert alone == ["round-1/policy", "round-2/policy"]
-    assert not any(step.shared for step in plan(run_config(reuse=False)))
-
-
-def test_a_manifest_says_how_long_or_that_it_was_taken_over(tmp_path: Path) -> None:
-    manifest = write_manifest(tmp_path, "test", Result(rows=1), Manifest.clock())
-    assert manifest.took.endswith(" s")
-    assert replace(manifest, taken_from="runs/other").took == "taken over"
