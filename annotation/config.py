@@ -14,6 +14,7 @@ from annotation.annotators.judge import JudgeConfig
 from annotation.annotators.pairwise import PairwiseConfig
 from annotation.strategies.all_above_margin import AllAboveMargin
 from annotation.strategies.base import StrategyVariant
+from annotation.strategies.max_low_sigma import MaxLowSigma
 from annotation.strategies.max_min import MaxMin
 from annotation.strategies.max_random import MaxRandom
 from annotation.strategies.max_second import MaxSecond
@@ -89,12 +90,10 @@ class CandidatesConfig(Config):
     """Whose scores decide; the only annotator where none is named."""
     truncated: Literal["keep", "drop", "never_chosen"] = "never_chosen"
     """What becomes of responses that were cut at the token limit; the recipe keeps them."""
-    length_penalty: float = 0.0
-    """Taken off a score for each token of the response, before anything is compared."""
 
 
 Strategy = Annotated[
-    MaxMin | MaxRandom | MaxSecond | AllAboveMargin,
+    MaxMin | MaxLowSigma | MaxRandom | MaxSecond | AllAboveMargin,
     Field(discriminator="kind"),
     Variants("onpolicy.pair_strategies", StrategyVariant),
 ]
@@ -105,15 +104,22 @@ class PairsConfig(CandidatesConfig):
     """Which two responses of a prompt become the chosen and the rejected one."""
 
     strategy: Strategy = MaxMin()
-    """The best response against the worst (`max_min`, the recipe), a random lower one
-    (`max_random`), or the next lower (`max_second`); or every response against
-    every lower one, several pairs a prompt (`all_above_margin`)."""
+    """The best response against the worst (`max_min`, the recipe), one that is bad but not the
+    worst of many (`max_low_sigma`), a random lower one (`max_random`), or the next lower
+    (`max_second`); or every response against every lower one, several pairs a prompt
+    (`all_above_margin`)."""
+    length_penalty: float | Literal["auto"] = 0.0
+    """Taken off a score for each token of the response, before anything is compared. `auto`: as
+    much, at least 0, as makes chosen responses as long as rejected ones on average (DICE,
+    arXiv 2406.09760)."""
     min_margin: Annotated[float, Field(ge=0)] = 0.0
     """Pairs with a smaller difference of scores are dropped; ties always are."""
     min_deviation: Annotated[float, Field(ge=0)] = 0.0
     """Prompts whose scores have a smaller standard deviation are dropped."""
     max_length_ratio: Annotated[float, Field(ge=1)] | None = None
     """Largest ratio of the longer response's tokens to the shorter one's."""
+    max_length_difference: Annotated[int, Field(ge=0)] | None = None
+    """Most tokens by which one response may be longer than the other."""
     max_similarity: Annotated[float, Field(ge=0, lt=1)] | None = None
     """Largest share of three-word runs that chosen and rejected may have in common, e.g. 0.9."""
     seed: int = 0
@@ -124,5 +130,7 @@ class PairsConfig(CandidatesConfig):
 class DemonstrationsConfig(CandidatesConfig):
     """Which response of a prompt becomes its demonstration (best of n, for SFT)."""
 
+    length_penalty: float = 0.0
+    """Taken off a score for each token of the response, before anything is compared."""
     min_score: float | None = None
     """Prompts whose best response scores lower are dropped."""

@@ -45,7 +45,7 @@ def run(config: DemonstrationsConfig, inputs: DemonstrationsInputs, out: Path) -
             "prompt_id": prompts["prompt_id"],
             "messages": conversations(prompts["messages"], answers(chosen["text"])),
             "response_id": chosen["response_id"],
-            "score": candidates.penalised(config)[best],
+            "score": candidates.penalised(config.length_penalty)[best],
             "candidates": count[candidates.prompt[best]].astype(np.int32),
             "split": prompts["split"],
         }
@@ -64,7 +64,7 @@ def best_of(
 ) -> tuple[np.ndarray, dict[str, int]]:
     """The best response of each prompt that has one, and why the others have none."""
     reasons = Reasons(prompts)
-    score = candidates.penalised(config)
+    score = candidates.penalised(config.length_penalty)
     usable_rows = usable(config, candidates, reasons)
     ranking = rank(score, candidates.prompt, usable_rows, prompts)
     place = best_whole(config, candidates.truncated[ranking.order], ranking)

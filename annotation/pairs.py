@@ -5,6 +5,7 @@ are read and the last ones written while one is paired. What is cheap is made an
 crash: the same bytes come out.
 """
 
+import logging
 from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -13,10 +14,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from annotation.config import PairsConfig
 from annotation.scoring.scored_parts import ScoredInputs, ScoredParts
+from annotation.selection.length_penalty import MOST_RESPONSES, auto_length_penalty
 from annotation.selection.pairs import Selection, select_pairs
 from annotation.selection.scored_responses import DecidedBy, candidates_of
 from contracts.errors import OnPolicyError
@@ -26,6 +27,8 @@ from contracts.tables.parts import write_part
 from contracts.tables.schemas import MESSAGES, PAIRS
 from runtime.progress import Progress
 from runtime.stage_process import main
+
+log = logging.getLogger(__name__)
 
 
 class PairsInputs(ScoredInputs):
@@ -42,6 +45,8 @@ class PairsFacts(DecidedBy):
     chosen_tokens_mean: float
     rejected_tokens_mean: float
     chosen_longer_share: float
+    length_penalty: float
+    """Taken off a score for each token: the config's, or what its `auto` came to."""
 
 
 def run(config: PairsConfig, inputs: PairsInputs, out: Path) -> Result:
@@ -53,8 +58,8 @@ def run(config: PairsConfig, inputs: PairsInputs, out: Path) -> Result:
     """
     _one_thread_each()
     parts = ScoredParts(config, inputs)
-    rows = sum(pq.read_metadata(path).num_rows for path, _ in parts.sources)
-    progress = Progress(rows, "responses")
+    config = _with_penalty(config, parts)
+    progress = Progress(parts.rows, "responses")
     tally = Tally()
     with ThreadPoolExecutor(1) as writer:
         written: Future[Path] | None = None
@@ -72,8 +77,20 @@ def run(config: PairsConfig, inputs: PairsInputs, out: Path) -> Result:
             f"no pair came out of {sum(tally.dropped.values())} prompts: {dict(tally.dropped)}; "
             "sample more or more varied responses, or relax the filters under `pairs`"
         )
-    facts = PairsFacts(**parts.facts.model_dump(), **tally.figures())
+    facts = PairsFacts(
+        **parts.facts.model_dump(), **tally.figures(), length_penalty=config.length_penalty
+    )
     return Result(rows=tally.rows, dropped=dict(tally.dropped), facts=facts)
+
+
+def _with_penalty(config: PairsConfig, parts: ScoredParts) -> PairsConfig:
+    """The config with a number for its length penalty."""
+    if config.length_penalty != "auto":
+        return config
+    some = (candidates_of(table, score) for table, score in parts.spread(MOST_RESPONSES))
+    penalty = auto_length_penalty(config, some)
+    log.info("length_penalty auto: %g a token", penalty)
+    return config.model_copy(update={"length_penalty": penalty})
 
 
 def _one_thread_each() -> None:
@@ -174,7 +191,7 @@ def answers(texts: pa.ChunkedArray) -> pa.Array:
 
 
 STAGE = Stage(
-    name="annotation.pairs", version=2, config=PairsConfig, inputs=PairsInputs,
+    name="annotation.pairs", version=3, config=PairsConfig, inputs=PairsInputs,
     output=PAIRS, facts=PairsFacts, run=run,
 )  # fmt: skip
 

@@ -16,7 +16,6 @@ from annotation.selection.ranking import (
     Candidates,
     Reasons,
     best_whole,
-    deviation,
     per_prompt,
     rank,
     repeated,
@@ -53,15 +52,28 @@ def select_pairs(config: PairsConfig, candidates: Candidates, prompt_ids: pa.Arr
     strictly below the chosen one.
 
     Args:
+        config: its length penalty is a number.
         prompt_ids: [P]; what is drawn for a prompt depends on its id.
     """
-    prompts = len(prompt_ids)
-    score = candidates.penalised(config)
-    reasons = Reasons(prompts)
-    eligible = _comparable(config, candidates, reasons)
-    ranking = rank(score, candidates.prompt, eligible, prompts)
+    reasons = Reasons(len(prompt_ids))
+    eligible = comparable(config, candidates, reasons)
+    return select_among(config, candidates, prompt_ids, eligible, reasons)
+
+
+def select_among(
+    config: PairsConfig,
+    candidates: Candidates,
+    prompt_ids: pa.Array,
+    eligible: np.ndarray,
+    reasons: Reasons,
+) -> Selection:
+    """`select_pairs` among the `eligible` [R] responses; `reasons` are added to."""
+    assert config.length_penalty != "auto"
+    score = candidates.penalised(config.length_penalty)
+    ranking = rank(score, candidates.prompt, eligible, len(prompt_ids))
     if config.min_deviation:
-        reasons.mark("small_deviation", deviation(ranking) < config.min_deviation)
+        _, deviation = ranking.mean_and_deviation()
+        reasons.mark("small_deviation", deviation < config.min_deviation)
     truncated = candidates.truncated[ranking.order]
     chosen = _chosen(config, truncated, ranking, reasons)
     left = np.flatnonzero(reasons.none())
@@ -90,7 +102,7 @@ def _refuse_upside_down(config: PairsConfig, chosen: np.ndarray, rejected: np.nd
         )
 
 
-def _comparable(config: PairsConfig, candidates: Candidates, reasons: Reasons) -> np.ndarray:
+def comparable(config: PairsConfig, candidates: Candidates, reasons: Reasons) -> np.ndarray:
     """[R], which responses may take part; a text once."""
     prompts = len(reasons.none())
     eligible = usable(config, candidates, reasons)
@@ -132,6 +144,9 @@ def _refused(
         tokens = candidates.tokens[[best, worst]]
         shorter, longer = tokens.min(axis=0).clip(min=1), tokens.max(axis=0)
         refuse("length_ratio", longer > config.max_length_ratio * shorter)
+    if config.max_length_difference is not None:
+        apart = np.abs(candidates.tokens[best] - candidates.tokens[worst])
+        refuse("length_difference", apart > config.max_length_difference)
     if config.max_similarity is not None:
         texts = (candidates.text.take(pa.array(side)).to_pylist() for side in (best, worst))
         alike = [similarity(a, b) for a, b in zip(*texts, strict=True)]

@@ -23,6 +23,7 @@ REASONS = (
     "best_truncated",  # only responses that were cut differ from the best whole one, upwards
     "small_margin",
     "length_ratio",
+    "length_difference",
     "low_score",  # the best response's
     "near_identical",  # chosen and rejected share too many of their words
 )
@@ -43,9 +44,9 @@ class Candidates:
     text: pa.Array
     """[R], looked into only where two texts of a prompt are equally long."""
 
-    def penalised(self, config: CandidatesConfig) -> np.ndarray:
-        """[R], the scores with the length penalty taken off."""
-        return self.score - config.length_penalty * self.tokens
+    def penalised(self, length_penalty: float) -> np.ndarray:
+        """[R], the scores with the penalty taken off for each token."""
+        return self.score - length_penalty * self.tokens
 
 
 class Reasons:
@@ -57,6 +58,12 @@ class Reasons:
     def mark(self, reason: str, where: np.ndarray) -> None:
         """`where` is [P], booleans."""
         self._found[where & (self._found < 0)] = REASONS.index(reason)
+
+    def copy(self) -> "Reasons":
+        """The same reasons, to be added to."""
+        other = Reasons(0)
+        other._found = self._found.copy()
+        return other
 
     def none(self) -> np.ndarray:
         """[P], whether no reason was found yet."""
@@ -121,16 +128,6 @@ def best_whole(config: CandidatesConfig, truncated: np.ndarray, ranking: Ranking
         return first
     finished = np.append(np.flatnonzero(~truncated), len(truncated))
     return np.minimum(finished[np.searchsorted(finished, first)], end)
-
-
-def deviation(ranking: Ranking) -> np.ndarray:
-    """[P], standard deviation of each prompt's scores, 0 where there is none."""
-    sizes = np.diff(ranking.bounds)
-    group = np.repeat(np.arange(len(sizes)), sizes)
-    count = sizes.clip(min=1)
-    mean = np.bincount(group, ranking.score, len(sizes)) / count
-    squares = np.bincount(group, (ranking.score - mean[group]) ** 2, len(sizes))
-    return np.sqrt(squares / count)
 
 
 def _shared(keys: np.ndarray) -> np.ndarray:

@@ -27,6 +27,17 @@ class Ranking:
     below: "np.ndarray"
     """[U+1], for each place the next one of a lower score or another prompt."""
 
+    def mean_and_deviation(self) -> "tuple[np.ndarray, np.ndarray]":
+        """[P] and [P], mean and standard deviation of each prompt's scores; 0 without any."""
+        import numpy as np
+
+        sizes = np.diff(self.bounds)
+        group = np.repeat(np.arange(len(sizes)), sizes)
+        count = sizes.clip(min=1)
+        mean = np.bincount(group, self.score, len(sizes)) / count
+        squares = np.bincount(group, (self.score - mean[group]) ** 2, len(sizes))
+        return mean, np.sqrt(squares / count)
+
 
 @dataclass(frozen=True)
 class Ranked:

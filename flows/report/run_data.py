@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from annotation.pairs import PairsFacts
 from annotation.score import ScoreFacts
 from annotation.scoring.precision_check import Agreement
 from contracts.steps.facts import read_facts
@@ -50,6 +51,11 @@ class RoundData:
     def margins(self) -> np.ndarray:
         """Reward margins of the round's pairs."""
         return read_table(self.folder / "pairs", ["margin"])["margin"].to_numpy()
+
+    @cached_property
+    def pairing(self) -> PairsFacts | None:
+        """What annotation.pairs tells of the round's pairs."""
+        return read_facts(self.folder / "pairs", PairsFacts)
 
     @cached_property
     def lengths(self) -> dict[str, np.ndarray]:

@@ -47,6 +47,17 @@ def test_rows_and_drops_add_up_to_the_prompts(run_folder):
     assert manifest.dropped == {"small_margin": 3}
 
 
+def test_an_automatic_length_penalty_is_a_number_in_the_facts(run_folder):
+    """Here the reward is the length: any two texts balance at 1 a token, where all scores tie."""
+    score_in(run_folder)
+    assert pair_in(run_folder, out="plain", length_penalty=0.5).facts["length_penalty"] == 0.5
+    manifest = pair_in(run_folder, length_penalty="auto")
+    assert manifest.facts["length_penalty"] == pytest.approx(1, abs=1e-5)
+    assert manifest.facts["length_penalty"] < 1
+    (run_folder / "pairs" / "_manifest.json").unlink()
+    assert pair_in(run_folder, length_penalty="auto").facts == manifest.facts
+
+
 def test_pairs_made_again_have_the_same_bytes(run_folder):
     score_in(run_folder)
     first = pair_in(run_folder, strategy="max_random")

@@ -65,6 +65,28 @@ def test_max_random_draws_by_the_prompt_and_not_by_its_place():
     assert len(set(alone)) > 1
 
 
+def test_max_low_sigma_rejects_the_one_nearest_to_two_deviations_below_the_mean():
+    # Mean 8.55 and standard deviation 3.20: the target is 2.14, nearer to 4 than to 0.
+    scores = [10.0] * 9 + [4.0, 0.0]
+    assert rows(pair(scores, strategy="max_low_sigma")) == [(0, 9)]
+    assert rows(pair(scores, strategy="max_min")) == [(0, 10)]
+    # At 2.2 deviations it is 1.50, nearer to 0; at none 8.55, and below the best 4 is nearest.
+    at = [{"kind": "max_low_sigma", "sigmas": sigmas} for sigmas in (2.2, 0.0)]
+    assert [rows(pair(scores, strategy=one)) for one in at] == [[(0, 10)], [(0, 9)]]
+    at_mean = {"kind": "max_low_sigma", "sigmas": 0.0}
+    assert rows(pair([0.0, 4.0, 1.0, 3.0], strategy=at_mean)) == [(1, 2)]  # as near as 3: lower
+
+
+def test_max_low_sigma_of_one_prompt_knows_nothing_of_the_others():
+    scores, prompts = [10.0] * 9 + [4.0, 0.0] + [50.0, 1.0], [1] * 11 + [0] * 2
+    assert rows(pair(scores, prompts, strategy="max_low_sigma")) == [(11, 12), (0, 9)]
+
+
+@given(st.lists(st.integers(-50, 50), min_size=2, max_size=5, unique=True))
+def test_up_to_five_samples_max_low_sigma_is_max_min(scores):
+    assert rows(pair(scores, strategy="max_low_sigma")) == rows(pair(scores))
+
+
 def test_among_equal_scores_the_first_is_chosen_and_the_last_rejected():
     assert rows(pair([0.5, 0.9, 0.9, 0.5])) == [(1, 3)]
 
@@ -85,6 +107,10 @@ def test_prompts_may_lie_in_any_order():
         ("tie", {"scores": [0.5, 0.5, NAN]}),
         ("small_margin", {"scores": [0.5, 0.4], "min_margin": 0.2}),
         ("length_ratio", {"scores": [0.5, 0.4], "tokens": [10, 31], "max_length_ratio": 3.0}),
+        (
+            "length_difference",
+            {"scores": [0.5, 0.4], "tokens": [10, 31], "max_length_difference": 20},
+        ),
         ("all_truncated", {"scores": [0.5, 0.4], "cut": [True, True]}),
         (
             "all_truncated",
@@ -115,6 +141,7 @@ def test_a_prompt_without_a_pair_is_counted_under_its_reason(reason, case):
 def test_the_margin_and_the_length_ratio_may_be_just_reached():
     assert rows(pair([0.5, 0.25], min_margin=0.25)) == [(0, 1)]
     assert rows(pair([0.5, 0.25], tokens=[30, 10], max_length_ratio=3.0)) == [(0, 1)]
+    assert rows(pair([0.5, 0.25], tokens=[10, 30], max_length_difference=20)) == [(0, 1)]
 
 
 def test_a_repeated_text_counts_once():
@@ -211,12 +238,15 @@ response = st.tuples(
 )
 configs = st.fixed_dictionaries(
     {
-        "strategy": st.sampled_from(["max_min", "max_random", "max_second", "all_above_margin"]),
+        "strategy": st.sampled_from(
+            ["max_min", "max_low_sigma", "max_random", "max_second", "all_above_margin"]
+        ),
         "truncated": st.sampled_from(["keep", "drop", "never_chosen"]),
         "min_margin": st.sampled_from([0.0, 0.3]),
         "min_deviation": st.sampled_from([0.0, 0.2]),
         "max_similarity": st.sampled_from([None, 0.5]),
         "max_length_ratio": st.sampled_from([None, 2.0]),
+        "max_length_difference": st.sampled_from([None, 20]),
         "length_penalty": st.sampled_from([0.0, 0.01]),
         "seed": st.integers(0, 3),
     }
@@ -254,6 +284,8 @@ def test_every_prompt_gives_sound_pairs_or_one_reason(responses, config):
             assert not truncated[best] and not truncated[worst]
         if ratio := config["max_length_ratio"]:
             assert max(tokens[best], tokens[worst]) <= ratio * min(tokens[best], tokens[worst])
+        if apart := config["max_length_difference"]:
+            assert abs(tokens[best] - tokens[worst]) <= apart
 
 
 @settings(max_examples=60, deadline=None)

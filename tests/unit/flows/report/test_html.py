@@ -45,6 +45,9 @@ GAINS: dict[str, Any] = {"start": 0.1, "before": 0.1, "after": 0.2, "over_start"
 LENGTHS = {name: {"max": 1234.0} for name in ("prompt", "chosen", "rejected")}
 FORMATTED = {"formatted_for": "x", "lengths": LENGTHS, "truncated": 2,
              "retokenized_equal": 0.98765, "differs_from_recipe": None}  # fmt: skip
+PAIRED = {"annotator": "x", "prompts": 1, "margin_mean": 0.5, "margin_quantiles": {},
+          "chosen_tokens_mean": 40.0, "rejected_tokens_mean": 30.5, "chosen_longer_share": 1.0,
+          "length_penalty": 0.00125}  # fmt: skip
 SAMPLED = {"tokens": 1, "truncated": 0, "tokens_per_second": None}
 SCORED = {"count": 1, "mean": 1.0, "std": 0.0, "cut": 0, "errors": {}}
 
@@ -60,7 +63,7 @@ def write(folder: Path, schema: pa.Schema, row: dict[str, Any], **facts: Any) ->
 def run(tmp_path: Path) -> Path:
     root = tmp_path / "run"
     round_one = root / "round-1"
-    write(round_one / "pairs", PAIRS, PAIR)
+    write(round_one / "pairs", PAIRS, PAIR, **PAIRED)
     write(round_one / "responses", RESPONSES, RESPONSE)
     write(round_one / "scores", SCORES, SCORE, annotators={EVIL: SCORED})
     write(round_one / "tokens", TOKENS, TOKEN, **FORMATTED)
@@ -83,6 +86,12 @@ def test_the_report_shows_gains_drops_and_curves(run: Path) -> None:
     page = write_report(run).read_text()
     for text in ("+0.1000 [+0.0500, +0.2000]", "Loss", "Margins of the pairs", "3 &lt;script"):
         assert text in page
+
+
+def test_the_report_shows_the_pairs_lengths_and_what_was_taken_off_for_them(run: Path) -> None:
+    page = write_report(run).read_text()
+    assert "40.0, 30.5 tokens; the chosen one is longer in 100.0 % of the pairs" in page
+    assert "0.00125 a token, taken off each score" in page
 
 
 def test_a_gain_is_green_only_where_the_answers_without_a_score_cannot_undo_it(run: Path) -> None:
@@ -175,7 +184,7 @@ def test_a_start_draws_the_sections_of_changed_rounds_alone(run: Path) -> None:
     assert [is_reported(folder) for folder in rounds] == [True, True]
 
     drawn = {folder: (folder / ".section.html").stat().st_mtime_ns for folder in rounds}
-    write(run / "round-2" / "pairs", PAIRS, PAIR | {"margin": 0.25})
+    write(run / "round-2" / "pairs", PAIRS, PAIR | {"margin": 0.25}, **PAIRED)
     assert [is_reported(folder) for folder in rounds] == [True, False]
     page = write_report(run).read_text()
     now = {folder: (folder / ".section.html").stat().st_mtime_ns for folder in rounds}
