@@ -27,6 +27,7 @@ from contracts.tables.parts import read_table, write_part
 from contracts.tables.schemas import COMPARISON, PROMPTS, SCORES
 from evaluation.bootstrap import Gain, Rewards, bounded_gain
 from evaluation.config import CompareConfig
+from evaluation.expected_answers import expected_answers
 from runtime.stage_process import main
 
 _POLICIES = ("start", "before", "after")
@@ -121,7 +122,7 @@ def pair_up(scores: Mapping[str, pa.Table]) -> pa.Table:
     counted = {
         name: pc.fill_null(table[name], 0).to_numpy() for name in table.column_names[len(_KEYS) :]
     }
-    answers = np.max([counted[f"{policy}_rows"] for policy in _POLICIES], axis=0)
+    answers = expected_answers([counted[f"{policy}_rows"] for policy in _POLICIES])
     columns: dict[str, Any] = {key: table[key] for key in _KEYS} | {"answers": answers}
     for policy in _POLICIES:
         total, scored = counted[f"{policy}_total"], counted[f"{policy}_scored"]

@@ -44,8 +44,8 @@ def chosen_rate(rates: WinRates, annotator: str) -> Interval | None:
     if found is None:
         return None
     rate = found.win_rate
-    sides = {bound > 50 for bound in (rate.value, found.at_lowest, found.at_highest)}
-    return Interval(value=rate.value, low=rate.low, high=rate.high, is_sure=len(sides) == 1)
+    is_surely_apart = found.at_lowest > 50 or found.at_highest < 50
+    return _interval(rate.value, rate.low, rate.high, 50, is_surely_apart)
 
 
 def gain(gains: Mapping[str, Gains | Shares], annotator: str | None) -> Interval | None:
@@ -54,9 +54,16 @@ def gain(gains: Mapping[str, Gains | Shares], annotator: str | None) -> Interval
     if not isinstance(found, Gains):
         return None
     over = found.over_before
-    is_apart = over.low > 0 or over.high < 0
-    is_sure = not is_apart or over.verdict != "unclear"
-    return Interval(value=over.mean, low=over.low, high=over.high, is_sure=is_sure)
+    return _interval(over.mean, over.low, over.high, 0, over.verdict != "unclear")
+
+
+def _interval(value: float, low: float, high: float, even: float, is_surely: bool) -> Interval:
+    """
+    Args:
+        is_surely: whether it lies apart from `even` wherever answers without a score would.
+    """
+    is_apart = low > even or high < even
+    return Interval(value=value, low=low, high=high, is_sure=is_surely or not is_apart)
 
 
 def lengths(before: Path, after: Path, prompts: pa.Array) -> Change:

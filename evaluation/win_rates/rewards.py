@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from contracts.errors import OnPolicyError
+from evaluation.expected_answers import expected_answers
 from evaluation.win_rates.estimate import Estimate, Resampling, mean, times
 
 _Scores = dict[str, list[float | None]]
@@ -23,13 +24,13 @@ class RewardWinRate:
     ties: float
     """Share of the comparisons that are equal, 0 to 1; each counts as half a win."""
     unscored: int
-    """Prompts of which an answer has no score: in no figure above."""
+    """Prompts of which an answer has no score, or was never given: in no figure above."""
     unpaired: int
-    """Prompts that only one of the two answered."""
+    """Of them, those that only one of the two answered at all."""
     at_lowest: float
-    """The win rate if every comparison without a score were lost."""
+    """Lower end of the interval over all prompts if every comparison without a score were lost."""
     at_highest: float
-    """The win rate if every one were won."""
+    """Upper end of it if every one were won."""
 
 
 def reward_win_rates(
@@ -58,21 +59,23 @@ def reward_win_rates(
 
 
 def _win_rate(policy: _Scores, base: _Scores, resampling: Resampling) -> RewardWinRate | None:
-    both = [prompt for prompt in policy if prompt in base]
-    rows = [_comparisons(policy[prompt], base[prompt]) for prompt in both]
+    prompts = list(policy | base)
+    sides = [[side.get(prompt, []) for prompt in prompts] for side in (policy, base)]
+    answers = expected_answers([np.array([len(rows) for rows in side]) for side in sides])
+    rows = [_comparisons(*both) for both in zip(*sides, answers, strict=True)]
     scored = [row for row in rows if not row.missing]
     if not scored:
         return None
-    wins = np.array([row.won + row.tied / 2 for row in scored])
-    seen = sum(row.won + row.tied / 2 for row in rows)
+    at_lowest = mean(np.array([row.wins for row in rows]), resampling)
+    at_highest = mean(np.array([row.wins + row.missing for row in rows]), resampling)
     return RewardWinRate(
         len(scored),
-        times(100, mean(wins, resampling)),
+        times(100, mean(np.array([row.wins for row in scored]), resampling)),
         float(np.mean([row.tied for row in scored])),
-        len(rows) - len(scored),
-        len(policy.keys() ^ base.keys()),
-        100 * seen / len(rows),
-        100 * (seen + sum(row.missing for row in rows)) / len(rows),
+        unscored=len(rows) - len(scored),
+        unpaired=len(policy.keys() ^ base.keys()),
+        at_lowest=100 * at_lowest.low,
+        at_highest=100 * at_highest.high,
     )
 
 
@@ -84,17 +87,22 @@ class _Comparisons:
     tied: float
     missing: float
 
+    @property
+    def wins(self) -> float:
+        return self.won + self.tied / 2
 
-def _comparisons(policy: Sequence[float | None], base: Sequence[float | None]) -> _Comparisons:
-    """Each answer of the policy against each of the base."""
+
+def _comparisons(
+    policy: Sequence[float | None], base: Sequence[float | None], answers: int
+) -> _Comparisons:
+    """Each answer of the policy against each of the base, of so many that both should have."""
     own, other = (
-        np.array([np.nan if score is None else score for score in side])[:, None]
+        np.array([score for score in side if score is not None], float)[:, None]
         for side in (policy, base)
     )
-    missing = np.isnan(own - other.T)
-    return _Comparisons(
-        float((own > other.T).mean()), float((own == other.T).mean()), float(missing.mean())
-    )
+    asked = answers**2
+    won, tied = int((own > other.T).sum()), int((own == other.T).sum())
+    return _Comparisons(won / asked, tied / asked, 1 - own.size * other.size / asked)
 
 
 def _of(scores: pa.Table, annotator: str) -> _Scores:
