@@ -1,7 +1,7 @@
 """Stage: a policy's answers to the benchmarks, as a table and as the official tools read them.
 
 Exact-answer benchmarks are scored here too: a question whose answer holds nothing to compare is
-wrong, as in the published scores, one without an answer has no score and an error.
+wrong, as in the published scores; so is one without an answer, which has an error.
 Beside the table lies a folder for each benchmark with the files of its own tool.
 """
 
@@ -56,7 +56,7 @@ class BenchmarkAnswers(BaseModel):
     characters: float | None
     """Mean length of an answer."""
     accuracy: float | None
-    """Share of the answers that are right, where there is a right one; over those answered."""
+    """Share of all that was asked that is right, where there is a right answer."""
     unparsed: int | None
     """Answers in which nothing could be read: they count as wrong."""
     metrics: dict[str, float] | None = None
@@ -209,8 +209,8 @@ def summary(rows: Sequence[Row], label: str, benchmark: Benchmark) -> BenchmarkA
     """Figures of one benchmark."""
     own = [row for row in rows if row["benchmark"] == label]
     answered = [row for row in own if row["answer"] is not None]
-    scored = [row for row in answered if row["correct"] is not None]
     characters = sum(len(row["answer"]) for row in answered)
+    is_exact = benchmark.exact and bool(own)
     metrics = None
     if isinstance(benchmark, LmEvalTask) and len(answered) == len(own):
         metrics = benchmark.metrics([row["answer"] for row in own])
@@ -219,15 +219,15 @@ def summary(rows: Sequence[Row], label: str, benchmark: Benchmark) -> BenchmarkA
         answered=len(answered),
         truncated=sum(row["finish_reason"] == "length" for row in answered),
         characters=round(characters / len(answered), 1) if answered else None,
-        accuracy=sum(row["correct"] for row in scored) / len(scored) if scored else None,
-        unparsed=sum(row["parsed"] is None for row in scored) if scored else None,
+        accuracy=sum(bool(row["correct"]) for row in own) / len(own) if is_exact else None,
+        unparsed=sum(row["parsed"] is None for row in answered) if is_exact else None,
         metrics=metrics,
     )
 
 
 STAGE = Stage(
     name="evaluation.answers",
-    version=1,
+    version=2,
     config=AnswersConfig,
     inputs=AnswersInputs,
     output=ANSWERS,

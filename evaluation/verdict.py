@@ -60,7 +60,8 @@ def run(config: RoundVerdictConfig, inputs: VerdictInputs, out: Path) -> Result:
 
     Raises:
         UserError: a step that it reads was made by another version.
-        OnPolicyError: no annotator scored both policies' answers to a prompt.
+        OnPolicyError: no annotator scored both policies' answers to a prompt, or both answered
+            none.
     """
     prompts = gather.held_out(inputs.prompts)
     after, before = inputs.after_scores, inputs.before_scores
@@ -74,7 +75,7 @@ def run(config: RoundVerdictConfig, inputs: VerdictInputs, out: Path) -> Result:
         second_reward=gather.gain(gains, config.second),
         win_rate=gather.chosen_rate(over_before, config.second or config.trained_by),
         length=lengths,
-        repetition=gather.repetition(inputs.before_responses, inputs.after_responses),
+        repetition=gather.repetition(inputs.before_responses, inputs.after_responses, prompts),
         **gather.accuracies(inputs.before_answers, inputs.after_answers),
     )
     verdict = decide(evidence, config.limits)
@@ -89,7 +90,7 @@ def run(config: RoundVerdictConfig, inputs: VerdictInputs, out: Path) -> Result:
 
 
 STAGE = Stage(
-    name="evaluation.verdict", version=1, config=RoundVerdictConfig, inputs=VerdictInputs,
+    name="evaluation.verdict", version=2, config=RoundVerdictConfig, inputs=VerdictInputs,
     output=REASONS, facts=VerdictFacts, run=run,
 )  # fmt: skip
 

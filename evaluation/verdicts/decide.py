@@ -30,6 +30,12 @@ class Change(Config):
 
     before: float
     after: float
+    low: float | None = None
+    """95 % interval of after less before, of `length` of after over before; null where none is
+    known."""
+    high: float | None = None
+    is_sure: bool = True
+    """False where the one policy has left out more answers than the other."""
 
 
 class Evidence(Config):
@@ -106,6 +112,7 @@ class Verdict(Config):
 def decide(evidence: Evidence, config: VerdictConfig) -> Verdict:
     """Worse where any measure is; better where rewards are, and nothing is worse; else the same.
 
+    A harm is one where its interval lies beyond its limit, a figure without one where it does.
     `better` needs the training annotator's gain to be surely above zero, and so the second one's
     (`require_second_reward`); a win rate surely above half does not stand in for either.
     """
@@ -160,21 +167,23 @@ def _length(change: Change | None, limit: float) -> Reason:
     if change is None or change.before <= 0:
         return _missing("length")
     growth = change.after / change.before
-    return _limited("length", growth, limit, f"{growth:.3g} times as long as before")
+    says = f"{growth:.3g} times as long as before"
+    return _limited("length", growth, limit, says, change, change.low)
 
 
 def _risen(measure: str, change: Change | None, limit: float) -> Reason:
     if change is None:
         return _missing(measure)
     rise = change.after - change.before
-    return _limited(measure, rise, limit, f"{_moved(change)}, {rise:+.3g}")
+    return _limited(measure, rise, limit, f"{_moved(change)}, {rise:+.3g}", change, change.low)
 
 
 def _fallen(measure: str, change: Change | None, limit: float) -> Reason:
     if change is None:
         return _missing(measure)
     drop = change.before - change.after
-    return _limited(measure, drop, limit, f"{_moved(change)}, {-drop:+.3g} points")
+    mildest = None if change.high is None else -change.high
+    return _limited(measure, drop, limit, f"{_moved(change)}, {-drop:+.3g} points", change, mildest)
 
 
 def _drift(drift: float | None, limit: float) -> Reason:
@@ -187,11 +196,29 @@ def _moved(change: Change) -> str:
     return f"{change.before:.4g} before, {change.after:.4g} after"
 
 
-def _limited(measure: str, harm: float, limit: float, says: str) -> Reason:
+def _limited(
+    measure: str,
+    harm: float,
+    limit: float,
+    says: str,
+    change: Change | None = None,
+    mildest: float | None = None,
+) -> Reason:
+    """
+    Args:
+        change: what the harm is read from, where it is one.
+        mildest: the end of the harm's interval that does least; None where there is none.
+    """
+    says = f"{says}; allowed is {limit:g}"
+    if change and change.low is not None and change.high is not None:
+        says += f"; 95 % interval {change.low:+.3g} to {change.high:+.3g}"
+    if change and not change.is_sure:
+        return Reason(
+            measure=measure, effect="missing", says=f"{says}; one policy left out more answers"
+        )
     # A decimal's last bits must not decide: 0.03 - 0.01 is above 0.02.
-    over = harm > limit + 1e-9
-    effect: Effect = "worse" if over else "same"
-    return Reason(measure=measure, effect=effect, says=f"{says}; allowed is {limit:g}")
+    over = min(harm, harm if mildest is None else mildest) > limit + 1e-9
+    return Reason(measure=measure, effect="worse" if over else "same", says=says)
 
 
 def _missing(measure: str) -> Reason:

@@ -1,19 +1,23 @@
 """Evidence from the tables and facts of a run's steps."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from contracts.errors import OnPolicyError
 from contracts.steps.facts import read_facts
 from contracts.tables.parts import read_table
 from evaluation.answers import AnswersFacts
 from evaluation.compare import Gains, Shares
 from evaluation.verdicts.decide import Change, Interval
+from evaluation.verdicts.paired import changed_mean, changed_share, unpaired_share
 from evaluation.win_rates.estimate import Resampling
 from evaluation.win_rates.rewards import RewardWinRate, reward_win_rates
-from generation.sample import SampleFacts
+from generation.sampling.repetition import repetition as repeated
 
 WinRates = dict[str, RewardWinRate]
 """By annotator."""
@@ -67,43 +71,87 @@ def _interval(value: float, low: float, high: float, even: float, is_surely: boo
 
 
 def lengths(before: Path, after: Path, prompts: pa.Array) -> Change:
-    """Mean tokens of an answer to these prompts."""
-    means = (
-        pc.mean(_of(read_table(folder, ["prompt_id", "n_tokens"]), prompts)["n_tokens"]).as_py()
-        for folder in (before, after)
-    )
-    return Change(before=next(means), after=next(means))
+    """Mean tokens of an answer to these prompts, over those that both answered.
+
+    Raises:
+        OnPolicyError: both answered none.
+    """
+    old, new = (_means(folder, prompts, "n_tokens", np.asarray) for folder in (before, after))
+    change = changed_mean(old, new, is_ratio=True)
+    if change is None:
+        raise OnPolicyError(f"{after}: no held-out prompt was answered by both policies")
+    return change
 
 
-def repetition(before: Path, after: Path) -> Change | None:
-    """Repeated 4-grams of the held-out answers; None where all are too short to have any."""
-    shares = [
-        facts.repetition if (facts := read_facts(folder, SampleFacts)) else None
-        for folder in (before, after)
-    ]
-    return _change(*shares)
+def repetition(before: Path, after: Path, prompts: pa.Array) -> Change | None:
+    """Repeated 4-grams of the answers to these prompts; None where all are too short."""
+    old, new = (_means(folder, prompts, "token_ids", repeated) for folder in (before, after))
+    return changed_mean(old, new)
 
 
 def accuracies(before: Path | None, after: Path | None) -> dict[str, Change | None]:
-    """Per cent, of each benchmark that a verdict reads and both policies answered."""
-    scores = [_scores(folder) for folder in (before, after)]
-    return {
-        name: _change(*(found.get(name) for found in scores))
-        for name in ("gsm8k", "mmlu", "ifeval")
-    }
+    """Per cent, of each benchmark that a verdict reads and both policies answered.
+
+    A question without an answer is a wrong one; where the one policy has more of them than the
+    other, the measure is not sure.
+    """
+    if before is None or after is None:
+        return {}
+    sides = [_graded(folder) for folder in (before, after)]
+    exact = {name: _accuracy(*(side.get(name) for side in sides)) for name in ("gsm8k", "mmlu")}
+    return exact | {"ifeval": _ifeval(before, after)}
 
 
-def _scores(answers: Path | None) -> dict[str, float | None]:
-    facts = read_facts(answers, AnswersFacts) if answers else None
-    found = {}
-    for name, one in (facts.benchmarks if facts else {}).items():
-        share = (one.metrics or {}).get(_IFEVAL) if name == "ifeval" else one.accuracy
-        found[name] = None if share is None else 100 * share
+@dataclass
+class _Graded:
+    """A policy's answers to a benchmark: right or not by question, and how many are not there."""
+
+    right: dict[str, list[bool]]
+    unanswered: int = 0
+
+
+def _graded(answers: Path) -> dict[str, _Graded]:
+    found: dict[str, _Graded] = {}
+    columns = ["benchmark", "question_id", "correct", "error"]
+    for row in read_table(answers, columns).to_pylist():
+        if row["correct"] is None and row["error"] is None:
+            continue  # a benchmark without right answers
+        graded = found.setdefault(row["benchmark"], _Graded({}))
+        graded.right.setdefault(row["question_id"], []).append(bool(row["correct"]))
+        graded.unanswered += row["correct"] is None
     return found
 
 
-def _change(before: float | None, after: float | None) -> Change | None:
-    return None if before is None or after is None else Change(before=before, after=after)
+def _accuracy(before: _Graded | None, after: _Graded | None) -> Change | None:
+    if before is None or after is None:
+        return None
+    is_sure = before.unanswered == after.unanswered
+    return changed_share(before.right, after.right, is_sure)
+
+
+def _ifeval(before: Path, after: Path) -> Change | None:
+    found: list[tuple[float, int]] = []
+    for folder in (before, after):
+        facts = read_facts(folder, AnswersFacts)
+        one = facts.benchmarks.get("ifeval") if facts else None
+        share = (one.metrics or {}).get(_IFEVAL) if one else None
+        if one is None or share is None:
+            return None
+        found.append((share, one.turns))
+    return unpaired_share(*found)
+
+
+def _means(
+    folder: Path, prompts: pa.Array, column: str, of: Callable[[pa.ListArray], np.ndarray]
+) -> dict[str, float]:
+    """The mean of a figure of each answer, by prompt; without prompts whose answers have none."""
+    table = _of(read_table(folder, ["prompt_id", column]), prompts).combine_chunks()
+    figures = of(table[column].combine_chunks())
+    by_prompt: dict[str, list[float]] = {}
+    for prompt, figure in zip(table["prompt_id"].to_pylist(), figures, strict=True):
+        if not np.isnan(figure):
+            by_prompt.setdefault(prompt, []).append(float(figure))
+    return {prompt: sum(found) / len(found) for prompt, found in by_prompt.items()}
 
 
 def _of(table: pa.Table, prompts: pa.Array) -> pa.Table:

@@ -141,7 +141,8 @@ def test_a_missing_answer_is_an_error_and_no_score_and_in_no_official_file(tmp_p
     assert all(row["answer"] is None and row["correct"] is None for row in missing)
     assert (tmp_path / "answers" / "mt_bench" / "model_answer" / "ours.jsonl").read_text() == ""
     assert manifest.dropped == {"unanswered": 3}
-    assert manifest.facts["benchmarks"]["gsm8k"]["answered"] == 1
+    figures = manifest.facts["benchmarks"]["gsm8k"]
+    assert (figures["answered"], figures["accuracy"]) == (1, pytest.approx(1 / 3))
 
 
 def test_the_decoding_lies_beside_the_official_files(tmp_path: Path) -> None:

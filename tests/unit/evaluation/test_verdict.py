@@ -16,7 +16,8 @@ from evaluation import compare
 from evaluation.answers import AnswersFacts, BenchmarkAnswers
 from evaluation.config import CompareConfig, RoundVerdictConfig
 from evaluation.verdict import STAGE, VerdictFacts, VerdictInputs
-from generation.sample import SampleFacts
+from evaluation.verdicts.decide import Evidence, Reason, VerdictConfig, decide
+from evaluation.verdicts.gather import accuracies, lengths
 
 IDS = [f"p{number}" for number in range(12)]
 POLICIES = ("start", "before", "after")
@@ -46,14 +47,27 @@ def write_policy(
                        "finish_reason": "stop", "n_tokens": length, "policy": policy}
             )  # fmt: skip
     write(folder / f"{policy}_scores", SCORES, scores, Facts())
-    sampled = SampleFacts(tokens=1, truncated=0, repetition=0.01, tokens_per_second=None)
-    write(folder / f"{policy}_responses", RESPONSES, responses, sampled)
+    write(folder / f"{policy}_responses", RESPONSES, responses, Facts())
     if gsm8k is not None:
-        asked = BenchmarkAnswers(
-            turns=9, answered=9, truncated=0, characters=1.0, accuracy=gsm8k, unparsed=0
-        )
-        answered = AnswersFacts(benchmarks={"gsm8k": asked})
-        write(folder / f"{policy}_answers", ANSWERS, [], answered)
+        graded = [number < 1000 * gsm8k for number in range(1000)]
+        write_answers(folder / f"{policy}_answers", graded)
+
+
+def write_answers(folder: Path, graded: Sequence[bool | None], ifeval: float = 0.5) -> None:
+    """Answers to GSM8K, None where there is none, and IFEval's accuracy over 500."""
+    rows = [
+        {"benchmark": "gsm8k", "question_id": str(number), "turn": 1, "sample": 0,
+         "prompt_id": str(number), "response_id": f"{number}-0", "category": "", "messages": [],
+         "correct": correct, "error": "crashed" if correct is None else None, "preset": "recipe",
+         "n": 1, "temperature": 0.0, "top_p": 1.0, "max_tokens": 9}
+        for number, correct in enumerate(graded)
+    ]  # fmt: skip
+    asked = {"truncated": 0, "characters": 1.0, "accuracy": None, "unparsed": None}
+    strict = {"prompt_level_strict_acc,none": ifeval}
+    one = BenchmarkAnswers.model_validate(
+        {"turns": 500, "answered": 500, "metrics": strict} | asked
+    )
+    write(folder, ANSWERS, rows, AnswersFacts(benchmarks={"ifeval": one}))
 
 
 def decided(
@@ -104,7 +118,7 @@ def test_a_round_that_gains_by_both_annotators_is_better_and_each_measure_has_a_
     effects = dict(zip(table["measure"].to_pylist(), table["effect"].to_pylist(), strict=True))
     assert effects["training_reward"] == effects["second_reward"] == effects["win_rate"] == "better"
     assert {name for name, effect in effects.items() if effect == "missing"} == {
-        "refusals", "gsm8k", "mmlu", "ifeval", "drift",
+        "repetition", "refusals", "gsm8k", "mmlu", "ifeval", "drift",
     }  # fmt: skip
 
 
@@ -137,11 +151,56 @@ def test_a_benchmark_that_the_run_answers_counts(
     assert found.outcome == outcome
 
 
+def gsm8k(folder: Path, before: list[bool | None], after: list[bool | None]) -> Reason:
+    """What the verdict says of these answers."""
+    write_answers(folder / "before", before)
+    write_answers(folder / "after", after)
+    changes = accuracies(folder / "before", folder / "after")
+    reasons = decide(Evidence(**changes), VerdictConfig()).reasons
+    return next(reason for reason in reasons if reason.measure == "gsm8k")
+
+
+def test_one_answer_of_twenty_or_of_one_is_no_harm(tmp_path: Path) -> None:
+    few = gsm8k(tmp_path / "20", [True] * 20, [True] * 19 + [False])
+    assert (few.effect, "100 before, 95 after" in few.says) == ("same", True)
+    assert gsm8k(tmp_path / "1", [True], [False]).effect == "same"
+    assert gsm8k(tmp_path / "all", [True] * 20, [True] * 10 + [False] * 10).effect == "worse"
+
+
+def test_a_policy_that_answers_less_is_not_measured_by_what_it_answered(tmp_path: Path) -> None:
+    before: list[bool | None] = [True] * 80 + [False] * 20
+    after = [True] * 45 + [False] * 5 + [None] * 50
+    unequal = gsm8k(tmp_path / "unequal", before, after)
+    assert unequal.effect == "missing"
+    assert "80 before, 45 after" in unequal.says and "left out more answers" in unequal.says
+    assert gsm8k(tmp_path / "equal", [*before[:50], *[None] * 50], after).effect == "same"
+
+
+def test_ifevals_fall_is_a_harm_where_its_two_shares_surely_differ(tmp_path: Path) -> None:
+    for name, share in (("before", 0.8), ("close", 0.74), ("far", 0.65)):
+        write_answers(tmp_path / name, [], share)
+    close, far = (
+        accuracies(tmp_path / "before", tmp_path / after)["ifeval"] for after in ("close", "far")
+    )
+    harms = [decide(Evidence(ifeval=change), VerdictConfig()).outcome for change in (close, far)]
+    assert harms == ["same", "worse"]
+
+
+def test_length_is_compared_over_the_prompts_that_both_answered(tmp_path: Path) -> None:
+    decided(tmp_path, {"armo": 0.5})
+    after = read_table(tmp_path / "after_responses")
+    write(tmp_path / "few", RESPONSES, after.to_pylist()[:8], Facts())
+    long = [row | {"n_tokens": 90} for row in after.to_pylist()[8:]]
+    write(tmp_path / "old", RESPONSES, [*after.to_pylist()[:8], *long], Facts())
+    found = lengths(tmp_path / "old", tmp_path / "few", pa.array(IDS))
+    assert (found.before, found.after) == (11, 11)
+
+
 def test_facts_of_another_version_are_told_with_the_way_out(tmp_path: Path) -> None:
     decided(tmp_path, {"armo": 0.5})
-    manifest = tmp_path / "after_responses" / "_manifest.json"
-    manifest.write_text(manifest.read_text().replace('"repetition"', '"repeats"'))
+    manifest = tmp_path / "comparison" / "_manifest.json"
+    manifest.write_text(manifest.read_text().replace('"gains"', '"gained"'))
     inputs = {name: tmp_path / name for name in VerdictInputs.model_fields}
     del inputs["before_answers"], inputs["after_answers"]
-    with pytest.raises(UserError, match="repetition"):
+    with pytest.raises(UserError, match="gains"):
         STAGE.run(RoundVerdictConfig(trained_by="armo"), VerdictInputs(**inputs), tmp_path / "x")

@@ -104,3 +104,27 @@ def test_a_figure_that_missing_scores_could_turn_counts_neither_way(figure: Inte
     found = verdict(second_reward=figure.model_copy(update={"is_sure": False}))
     assert (found.outcome, effects(found)["second_reward"]) == ("same", "same")
     assert "answers without a score could turn it" in found.reasons[1].says
+
+
+@pytest.mark.parametrize(
+    ("measure", "change", "outcome"),
+    [
+        ("gsm8k", Change(before=87, after=80, low=-16, high=1), "better"),
+        ("gsm8k", Change(before=87, after=80, low=-10, high=-4), "worse"),
+        ("length", Change(before=300, after=500, low=1.2, high=2.4), "better"),
+        ("length", Change(before=300, after=500, low=1.4, high=1.9), "worse"),
+        ("repetition", Change(before=0, after=0.04, low=0.01, high=0.07), "better"),
+        ("repetition", Change(before=0, after=0.04, low=0.03, high=0.05), "worse"),
+    ],
+)
+def test_a_harm_counts_where_its_whole_interval_lies_beyond_the_limit(
+    measure: str, change: Change, outcome: str
+) -> None:
+    found = verdict(**{measure: change})
+    assert found.outcome == outcome
+    assert "95 % interval" in next(r.says for r in found.reasons if r.measure == measure)
+
+
+def test_a_benchmark_that_one_policy_left_out_more_of_is_missing() -> None:
+    unequal = Change(before=80, after=45, low=-45, high=-25, is_sure=False)
+    assert verdict(gsm8k=unequal).missing == ["gsm8k"]
