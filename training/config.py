@@ -141,6 +141,16 @@ class TrainConfig(Config):
     """Learning rate after the warm-up."""
     warmup_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Share of the steps over which the learning rate rises from 0."""
+    carry_optimizer: bool = False
+    """Go on with the moments, step count and float32 weights that the round before ended with, so
+    that small rounds are one training with fresh data (semi-online, arXiv 2506.21495). The state,
+    12 bytes a trained weight, is kept with each round's policy."""
+    schedule_rounds: Annotated[int, Field(ge=1)] | None = None
+    """Rounds that one warm-up and one decay span, as if each had as many steps as the round at
+    hand; none gives every round a schedule of its own. A run may not have more rounds, unless the
+    schedule is `constant`."""
+    schedule_round: Annotated[int, Field(ge=1)] = 1
+    """Which of these rounds is trained; a run counts its own."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     """AdamW's decay, on matrices only."""
     adam_betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (
@@ -159,6 +169,29 @@ class TrainConfig(Config):
     `auto`: bfloat16 on CUDA, float32 on the CPU."""
     resources: TrainResources = TrainResources()
     """Where and in what batches; no part of the result's identity."""
+
+    @property
+    def takes_over(self) -> bool:
+        """Whether it goes on with the optimizer's state of the round before."""
+        return self.carry_optimizer and self.schedule_round > 1
+
+    @property
+    def hands_on(self) -> bool:
+        """Whether a later round may go on with its state."""
+        last = self.most_rounds
+        return self.carry_optimizer and (last is None or self.schedule_round < last)
+
+    @property
+    def most_rounds(self) -> int | None:
+        """Rounds after which the learning rate stays 0; none where it never does."""
+        return None if self.schedule == "constant" else self.schedule_rounds
+
+    @model_validator(mode="after")
+    def _carries_over_one_schedule(self) -> Self:
+        if self.carry_optimizer and not self.schedule_rounds:
+            raise ValueError("carry_optimizer needs schedule_rounds: the number of rounds that one "
+                             "warm-up and one decay span, e.g. as many as the run's")  # fmt: skip
+        return self
 
     @model_validator(mode="after")
     def _quantized_weights_stay_whole(self) -> Self:

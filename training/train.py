@@ -13,6 +13,7 @@ from contracts.steps.manifest import Result
 from contracts.steps.step import Stage
 from runtime.device import what_auto_is
 from runtime.stage_process import main
+from training import carried
 from training.adapters.qlora import refuse_unquantizable
 from training.config import TrainConfig
 from training.launch.accelerate import run_workers
@@ -52,7 +53,7 @@ def run(config: TrainConfig, inputs: TrainInputs, out: Path) -> Result:
 
     Raises:
         UserError: a row cannot be trained on, was formatted for another policy, or lacks its
-            reference.
+            reference; or its optimizer's state cannot be taken over.
         OnPolicyError: training failed; says why, checkpoints stay.
     """
     refuse_missing(config.trackers)
@@ -61,14 +62,16 @@ def run(config: TrainConfig, inputs: TrainInputs, out: Path) -> Result:
     refuse_unquantizable(config)
     rows = refuse_bad_rows(inputs.tokens)
     weights = refuse_other_weights(inputs.policy)
+    state = carried.refuse_other_state(config, inputs, weights)
     checkpoints, trained = out / _CHECKPOINTS, out / _TRAINED
     if not trained.exists():
         if weights:
             refuse_no_room(config, weights, out, steps_of(config, rows))
         checkpoints.mkdir(exist_ok=True)
         job = write_job(
-            checkpoints / "job.json", config, inputs.tokens, inputs.policy, out, inputs.reference
-        )
+            checkpoints / "job.json", config, inputs.tokens, inputs.base or inputs.policy, out,
+            inputs.reference, **(state.as_job if state else {}),
+        )  # fmt: skip
         run_workers(config.resources, job, "training.loop.worker")
     facts = TrainFacts.model_validate_json(trained.read_text())
     shutil.rmtree(checkpoints, ignore_errors=True)

@@ -93,6 +93,19 @@ class RunConfig(Config):
         return self
 
     @model_validator(mode="after")
+    def _one_schedule(self) -> "RunConfig":
+        most = self.training.most_rounds
+        if self.training.schedule_round != 1:
+            raise ValueError("training.schedule_round: a run counts its rounds itself")
+        if most and self.rounds > most:
+            raise ValueError(
+                f"rounds: {self.rounds} are more than training.schedule_rounds ({most}), after "
+                "which the learning rate stays 0; raise that too, which trains every round anew, "
+                "or take `training.schedule: constant`"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _one_date(self) -> "RunConfig":
         for section, config in (("sampling", self.sampling), ("format", self.format),
                                 ("evaluation.sampling", self.evaluation.sampling)):  # fmt: skip

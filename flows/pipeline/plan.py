@@ -27,7 +27,7 @@ from generation.config import SampleConfig, SelectConfig
 from generation.engines import adapter
 from training import format as tokens
 from training import reference, train
-from training.config import ReferenceConfig
+from training.config import ReferenceConfig, TrainConfig
 from training.tokens.checks import TrainInputs
 
 PAIR = "pair chosen and rejected"
@@ -103,8 +103,17 @@ class _Planner:
         if config.training.loss.needs_reference:
             yield self._reference(number)
             inputs = inputs.model_copy(update={"reference": self._at(f"{root}/reference")})
-        training = _seeded(config.training, config.seed + number)
+        training = self._training(number)
+        if training.takes_over and training.lora:
+            inputs = inputs.model_copy(update={"base": self._policy(0)})
         yield self._step(f"{root}/policy", "train policy", train.STAGE, training, inputs)
+
+    def _training(self, number: int) -> TrainConfig:
+        """A round's own settings."""
+        training = _seeded(self._config.training, self._config.seed + number)
+        if training.schedule_rounds:
+            training = training.model_copy(update={"schedule_round": number})
+        return training
 
     def _reference(self, number: int) -> PlannedStep:
         """Score the round's pairs with the model that the loss compares with."""

@@ -206,6 +206,12 @@ def _rounds_after(config: RunConfig, anew: Sequence[PlannedStep]) -> int:
     """
     if anew or not all(step.done for step in plan(config)):
         return config.rounds
+    if config.rounds == config.training.most_rounds:
+        raise UserError(
+            f"{config.folder}: all rounds of training.schedule_rounds ({config.rounds}) are done, "
+            "and the learning rate would stay 0; go on under another name: "
+            f"policy.path={config.folder / f'round-{config.rounds}' / 'policy'}"
+        )
     if config.rounds == MOST_ROUNDS:
         last = config.folder / f"round-{MOST_ROUNDS}" / "policy"
         raise UserError(

@@ -19,7 +19,7 @@ from flows.report.hub import hub_id, hub_token, public
 from flows.report.hub import push as upload
 from flows.report.model_card import write_model_card
 from flows.report.run_data import RoundData
-from training import train
+from training import carried, train
 
 _STAGES = ("prompts", "responses", "scores", "pairs")
 
@@ -82,7 +82,7 @@ def _model(policy: Path, target: Path, repository: str | None) -> str:
     if not (policy.parent.parent / "config.yaml").is_file():
         raise UserError(f"{policy}: lies in no run, so that its card cannot be written")
     for name in manifest.files if manifest else ():
-        if name.startswith("adapter/") and not _has_public_base(policy):
+        if name == carried.INDEX or (name.startswith("adapter/") and not _has_public_base(policy)):
             continue
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(policy / name, target / name)

@@ -77,6 +77,13 @@ MOVES = [
 ]
 
 
+# Rounds of one epoch each, and the strategy of each; the state goes from one to the next.
+ROUNDS = {
+    "rounds": [("zero3", 2), ("fsdp", 2), ("zero2", 2), ("none", 2), ("none", 1)],
+    "rounds of adapters": [("fsdp", 2), ("zero3", 2), ("none", 2)],
+}
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, inputs: dict[str, str]) -> Path:
     """A folder for each of JOBS."""
@@ -119,6 +126,29 @@ def test_a_killed_training_goes_on_with_other_processes_to_the_same_losses(
     expected = trained / "none, long"
     assert metrics(tmp_path / "moved") == pytest.approx(metrics(expected), rel=2e-3, abs=2e-3)
     assert_same_policy(tmp_path / "moved", expected, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ROUNDS)
+def test_rounds_under_any_strategies_go_on_with_one_optimizer(
+    inputs: dict[str, str], tmp_path: Path, kind: str
+) -> None:
+    """Against the same rounds of one plain process, whose bytes are those of one long training
+    (tests/unit/training/test_carried.py)."""
+    make = adapted if "adapters" in kind else config
+    worlds = {"moved": ROUNDS[kind], "plain": [("none", 1)] * len(ROUNDS[kind])}
+    runs = [
+        Run(f"{name}-{number}", make(strategy=strategy, processes=processes).model_copy(update={
+            "epochs": 1, "carry_optimizer": True, "schedule_rounds": len(ROUNDS[kind]) + 1,
+            "schedule_round": number, "seed": number,
+        }), after=f"{name}-{number - 1}" if number > 1 else None)
+        for name, world in worlds.items()
+        for number, (strategy, processes) in enumerate(world, start=1)
+    ]  # fmt: skip
+    run_forked(runs, inputs, tmp_path)
+    for number in range(1, len(ROUNDS[kind]) + 1):
+        found, expected = (tmp_path / f"{name}-{number}" for name in worlds)
+        assert metrics(found) == pytest.approx(metrics(expected), rel=2e-3, abs=2e-3)
+    assert_same_policy(found, expected, atol=1e-4, rtol=1e-3)
 
 
 def test_two_processes_score_the_reference_whole_or_split_and_dpo_learns_from_it(

@@ -2,7 +2,7 @@
 `python engine_steps.py RUNS.json`. A world of two processes starts in a second instead of twenty.
 
 RUNS.json: a list of {"job": path of a job.json, "processes": how many, "killed_after": steps or
-null}.
+null, "after": folder of the run that it goes on from, or null}.
 """
 
 import json
@@ -33,6 +33,8 @@ class Run:
     config: TrainConfig
     killed_after: int | None = None
     """kill -9 of all its processes once this many steps are logged."""
+    after: str | None = None
+    """The run whose policy and optimizer's state it goes on from."""
 
 
 def run_forked(runs: Sequence[Run], inputs: Mapping[str, str], folder: Path) -> str:
@@ -44,9 +46,10 @@ def run_forked(runs: Sequence[Run], inputs: Mapping[str, str], folder: Path) -> 
         job = {"config": run.config.model_dump(mode="json"), "reference": None, **inputs}
         path = checkpoints / f"job-{number}.json"
         path.write_text(json.dumps({**job, "out": str(folder / run.name)}))
+        after = str(folder / run.after) if run.after else None
         described.append({
             "job": str(path), "processes": run.config.resources.processes,
-            "killed_after": run.killed_after,
+            "killed_after": run.killed_after, "after": after,
         })  # fmt: skip
     (folder / "runs.json").write_text(json.dumps(described))
     command = [sys.executable, __file__, str(folder / "runs.json")]
@@ -63,6 +66,8 @@ def _main(runs: Path) -> None:
     for module in IMPORTED:
         import_module(module)
     for run in json.loads(runs.read_text()):
+        if run["after"]:
+            _go_on_from(Path(run["after"]), Path(run["job"]))
         world = [(rank, run["processes"]) for rank in range(run["processes"])]
         started = [_fork(Path(run["job"]), *place) for place in world]
         if run["killed_after"]:
@@ -71,6 +76,17 @@ def _main(runs: Path) -> None:
         expected = signal.SIGKILL if run["killed_after"] else 0
         if any(code != expected for code in codes):
             sys.exit(f"{run['job']}: ended with {codes}")
+
+
+def _go_on_from(before: Path, path: Path) -> None:
+    """Let a job take another's policy and state over, as the stage does."""
+    from training import carried
+
+    job = json.loads(path.read_text())
+    steps = json.loads((before / carried.INDEX).read_text())["steps"]
+    policy = job["policy"] if job["config"]["lora"] else str(before)
+    handed = carried.Carried(folder=before / carried.FOLDER, steps=steps)
+    path.write_text(json.dumps({**job, "policy": policy, **handed.as_job}))
 
 
 def _kill(processes: Sequence[int], log: Path, steps: int) -> None:

@@ -116,7 +116,8 @@ class Engine(ABC):
         self._state().save(folder, self.rank, self.processes)
 
     def load(self, folder: Path, steps: int) -> None:
-        """Read what `save` wrote after `steps` steps, on any resources; every process calls it."""
+        """Read what `save` wrote after `steps` of AdamW's steps, on any resources; every process
+        calls it."""
         self._state().load(folder, steps)
 
     @abstractmethod

@@ -29,6 +29,11 @@ def checkpoint_bytes(config: TrainConfig, weights: Weights, steps: int | None) -
     return kept * _STATE_BYTES * _trained(config, weights)
 
 
+def state_bytes(config: TrainConfig, weights: Weights) -> int:
+    """Of the optimizer's state that a later round goes on from."""
+    return _STATE_BYTES * _trained(config, weights) * config.hands_on
+
+
 def _trained(config: TrainConfig, weights: Weights) -> int:
     """Parameters that a checkpoint holds."""
     if not config.lora:
@@ -57,10 +62,11 @@ def refuse_no_room(
     Raises:
         UserError: names the folder, both sizes, and what can be left out.
     """
-    own = policies * policy_bytes(config, weights)
+    own = policies * (policy_bytes(config, weights) + state_bytes(config, weights))
     on_the_way = checkpoint_bytes(config, weights, steps)
     needed = own + on_the_way - bytes_below(out / ".checkpoints")
     less = ", or set training.resources.checkpoint_every to 0" if on_the_way else ""
-    many = f"{policies} policies and checkpoints"
-    what = "policy and checkpoints" if policies == 1 else many
+    state = ", optimizer's states" if config.hands_on else ""
+    many = f"{policies} policies{state} and checkpoints"
+    what = f"policy{state} and checkpoints" if policies == 1 else many
     refuse_too_full(out, needed, what, less)

@@ -28,14 +28,27 @@ def save(engine: Engine, folder: Path, steps: int) -> None:
     engine.wait()
 
 
-def restore(engine: Engine, folder: Path) -> int:
-    """Load the last whole checkpoint; the optimizer steps it holds, 0 where there is none."""
+def keep_state(engine: Engine, folder: Path) -> None:
+    """Keep the state at a training's end, in place of what a killed process left there."""
+    if engine.rank == 0:
+        shutil.rmtree(folder, ignore_errors=True)
+    engine.wait()
+    engine.save(folder)
+    engine.wait()
+
+
+def restore(engine: Engine, folder: Path, before: int = 0) -> int:
+    """Load the last whole checkpoint; the optimizer steps it holds, 0 where there is none.
+
+    Args:
+        before: AdamW's steps before this training.
+    """
     found = sorted(folder.glob("step-*"))
     steps = int(found[-1].name.removeprefix("step-")) if found else 0
     # Rank 0 decides: another machine may see the shared folder as it was a moment ago.
     steps = int(engine.sum(torch.tensor([steps * (engine.rank == 0)], device=engine.device)))
     if steps:
-        engine.load(folder / f"step-{steps:08d}", steps)
+        engine.load(folder / f"step-{steps:08d}", before + steps)
     return steps
 
 

@@ -35,11 +35,14 @@ class Schedule:
 
     def learning_rate(self, step: int) -> float:
         """Learning rate of a step, counted from 0, as transformers' schedules have it: the
-        first step of a warm-up runs at 0."""
-        warmup = math.ceil(self.config.warmup_ratio * self.steps)
+        first step of a warm-up runs at 0. A schedule of many rounds counts each with as many
+        steps as this one has: how many pairs the others keep is not known."""
+        whole = self.steps * (self.config.schedule_rounds or 1)
+        step += self.steps * (self.config.schedule_round - 1)
+        warmup = math.ceil(self.config.warmup_ratio * whole)
         if step < warmup:
             return self.config.learning_rate * step / warmup
-        done = (step - warmup) / max(1, self.steps - warmup)
+        done = (step - warmup) / max(1, whole - warmup)
         return self.config.learning_rate * _decay(self.config.schedule, done)
 
 

@@ -17,6 +17,7 @@ from contracts.steps.disk_space import naming_what_is_full
 from contracts.steps.lock import folder_lock
 from contracts.tables.parts import write_atomic
 from runtime.progress import Progress
+from training import carried
 from training.adapters.lora import add_adapters, merge, write_adapter
 from training.adapters.qlora import settings_of, unquantized
 from training.advice.config_advice import advice
@@ -47,13 +48,20 @@ class Job:
     policy: str
     out: Path
     reference: str | None = None
+    state: Path | None = None
+    """Folder of the optimizer's state that it goes on from, and the steps behind that."""
+    steps_before: int = 0
 
     @classmethod
     def read(cls, path: Path) -> "Job":
         """The job that `write` wrote."""
         job = json.loads(path.read_text())
         config = TrainConfig.model_validate(job["config"])
-        return cls(config, job["tokens"], job["policy"], Path(job["out"]), job["reference"])
+        state = Path(job["state"]) if "state" in job else None
+        return cls(
+            config, job["tokens"], job["policy"], Path(job["out"]), job["reference"], state,
+            job.get("steps_before", 0),
+        )  # fmt: skip
 
 
 def train(job: Job) -> None:
@@ -105,7 +113,9 @@ def size_of(policy: PreTrainedModel) -> int:
 def _train(job: Job, folder: Path) -> None:
     engine = make_engine(job.config)
     policy, trainer = make_ready(job, engine, folder)
-    done = checkpoints.restore(engine, folder)
+    done = checkpoints.restore(engine, folder, job.steps_before)
+    if job.state and not done:
+        engine.load(job.state, job.steps_before)
     follow = _Follow(job.config, trainer, folder, done) if engine.rank == 0 else None
     every = job.config.resources.checkpoint_every
 
@@ -116,6 +126,8 @@ def _train(job: Job, folder: Path) -> None:
             checkpoints.save(engine, folder, steps)
 
     trainer.run(done, after_step)
+    if job.config.hands_on:
+        checkpoints.keep_state(engine, job.out / carried.FOLDER)
     weights = _named_as_policy(engine.weights())
     if follow:
         follow.tracking.finish()
@@ -127,6 +139,8 @@ def _train(job: Job, folder: Path) -> None:
             weights = merge(weights, job.config.lora)
         write_policy(policy, weights, job.policy, dtype, job.out)
         last = follow.log.write_table(job.out / "metrics.parquet")
+        if job.config.hands_on:
+            carried.describe(job.config, job.steps_before + trainer.schedule.steps, job.out)
         _mark_trained(job, engine, trainer, last)
     engine.leave()
 

@@ -10,12 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from accelerate.state import AcceleratorState
-from made_facts import made_facts
+from pair_rows import row, write_tokens
 
 from contracts.errors import OnPolicyError, UserError
-from contracts.steps.fingerprint import of_input
-from contracts.steps.manifest import Result, write_manifest
-from contracts.tables.parts import write_part
 from contracts.tables.schemas import METRICS, TOKENS
 from training.config import LoraConfig, TrainConfig, TrainResources
 from training.engines import make_engine
@@ -24,27 +21,6 @@ from training.loop.worker import train as work
 from training.losses.sft import SFTConfig
 from training.losses.simpo import SimPOConfig
 from training.tokens import checks
-
-
-def write_tokens(folder: Path, policy: Path | str, rows: list[dict[str, Any]]) -> Path:
-    folder.mkdir()
-    write_part(folder, 0, pa.Table.from_pylist(rows, schema=TOKENS), TOKENS)
-    facts = {"formatted_for": of_input(str(policy))}
-    write_manifest(folder, "training.format", Result(len(rows), facts=made_facts(facts)), 0.0)
-    return folder
-
-
-def row(number: int, chosen: int = 5, rejected: int = 3, **changes: Any) -> dict[str, Any]:
-    """A pair whose chosen ids are even and whose rejected ids are odd: easy to learn."""
-    return {
-        "prompt_id": f"p{number}",
-        "prompt_ids": [2, *range(10, 12 + number % 7)],
-        "chosen_ids": [20 + 2 * ((number + place) % 30) for place in range(chosen)],
-        "rejected_ids": [21 + 2 * ((number + place) % 30) for place in range(rejected)],
-        "chosen_loss_start": 0,
-        "rejected_loss_start": 0,
-        **changes,
-    }
 
 
 @pytest.fixture

@@ -8,9 +8,10 @@ from made_run import made, make
 from minimal_run import MINIMAL, config
 
 from contracts.config.base import load_config
-from contracts.errors import UserError
+from contracts.errors import ConfigDrift, UserError
 from flows.pipeline import run_folder
 from flows.pipeline.config import RunConfig
+from flows.pipeline.plan import plan
 from flows.pipeline.run_folder import claim_run, is_finished
 
 
@@ -61,3 +62,43 @@ def test_no_schedule_adds_a_round_that_no_later_start_would_accept(
     with pytest.raises(UserError, match=r"2 rounds are done.* policy\.path=.*round-2/policy"):
         claim_run(run, next_round=True)
     assert written(run) == 2 and is_finished(run)
+
+
+CARRYING = {"carry_optimizer": True, "schedule_rounds": 2}
+
+
+def test_each_round_trains_its_own_part_of_the_one_schedule() -> None:
+    steps = {step.path: step for step in plan(config(training=CARRYING))}
+    trainings = [steps[f"round-{number}/policy"].config for number in (1, 2)]
+    assert [training.schedule_round for training in trainings] == [1, 2]
+    assert [training.takes_over for training in trainings] == [False, True]
+    without = {step.path: step for step in plan(config())}
+    assert without["round-2/policy"].config.schedule_round == 1
+
+
+def test_adapters_that_are_carried_over_lie_beside_the_policy_of_the_start() -> None:
+    steps = {step.path: step for step in plan(config(training={**CARRYING, "lora": {}}))}
+    assert "base" not in steps["round-1/policy"].reads
+    assert steps["round-2/policy"].reads["base"] == "owner/policy@abc"
+    assert steps["round-2/policy"].reads["policy"].endswith("round-1/policy")
+
+
+def test_more_rounds_than_the_schedule_spans_are_refused_before_anything_runs(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(UserError, match=r"rounds: 3 are more than training.schedule_rounds \(2\)"):
+        config(rounds=3, training=CARRYING)
+    assert config(rounds=3, training={**CARRYING, "schedule": "constant"}).rounds == 3
+    with pytest.raises(UserError, match="schedule_round: a run counts its rounds itself"):
+        config(training={**CARRYING, "schedule_round": 2})
+    run = made(small(tmp_path, rounds=2, training=CARRYING))
+    with pytest.raises(UserError, match=r"the learning rate would stay 0.*round-2/policy"):
+        claim_run(run, next_round=True)
+
+
+def test_a_longer_schedule_is_another_one_for_every_round(tmp_path: Path) -> None:
+    run = made(small(tmp_path, rounds=2, training=CARRYING))
+    longer = small(tmp_path, rounds=3, training={**CARRYING, "schedule_rounds": 3})
+    with pytest.raises(ConfigDrift, match=r"schedule_rounds: was 2, now 3"):
+        claim_run(longer)
+    assert written(run) == 2

@@ -17,7 +17,7 @@ from contracts.models.weights import Weights, refuse_other_weights
 from contracts.steps.disk_space import refuse_too_full
 from training.adapters.merge import merge
 from training.config import LoraConfig, TrainConfig, TrainResources
-from training.launch.disk_space import checkpoint_bytes, policy_bytes, refuse_no_room
+from training.launch.disk_space import checkpoint_bytes, policy_bytes, refuse_no_room, state_bytes
 from training.loop.policy import load_policy
 
 GIB = 1 << 30
@@ -68,6 +68,15 @@ def test_at_most_two_checkpoints_of_twelve_bytes_a_parameter_lie_there(
 def test_with_adapters_a_checkpoint_holds_their_parameters_alone() -> None:
     lora = LoraConfig(rank=3, targets=["up_proj"])
     assert checkpoint_bytes(config(lora=lora), SMALL, 3) == 12 * 3 * (30 + 10)
+
+
+def test_each_policy_that_hands_its_state_on_takes_room_for_that_too(tmp_path: Path) -> None:
+    carrying = config(every=0, carry_optimizer=True, schedule_rounds=2)
+    assert state_bytes(carrying, SMALL) == 12 * 310
+    assert state_bytes(carrying.model_copy(update={"schedule_round": 2}), SMALL) == 0
+    huge = Weights({"a": (1 << 40, 1 << 20)}, 0)
+    with pytest.raises(UserError, match="3 policies, optimizer's states and checkpoints take"):
+        refuse_no_room(carrying, huge, tmp_path, None, 3)
 
 
 def test_a_disk_without_the_room_is_refused_with_both_sizes(tmp_path: Path) -> None:
