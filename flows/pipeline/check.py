@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TypeVar
@@ -151,7 +152,9 @@ def _checks(config: RunConfig, left: Sequence[PlannedStep]) -> Iterator[Check]:
     if annotators := _annotators(config, left):
         yield from annotation.readiness.checks(config.annotation, annotators)
     if _has(left, reference.STAGE, train.STAGE):
-        yield from training.readiness.checks(config.training, policy)
+        for key, of in config.stretches.items():
+            for check in training.readiness.checks(of.training, policy):
+                yield replace(check, key=f"{key}{check.key}") if key else check
     yield Check("runs_dir", lambda: _refuse_no_room(config, policy, left))
 
 
@@ -161,13 +164,14 @@ def _has(left: Sequence[PlannedStep], *stages: Stage) -> bool:
 
 def _samplings(config: RunConfig, left: Sequence[PlannedStep]) -> dict[str, SampleConfig]:
     """The sections by which the steps that are left sample, by their keys."""
+    rounds = {f"{key}sampling": of.sampling for key, of in config.stretches.items()}
     sections = {
-        "responses": ("sampling", config.sampling),
-        "evaluation/responses": ("evaluation.sampling", config.evaluation.sampling),
-        "evaluation/benchmark_responses": ("evaluation.benchmarks", config.evaluation.answering),
+        "responses": rounds,
+        "evaluation/responses": {"evaluation.sampling": config.evaluation.sampling},
+        "evaluation/benchmark_responses": {"evaluation.benchmarks": config.evaluation.answering},
     }
     sampled = [step.path for step in left if step.stage == sample.STAGE]
-    return dict(sections[path.split("/", 1)[1]] for path in sampled)
+    return dict(pair for path in sampled for pair in sections[path.split("/", 1)[1]].items())
 
 
 def _annotators(config: RunConfig, left: Sequence[PlannedStep]) -> dict[str, Annotator]:

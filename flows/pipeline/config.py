@@ -3,7 +3,7 @@
 import datetime
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -17,10 +17,12 @@ from annotation.config import (
     scored_alone,
 )
 from annotation.scoring.annotator_names import naming_faults
-from contracts.config.base import Config, Resources
+from contracts.config.base import Config, Resources, check
+from contracts.errors import UserError
 from contracts.models.hub import Kind, full_name
 from contracts.models.model import ModelConfig, split_reference
 from evaluation.config import EvaluationConfig
+from flows.pipeline.round_rules import RoundRule, StartFrom, merged
 from generation.config import PromptsConfig, SampleConfig
 from training.config import FormatConfig, TrainConfig
 
@@ -61,7 +63,9 @@ class RunConfig(Config):
     prompts: PromptsConfig
     """Where the prompts come from."""
     prompts_per_round: Annotated[int, Field(ge=1)] | None = None
-    """Fresh prompts a round; none means that every round uses them all."""
+    """Prompts a round; none means that every round uses them all."""
+    round_prompts: Literal["fresh", "same"] = "fresh"
+    """Whether each round takes `prompts_per_round` that no other took, or all take the same."""
     sampling: SampleConfig
     """How the current policy is sampled."""
     annotation: ScoreConfig
@@ -78,6 +82,12 @@ class RunConfig(Config):
     reference: Literal["start", "previous"] = "start"
     """What losses with a reference compare with: the policy that the run starts from, or the
     one that the round starts from, which is less stable (recipe, section 5)."""
+    start_from: StartFrom = "previous"
+    """What a round trains: the policy that it samples, or, from `first`, always the one that the
+    run starts from, on the pairs of the newest: robust where rewards are over-optimised
+    (arXiv 2505.18126), and off-policy, so that `weighting: wpo` is of use."""
+    by_round: dict[Annotated[int, Field(ge=1, le=MOST_ROUNDS)], RoundRule] = Field({})
+    """Keys that are other from a round on, e.g. `{3: {training: {learning_rate: 4.0e-7}}}`."""
     evaluation: EvaluationConfig
     """How the round is judged."""
     resources: FlowResources = FlowResources()
@@ -139,6 +149,45 @@ class RunConfig(Config):
                 "alone: an armorm, a classifier, a function, or a judge with `compare: pointwise`"
             )
         return self
+
+    @model_validator(mode="after")
+    def _rounds_of_rules_are_there(self) -> "RunConfig":
+        if late := [number for number in self.by_round if number > self.rounds]:
+            raise ValueError(f"by_round.{late[0]}: there is no such round, `rounds` is "
+                             f"{self.rounds}; raise it, or leave the rule out")  # fmt: skip
+        return self
+
+    @model_validator(mode="after")
+    def _rules_fit(self) -> "RunConfig":
+        if not self.by_round:
+            return self
+        data = self.model_dump(mode="json") | {"by_round": {}}
+        for number, rule in sorted(self.by_round.items()):
+            data = merged(data, rule.keys)
+            try:
+                check(RunConfig, data, origin=f"by_round.{number}")
+            except UserError as error:
+                raise ValueError(str(error)) from None
+        return self
+
+    def of_round(self, number: int) -> "RunConfig":
+        """The config as round `number` has it: with the rules of that round and of those before."""
+        changed: dict[str, Any] = {}
+        for first, rule in sorted(self.by_round.items()):
+            if first <= number:
+                changed = merged(changed, rule.keys)
+        for name, value in changed.items():
+            if isinstance(section := getattr(self, name), Config):
+                data = merged(section.model_dump(mode="json"), value)
+                changed[name] = check(type(section), data, origin=f"by_round: {name}")
+        return self.model_copy(update=changed)
+
+    @property
+    def stretches(self) -> dict[str, "RunConfig"]:
+        """The config of each stretch of rounds that has the same keys, by what a message puts
+        before them: nothing, or `by_round.3.`"""
+        rules = {f"by_round.{number}.": self.of_round(number) for number in sorted(self.by_round)}
+        return rules if 1 in self.by_round else {"": self, **rules}
 
     @property
     def held_out_annotators(self) -> list[Annotator]:

@@ -3,6 +3,7 @@
 prompts -> responses -> scores -> pairs -> tokens [-> reference] -> policy -> evaluation (a round)
 """
 
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,7 @@ class _Planner:
     def __init__(self, config: RunConfig) -> None:
         self._config = config
         self._run = config.folder
+        self._of = functools.cache(config.of_round)
 
     def prepare(self) -> Iterator[PlannedStep]:
         """Load the prompts; answer the held-out ones with the policy that the run starts from."""
@@ -80,7 +82,7 @@ class _Planner:
 
     def _annotate(self, number: int) -> Iterator[PlannedStep]:
         """From a round's prompts to its pairs."""
-        config, seed, root = self._config, self._config.seed + number, f"round-{number}"
+        config, seed, root = self._of(number), self._config.seed + number, f"round-{number}"
         yield self._sample(root, f"{root}/prompts", number - 1, config.sampling, seed)
         yield self._score(root, f"{root}/prompts", config.annotation)
         names = ("prompts", "responses", "scores")
@@ -94,10 +96,11 @@ class _Planner:
 
     def _train(self, number: int) -> Iterator[PlannedStep]:
         """From a round's pairs to its policy."""
-        config, root, policy = self._config, f"round-{number}", self._policy(number - 1)
+        config, root, policy = self._of(number), f"round-{number}", self._trained_from(number)
         written, sampled = self._at(f"{root}/pairs"), self._at(f"{root}/responses")
         to_format = tokens.FormatInputs(pairs=written, responses=sampled, policy=policy)
-        formatting = config.format.model_copy(update=self._template)
+        off_policy = {} if policy == self._policy(number - 1) else {"off_policy": True}
+        formatting = config.format.model_copy(update=self._template | off_policy)
         yield self._step(f"{root}/tokens", "format tokens", tokens.STAGE, formatting, to_format)
         inputs = TrainInputs(tokens=self._at(f"{root}/tokens"), policy=policy)
         if config.training.loss.needs_reference:
@@ -117,8 +120,9 @@ class _Planner:
 
     def _reference(self, number: int) -> PlannedStep:
         """Score the round's pairs with the model that the loss compares with."""
-        training, root = self._config.training, f"round-{number}"
-        compared_with = self._policy(0 if self._config.reference == "start" else number - 1)
+        config, root = self._of(number), f"round-{number}"
+        training, start = config.training, self._policy(0)
+        compared_with = start if config.reference == "start" else self._trained_from(number)
         inputs = reference.ReferenceInputs(tokens=self._at(f"{root}/tokens"), policy=compared_with)
         settings = ReferenceConfig(dtype=training.dtype, resources=training.resources)
         label = "score with the reference"
@@ -239,6 +243,10 @@ class _Planner:
             return str(self._at(f"round-{number}/policy"))
         return self._config.pinned(self._config.policy.reference)
 
+    def _trained_from(self, number: int) -> str:
+        """The policy that round `number` trains."""
+        return self._policy(0 if self._of(number).start_from == "first" else number - 1)
+
     def _base(self, number: int) -> str | None:
         """What the policy of round `number` is an adapter to, where that lies on the hub."""
         base = "" if number else adapter.resolve(self._policy(0)).model
@@ -258,9 +266,10 @@ class _Planner:
         return {"bos": self._config.policy.bos, "date": self._config.policy.date}
 
     def _slice(self, number: int) -> SelectConfig:
-        """Fresh prompts for each round: disjoint slices of one fixed order (recipe, section 5)."""
+        """The round's prompts; fresh ones are disjoint slices of one fixed order (recipe,
+        section 5)."""
         size = self._config.prompts_per_round
-        start = (number - 1) * size if size else 0
+        start = (number - 1) * (size or 0) if self._config.round_prompts == "fresh" else 0
         return SelectConfig(splits=["train"], start=start, count=size, seed=self._config.seed)
 
 
