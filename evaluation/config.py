@@ -9,6 +9,8 @@ from annotation.config import Annotator
 from contracts.config.base import Config, Resources
 from evaluation.benchmarks import NamedBenchmark
 from evaluation.benchmarks.base import Benchmark
+from evaluation.judging.config import BENCHMARKS, BenchmarkName, RunJudge
+from evaluation.judging.files import JudgedWith, JudgingFile, PinnedFile
 from evaluation.verdicts.decide import VerdictConfig
 from generation.config import SampleConfig
 
@@ -24,6 +26,19 @@ class CompareConfig(Config):
     """Seed of the resampling."""
 
 
+class WinRatesConfig(Config):
+    """Intervals of judged figures: a bootstrap over prompts."""
+
+    resamples: Annotated[int, Field(ge=100)] = 1000
+    """Resamples of the prompts; each is a fit where a figure is length-controlled (8 ms)."""
+    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    """Coverage of the interval."""
+    seed: int = 0
+    """Seed of the resampling."""
+    files: dict[str, PinnedFile] = Field({})
+    """Of its files that lie on the hub or must have a hash, by `benchmark/role`."""
+
+
 class RoundVerdictConfig(Config):
     """What one round's verdict rests on."""
 
@@ -31,6 +46,8 @@ class RoundVerdictConfig(Config):
     """The annotator that the pairs were made by."""
     second: str | None = None
     """One that the policy was not trained against; null where there is none."""
+    judge: str | None = None
+    """The judge whose figures it reads; null where nobody judges."""
     limits: VerdictConfig = VerdictConfig()
     """What is too much."""
 
@@ -82,6 +99,12 @@ class EvaluationConfig(Config):
     benchmarks: list[NamedBenchmark] = Field([])
     """What every round's policy answers beside, e.g. [alpaca_eval, arena_hard, mt_bench, gsm8k]:
     names, or objects with options. A name that is none lists those that there are."""
+    judges: list[RunJudge] = Field([])
+    """Who judges the start's answers and each round's, where their key is there."""
+    judged_with: JudgedWith = JudgedWith()
+    """The baselines, references and difficulties of the benchmarks that are judged."""
+    win_rates: WinRatesConfig = WinRatesConfig()
+    """The intervals of what judges say."""
 
     @property
     def answering(self) -> SampleConfig:
@@ -89,9 +112,54 @@ class EvaluationConfig(Config):
         benchmark says."""
         return answering(self.sampling, self.benchmarks)
 
+    def judged_by(self, judge: RunJudge) -> list[BenchmarkName]:
+        """What a judge is to judge, in the order of their names."""
+        labels = {one.label for one in self.benchmarks}
+        known = [name for name in BENCHMARKS if name in labels]
+        return sorted(name for name in judge.benchmarks or known if name in known)
+
+    @property
+    def asked_judges(self) -> list[RunJudge]:
+        """Those who do judge, in the order of their names."""
+        asked = [one for one in self.judges if one.enabled and self.judged_by(one)]
+        return sorted(asked, key=lambda judge: judge.name)
+
+    @property
+    def files_of_judges(self) -> dict[str, JudgingFile]:
+        """What those who judge need beside the answers, by key."""
+        named = dict.fromkeys(of for judge in self.asked_judges for of in self.judged_by(judge))
+        return {
+            f"{benchmark}.{role}": file
+            for benchmark in named
+            for role, file in self.judged_with.of(benchmark).items()
+        }
+
+    @property
+    def verdict_judge(self) -> str | None:
+        """The first of `judges` that is asked: its figures count."""
+        asked = {judge.name for judge in self.asked_judges}
+        return next((judge.name for judge in self.judges if judge.name in asked), None)
+
     @model_validator(mode="after")
     def _labels_differ(self) -> "EvaluationConfig":
         refuse_same_label(self.benchmarks)
+        return self
+
+    @model_validator(mode="after")
+    def _judges_differ_and_have_work(self) -> "EvaluationConfig":
+        names = [judge.name for judge in self.judges]
+        for number, judge in enumerate(self.judges):
+            if names.count(judge.name) > 1:
+                raise ValueError(
+                    f"judges: {judge.name} is there twice; give each a name of its own"
+                )
+            labels = [benchmark.label for benchmark in self.benchmarks]
+            for name in judge.benchmarks or ():
+                if name not in labels:
+                    raise ValueError(
+                        f"judges.{number}.benchmarks: {name} is not answered; add it to "
+                        "evaluation.benchmarks"
+                    )
         return self
 
 

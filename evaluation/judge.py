@@ -9,7 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pyarrow as pa
 
@@ -18,13 +18,15 @@ from contracts.steps.inputs import Data, Inputs
 from contracts.steps.manifest import Result
 from contracts.steps.step import Stage
 from contracts.tables.parts import write_atomic, write_part
-from contracts.tables.schemas import JUDGEMENTS
+from contracts.tables.schemas import JUDGEMENTS, QUESTIONS
 from evaluation.judging.asking import Asking
-from evaluation.judging.benchmarks import MIDDLE, REFEREES, read_sides, with_repeats
+from evaluation.judging.benchmarks import REFEREES, SideFiles, read_sides, with_repeats
 from evaluation.judging.config import JudgingConfig
+from evaluation.judging.files import PinnedFile
 from evaluation.judging.game import Judged, Referee, Sides
-from evaluation.judging.noise import Agreement, between_orders, noise
+from evaluation.judging.noise import between_orders, noise
 from evaluation.judging.standing import PUBLISHED, Standing, judged_questions, not_comparable
+from evaluation.win_rates.agreement import Agreement
 from runtime.stage_process import main
 
 
@@ -32,12 +34,15 @@ class JudgingInputs(Inputs):
     """A model's answers in the benchmark's own format, and what they are judged by."""
 
     answers: Data
+    """A file, or the folder of a run's ANSWERS."""
     baseline: Data | None = None
     """The answers that they play against; not for MT-Bench."""
     questions: Data | None = None
-    """`question.jsonl`; not for AlpacaEval."""
+    """`question.jsonl`; not for AlpacaEval, nor where `asked` is given."""
     references: Data | None = None
     """MT-Bench's."""
+    asked: Annotated[Path, QUESTIONS] | None = None
+    """A run's questions: they alone are judged."""
 
 
 class JudgingFacts(Facts):
@@ -51,9 +56,9 @@ class JudgingFacts(Facts):
     """Why the result must not stand in a column with the published ones."""
     errors: dict[str, int]
     """Reason to number of judgements that could not be had."""
-    noise: Agreement
+    noise: Agreement | None
     """Of the same games judged twice."""
-    between_orders: Agreement
+    between_orders: Agreement | None
     """Of the same two answers in both orders."""
     cost: float | None
     """Null where no price is known."""
@@ -69,8 +74,13 @@ def run(config: JudgingConfig, inputs: JudgingInputs, out: Path) -> Result:
         OnPolicyError: the endpoint is gone, its answers are no judgements, or `max_cost` is
             reached; every judgement that came is kept.
     """
-    files = {name: Path(value) for name, value in inputs.by_name.items()}
-    sides = read_sides(config.benchmark, **files)
+    files = {
+        name: config.files.get(name, PinnedFile()).locate(value)
+        for name, value in inputs.by_name.items()
+        if name not in ("answers", "asked")
+    }
+    answers = SideFiles(Path(inputs.answers), asked=inputs.asked, **files)
+    sides = read_sides(config.benchmark, answers)
     referee = REFEREES[config.benchmark]()
     games = with_repeats(referee.games(sides), config.judge.repeats)
     asking = Asking(referee, config.judge, out)
@@ -132,7 +142,6 @@ def _facts(
         hard_labels=sum(one.verdict.is_hard for one in judged if not one.game.repeat),
         baseline_sha256=sides.baseline.sha256 if sides.baseline else None,
     )
-    middle = MIDDLE[config.benchmark]
     errors = Counter(e.partition(":")[0] for one in judged if (e := one.verdict.error))
     return JudgingFacts(
         generator=sides.model.generator,
@@ -141,8 +150,8 @@ def _facts(
         standing=standing,
         not_comparable=not_comparable(standing, PUBLISHED[config.benchmark]),
         errors=dict(sorted(errors.items())),
-        noise=noise(judged, middle),
-        between_orders=between_orders(judged, middle),
+        noise=noise(judged, referee.middle),
+        between_orders=between_orders(judged, referee.middle),
         cost=asking.budget.spent or None,
         episodes=asking.episodes,
     )

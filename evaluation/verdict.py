@@ -13,7 +13,15 @@ from contracts.steps.inputs import Inputs
 from contracts.steps.manifest import Result
 from contracts.steps.step import Stage
 from contracts.tables.parts import write_part
-from contracts.tables.schemas import ANSWERS, COMPARISON, PROMPTS, REASONS, RESPONSES, SCORES
+from contracts.tables.schemas import (
+    ANSWERS,
+    COMPARISON,
+    PROMPTS,
+    REASONS,
+    RESPONSES,
+    SCORES,
+    WIN_RATES,
+)
 from evaluation.compare import CompareFacts
 from evaluation.config import RoundVerdictConfig
 from evaluation.verdicts import gather
@@ -35,6 +43,8 @@ class VerdictInputs(Inputs):
     before_answers: Annotated[Path, ANSWERS] | None = None
     """To the benchmarks, where a run answers any."""
     after_answers: Annotated[Path, ANSWERS] | None = None
+    win_rates: Annotated[Path, WIN_RATES] | None = None
+    """What judges say of the trained policy, where anybody judges."""
 
 
 class VerdictFacts(Facts):
@@ -76,6 +86,7 @@ def run(config: RoundVerdictConfig, inputs: VerdictInputs, out: Path) -> Result:
         win_rate=gather.chosen_rate(over_before, config.second or config.trained_by),
         length=lengths,
         repetition=gather.repetition(inputs.before_responses, inputs.after_responses, prompts),
+        **gather.judged_gains(inputs.win_rates, config.judge),
         **gather.accuracies(inputs.before_answers, inputs.after_answers),
     )
     verdict = decide(evidence, config.limits)

@@ -173,6 +173,24 @@ JUDGEMENTS = _table(
     _column("error", pa.string(), "why there is no score; never a stand-in", nullable=True),
 )
 
+WIN_RATES = _table(
+    "WIN_RATES",
+    _column("judge", pa.string(), "the judge's name in the config"),
+    _column("benchmark", pa.string(), "whose answers"),
+    _column(
+        "figure",
+        pa.string(),
+        "win_rate, lc_win_rate, style_controlled (per cent) or score (1 to 10); with _gain: what "
+        "it gained over the round before",
+    ),
+    _column("part", pa.string(), "all, or one turn, category, or quarter by length"),
+    _column("value", pa.float64(), "the figure"),
+    _column("low", pa.float64(), "lower end of its interval"),
+    _column("high", pa.float64(), "upper end"),
+    _column("n", pa.int32(), "prompts that it is over"),
+    _column("asked", pa.int32(), "prompts that were asked"),
+)
+
 _DECODING = (
     _column("preset", pa.string(), "recipe or sampled: the decoding that options then changed"),
     _column("n", pa.int32(), "answers to the question"),
@@ -240,6 +258,6 @@ ALL = {
     table.metadata[b"table"].decode(): table
     for table in (
         PROMPTS, RESPONSES, SCORES, PAIRS, DEMONSTRATIONS, TOKENS, REFERENCE, COMPARISON, REASONS,
-        QUESTIONS, ANSWERS, JUDGEMENTS, METRICS, LEARNING_RATES,
+        QUESTIONS, ANSWERS, JUDGEMENTS, WIN_RATES, METRICS, LEARNING_RATES,
     )
 }  # fmt: skip

@@ -33,6 +33,8 @@ class AlpacaEvalReferee:
     """Pairwise, one order a question."""
 
     has_baseline: ClassVar = True
+    middle: ClassVar[float | None] = 1.5
+    figure: ClassVar = "win_rate"
 
     def __init__(self) -> None:
         file = prompt_file(f"{PROMPT}.txt")
@@ -78,6 +80,10 @@ class AlpacaEvalReferee:
         if label not in ("m", "M"):
             return unread(f"the judge's answer is neither m nor M: {label!r:.100}")
         return Verdict(_for_model(game, 1.0 if label == "m" else 2.0), label, is_hard=True)
+
+    def points(self, score: float) -> float:
+        """Per cent."""
+        return 100 * (score - 1)
 
     def follow_up(self, game: Game, replies: Sequence[Completion]) -> tuple[Message, ...]:
         """The same again."""

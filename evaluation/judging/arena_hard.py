@@ -31,6 +31,8 @@ class ArenaHardReferee:
     """Pairwise, both orders."""
 
     has_baseline: ClassVar = True
+    middle: ClassVar[float | None] = 0.5
+    figure: ClassVar = "win_rate"
 
     def __init__(self) -> None:
         texts, self.prompt_sha256 = prompt_json(f"{PROMPT}.json")
@@ -69,6 +71,10 @@ class ArenaHardReferee:
             return unread(f"the judgement's verdict is {label!r}")
         score, weight = _FOR_A[label]
         return Verdict(score if game.order == "model_first" else 1 - score, label, weight)
+
+    def points(self, score: float) -> float:
+        """Per cent."""
+        return 100 * score
 
     def follow_up(self, game: Game, replies: Sequence[Completion]) -> tuple[Message, ...]:
         """The conversation so far, and that it be ended."""

@@ -1,14 +1,16 @@
 """The benchmarks that can be judged: their rules, and how their files become questions."""
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from contracts.errors import UserError
+from contracts.tables.parts import read_table
 from evaluation.judging.alpaca_eval import AlpacaEvalReferee
 from evaluation.judging.answer_files import (
     Answers,
+    instruction_key,
     read_answers,
     read_outputs,
     read_question_rows,
@@ -19,51 +21,92 @@ from evaluation.judging.config import BenchmarkName
 from evaluation.judging.game import Game, Question, Referee, Sides
 from evaluation.judging.mt_bench import WITH_REFERENCE, MTBenchReferee
 
-REFEREES: dict[BenchmarkName, Callable[[], Referee]] = {
+REFEREES: Mapping[str, Callable[[], Referee]] = {
     "alpaca_eval": AlpacaEvalReferee,
     "arena_hard": ArenaHardReferee,
     "mt_bench": MTBenchReferee,
 }
-MIDDLE: dict[BenchmarkName, float | None] = {
-    "alpaca_eval": 1.5,
-    "arena_hard": 0.5,
-    "mt_bench": None,
-}
-"""The score at which neither side wins."""
 
 
-def read_sides(
-    benchmark: BenchmarkName,
-    answers: Path,
-    baseline: Path | None = None,
-    questions: Path | None = None,
-    references: Path | None = None,
-) -> Sides:
+@dataclass(frozen=True)
+class SideFiles:
+    """What is judged, and by what."""
+
+    answers: Path
+    """A file, or the folder of a run's ANSWERS."""
+    baseline: Path | None = None
+    questions: Path | None = None
+    """`question.jsonl`."""
+    references: Path | None = None
+    asked: Path | None = None
+    """QUESTIONS, in place of `questions` and of those that the baseline answers."""
+
+
+def read_sides(benchmark: BenchmarkName, files: SideFiles) -> Sides:
     """What is to be judged, from the benchmark's own files.
 
     Raises:
         UserError: a file is missing, is not what it should be, answers something twice, or
             answers what is not asked.
     """
-    _refuse_missing(benchmark, baseline, questions, references)
-    read = read_outputs if benchmark == "alpaca_eval" else read_answers
-    model = read(answers)
-    against = read(baseline) if baseline else None
-    if benchmark == "alpaca_eval":
-        assert against is not None and baseline is not None
-        asked = [Question(k, [one.record["instruction"]]) for k, one in against.by_key.items()]
-        what = str(baseline)
-    else:
-        assert questions is not None
-        asked = [Question(*row) for row in read_question_rows(questions)]
-        what = str(questions)
-    keys = {question.key for question in asked}
-    refuse_foreign(answers, model, keys, what)
-    if against is not None and baseline is not None:
-        refuse_foreign(baseline, against, keys, what)
-    if benchmark == "mt_bench" and references:
-        asked = _with_references(asked, read_answers(references))
-    return Sides(asked, model, against)
+    _refuse_missing(benchmark, files)
+    path = _official_file(files.answers, benchmark)
+    model = read_side(benchmark, path)
+    against = read_side(benchmark, files.baseline) if files.baseline else None
+    questions, what = _questions(benchmark, files, against)
+    keys = {question.key for question in questions}
+    refuse_foreign(path, model, keys, what)
+    if against is not None and files.baseline is not None:
+        if files.asked:
+            refuse_unanswered(files.baseline, against, questions)
+        else:
+            refuse_foreign(files.baseline, against, keys, what)
+    if benchmark == "mt_bench" and files.references:
+        questions = _with_references(questions, read_answers(files.references))
+    return Sides(questions, model, against)
+
+
+def refuse_unanswered(path: Path, baseline: Answers, questions: Sequence[Question]) -> None:
+    """
+    Raises:
+        UserError: the baseline lacks an answer to one of the questions.
+    """
+    lacking = [one for one in questions if one.key not in baseline.by_key]
+    if lacking:
+        raise UserError(
+            f"{path}: has no answer to {len(lacking):,} of the {len(questions):,} questions, the "
+            f"first: {lacking[0].turns[0]!r:.100}; give a baseline's answers to these very ones"
+        )
+
+
+def read_side(benchmark: str, path: Path) -> Answers:
+    """
+    Raises:
+        UserError: it is no file of the benchmark's answers.
+    """
+    return read_outputs(path) if benchmark == "alpaca_eval" else read_answers(path)
+
+
+def asked_questions(benchmark: str, folder: Path) -> list[Question]:
+    """A benchmark's questions in QUESTIONS, in order."""
+    found: dict[str, Question] = {}
+    columns = ["benchmark", "question_id", "messages", "category"]
+    for row in read_table(folder, columns).to_pylist():
+        if row["benchmark"] != benchmark:
+            continue
+        text = row["messages"][-1]["content"]
+        name = row["question_id"]
+        if name in found:
+            found[name].turns.append(text)
+        else:
+            key = question_key(benchmark, name, text)
+            found[name] = Question(key, [text], row["category"])
+    return list(found.values())
+
+
+def question_key(benchmark: str, question_id: str, text: str) -> str:
+    """By what judgements name a question: AlpacaEval's files know it by its words alone."""
+    return instruction_key(text) if benchmark == "alpaca_eval" else question_id
 
 
 def with_repeats(games: Sequence[Game], repeats: int) -> list[Game]:
@@ -74,14 +117,41 @@ def with_repeats(games: Sequence[Game], repeats: int) -> list[Game]:
     return [*games, *again]
 
 
-def _refuse_missing(
-    benchmark: str, baseline: Path | None, questions: Path | None, references: Path | None
-) -> None:
-    if benchmark != "mt_bench" and baseline is None:
+def _official_file(answers: Path, benchmark: str) -> Path:
+    """The benchmark's file below a run's ANSWERS; of a file, itself.
+
+    Raises:
+        UserError: there is none below the folder.
+    """
+    if not answers.is_dir():
+        return answers
+    below = answers / benchmark
+    files = [*below.glob("model_outputs.json"), *below.glob("model_answer/*.jsonl")]
+    if not files:
+        raise UserError(f"{answers}: holds no answers to {benchmark}")
+    return files[0]
+
+
+def _questions(
+    benchmark: str, files: SideFiles, against: Answers | None
+) -> tuple[list[Question], str]:
+    """What is asked, and where that stands."""
+    if files.asked:
+        return asked_questions(benchmark, files.asked), str(files.asked)
+    if files.questions:
+        rows = read_question_rows(files.questions)
+        return [Question(*row) for row in rows], str(files.questions)
+    assert against is not None
+    asked = [Question(key, [one.record["instruction"]]) for key, one in against.by_key.items()]
+    return asked, str(files.baseline)
+
+
+def _refuse_missing(benchmark: str, files: SideFiles) -> None:
+    if benchmark != "mt_bench" and files.baseline is None:
         raise UserError(f"{benchmark}: give the file of the baseline's answers")
-    if benchmark != "alpaca_eval" and questions is None:
+    if benchmark != "alpaca_eval" and files.questions is None and files.asked is None:
         raise UserError(f"{benchmark}: give its question.jsonl as the questions")
-    if benchmark == "mt_bench" and references is None:
+    if benchmark == "mt_bench" and files.references is None:
         raise UserError(
             "mt_bench: give the file of the reference answers (reference_answer/*.jsonl) to "
             f"{', '.join(WITH_REFERENCE)}"

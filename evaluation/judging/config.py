@@ -1,14 +1,17 @@
 """Who judges, and how."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
 from contracts.config.base import Config, Resources
+from evaluation.judging.files import PinnedFile
 from runtime.chat.config import ChatModel
 
 BenchmarkName = Literal["alpaca_eval", "arena_hard", "mt_bench"]
+BENCHMARKS: tuple[BenchmarkName, ...] = get_args(BenchmarkName)
+"""All that can be judged."""
 
 
 class JudgeResources(Resources):
@@ -59,3 +62,17 @@ class JudgingConfig(Config):
     """Whose prompts, games and files."""
     judge: LLMJudge
     """Who judges."""
+    files: dict[str, PinnedFile] = Field({})
+    """Of inputs that lie on the hub or must have a hash, by the input's name."""
+
+
+class RunJudge(LLMJudge):
+    """A judge of a run: of the start's answers and of every round's."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=60)]
+    """What its folder and its rows are called."""
+    benchmarks: list[BenchmarkName] | None = Field(None, min_length=1)
+    """What it judges; null is each of `evaluation.benchmarks` that can be judged."""
+    enabled: bool | None = None
+    """Whether it is asked. Null: where its key is in the environment when the run is claimed,
+    which holds for the whole run; set it to judge a run later that began without a key."""

@@ -56,6 +56,10 @@ class Referee(Protocol):
     """Hash of the file of its prompts."""
     has_baseline: ClassVar[bool]
     """Whether answers are compared with another model's."""
+    middle: ClassVar[float | None]
+    """The score at which neither side wins; None where answers are rated alone."""
+    figure: ClassVar[str]
+    """What its mean is called."""
 
     def request(self, judge: LLMJudge) -> dict[str, Any]:
         """The judge's decoding, as the request has it; without model and messages."""
@@ -67,6 +71,10 @@ class Referee(Protocol):
 
     def read(self, game: Game, replies: Sequence[Completion], judge: LLMJudge) -> Verdict:
         """What the replies so far say; an error where they can't be read."""
+        ...
+
+    def points(self, score: float) -> float:
+        """A score in the figure's unit: per cent, or the rating."""
         ...
 
     def follow_up(self, game: Game, replies: Sequence[Completion]) -> tuple[Message, ...]:

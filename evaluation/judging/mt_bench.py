@@ -26,6 +26,8 @@ class MTBenchReferee:
     """One answer alone, turn by turn."""
 
     has_baseline: ClassVar = False
+    middle: ClassVar[float | None] = None
+    figure: ClassVar = "score"
 
     def __init__(self) -> None:
         self._texts, self.prompt_sha256 = prompt_json("mt_bench_single.json")
@@ -62,6 +64,10 @@ class MTBenchReferee:
         if not 1 <= rating <= 10:
             return unread(f"the judgement's rating is {found[1]}, not 1 to 10")
         return Verdict(rating, found[1])
+
+    def points(self, score: float) -> float:
+        """The rating itself."""
+        return score
 
     def follow_up(self, game: Game, replies: Sequence[Completion]) -> tuple[Message, ...]:
         """The same again."""

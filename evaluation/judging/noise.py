@@ -1,26 +1,17 @@
 """How far a judge agrees with itself: across the two orders, and the same game judged twice."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from evaluation.judging.game import Judged
+from evaluation.win_rates.agreement import Agreement, agreement
+from evaluation.win_rates.estimate import Resampling
 
 
-@dataclass(frozen=True)
-class Agreement:
-    """Of pairs of judgements that should say the same."""
-
-    pairs: int
-    """With a score on both sides."""
-    agree: float | None
-    """Share of them in which the same side wins, or in MT-Bench the rating is the same."""
-    mean_difference: float | None
-    """Mean of the absolute differences of their scores."""
-
-
-def noise(judged: Sequence[Judged], middle: float | None) -> Agreement:
-    """The same games judged twice.
+def noise(judged: Sequence[Judged], middle: float | None) -> Agreement | None:
+    """The same games judged twice; None where none has a score both times.
 
     Args:
         middle: the score at which neither side wins; None where answers are rated alone.
@@ -30,8 +21,8 @@ def noise(judged: Sequence[Judged], middle: float | None) -> Agreement:
     return _agreement([(first.get(_place(one)), one.verdict.score) for one in again], middle)
 
 
-def between_orders(judged: Sequence[Judged], middle: float | None) -> Agreement:
-    """The same two answers in both orders."""
+def between_orders(judged: Sequence[Judged], middle: float | None) -> Agreement | None:
+    """The same two answers in both orders; None where none has a score in both."""
     scores: dict[str, list[float | None]] = {}
     for one in judged:
         if not one.game.repeat and one.game.order != "alone":
@@ -45,15 +36,9 @@ def _place(one: Judged) -> tuple[Any, ...]:
 
 def _agreement(
     pairs: Sequence[tuple[float | None, float | None]], middle: float | None
-) -> Agreement:
-    whole = [(a, b) for a, b in pairs if a is not None and b is not None]
-    if not whole:
-        return Agreement(0, None, None)
-    same = sum(_side(a, middle) == _side(b, middle) for a, b in whole)
-    difference = sum(abs(a - b) for a, b in whole)
-    return Agreement(len(whole), same / len(whole), difference / len(whole))
-
-
-def _side(score: float, middle: float | None) -> float:
-    """Which side wins: 1, 0 or -1; the score itself where there are no sides."""
-    return score if middle is None else float((score > middle) - (score < middle))
+) -> Agreement | None:
+    scored = [(a, b) for a, b in pairs if a is not None and b is not None]
+    if not scored:
+        return None
+    first, second = np.array(scored, float).T
+    return agreement(first, second, middle, Resampling())

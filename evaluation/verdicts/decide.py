@@ -46,7 +46,13 @@ class Evidence(Config):
     second_reward: Interval | None = None
     """Gain by one that it was not trained against."""
     win_rate: Interval | None = None
-    """Per cent against the policy before, length-controlled where that is known."""
+    """Per cent against the policy before, by a reward model."""
+    alpaca_eval: Interval | None = None
+    """Points of win rate by a judge, after less before; length-controlled where that is known."""
+    arena_hard: Interval | None = None
+    """The same of Arena-Hard."""
+    mt_bench: Interval | None = None
+    """Rating by a judge, after less before."""
     length: Change | None = None
     """Mean answer, in tokens or characters."""
     repetition: Change | None = None
@@ -116,7 +122,8 @@ def decide(evidence: Evidence, config: VerdictConfig) -> Verdict:
     `better` needs the training annotator's gain to be surely above zero, and so the second one's
     (`require_second_reward`); a win rate surely above half does not stand in for either.
     """
-    reasons = [*_rewards(evidence), _win_rate(evidence), *_harms(evidence, config)]
+    reasons = [*_rewards(evidence), _win_rate(evidence), *_judged(evidence)]
+    reasons += _harms(evidence, config)
     effects = {reason.measure: reason.effect for reason in reasons}
     if "worse" in effects.values():
         return Verdict(outcome="worse", reasons=reasons)
@@ -138,6 +145,12 @@ def _rewards(evidence: Evidence) -> Iterator[Reason]:
 
 def _win_rate(evidence: Evidence) -> Reason:
     return _sided("win_rate", evidence.win_rate, 50.0, "per cent against the policy before")
+
+
+def _judged(evidence: Evidence) -> Iterator[Reason]:
+    yield _sided("alpaca_eval", evidence.alpaca_eval, 0.0, "points of win rate, after less before")
+    yield _sided("arena_hard", evidence.arena_hard, 0.0, "points of win rate, after less before")
+    yield _sided("mt_bench", evidence.mt_bench, 0.0, "of 10, after less before")
 
 
 def _sided(measure: str, figure: Interval | None, even: float, what: str) -> Reason:

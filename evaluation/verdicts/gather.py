@@ -13,6 +13,7 @@ from contracts.steps.facts import read_facts
 from contracts.tables.parts import read_table
 from evaluation.answers import AnswersFacts
 from evaluation.compare import Gains, Shares
+from evaluation.judged import WinRatesFacts
 from evaluation.verdicts.decide import Change, Interval
 from evaluation.verdicts.paired import changed_mean, changed_share, unpaired_share
 from evaluation.win_rates.estimate import Resampling
@@ -87,6 +88,18 @@ def repetition(before: Path, after: Path, prompts: pa.Array) -> Change | None:
     """Repeated 4-grams of the answers to these prompts; None where all are too short."""
     old, new = (_means(folder, prompts, "token_ids", repeated) for folder in (before, after))
     return changed_mean(old, new)
+
+
+def judged_gains(win_rates: Path | None, judge: str | None) -> dict[str, Interval]:
+    """By benchmark, what a judge's figure gained over the round before; the length-controlled one
+    where it is known."""
+    facts = read_facts(win_rates, WinRatesFacts) if win_rates else None
+    found = {}
+    for one in facts.judged if facts else ():
+        gain = one.gains.get(one.chosen)
+        if one.judge == judge and gain:
+            found[one.benchmark] = Interval(value=gain.value, low=gain.low, high=gain.high)
+    return found
 
 
 def accuracies(before: Path | None, after: Path | None) -> dict[str, Change | None]:

@@ -8,7 +8,14 @@ from evaluation.win_rates.annotations import Annotations, read_annotations
 from evaluation.win_rates.difficulty import judged, read_difficulty, read_gamed
 from evaluation.win_rates.estimate import Estimate, Resampling, mean, times
 from evaluation.win_rates.instructions import Instructions
-from evaluation.win_rates.length_control import FEWEST, LengthControlled, length_controlled
+from evaluation.win_rates.length_control import (
+    FEWEST,
+    Gamed,
+    Judged,
+    LengthControlled,
+    LengthControlledRate,
+    length_controlled,
+)
 
 JUDGE = "weighted_alpaca_eval_gpt4_turbo"
 BASELINE = "gpt4_1106_preview"
@@ -91,6 +98,41 @@ def not_comparable(annotations: Annotations) -> list[str]:
     return found
 
 
+@dataclass(frozen=True)
+class AlpacaEvalFiles:
+    """What the length-controlled fit needs beside judgements."""
+
+    gamed: Path | None = None
+    difficulty: Path | None = None
+
+    @property
+    def any(self) -> bool:
+        """Whether there are difficulties."""
+        return bool(self.gamed or self.difficulty)
+
+
+def length_controlled_rate(
+    annotations: Annotations, instructions: Instructions, files: AlpacaEvalFiles
+) -> LengthControlledRate:
+    """The fit over these judgements, at least five.
+
+    Raises:
+        UserError: files do not belong together; names file and row.
+    """
+    return LengthControlledRate(*_fitted(annotations, instructions, files))
+
+
+def _fitted(
+    annotations: Annotations, instructions: Instructions, files: AlpacaEvalFiles
+) -> tuple[Judged, Gamed | None]:
+    """What the fit is made of."""
+    source = files.difficulty or files.gamed
+    assert source is not None
+    rows = judged(annotations, read_difficulty(source, instructions), source)
+    held = read_gamed(files.gamed, annotations, instructions) if files.gamed else None
+    return rows, held
+
+
 def _controlled(
     annotations: Annotations,
     instructions: Instructions,
@@ -98,17 +140,15 @@ def _controlled(
     gamed: Path | None,
     difficulty: Path | None,
 ) -> LengthControlled | None:
-    source = difficulty or gamed
-    if source is None:
+    files = AlpacaEvalFiles(gamed, difficulty)
+    if not files.any:
         return None
     if len(annotations.index) < FEWEST:
         raise UserError(
             f"{len(annotations.index)} judgements: a length-controlled win rate needs at least "
             f"{FEWEST}; leave --difficulty and --gamed out for the raw one"
         )
-    rows = judged(annotations, read_difficulty(source, instructions), source)
-    held = read_gamed(gamed, annotations, instructions) if gamed else None
-    return length_controlled(rows, held, resampling)
+    return length_controlled(*_fitted(annotations, instructions, files), resampling)
 
 
 def _standard_error(annotations: Annotations) -> float | None:

@@ -1,7 +1,7 @@
 """A file of AlpacaEval's judgements (`annotations.json`), read and looked at."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +38,12 @@ class Annotations:
     def average_length(self) -> int:
         """As `average_length` of the model's answers."""
         return _whole_mean(self.length)
+
+    def only(self, index: Collection[int]) -> "Annotations":
+        """Of these instructions alone."""
+        rows = np.isin(self.index, list(index))
+        columns = ("index", "preference", "baseline_length", "length")
+        return replace(self, **{name: getattr(self, name)[rows] for name in columns})
 
 
 def average_length(answers: Sequence[str]) -> int:

@@ -105,14 +105,13 @@ def arena_hard_win_rate(
     results = np.array([game.results for game in games])
     weights = np.array([game.weights for game in games], float)
     won, of = (results * weights).sum(1), weights.sum(1)
-    sides = np.sign(results - 0.5)
     return ArenaHard(
         len(games),
         list(unjudged),
         asked,
         times(100, ratio(won, of, resampling)),
         _style_controlled(games, won, of, styles, resampling) if styles else None,
-        times(100, agreement(sides[:, 0], sides[:, 1], resampling).share),
+        times(100, agreement(results[:, 0], results[:, 1], 0.5, resampling).same_side),
     )
 
 

@@ -1,7 +1,7 @@
 """AlpacaEval's files for its length-controlled win rate, joined by instruction."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -89,16 +89,27 @@ def judged(annotations: Annotations, difficulty: Mapping[int, float], path: Path
     Raises:
         UserError: an instruction has no difficulty.
     """
-    if lacking := [index for index in annotations.index.tolist() if index not in difficulty]:
-        raise UserError(
-            f"{path}: has no difficulty of instruction {lacking[0]}, which was judged; a "
-            "length-controlled win rate needs one for each"
-        )
+    refuse_no_difficulty(difficulty, annotations.index.tolist(), path)
     return Judged(
         annotations.preference,
         annotations.baseline_length - annotations.length,
         np.array([difficulty[int(index)] for index in annotations.index]),
     )
+
+
+def refuse_no_difficulty(
+    difficulty: Mapping[int, float], indices: Sequence[int], path: Path
+) -> None:
+    """
+    Raises:
+        UserError: an instruction has no difficulty.
+    """
+    if lacking := [index for index in indices if index not in difficulty]:
+        raise UserError(
+            f"{path}: has no difficulty of instruction {lacking[0]}; a length-controlled win rate "
+            "needs one for each that is judged (a run's is left out by `difficulty: null` and "
+            "`gamed: null`)"
+        )
 
 
 def _index(row: Mapping[str, str], path: Path, number: int, instructions: Instructions) -> int:

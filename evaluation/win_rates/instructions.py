@@ -36,6 +36,11 @@ def alpaca_eval() -> Instructions:
     return Instructions(_ALPACA_EVAL.read_text().split(), "AlpacaEval")
 
 
+def instructions_among(asked: Sequence[str]) -> Instructions:
+    """Those of another benchmark, in its order."""
+    return Instructions([_hash(text) for text in asked], "the questions asked")
+
+
 def instructions_of(path: Path) -> Instructions:
     """Those of a JSON or JSONL file whose rows hold an `instruction`.
 

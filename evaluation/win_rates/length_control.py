@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.win_rates.estimate import Estimate, Resampling, refitted, times
+from evaluation.win_rates.estimate import Estimate, Resampling, refitted
 
 FEWEST = 5
 """Prompts that the cross-validation needs: one a fold."""
@@ -68,26 +68,51 @@ def length_controlled(
     Raises:
         ValueError: fewer prompts than the cross-validation has folds.
     """
-    if len(judged.preference) < FEWEST:
-        raise ValueError(f"a length-controlled win rate needs at least {FEWEST} prompts")
-    once = np.ones(len(judged.preference))
-    rows = _rows(judged, gamed, once)
-    strength = _cross_validated(rows)
-
-    def refit(counts: np.ndarray) -> float:
-        coefficients = _fit(_rows(judged, gamed, counts), strength)
-        return float(np.average(_at_equal_lengths(coefficients, judged), weights=counts))
-
-    coefficients = _fit(rows, strength)
-    predicted = _at_equal_lengths(coefficients, judged)
-    estimate = refitted(refit, len(once), float(predicted.mean()), resampling)
+    rate = LengthControlledRate(judged, gamed)
+    predicted = _at_equal_lengths(rate.coefficients, judged)
     names = ("length", "difficulty", "model")
     return LengthControlled(
-        times(100, estimate),
-        100 * float(predicted.std(ddof=1)) / len(once) ** 0.5,
-        dict(zip(names, map(float, coefficients), strict=True)),
+        rate.estimate(resampling),
+        100 * float(predicted.std(ddof=1)) / len(predicted) ** 0.5,
+        dict(zip(names, map(float, rate.coefficients), strict=True)),
         gamed is not None,
     )
+
+
+class LengthControlledRate:
+    """A fit that can be made anew over any draw of the prompts."""
+
+    def __init__(self, judged: Judged, gamed: Gamed | None) -> None:
+        """
+        Raises:
+            ValueError: fewer prompts than the cross-validation has folds.
+        """
+        if len(judged.preference) < FEWEST:
+            raise ValueError(f"a length-controlled win rate needs at least {FEWEST} prompts")
+        self._judged, self._gamed = judged, gamed
+        self._once = np.ones(len(judged.preference))
+        rows = _rows(judged, gamed, self._once)
+        self._strength = _cross_validated(rows)
+        self.coefficients = _fit(rows, self._strength)
+
+    def at(self, counts: np.ndarray) -> float:
+        """Per cent, over the prompts so often: [prompts] float64."""
+        coefficients = _fit(_rows(self._judged, self._gamed, counts), self._strength)
+        predicted = _at_equal_lengths(coefficients, self._judged)
+        return 100 * float(np.average(predicted, weights=counts))
+
+    def estimate(self, resampling: Resampling) -> Estimate:
+        """With a fit for each resample."""
+        return refitted(self.at, len(self._once), self.at(self._once), resampling)
+
+    def gain(self, before: "LengthControlledRate", resampling: Resampling) -> Estimate:
+        """This rate less another one's of the same prompts, drawn together."""
+
+        def difference(counts: np.ndarray) -> float:
+            return self.at(counts) - before.at(counts)
+
+        value = difference(self._once)
+        return refitted(difference, len(self._once), value, resampling)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from contracts.config.base import apply_overrides, check, read_yaml
 from contracts.steps.manifest import Manifest
 from evaluation.judge import STAGE, JudgingFacts
 from evaluation.judging.config import JudgingConfig
-from evaluation.judging.noise import Agreement
+from evaluation.win_rates.agreement import Agreement
 from flows.pipeline.console import console, step_line
 from flows.pipeline.planned_step import PlannedStep
 from flows.pipeline.run_step import run_step
@@ -63,6 +63,6 @@ def _told(out: Path, manifest: Manifest) -> Iterator[str]:
             yield f"  {out / name}"
 
 
-def _agreement(what: str, agreement: Agreement) -> Iterator[str]:
-    if agreement.pairs:
-        yield f"  {what}: {agreement.agree:.0%} of {agreement.pairs:,} agree"
+def _agreement(what: str, agreement: Agreement | None) -> Iterator[str]:
+    if agreement:
+        yield f"  {what}: {agreement.same_side.value:.0%} of {agreement.pairs:,} agree"

@@ -26,8 +26,8 @@ from contracts.models.hub import is_hub_id
 from contracts.models.model import ModelConfig, local_folder, split_reference
 from contracts.models.weights import refuse_other_weights
 from contracts.steps.step import Stage
-from evaluation import questions
-from flows.pipeline.claimed import dated
+from evaluation import judge, questions
+from flows.pipeline.claimed import dated, with_keys
 from flows.pipeline.config import RunConfig
 from flows.pipeline.look_inside import FOUND, Inside
 from flows.pipeline.plan import plan
@@ -148,6 +148,11 @@ def _checks(config: RunConfig, left: Sequence[PlannedStep]) -> Iterator[Check]:
         yield from generation.readiness.prompt_checks(config.prompts)
     if _has(left, questions.STAGE):
         yield from evaluation.readiness.benchmark_checks(config.evaluation.benchmarks)
+    with_judges = with_keys(config)
+    if _has(left, judge.STAGE) or any(one.enabled is None for one in config.evaluation.judges):
+        yield from evaluation.readiness.judging_checks(
+            with_judges.evaluation, lambda reference: config.pinned(reference, "dataset")
+        )
     yield from generation.readiness.sampling_checks(_samplings(config, left), policy)
     if annotators := _annotators(config, left):
         yield from annotation.readiness.checks(config.annotation, annotators)

@@ -1,5 +1,5 @@
-"""What a run fixes when it is claimed and keeps to its end: its day, and the commit that each
-name on the hub stands for. A later start of the same run reads both back from `config.yaml`."""
+"""What a run fixes when it is claimed and keeps to its end: its day, the commit that each name on
+the hub stands for, and which judges are asked. A later start reads them back from `config.yaml`."""
 
 from collections.abc import Callable, Iterator
 from datetime import date
@@ -9,9 +9,11 @@ from annotation.annotators.base import RewardModel
 from contracts.clock import reads_clock, template_of
 from contracts.models import hub
 from contracts.models.model import ModelConfig
+from evaluation.judging.config import RunJudge
 from flows.pipeline.config import RunConfig
 from generation.engines import adapter
 from generation.prompts import inputs_of
+from runtime.chat.endpoint import has_key
 
 
 def fixed(config: RunConfig) -> RunConfig:
@@ -21,6 +23,7 @@ def fixed(config: RunConfig) -> RunConfig:
         UserError: a model is not there, or the hub cannot be asked.
     """
     today = config.date or date.today()
+    config = with_keys(config)
     commits = {
         name: config.commits.get(name) or hub.commit_of(kind, reference)
         for name, (kind, reference) in _on_the_hub(config).items()
@@ -32,6 +35,11 @@ def fixed(config: RunConfig) -> RunConfig:
         return today if reads_clock(template_of(tokenizer)) else None
 
     return _with_dates(config, date_of)
+
+
+def with_keys(config: RunConfig) -> RunConfig:
+    """The config with whether each judge is asked: where its key is there, unless it says so."""
+    return _with_judges(config, has_key)
 
 
 def dated(config: RunConfig) -> RunConfig:
@@ -47,6 +55,8 @@ def all_fixed(config: RunConfig, made_by: RunConfig | None) -> bool:
         return False
     known = {_key(model) for model in _models(made_by)}
     unknown = {_key(model) for model in _models(config)} - known
+    if any(judge.enabled is None for judge in config.evaluation.judges):
+        return False
     return not unknown and config.commits.keys() >= _on_the_hub(config).keys()
 
 
@@ -62,6 +72,8 @@ def as_claimed(config: RunConfig, made_by: RunConfig) -> RunConfig:
     }
     pinned = {name: config.commits[name] for name in _on_the_hub(config) if name in config.commits}
     fixed = {"date": today, "commits": made_by.commits | pinned}
+    asked = {judge.name: judge.enabled for judge in made_by.evaluation.judges}
+    config = _with_judges(config, lambda judge: asked.get(judge.name))
     return _with_dates(config.model_copy(update=fixed), lambda model: dates.get(_key(model)))
 
 
@@ -76,7 +88,8 @@ def _on_the_hub(config: RunConfig) -> dict[str, tuple[hub.Kind, str]]:
     for reference in filter(hub.may_move, inputs_of(config.prompts).by_name.values()):
         references[hub.full_name("dataset", reference)] = "dataset", reference
     questions = [benchmark.source for benchmark in config.evaluation.benchmarks]
-    for reference in filter(hub.may_move, questions):
+    judged_with = [file.path for file in config.evaluation.files_of_judges.values()]
+    for reference in filter(hub.may_move, [*questions, *judged_with]):
         references[hub.full_name("dataset", reference)] = "dataset", reference
     return references
 
@@ -90,6 +103,18 @@ def _models(config: RunConfig) -> Iterator[ModelConfig]:
 
 def _key(model: ModelConfig) -> tuple[str, str]:
     return getattr(model, "name", ""), model.reference
+
+
+def _with_judges(config: RunConfig, is_asked: Callable[[RunJudge], bool | None]) -> RunConfig:
+    """The config with whether each judge is asked, where it does not say so itself."""
+    judges = [
+        judge
+        if judge.enabled is not None
+        else judge.model_copy(update={"enabled": is_asked(judge)})
+        for judge in config.evaluation.judges
+    ]
+    section = config.evaluation.model_copy(update={"judges": judges})
+    return config.model_copy(update={"evaluation": section})
 
 
 def _with_dates(config: RunConfig, date_of: Callable[[ModelConfig], date | None]) -> RunConfig:

@@ -39,7 +39,11 @@ _ALL: dict[str, Any] = _LEAST | {
     "prompts": _LEAST["prompts"] | {"evaluation_file": "benchmark.json"},
     "demonstrations": {},
     "training": {"loss": {"kind": "dpo"}},
-    "evaluation": _LEAST["evaluation"] | {"benchmarks": ["alpaca_eval"]},
+    "evaluation": _LEAST["evaluation"]
+    | {
+        "benchmarks": ["alpaca_eval"],
+        "judges": [{"name": "JUDGE", "model": "model", "enabled": True}],
+    },
 }
 _BESIDE = {
     "config.yaml": "the whole config, defaults included",

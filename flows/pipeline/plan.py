@@ -4,16 +4,17 @@ prompts -> responses -> scores -> pairs -> tokens [-> reference] -> policy -> ev
 """
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from annotation import demonstrations, pairs, score
 from annotation.config import Annotator, ScoreConfig
 from annotation.scoring.inputs import ScoreInputs
+from contracts.models.model import split_reference
 from contracts.steps.inputs import I
 from contracts.steps.step import C, Stage
-from evaluation import answers, compare, outputs, questions, verdict
+from evaluation import answers, compare, judge, judged, outputs, questions, verdict
 from evaluation.config import (
     AnswersConfig,
     OutputsConfig,
@@ -21,6 +22,8 @@ from evaluation.config import (
     QuestionsConfig,
     RoundVerdictConfig,
 )
+from evaluation.judging.config import BenchmarkName, JudgingConfig, LLMJudge, RunJudge
+from evaluation.judging.files import JudgingFile, PinnedFile
 from flows.pipeline.config import RunConfig
 from flows.pipeline.planned_step import PlannedStep
 from generation import prompts, sample, select
@@ -33,6 +36,7 @@ from training.tokens.checks import TrainInputs
 
 PAIR = "pair chosen and rejected"
 COMPARE = "compare with before"
+WIN_RATES = "win rates by judge"
 VERDICT = "decide the verdict"
 
 
@@ -154,13 +158,72 @@ class _Planner:
         named = {"benchmarks": config.evaluation.benchmarks}
         name, sampling = "benchmark_responses", config.evaluation.answering
         yield self._sample(root, asked, number, sampling, config.seed, label, name)
-        called = OutputsLabel(generator=f"{config.name}-round-{number}")
+        called = OutputsLabel(generator=self._called(number))
         inputs = answers.AnswersInputs(
             questions=self._at(asked), responses=self._at(f"{root}/{name}")
         )
         settings = AnswersConfig(**named, label=called)
         path = f"{root}/answers"
         yield self._step(path, "score and write answers", answers.STAGE, settings, inputs)
+        judges = config.evaluation.asked_judges
+        for one in judges:
+            for benchmark in config.evaluation.judged_by(one):
+                yield self._judge(number, one, benchmark)
+        if judges:
+            yield self._win_rates(number)
+
+    def _called(self, number: int) -> str:
+        """Round 0's name is the policy's own: so are the published figures called, and its answers
+        are the same file in every run, judged once."""
+        if number:
+            return f"{self._config.name}-round-{number}"
+        return split_reference(self._config.policy.reference)[0].rstrip("/").rpartition("/")[2]
+
+    def _judge(self, number: int, one: RunJudge, benchmark: BenchmarkName) -> PlannedStep:
+        """One judge over one benchmark's answers by round `number`'s policy."""
+        files = self._config.evaluation.judged_with.to_judge(benchmark)
+        inputs = judge.JudgingInputs(
+            answers=str(self._at(f"round-{number}/evaluation/answers")),
+            asked=self._at("round-0/questions"),
+            **{role: self._file(file) for role, file in files.items()},
+        )
+        keys = LLMJudge.model_fields
+        settings = JudgingConfig(
+            benchmark=benchmark,
+            judge=LLMJudge(**{key: getattr(one, key) for key in keys}),
+            files=_pins(files),
+        )
+        path = f"round-{number}/evaluation/judgements/{one.name}/{benchmark}"
+        return self._step(path, f"judge {benchmark} by {one.name}", judge.STAGE, settings, inputs)
+
+    def _win_rates(self, number: int) -> PlannedStep:
+        """What the judges say of round `number`'s policy, beside the round before."""
+        config, root = self._config.evaluation, f"round-{number}/evaluation"
+        names = [f"{one.name}/{of}" for one in config.asked_judges for of in config.judged_by(one)]
+        files = {
+            f"{benchmark}/{role}": file
+            for benchmark in dict.fromkeys(name.partition("/")[2] for name in names)
+            for role, file in config.judged_with.of(benchmark).items()
+            if role != "references"
+        }
+
+        def judgements(made_by: int) -> dict[str, Path]:
+            return {
+                name: self._at(f"round-{made_by}/evaluation/judgements/{name}") for name in names
+            }
+
+        inputs = judged.WinRatesInputs(
+            questions=self._at("round-0/questions"),
+            answers=self._at(f"{root}/answers"),
+            judgements=judgements(number),
+            before=judgements(number - 1) if number else {},
+            files={name: self._file(file) for name, file in files.items()},
+        )
+        settings = config.win_rates.model_copy(update={"files": _pins(files)})
+        return self._step(f"{root}/win_rates", WIN_RATES, judged.STAGE, settings, inputs)
+
+    def _file(self, file: JudgingFile) -> str:
+        return self._config.pinned(file.path, "dataset")
 
     def _sample(
         self, root: str, asked: str, number: int, config: SampleConfig, seed: int,
@@ -206,12 +269,16 @@ class _Planner:
             for name in names
             if policy != "start" or name == "scores"
         }
+        judges = config.evaluation.asked_judges
+        if judges:
+            read["win_rates"] = self._at(f"{root}/win_rates")
         inputs = verdict.VerdictInputs(
             prompts=self._at("round-0/prompts"), comparison=self._at(f"{root}/comparison"), **read
         )
         settings = RoundVerdictConfig(
             trained_by=config.trained_by,
             second=config.second_annotator,
+            judge=config.evaluation.verdict_judge,
             limits=config.evaluation.verdict,
         )
         return self._step(f"{root}/verdict", VERDICT, verdict.STAGE, settings, inputs)
@@ -271,6 +338,10 @@ class _Planner:
         size = self._config.prompts_per_round
         start = (number - 1) * (size or 0) if self._config.round_prompts == "fresh" else 0
         return SelectConfig(splits=["train"], start=start, count=size, seed=self._config.seed)
+
+
+def _pins(files: Mapping[str, JudgingFile]) -> dict[str, PinnedFile]:
+    return {name: file.pin for name, file in files.items() if file.pin != PinnedFile()}
 
 
 def _seeded(config: C, seed: int) -> C:

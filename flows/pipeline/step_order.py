@@ -15,7 +15,7 @@ def place(folder: Path) -> tuple[str, int, int, str]:
     run, number, name = match.groups() if match else (str(path.parent), -1, path.name)
     # Every round after round 0 has the steps of round 1.
     planned = f"round-{min(int(number), 1)}/{name}" if match else name
-    return run, int(number), _order().get(planned, len(_order())), name
+    return run, int(number), _order().get(_any_judge(planned), len(_order())), name
 
 
 @functools.cache
@@ -23,4 +23,10 @@ def _order() -> dict[str, int]:
     # Here, for it brings the planner and every stage: 0.6 s of each `onpolicy inspect`.
     from flows.pipeline.describe import steps
 
-    return {step.path: index for index, step in enumerate(steps())}
+    return {_any_judge(step.path): index for index, step in enumerate(steps())}
+
+
+def _any_judge(path: str) -> str:
+    """Judges' folders are named by the config: the name alone orders them."""
+    head, found, _ = path.partition("/judgements/")
+    return head + found

@@ -4,18 +4,16 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
+from benchmark_answers import respond
 
 from contracts.config.base import check
 from contracts.errors import UserError
-from contracts.steps.manifest import Manifest, Result, write_manifest
+from contracts.steps.manifest import Manifest
 from contracts.steps.step import run_once
-from contracts.tables.parts import read_table, write_part, write_table
-from contracts.tables.schemas import RESPONSES
+from contracts.tables.parts import read_table
 from evaluation import answers, questions
 from evaluation.config import AnswersConfig, EvaluationConfig, QuestionsConfig
-from generation.sampling.tables import ERRORS, ERRORS_NAME
 
 FILES = {
     "alpaca_eval": [{"instruction": "Name a fish.", "dataset": "koala"}, {"instruction": "Hi."}],
@@ -42,28 +40,6 @@ def ask(folder: Path, *names: str) -> tuple[Manifest, list[dict[str, Any]]]:
     inputs = {"sources": [one["path"] for one in named]}
     manifest = run_once(questions.STAGE, config, inputs, folder / "questions")
     return manifest, read_table(folder / "questions").to_pylist()
-
-
-def respond(folder: Path, rows: list[dict[str, Any]], texts: dict[str, str]) -> None:
-    """Responses to the questions whose `benchmark/question_id/turn` is named; errors to others."""
-    (folder / "responses").mkdir()
-    written, errors = [], []
-    for row in rows:
-        base = {"prompt_id": row["prompt_id"], "response_id": f"{row['prompt_id']}-0", "sample": 0}
-        text = texts.get(f"{row['benchmark']}/{row['question_id']}/{row['turn']}")
-        if text is None:
-            errors.append({**base, "seed": 1, "error": "crashed"})
-        else:
-            written.append(
-                {**base, "seed": 1, "text": text, "token_ids": [1, 2], "finish_reason": "stop",
-                 "n_tokens": 2, "logprob": None, "policy": "p"}
-            )  # fmt: skip
-    table = pa.Table.from_pylist(written, schema=RESPONSES)
-    write_part(folder / "responses", 0, table, RESPONSES)
-    if errors:
-        failed = pa.Table.from_pylist(errors, schema=ERRORS)
-        write_table(folder / "responses" / ERRORS_NAME, failed, ERRORS)
-    write_manifest(folder / "responses", "test", Result(rows=len(written)), Manifest.clock())
 
 
 def answer(folder: Path, *names: str) -> tuple[Manifest, list[dict[str, Any]]]:

@@ -10,7 +10,7 @@ from checkout import CHECKOUT
 from judging_files import llm_judge, write_outputs
 
 from evaluation.judging.alpaca_eval import AlpacaEvalReferee, is_switched, preference
-from evaluation.judging.benchmarks import read_sides
+from evaluation.judging.benchmarks import SideFiles, read_sides
 from evaluation.judging.game import Game, Sides
 from runtime.chat.completion import Completion
 
@@ -23,7 +23,8 @@ def sides(tmp_path: Path) -> Sides:
     texts = {"Name a fish.": "A cod.", "Name a {output_1}.": "{instruction}", "Same?": "yes"}
     model = write_outputs(tmp_path / "m.json", texts, "mine")
     theirs = {"Name a fish.": "An eel.", "Name a {output_1}.": "none", "Same?": "yes"}
-    return read_sides("alpaca_eval", model, write_outputs(tmp_path / "b.json", theirs, "base"))
+    baseline = write_outputs(tmp_path / "b.json", theirs, "base")
+    return read_sides("alpaca_eval", SideFiles(model, baseline))
 
 
 @pytest.mark.skipif(not ANNOTATIONS.exists(), reason="public annotations are not beside the tree")

@@ -6,7 +6,7 @@ from judging_files import llm_judge, write_model_answers, write_outputs, write_q
 
 from evaluation.judging.alpaca_eval import AlpacaEvalReferee
 from evaluation.judging.arena_hard import ArenaHardReferee
-from evaluation.judging.benchmarks import read_sides
+from evaluation.judging.benchmarks import SideFiles, read_sides
 from evaluation.judging.game import Judged, Referee, Sides, Verdict
 from evaluation.judging.mt_bench import MTBenchReferee
 from evaluation.win_rates.annotations import read_annotations
@@ -30,7 +30,7 @@ def write(folder: Path, referee: Referee, sides: Sides, verdicts: list[Verdict])
 def test_alpaca_evals(tmp_path: Path) -> None:
     mine = write_outputs(tmp_path / "m.json", {"One?": "mine", "Two?": "too"}, "mine")
     base = write_outputs(tmp_path / "b.json", {"One?": "base", "Two?": "the base"}, "base")
-    sides = read_sides("alpaca_eval", mine, base)
+    sides = read_sides("alpaca_eval", SideFiles(mine, base))
     path = write(tmp_path, AlpacaEvalReferee(), sides, [Verdict(1.25, "m"), NONE])
     found = read_annotations(path, instructions_of(base))
     assert (found.model, found.baseline, found.annotators) == ("mine", "base", ["judge-1"])
@@ -42,7 +42,7 @@ def test_arena_hards(tmp_path: Path) -> None:
     answers = {"q1": ["x"], "q2": ["y"]}
     mine = write_model_answers(tmp_path / "m.jsonl", answers, "mine")
     base = write_model_answers(tmp_path / "b.jsonl", answers, "base")
-    sides = read_sides("arena_hard", mine, base, questions)
+    sides = read_sides("arena_hard", SideFiles(mine, base, questions))
     verdicts = [Verdict(0.0, "A>>B", 3), Verdict(1.0, "A>B"), NONE, Verdict(0.5, "A=B")]
     (games,), unjudged = read_games(write(tmp_path, ArenaHardReferee(), sides, verdicts))
     assert (games.results, games.weights, unjudged) == ((0.0, 1.0), (3, 1), ["q2"])
@@ -52,6 +52,6 @@ def test_mt_benchs(tmp_path: Path) -> None:
     questions = write_questions(tmp_path / "q.jsonl", {"81": ["Write.", "Again."]})
     mine = write_model_answers(tmp_path / "m.jsonl", {"81": ["a", "b"]}, "mine")
     references = write_model_answers(tmp_path / "r.jsonl", {"101": ["r", "s"]}, "gpt-4")
-    sides = read_sides("mt_bench", mine, questions=questions, references=references)
+    sides = read_sides("mt_bench", SideFiles(mine, questions=questions, references=references))
     found = read_judgements(write(tmp_path, MTBenchReferee(), sides, [Verdict(8.0, "8"), NONE]))
     assert [(one.question, one.turn, one.score) for one in found] == [(81, 1, 8.0), (81, 2, None)]

@@ -54,7 +54,8 @@ def test_each_judgement_is_a_row_beside_the_file_of_the_official_format(
     assert [row["instruction"] for row in annotations] == [f"question {n}" for n in range(30)]
     assert {row["generator_2"] for row in annotations} == {"mine"}
     assert annotations[3]["preference"] == rows[3]["score"]
-    assert manifest.facts["noise"] == {"pairs": 5, "agree": 1.0, "mean_difference": 0.0}
+    noise = manifest.facts["noise"]
+    assert (noise["pairs"], noise["same_side"]["value"]) == (5, 1.0)
     assert "another judge: judge-1, there gpt-4-1106-preview" in manifest.facts["not_comparable"]
     body = endpoint.bodies[0]
     assert (body["max_tokens"], body["logprobs"], body["top_logprobs"]) == (1, True, 5)

@@ -12,7 +12,7 @@ from judging_files import llm_judge, write_model_answers, write_questions
 from contracts.errors import OnPolicyError, UserError
 from evaluation.judging import prompt_texts
 from evaluation.judging.arena_hard import ArenaHardReferee
-from evaluation.judging.benchmarks import read_sides, with_repeats
+from evaluation.judging.benchmarks import SideFiles, read_sides, with_repeats
 from evaluation.judging.game import Game, Judged, Sides, Verdict
 from evaluation.judging.mt_bench import MTBenchReferee
 from runtime.chat.completion import Completion
@@ -47,7 +47,7 @@ def arena(tmp_path: Path) -> Sides:
     questions = write_questions(tmp_path / "q.jsonl", {"q1": ["Why {answer_1}?"], "q2": ["How?"]})
     model = write_model_answers(tmp_path / "m.jsonl", {"q1": ["mine 1"], "q2": ["mine 2"]}, "mine")
     base = write_model_answers(tmp_path / "b.jsonl", {"q1": ["base 1"], "q2": ["base 2"]}, "base")
-    return read_sides("arena_hard", model, base, questions)
+    return read_sides("arena_hard", SideFiles(model, base, questions))
 
 
 def test_arena_hard_plays_both_orders_the_baseline_first(arena: Sides) -> None:
@@ -121,7 +121,7 @@ def mt_bench(tmp_path: Path) -> Sides:
     answers = {"81": ["a1", "a2"], "101": ["one", "two"]}
     model = write_model_answers(tmp_path / "m.jsonl", answers, "mine")
     references = write_model_answers(tmp_path / "r.jsonl", {"101": ["r1", "r2"]}, "gpt-4")
-    return read_sides("mt_bench", model, questions=questions, references=references)
+    return read_sides("mt_bench", SideFiles(model, questions=questions, references=references))
 
 
 def test_mt_bench_rates_each_turn_and_gives_references_to_math(mt_bench: Sides) -> None:
@@ -193,14 +193,13 @@ def test_the_questions_judged_twice_do_not_depend_on_the_others(arena: Sides) ->
 def test_a_bad_file_of_answers_is_refused_with_its_place(tmp_path, arena, name, text, message):
     (tmp_path / name).write_text(text)
     with pytest.raises(UserError, match=message):
-        read_sides(
-            "arena_hard", tmp_path / name, tmp_path / "b.jsonl", questions=tmp_path / "q.jsonl"
-        )
+        files = SideFiles(tmp_path / name, tmp_path / "b.jsonl", tmp_path / "q.jsonl")
+        read_sides("arena_hard", files)
 
 
 def test_a_missing_answer_is_a_game_that_cannot_be_played(tmp_path: Path, arena: Sides) -> None:
     model = write_model_answers(tmp_path / "half.jsonl", {"q1": ["x"]}, "mine")
-    sides = read_sides("arena_hard", model, tmp_path / "b.jsonl", tmp_path / "q.jsonl")
+    sides = read_sides("arena_hard", SideFiles(model, tmp_path / "b.jsonl", tmp_path / "q.jsonl"))
     games = ArenaHardReferee().games(sides)
     assert [bool(game.error) for game in games] == [False, False, True, True]
     assert games[2].error == "missing: the model has no answer to this question"

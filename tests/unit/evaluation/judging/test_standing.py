@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from evaluation.judging.game import Game, Judged, Verdict
 from evaluation.judging.noise import between_orders, noise
 from evaluation.judging.standing import PUBLISHED, judged_questions, not_comparable
@@ -46,11 +48,12 @@ def test_the_judges_noise_is_how_often_the_same_side_wins_again() -> None:
     scores = {"a": 1.4, "b": 1.3, "c": 1.5, "d": 1.0}
     again = [judged(key, score, repeat=1) for key, score in scores.items()]
     found = noise([*games, *again], middle=1.5)
-    assert (found.pairs, found.agree) == (3, 2 / 3)
-    assert found.mean_difference is not None and round(found.mean_difference, 3) == 0.267
+    assert found and (found.pairs, found.same_side.value) == (3, 2 / 3)
+    assert found.difference.value == pytest.approx((0.2 - 0.6 + 0) / 3)
 
 
 def test_a_judge_that_takes_the_first_one_agrees_with_itself_in_no_order() -> None:
     games = [judged("a", 0.0, "baseline_first"), judged("a", 1.0, "model_first")]
-    assert between_orders(games, middle=0.5).agree == 0.0
-    assert between_orders([judged("a", 8.0)], None).pairs == 0
+    found = between_orders(games, middle=0.5)
+    assert found and found.same_side.value == 0.0
+    assert between_orders([judged("a", 8.0)], None) is None

@@ -142,7 +142,7 @@ def test_a_file_of_another_shape_is_refused(tmp_path: Path, text: str, message: 
 
 def test_a_difficulty_that_is_missing_or_foreign_is_named(tmp_path: Path) -> None:
     short = files.write_difficulty(tmp_path / "short.csv", prompts=39)
-    with pytest.raises(UserError, match=r"short\.csv: has no difficulty of instruction 39, which"):
+    with pytest.raises(UserError, match=r"short\.csv: has no difficulty of instruction 39; a"):
         small(tmp_path, difficulty=short)
     long = files.write_difficulty(tmp_path / "long.csv", prompts=41)
     with pytest.raises(UserError, match=r"long\.csv: line 42: `index` is 40; .* 0 to 39"):

@@ -34,6 +34,7 @@ def test_a_wrong_key_is_named_before_anything_is_asked(tmp_path, more, message) 
 
 
 def test_what_came_of_it_is_told_with_what_it_does_not_compare_with(tmp_path: Path) -> None:
+    share = {"value": 0.8, "low": 0.6, "high": 1.0}
     facts = {
         "generator": "mine",
         "baseline": "base",
@@ -41,8 +42,8 @@ def test_what_came_of_it_is_told_with_what_it_does_not_compare_with(tmp_path: Pa
         "standing": {"benchmark": "arena_hard", "judge": "judge-1", "prompt_sha256": "p",
                      "decoding": {}, "questions": 30, "judged": 28},
         "errors": {"refused": 2},
-        "noise": {"pairs": 5, "agree": 0.8, "mean_difference": 0.1},
-        "between_orders": {"pairs": 0, "agree": None, "mean_difference": None},
+        "noise": {"pairs": 5, "same_side": share, "difference": share, "spearman": None},
+        "between_orders": None,
         "cost": 1.5,
         "episodes": 0,
         "not_comparable": ["28 prompts judged, there 805"],

@@ -83,6 +83,33 @@ def test_where_all_is_there_nothing_is_told_and_nothing_is_written(world: Path) 
     assert not (world / "runs").exists()
 
 
+def test_judges_keys_and_files_are_looked_at_before_any_work(
+    world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NO_SUCH_KEY", raising=False)
+    (world / "base.json").write_text('[{"instruction": "What?", "output": "x"}]')
+    own = {"name": "alpaca_eval", "path": "questions.json", "questions_sha256": "any",
+           "max_tokens": 8}  # fmt: skip
+    hard = {"difficulty": "hard.csv", "gamed": None}
+    judge = {"name": "j", "model": "m", "api_key_env": "NO_SUCH_KEY", "resources": {"max_cost": 1}}
+
+    def told(baseline: str, **more: Any) -> str:
+        section = {"sampling": {"max_tokens": 8}, "annotators": [FUNCTION], "benchmarks": [own]}
+        files = {"alpaca_eval": {"baseline": baseline, **hard}}
+        judges = [{**judge, **more}]
+        return amiss(evaluation={**section, "judges": judges, "judged_with": files})
+
+    assert told("base.json") == ""
+    everything = told("base.json", enabled=True)
+    assert "evaluation.judges.0.api_key_env: judge 'j': set the environment variable" in everything
+    assert "evaluation.judges.0.resources: `max_cost` needs a file of `prices`" in everything
+    assert "evaluation.judged_with.alpaca_eval: hard.csv: no such file" in everything
+    (world / "hard.csv").write_text("index,instruction_difficulty\n0,1\n")
+    assert "base.json: has no answer to 1 of the 1 questions, the first: 'Why?'" in told(
+        "base.json", enabled=True
+    )
+
+
 @pytest.mark.parametrize(("section", "told"), [
     ({"policy": {"path": "./typo"}}, "policy.path: ./typo: no such folder, and not a hub id"),
     ({"prompts": {"path": "no.jsonl", "test_size": 4}}, "prompts.path: no.jsonl: no such file"),

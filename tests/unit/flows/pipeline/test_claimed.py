@@ -152,6 +152,56 @@ def test_points_of_a_sweep_are_of_one_day_also_past_midnight(
     assert {point.date for point in claim_together(points)} == {MONDAY}
 
 
+JUDGES = {
+    "sampling": {"n": 1, "temperature": 0}, "benchmarks": ["alpaca_eval"],
+    "judges": [{"name": "gpt", "model": "gpt-4.1", "api_key_env": "JUDGE_KEY"},
+               {"name": "local", "model": "m", "api_key_env": None}],
+}  # fmt: skip
+
+
+def asked(config: RunConfig) -> dict[str, bool | None]:
+    return {judge.name: judge.enabled for judge in config.evaluation.judges}
+
+
+def test_judges_whose_key_is_there_when_the_run_is_claimed_judge_it_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("JUDGE_KEY", raising=False)
+    without = claim_run(settings(tmp_path, evaluation=JUDGES, name="without"))
+    monkeypatch.setenv("JUDGE_KEY", "sk-x")
+    first = claim_run(settings(tmp_path, evaluation=JUDGES))
+    assert asked(first) == {"gpt": True, "local": True}
+    assert asked(claim_run(settings(tmp_path, evaluation=JUDGES, name="without"))) == asked(without)
+    monkeypatch.delenv("JUDGE_KEY")
+    assert claim_run(settings(tmp_path, evaluation=JUDGES)) == first
+    assert asked(without) == {"gpt": False, "local": True}
+    assert "sk-x" not in (first.folder / "config.yaml").read_text()
+
+
+def test_a_run_that_began_without_a_key_is_judged_later_by_a_config_that_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("JUDGE_KEY", raising=False)
+    gpt = {**JUDGES["judges"][0], "benchmarks": ["alpaca_eval"]}
+    files = {"alpaca_eval": {"baseline": str(tmp_path / "prompts.jsonl"),
+                             "difficulty": None, "gamed": None}}  # fmt: skip
+    own = {**JUDGES, "judged_with": files}
+    own["benchmarks"] = [{"name": "alpaca_eval", "path": str(tmp_path / "prompts.jsonl")}]
+
+    def with_judge(**more: Any) -> RunConfig:
+        return settings(tmp_path, evaluation={**own, "judges": [{**gpt, **more}]}, policy=False)
+
+    make(claim_run(with_judge()))
+    with pytest.raises(ConfigDrift, match="--redo evaluation/verdict"):
+        claim_run(with_judge(enabled=True))
+    again = claim_run(with_judge(enabled=True), again=["evaluation/verdict"])
+    made = make(again)
+    assert "round-0/evaluation/judgements/gpt/alpaca_eval" in made
+    assert {path.partition("/")[2] for path in made} == {
+        "evaluation/judgements/gpt/alpaca_eval", "evaluation/win_rates", "evaluation/verdict",
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("section", ["sampling", "format"])
 def test_a_stages_own_date_is_refused_because_the_runs_date_rules(
     tmp_path: Path, section: str

@@ -13,6 +13,16 @@ from flows.pipeline.plan import plan
 from flows.pipeline.run_folder import claim_run, is_finished
 from flows.pipeline.step_order import place
 
+JUDGED: dict[str, Any] = {
+    "sampling": {"n": 1},
+    "benchmarks": ["mt_bench", "gsm8k", "alpaca_eval"],
+    "judges": [
+        {"name": "second", "model": "b", "enabled": True, "benchmarks": ["mt_bench"]},
+        {"name": "first", "model": "a", "enabled": True, "benchmarks": ["alpaca_eval", "mt_bench"]},
+    ],
+    "judged_with": {"mt_bench": {"references": "gpt-4.jsonl"}},
+}
+
 
 def there(folder: Path, **changes: Any) -> RunConfig:
     """A run on models that lie in a folder: names on the hub are looked up when it is claimed."""
@@ -48,7 +58,7 @@ def test_folders_sort_as_the_pipeline_makes_them_wherever_they_lie() -> None:
         "demonstrations": {},
         "training": {"loss": {"kind": "dpo"}},
         "prompts": {**MINIMAL["prompts"], "evaluation_file": "alpaca.json"},
-        "evaluation": {"sampling": {"n": 1}, "benchmarks": ["alpaca_eval"]},
+        "evaluation": JUDGED,
     }
     steps = [step.out for name in ("one", "two") for step in plan(config(name=name, **changes))]
     assert sorted(set(steps), key=place) == steps
@@ -116,7 +126,7 @@ def test_benchmarks_are_read_once_and_answered_by_every_rounds_policy() -> None:
         assert answered.inputs.policy == policy
         assert (answered.config.n, answered.config.max_tokens) == (1, 4096)
         label = steps[f"round-{number}/evaluation/answers"].config.label.generator
-        assert label == f"test-round-{number}"
+        assert label == ("policy", "test-round-1")[number]
     assert "round-0/questions" not in by_path(config())
 
 
@@ -124,6 +134,43 @@ def test_a_run_shares_all_but_its_training_unless_it_is_told_not_to() -> None:
     alone = [step.path for step in plan(config(rounds=2)) if not step.shared]
     assert alone == ["round-1/policy", "round-2/policy"]
     assert not any(step.shared for step in plan(config(rounds=2, resources={"reuse": False})))
+
+
+def test_judges_judge_the_start_and_every_round_and_a_rounds_win_rates_know_the_one_before() -> (
+    None
+):
+    steps = by_path(config(evaluation=JUDGED))
+    root = "runs/test/round-1/evaluation"
+    judged = steps["round-1/evaluation/judgements/first/alpaca_eval"]
+    assert judged.reads["answers"] == f"{root}/answers"
+    assert judged.reads["baseline"].startswith("tatsu-lab/alpaca_eval@2edc6fad")
+    assert judged.config.files["baseline"].file == "alpaca_eval_gpt4_baseline.json"
+    assert steps["round-0/evaluation/judgements/second/mt_bench"].reads["references"]
+    rates = steps["round-1/evaluation/win_rates"].reads
+    before = rates["before.first/mt_bench"]
+    assert before == "runs/test/round-0/evaluation/judgements/first/mt_bench"
+    assert rates["files.alpaca_eval/gamed"].startswith("tatsu-lab/alpaca_eval@")
+    decided = steps["round-1/evaluation/verdict"]
+    assert decided.reads["win_rates"] == f"{root}/win_rates"
+    assert decided.config.judge == "second"
+
+
+def test_a_judge_that_is_not_asked_leaves_the_plan_as_it_was() -> None:
+    asked = {**JUDGED["judges"][0], "enabled": False}
+    silent = config(evaluation={**JUDGED, "judges": [asked]})
+    assert plan(silent) == plan(config(evaluation={**JUDGED, "judges": []}))
+
+
+@pytest.mark.parametrize(
+    ("judges", "told"),
+    [
+        (JUDGED["judges"][:1] * 2, "second is there twice"),
+        ([{"name": "j", "model": "m", "benchmarks": ["arena_hard"]}], "arena_hard is not answered"),
+    ],
+)
+def test_a_judge_without_a_name_or_work_of_its_own_is_refused(judges: Any, told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        config(evaluation={**JUDGED, "judges": judges})
 
 
 def test_a_copied_runs_new_name_drifts_from_no_step() -> None:

@@ -1,0 +1,205 @@
+"""Stage: what judges say of a round's answers, as figures with intervals.
+
+Each judge's of each benchmark: the mean, by turn, category and length, length-controlled or at
+equal style where the files for it are there, and what it gained over the round before.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import pyarrow as pa
+from pydantic import Field
+
+from contracts.steps.facts import Facts, read_facts
+from contracts.steps.inputs import Data, Inputs
+from contracts.steps.manifest import Result
+from contracts.steps.step import Stage
+from contracts.tables.parts import read_table, write_part
+from contracts.tables.schemas import ANSWERS, JUDGEMENTS, QUESTIONS, WIN_RATES
+from evaluation.config import WinRatesConfig
+from evaluation.judge import JudgingFacts
+from evaluation.judging.benchmarks import REFEREES
+from evaluation.judging.files import PinnedFile
+from evaluation.judging.parts import Judged, judged_questions, parts
+from evaluation.win_rates.agreement import Agreement
+from evaluation.win_rates.annotations import average_length
+from evaluation.win_rates.controlled import CONTROLS, Controlled, Materials
+from evaluation.win_rates.estimate import Estimate, Resampling
+from evaluation.win_rates.prompt_scores import PromptScores, prompt_scores
+from runtime.stage_process import main
+
+ALL = "all"
+_COLUMNS = ["question_id", "turn", "repeat", "score", "weight"]
+
+
+class WinRatesInputs(Inputs):
+    """A policy's judged answers; every mapping is by `judge/benchmark`."""
+
+    questions: Annotated[Path, QUESTIONS]
+    answers: Annotated[Path, ANSWERS]
+    judgements: dict[str, Annotated[Path, JUDGEMENTS]]
+    before: dict[str, Annotated[Path, JUDGEMENTS]] = Field({})
+    """Of the policy of the round before."""
+    files: dict[str, Data] = Field({})
+    """By `benchmark/role`: what a figure is controlled by."""
+
+
+class JudgedBenchmark(Facts):
+    """One judge's figures of one benchmark."""
+
+    judge: str
+    """Its name in the config."""
+    model: str
+    benchmark: str
+    generator: str
+    baseline: str | None
+    n: int
+    """Prompts with all their judgements."""
+    asked: int
+    """Prompts that were asked."""
+    average_length: int
+    """Characters of an answer, as AlpacaEval's leaderboard counts them."""
+    figures: dict[str, Estimate]
+    """Over all prompts: `win_rate`, `lc_win_rate`, `style_controlled` in per cent, or `score`."""
+    gains: dict[str, Estimate]
+    """Of the figures, over the round before, on the prompts that both have."""
+    noise: Agreement | None
+    """The same games judged twice: the judge's noise floor."""
+    between_orders: Agreement | None
+    not_comparable: list[str]
+    """Why the published figures do not belong in one column with these."""
+
+    @property
+    def chosen(self) -> str:
+        """The figure that a verdict reads: length-controlled where it is known."""
+        return "lc_win_rate" if "lc_win_rate" in self.gains else REFEREES[self.benchmark]().figure
+
+
+class WinRatesFacts(Facts):
+    """What the judges found, in the judges' order."""
+
+    judged: list[JudgedBenchmark]
+
+
+def run(config: WinRatesConfig, inputs: WinRatesInputs, out: Path) -> Result:
+    """Write WIN_RATES.
+
+    Raises:
+        UserError: a file that a figure is controlled by does not belong to the questions.
+    """
+    resampling = Resampling(config.resamples, config.confidence, config.seed)
+    rows: list[dict[str, Any]] = []
+    judged: list[JudgedBenchmark] = []
+    for name, folder in inputs.judgements.items():
+        judge, _, benchmark = name.partition("/")
+        questions = judged_questions(benchmark, inputs.questions, inputs.answers)
+        materials = _materials(config, inputs, benchmark, folder, questions)
+        controlled = CONTROLS[benchmark](materials, inputs.before.get(name), resampling)
+        facts = _facts(folder)
+        scores = _scores(folder, benchmark)
+        if not len(scores):
+            continue
+        found = _figures(judge, facts, scores, questions, controlled, resampling)
+        gains = _gains(benchmark, scores, inputs.before.get(name), controlled, resampling)
+        found = found.model_copy(update={"gains": gains})
+        judged.append(found)
+        rows += _rows(found, folder, scores, questions, resampling)
+    write_part(out, 0, pa.Table.from_pylist(rows, schema=WIN_RATES), WIN_RATES)
+    return Result(len(rows), facts=WinRatesFacts(judged=judged))
+
+
+def _materials(
+    config: WinRatesConfig, inputs: WinRatesInputs, benchmark: str, folder: Path,
+    questions: Mapping[str, Judged],
+) -> Materials:  # fmt: skip
+    files = {
+        name.partition("/")[2]: config.files.get(name, PinnedFile()).locate(reference)
+        for name, reference in inputs.files.items()
+        if name.partition("/")[0] == benchmark
+    }
+    instructions = [question.instruction for question in questions.values()]
+    return Materials(folder, inputs.answers / benchmark, files, instructions)
+
+
+def _facts(folder: Path) -> JudgingFacts:
+    facts = read_facts(folder, JudgingFacts)
+    assert facts is not None  # an input is finished
+    return facts
+
+
+def _scores(folder: Path, benchmark: str, turn: int | None = None) -> PromptScores:
+    """Of one judge, each game once."""
+    referee = REFEREES[benchmark]
+    points, needs_all = referee().points, referee().has_baseline
+    rows = [
+        row | {"points": None if row["score"] is None else points(row["score"])}
+        for row in read_table(folder, _COLUMNS).to_pylist()
+        if not row["repeat"] and turn in (None, row["turn"])
+    ]
+    return prompt_scores(rows, needs_all)
+
+
+def _figures(
+    judge: str, facts: JudgingFacts, scores: PromptScores, questions: Mapping[str, Judged],
+    controlled: Controlled, resampling: Resampling,
+) -> JudgedBenchmark:  # fmt: skip
+    standing = facts.standing
+    answers = [questions[key].answer for key in scores.keys]
+    main_figure = REFEREES[standing.benchmark]().figure
+    return JudgedBenchmark(
+        judge=judge,
+        model=standing.judge,
+        benchmark=standing.benchmark,
+        generator=facts.generator,
+        baseline=facts.baseline,
+        n=len(scores),
+        asked=len(questions),
+        average_length=average_length(answers),
+        figures={main_figure: scores.estimate(resampling), **controlled.figures},
+        gains={},
+        noise=facts.noise,
+        between_orders=facts.between_orders,
+        not_comparable=facts.not_comparable,
+    )
+
+
+def _gains(
+    benchmark: str, scores: PromptScores, before: Path | None, controlled: Controlled,
+    resampling: Resampling,
+) -> dict[str, Estimate]:  # fmt: skip
+    gain = scores.gain(_scores(before, benchmark), resampling) if before else None
+    figure = REFEREES[benchmark]().figure
+    return {**({figure: gain} if gain else {}), **controlled.gains}
+
+
+def _rows(
+    found: JudgedBenchmark, folder: Path, scores: PromptScores, questions: Mapping[str, Judged],
+    resampling: Resampling,
+) -> list[dict[str, Any]]:  # fmt: skip
+    fixed = {"judge": found.judge, "benchmark": found.benchmark, "asked": found.asked}
+
+    def row(figure: str, part: str, estimate: Estimate, n: int) -> dict[str, Any]:
+        return {**fixed, "figure": figure, "part": part, "n": n, **vars(estimate)}
+
+    figure = REFEREES[found.benchmark]().figure
+    rows = [row(name, ALL, estimate, found.n) for name, estimate in found.figures.items()]
+    rows += [row(f"{name}_gain", ALL, estimate, found.n) for name, estimate in found.gains.items()]
+    turns = sorted(set(read_table(folder, ["turn"])["turn"].to_pylist()))
+    for turn in turns if len(turns) > 1 else ():
+        own = _scores(folder, found.benchmark, turn)
+        if len(own):
+            rows.append(row(figure, f"turn {turn}", own.estimate(resampling), len(own)))
+    for part, keys in parts(questions, scores.keys):
+        own = scores.only(keys)
+        rows.append(row(figure, part, own.estimate(resampling), len(own)))
+    return rows
+
+
+STAGE = Stage(
+    name="evaluation.judged", version=1, config=WinRatesConfig, inputs=WinRatesInputs,
+    output=WIN_RATES, facts=WinRatesFacts, run=run,
+)  # fmt: skip
+
+if __name__ == "__main__":
+    main(STAGE)
