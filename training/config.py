@@ -127,6 +127,9 @@ class TrainConfig(Config):
 
     loss: LossConfig = SimPOConfig()
     """The method and its knobs."""
+    weighting: Literal["wpo"] | None = None
+    """`wpo`: a pair counts the less the less likely the policy is to say its responses (WPO,
+    arXiv 2406.11827); for pairs of earlier or other policies."""
     lora: LoraConfig | None = None
     """Train adapters instead of all weights, and merge them in the end. Needs about ten times
     the learning rate."""
@@ -159,7 +162,8 @@ class TrainConfig(Config):
     )
     """AdamW's averaging of gradients and of their squares."""
     adam_epsilon: Annotated[float, Field(gt=0)] = 1e-8
-    """AdamW's term against division by zero."""
+    """AdamW's term against division by zero; up to 1e-4 is said to steady training on fresh pairs
+    (arXiv 2506.21495)."""
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     """Gradients are scaled down to this norm."""
     seed: Annotated[int, Field(ge=0)] = 42
@@ -199,6 +203,15 @@ class TrainConfig(Config):
             raise ValueError(
                 "lora.quantize needs resources.strategy `none`, each process with the whole model: "
                 f"`{self.resources.strategy}` cannot split 4-bit weights"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _weights_have_a_meaning(self) -> Self:
+        if self.weighting and not self.loss.weighs:
+            raise ValueError(
+                f"weighting `{self.weighting}` weighs a pair by both of its responses, and loss "
+                f"`{self.loss.kind}` is of single ones; leave it out, or take a loss of pairs"
             )
         return self
 

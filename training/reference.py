@@ -86,7 +86,7 @@ def here(config: ReferenceConfig) -> dict[str, str]:
 
 
 STAGE = Stage(
-    name="training.reference", version=1, config=ReferenceConfig, inputs=ReferenceInputs,
+    name="training.reference", version=2, config=ReferenceConfig, inputs=ReferenceInputs,
     output=REFERENCE, facts=ReferenceFacts, run=run, here=here,
 )  # fmt: skip
 

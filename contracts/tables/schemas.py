@@ -112,6 +112,12 @@ REFERENCE = _table(
     _column("prompt_id", pa.string(), "the pair's prompt; rows are in the order of TOKENS"),
     _column("chosen_logp", pa.float32(), "log-prob of the chosen response, summed, nats"),
     _column("rejected_logp", pa.float32(), "log-prob of the rejected response, summed, nats"),
+    _column(
+        "chosen_shared_logp",
+        pa.float32(),
+        "of its first tokens alone, as many as the rejected response has, too",
+    ),
+    _column("rejected_shared_logp", pa.float32(), "the same of the rejected response"),
     _column("chosen_tokens", pa.int32(), "tokens of the chosen response inside the loss"),
     _column("rejected_tokens", pa.int32(), "tokens of the rejected response inside the loss"),
 )

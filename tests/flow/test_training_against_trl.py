@@ -7,13 +7,17 @@ from typing import Any
 import pytest
 import torch
 
+from training.losses.alphapo import AlphaPOConfig
 from training.losses.base import Divergence, PairLogprobs, ResponseLogprobs, pair_losses
 from training.losses.cpo import CPOConfig
 from training.losses.dpo import DPOConfig
+from training.losses.dpo_norm import DPONormConfig
 from training.losses.ipo import IPOConfig
 from training.losses.kto import KTOConfig
+from training.losses.ld_dpo import LDDPOConfig
 from training.losses.orpo import ORPOConfig
 from training.losses.simpo import SimPOConfig
+from training.losses.wpo import weighted
 
 pytestmark = pytest.mark.engine
 
@@ -38,11 +42,16 @@ def mask() -> torch.Tensor:
     return torch.arange(LONGEST) < lengths[:, None]
 
 
-def as_logprobs(values: torch.Tensor) -> PairLogprobs:
+def as_logprobs(values: torch.Tensor, collisions: torch.Tensor | None = None) -> PairLogprobs:
+    """
+    Args:
+        collisions: as `values`, of each token.
+    """
     total, count = values.sum(1), mask().sum(1).to(values.dtype)
-    return PairLogprobs(
-        ResponseLogprobs(total[:N], count[:N]), ResponseLogprobs(total[N:], count[N:])
-    )
+    shared = (values * mask() * mask().roll(N, 0)).sum(1)
+    collided = torch.zeros_like(total) if collisions is None else (collisions * mask()).sum(1)
+    sides = zip(*(value.chunk(2) for value in (total, count, shared, collided)), strict=True)
+    return PairLogprobs(*(ResponseLogprobs(*side) for side in sides))
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [
@@ -50,9 +59,14 @@ def as_logprobs(values: torch.Tensor) -> PairLogprobs:
      {"loss_type": "simpo", "beta": 2.5, "simpo_gamma": 1.0, "label_smoothing": 0.1}),
     (SimPOConfig(beta=2.0, gamma_beta_ratio=0.0, variant="hinge"),
      {"loss_type": "hinge", "beta": 2.0}),
+    (AlphaPOConfig(alpha=0.25, beta=2.5, gamma_beta_ratio=0.4, label_smoothing=0.1),
+     {"loss_type": "simpo", "alpha": 0.25, "beta": 2.5, "simpo_gamma": 1.0,
+      "label_smoothing": 0.1}),
+    (AlphaPOConfig(alpha=-0.3, beta=2.5, gamma_beta_ratio=0.0),
+     {"loss_type": "simpo", "alpha": -0.3, "beta": 2.5}),
     (CPOConfig(beta=0.2, nll_weight=0.0, label_smoothing=0.2),
      {"loss_type": "sigmoid", "beta": 0.2, "label_smoothing": 0.2}),
-], ids=["simpo", "hinge", "cpo"])  # fmt: skip
+], ids=["simpo", "hinge", "alphapo", "alphapo below zero", "cpo"])  # fmt: skip
 def test_simpo_and_cpo_equal_trls(tokens: torch.Tensor, ours: Any, theirs: dict[str, Any]) -> None:
     from trl.experimental.cpo import CPOTrainer
 
@@ -86,14 +100,18 @@ def test_orpo_equals_trls(tokens: torch.Tensor) -> None:
 class Scored(torch.nn.Module):
     """Gives TRL's loss code the token log-probs that it asks its model for."""
 
-    def __init__(self, tokens: torch.Tensor) -> None:
+    def __init__(self, tokens: torch.Tensor, collisions: torch.Tensor | None = None) -> None:
         super().__init__()
-        self.tokens = tokens
+        self.tokens, self.collisions = tokens, collisions
 
     def forward(self, **_: Any) -> Any:
         zeros = torch.zeros_like(self.tokens)
         return SimpleNamespace(
-            log_probs=self.tokens, entropy=zeros, mean_logits=zeros, is_top1=zeros.bool()
+            log_probs=self.tokens,
+            entropy=zeros,
+            mean_logits=zeros,
+            is_top1=zeros.bool(),
+            log_sum_sq_probs=self.collisions,
         )
 
 
@@ -114,25 +132,48 @@ def with_prompt(values: torch.Tensor) -> torch.Tensor:
     return torch.cat([torch.zeros_like(values[:, :1]), values], 1)
 
 
+def dpo_inputs(reference: tuple[torch.Tensor, torch.Tensor]) -> dict[str, torch.Tensor]:
+    ids = with_prompt(mask().long())
+    return {
+        "input_ids": ids, "attention_mask": torch.ones_like(ids), "completion_mask": ids,
+        "ref_chosen_logps": reference[0], "ref_rejected_logps": reference[1],
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(("ours", "theirs"), [
     (DPOConfig(beta=0.3), {"loss_types": ["sigmoid"], "beta": 0.3}),
+    (DPONormConfig(beta=3.0), {"loss_types": ["sigmoid_norm"], "beta": 3.0}),
     (IPOConfig(tau=0.4), {"loss_types": ["ipo"], "beta": 0.4}),
-], ids=["dpo", "ipo"])  # fmt: skip
-def test_dpo_and_ipo_equal_trls(tokens: torch.Tensor, ours: Any, theirs: dict[str, Any]) -> None:
+], ids=["dpo", "dpo_norm", "ipo"])  # fmt: skip
+@pytest.mark.parametrize("weighting", [False, True], ids=["", "wpo"])
+def test_dpo_and_its_kin_equal_trls(
+    tokens: torch.Tensor, ours: Any, theirs: dict[str, Any], weighting: bool
+) -> None:
+    from trl import DPOTrainer
+
+    ratio, collisions = as_logprobs(tokens * 1.1), tokens.roll(1, 0) - 0.1
+    policy = as_logprobs(tokens, collisions)
+    model = Scored(tokens, collisions)
+    settings = trl_self(model, loss_weights=[1.0], **theirs, use_weighting=weighting)
+    inputs = dpo_inputs((ratio.chosen.total, ratio.rejected.total))
+    loss = DPOTrainer._compute_loss(settings, model, inputs, return_outputs=False)
+    result = pair_losses(ours, policy, ratio)
+    result = weighted(result, policy) if weighting else result
+    torch.testing.assert_close(result.loss.mean(), loss)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
+def test_ld_dpo_equals_trls(tokens: torch.Tensor, alpha: float) -> None:
     from trl import DPOTrainer
 
     reference = tokens * 1.1
-    ratio = as_logprobs(reference)
-    ids = with_prompt(mask().long())
-    inputs = {
-        "input_ids": ids, "attention_mask": torch.ones_like(ids),
-        "completion_mask": with_prompt(mask().long()),
-        "ref_chosen_logps": ratio.chosen.total, "ref_rejected_logps": ratio.rejected.total,
-    }  # fmt: skip
+    weight = torch.where(mask() & mask().roll(N, 0), 1.0, alpha)
     model = Scored(tokens)
-    settings = trl_self(model, loss_weights=[1.0], **theirs)
+    settings = trl_self(model, loss_weights=[1.0], loss_types=["sigmoid"], beta=0.3, ld_alpha=alpha)
+    inputs = dpo_inputs((reference * weight).sum(1).chunk(2))
     loss = DPOTrainer._compute_loss(settings, model, inputs, return_outputs=False)
-    result = pair_losses(ours, as_logprobs(tokens), ratio)
+    ours = LDDPOConfig(beta=0.3, alpha=alpha)
+    result = pair_losses(ours, as_logprobs(tokens), as_logprobs(reference))
     torch.testing.assert_close(result.loss.mean(), loss)
 
 

@@ -13,6 +13,7 @@ from contracts.tables.parts import iter_parts
 from training.packed.packing import Pair
 
 _IDS = ("prompt_ids", "chosen_ids", "rejected_ids")
+LOGPS = ("chosen_logp", "rejected_logp", "chosen_shared_logp", "rejected_shared_logp")
 _REST = ("prompt_id", "chosen_loss_start", "rejected_loss_start")
 
 
@@ -31,8 +32,9 @@ def pairs_of(part: pa.Table) -> list[Pair]:
     ]
 
 
-def read_reference(reference: Path, pairs: list[Pair]) -> Float[Tensor, "pairs 2"]:
-    """Summed log-probs of chosen and rejected under the reference.
+def read_reference(reference: Path, pairs: list[Pair]) -> Float[Tensor, "pairs 4"]:
+    """Summed log-probs under the reference: of chosen, of rejected, and of the tokens of each
+    that the other one has as many of.
 
     Raises:
         UserError: the REFERENCE table is not of these pairs, row by row.
@@ -47,7 +49,7 @@ def read_reference(reference: Path, pairs: list[Pair]) -> Float[Tensor, "pairs 2
                 f"{reference}: row of {row['prompt_id']} is not of pair {pair.pair_id} as the "
                 "tokens have it; score these tokens with the reference again"
             )
-    return torch.tensor([[row["chosen_logp"], row["rejected_logp"]] for row in rows])
+    return torch.tensor([[row[name] for name in LOGPS] for row in rows])
 
 
 def _arrays(column: Any) -> list[Any]:

@@ -24,9 +24,10 @@ from runtime.device import dtype_of
 from runtime.progress import Progress
 from training.config import ReferenceConfig, threads
 from training.launch.worker_exit import run_worker
-from training.loop.data import pairs_of
+from training.loop.data import LOGPS, pairs_of
 from training.loop.policy import load_policy, refuse_too_long, row_multiple
 from training.loop.schedule import micro_batches
+from training.losses.base import PairLogprobs
 from training.packed.logprobs import PairScorer, as_pairs
 from training.packed.packing import Pair, make_batch
 
@@ -89,7 +90,7 @@ class _Apart:
                 )
         return scorer.to(self.device)
 
-    def joined(self, sums: Float[Tensor, "pairs 2"]) -> Float[Tensor, "pairs 2"]:
+    def joined(self, sums: Float[Tensor, "pairs 4"]) -> Float[Tensor, "pairs 4"]:
         """What all processes know of a part."""
         return sums
 
@@ -120,7 +121,7 @@ class _Together:
 
         return split(scorer, self.device, dtype)
 
-    def joined(self, sums: Float[Tensor, "pairs 2"]) -> Float[Tensor, "pairs 2"]:
+    def joined(self, sums: Float[Tensor, "pairs 4"]) -> Float[Tensor, "pairs 4"]:
         """Each process's sums, the others' being 0 there."""
         torch.distributed.all_reduce(sums)
         return sums
@@ -134,10 +135,10 @@ class _Together:
 @torch.no_grad()
 def _sums(
     model: Any, pairs: Sequence[Pair], config: ReferenceConfig, group: _Apart | _Together
-) -> Float[Tensor, "pairs 2"]:
-    """Summed log-probs of chosen and rejected; 0 for pairs of another process."""
+) -> Float[Tensor, "pairs 4"]:
+    """Summed log-probs, the columns of `LOGPS`; 0 for pairs of another process."""
     resources = config.resources
-    sums = torch.zeros(len(pairs), 2, device=group.device)
+    sums = torch.zeros(len(pairs), len(LOGPS), device=group.device)
     lengths, padded = [pair.length for pair in pairs], resources.layout != "packed"
     plan = micro_batches(lengths, group.processes, resources.micro_batch_tokens, padded)
     for places in plan[group.rank]:
@@ -146,9 +147,15 @@ def _sums(
         batch = make_batch(members, resources.layout, row_multiple(group.device)).to(group.device)
         logprobs = as_pairs(*model(batch))
         if places:
-            totals = [logprobs.chosen.total, logprobs.rejected.total]
-            sums[places] = torch.stack(totals, 1).to(sums.dtype)
+            sums[places] = torch.stack(_columns(logprobs), 1).to(sums.dtype)
     return sums
+
+
+def _columns(logprobs: PairLogprobs) -> list[Float[Tensor, "pairs"]]:
+    """The columns of `LOGPS`."""
+    chosen, rejected = logprobs.chosen, logprobs.rejected
+    assert chosen.shared is not None and rejected.shared is not None
+    return [chosen.total, rejected.total, chosen.shared, rejected.shared]
 
 
 def _rows(pairs: Sequence[Pair], sums: Sequence[Sequence[float]]) -> list[dict[str, object]]:
@@ -156,12 +163,11 @@ def _rows(pairs: Sequence[Pair], sums: Sequence[Sequence[float]]) -> list[dict[s
     return [
         {
             "prompt_id": pair.pair_id,
-            "chosen_logp": chosen,
-            "rejected_logp": rejected,
+            **dict(zip(LOGPS, logps, strict=True)),
             "chosen_tokens": pair.tokens_in_loss[0],
             "rejected_tokens": pair.tokens_in_loss[1],
         }
-        for pair, (chosen, rejected) in zip(pairs, sums, strict=True)
+        for pair, logps in zip(pairs, sums, strict=True)
     ]
 
 

@@ -22,6 +22,7 @@ from training.losses.base import (
     ResponseLogprobs,
     pair_losses,
 )
+from training.losses.wpo import weighted
 from training.packed.logprobs import as_pairs
 from training.packed.packing import Pair, make_batch
 
@@ -37,6 +38,8 @@ NAMES = (
 )
 # Without a rejected response, as SFT runs.
 CHOSEN_NAMES = ("loss", "logps/chosen")
+# Where pairs are weighted.
+WEIGHTS = "weights"
 
 
 class Trainer:
@@ -47,12 +50,12 @@ class Trainer:
         config: TrainConfig,
         engine: Engine,
         pairs: Sequence[Pair],
-        reference: Float[Tensor, "pairs 2"] | None = None,
+        reference: Float[Tensor, "pairs 4"] | None = None,
         folder: Path | None = None,
     ) -> None:
         """
         Args:
-            reference: summed log-probs of chosen and rejected, where the loss has one.
+            reference: as `read_reference` gives it, where the loss has one.
             folder: where the pairs of a step that goes wrong are kept.
         """
         self.config = config
@@ -62,7 +65,9 @@ class Trainer:
         self._reference = reference
         self._folder = folder
         both = config.loss.reads_rejected
-        self._names = NAMES if both else CHOSEN_NAMES
+        self._names: tuple[str, ...] = NAMES if both else CHOSEN_NAMES
+        if config.weighting:
+            self._names += (WEIGHTS,)
         self._run = (
             pairs if both else [replace(pair, rejected=(), rejected_start=0) for pair in pairs]
         )
@@ -112,6 +117,8 @@ class Trainer:
             policy = self._score(share.scored)
             reference = self._reference_of(share.scored, policy)
             losses = pair_losses(self.config.loss, policy, reference, divergence)
+            if self.config.weighting:
+                losses = weighted(losses, policy)
             if not bool(torch.isfinite(losses.loss).all()):
                 worst = losses.loss[~torch.isfinite(losses.loss)][0].item()
                 raise self._not_finite("loss", worst, share.step, share.scored)
@@ -127,10 +134,11 @@ class Trainer:
     def _reference_of(self, indices: Sequence[int], policy: PairLogprobs) -> PairLogprobs | None:
         if self._reference is None:
             return None
-        chosen, rejected = self._reference[list(indices)].to(policy.chosen.total).unbind(1)
+        sums = self._reference[list(indices)].to(policy.chosen.total).unbind(1)
+        chosen, rejected, chosen_shared, rejected_shared = sums
         return PairLogprobs(
-            ResponseLogprobs(chosen, policy.chosen.tokens),
-            ResponseLogprobs(rejected, policy.rejected.tokens),
+            ResponseLogprobs(chosen, policy.chosen.tokens, chosen_shared),
+            ResponseLogprobs(rejected, policy.rejected.tokens, rejected_shared),
         )
 
     @torch.no_grad()
@@ -193,4 +201,6 @@ def _metric_sums(
         "logps/chosen": logprobs.chosen.mean.detach(),
         "logps/rejected": logprobs.rejected.mean.detach(),
     }
+    if losses.weights is not None:
+        values[WEIGHTS] = losses.weights
     return torch.stack([values[name].sum() for name in names])

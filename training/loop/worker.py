@@ -99,7 +99,8 @@ def make_ready(job: Job, engine: Engine, folder: Path) -> tuple[PreTrainedModel,
             log.warning(message)
     if job.config.lora:
         add_adapters(policy, job.config.lora, job.config.seed, engine.adapters_dtype)
-    engine.prepare(PairScorer(policy, job.config.resources.logits_mib << 20))
+    logits_bytes = job.config.resources.logits_mib << 20
+    engine.prepare(PairScorer(policy, logits_bytes, collisions=job.config.weighting == "wpo"))
     reference = read_reference(Path(job.reference), pairs) if job.reference else None
     return policy, Trainer(job.config, engine, pairs, reference, folder)
 

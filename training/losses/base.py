@@ -37,6 +37,11 @@ class ResponseLogprobs:
     """Sum over the response's tokens."""
     tokens: Pairs
     """Number of those tokens, in the dtype of `total`; never 0."""
+    shared: Pairs | None = None
+    """Sum over the first min(|w|, |l|) of them, as many as the pair's other response has, too."""
+    collisions: Pairs | None = None
+    """Sum over them of log sum_v p(v) ** 2 over the vocabulary, without gradient; where a
+    weighting asks for it."""
 
     @property
     def mean(self) -> Pairs:
@@ -69,6 +74,8 @@ class PairLosses:
     loss: Pairs
     chosen_rewards: Pairs
     rejected_rewards: Pairs
+    weights: Pairs | None = None
+    """What the loss was multiplied by, where pairs are weighted."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +105,8 @@ class LossVariant(Config, ABC):
     """Whether it compares the policy with a fixed reference model."""
     needs_divergence: ClassVar[bool] = False
     """Whether it reads the global batch's divergence, for which there is a pass of its own."""
+    weighs: ClassVar[bool] = True
+    """Whether its loss is of the pair, so that a weight of the pair has a meaning."""
     reads_rejected: ClassVar[bool] = True
     """Whether the rejected responses are run; else they have no metrics."""
     kind: str

@@ -16,6 +16,7 @@ class KTOConfig(ReferenceLoss):
     """KTO (arXiv 2402.01306) on pairs: each response judged on its own."""
 
     needs_divergence: ClassVar[bool] = True
+    weighs: ClassVar[bool] = False
     kind: Literal["kto"] = "kto"
     beta: Positive = 0.1
     """Scale of the reward."""

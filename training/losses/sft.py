@@ -17,6 +17,7 @@ class SFTConfig(LossVariant):
     """
 
     reads_rejected: ClassVar[bool] = False
+    weighs: ClassVar[bool] = False
     kind: Literal["sft"] = "sft"
 
     def losses(self, inputs: LossInputs) -> PairLosses:

@@ -63,26 +63,33 @@ class _TargetLogprobs(torch.autograd.Function):
         softcap: float | None,
         budget: int,
         backward: bool,
-    ) -> Tensor:
+        collisions: bool,
+    ) -> tuple[Tensor, Tensor | None]:
         plan = _Plan.of(len(targets), len(weight), budget, hidden.device)
         kept = []
         normalizer = targets.new_full((len(targets),), -torch.inf, dtype=_wide(hidden.dtype))
         chosen = torch.zeros_like(normalizer)
+        squares = normalizer.clone() if collisions else None
         for number, part in plan.blocks():
             raw = _raw(hidden, weight[part], softcap)
             inside, column = _columns(targets, part)
             value = raw.gather(1, column).squeeze(1)
             chosen = torch.where(inside, value, chosen)
             normalizer = torch.logaddexp(normalizer, _log_sum(raw, softcap))
+            if squares is not None:
+                squares = torch.logaddexp(squares, _log_sum(raw, softcap, power=2))
             if backward and number < plan.kept:
                 kept.append(raw)
         ctx.save_for_backward(hidden, weight, targets, normalizer, *kept)
         ctx.softcap, ctx.plan = softcap, plan
-        return (chosen if softcap is None else chosen * softcap) - normalizer
+        if squares is not None:
+            squares -= 2 * normalizer
+            ctx.mark_non_differentiable(squares)
+        return (chosen if softcap is None else chosen * softcap) - normalizer, squares
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (gradient,) = gradients
+        gradient, _ = gradients
         hidden, weight, targets, normalizer, *kept = ctx.saved_tensors
         # d logprob / d logit = onehot - p. Its rows are scaled by -gradient at the far ends of
         # both products, [T, H], not here, [T, B].
@@ -108,7 +115,7 @@ class _TargetLogprobs(torch.autograd.Function):
             if weight_grad is not None:
                 torch.mm(slope.T, scaled, out=weight_grad[part])
         hidden_grad.mul_(-gradient[:, None])
-        return hidden_grad.to(hidden.dtype), weight_grad, None, None, None, None
+        return hidden_grad.to(hidden.dtype), weight_grad, None, None, None, None, None
 
 
 def target_logprobs(
@@ -128,7 +135,22 @@ def target_logprobs(
         budget: bytes of float32 logits that may exist at once.
     """
     backward = torch.is_grad_enabled()
-    return _TargetLogprobs.apply(hidden, weight, targets, softcap, budget, backward)
+    return _TargetLogprobs.apply(hidden, weight, targets, softcap, budget, backward, False)[0]
+
+
+def with_collisions(
+    hidden: Float[Tensor, "tokens hidden"],
+    weight: Float[Tensor, "vocab hidden"],
+    targets: Int[Tensor, "tokens"],
+    softcap: float | None,
+    budget: int,
+) -> Float[Tensor, "2 tokens"]:
+    """`target_logprobs`, and for each log sum_v p(v) ** 2 over the vocabulary, without gradient:
+    of two tokens drawn there, the log-prob that they are the same."""
+    backward = torch.is_grad_enabled()
+    return torch.stack(
+        _TargetLogprobs.apply(hidden, weight, targets, softcap, budget, backward, True)
+    )
 
 
 def _raw(hidden: Tensor, block: Tensor, softcap: float | None) -> Tensor:
@@ -148,14 +170,15 @@ def _product(hidden: Tensor, block: Tensor) -> Tensor:
     return functional.linear(hidden.float(), block.float())
 
 
-def _log_sum(raw: Tensor, softcap: float | None) -> Tensor:
-    """[T] log of the summed exponentials of a block's logits."""
+def _log_sum(raw: Tensor, softcap: float | None, power: int = 1) -> Tensor:
+    """[T] log of the sum of a block's exponentials of logits, each to a power."""
     if softcap is None:
-        return raw.logsumexp(dim=-1)
-    if softcap > _SAFE_EXPONENT:
-        return (raw * softcap).logsumexp(dim=-1)
+        return (raw if power == 1 else raw * power).logsumexp(dim=-1)
+    largest = softcap * power
+    if largest > _SAFE_EXPONENT:
+        return (raw * largest).logsumexp(dim=-1)
     # Capped logits cannot overflow: no pass for their largest.
-    return (raw * softcap).exp_().sum(dim=-1).log_()
+    return (raw * largest).exp_().sum(dim=-1).log_()
 
 
 def _columns(targets: Tensor, part: slice) -> tuple[Tensor, Tensor]:
@@ -183,11 +206,15 @@ class ResponseHead(nn.Linear):
         self.logits_bytes = logits_bytes
 
     def forward(
-        self, input: Float[Tensor, "*tokens hidden"], targets: Int[Tensor, "tokens"] | None = None
-    ) -> Float[Tensor, "*tokens vocab"] | Float[Tensor, "tokens"]:
-        """Logits of states; with targets their log-probs."""
+        self,
+        input: Float[Tensor, "*tokens hidden"],
+        targets: Int[Tensor, "tokens"] | None = None,
+        collisions: bool = False,
+    ) -> Float[Tensor, "*tokens vocab"] | Float[Tensor, "tokens"] | Float[Tensor, "2 tokens"]:
+        """Logits of states; with targets their log-probs, or those `with_collisions`."""
         if targets is None:
             return super().forward(input)
         states, weight = autocast_to(input), autocast_to(self.weight)
         with torch.autocast(input.device.type, enabled=False):  # float32 logits stay float32
-            return target_logprobs(states, weight, targets, self.softcap, self.logits_bytes)
+            score = with_collisions if collisions else target_logprobs
+            return score(states, weight, targets, self.softcap, self.logits_bytes)

@@ -18,17 +18,20 @@ from training.packed.packing import Batch, additive, attention_allowed
 class PairScorer(nn.Module):
     """A policy whose forward turns a batch of pairs into their responses' log-probs."""
 
-    def __init__(self, policy: Any, logits_bytes: int) -> None:
+    def __init__(self, policy: Any, logits_bytes: int, collisions: bool = False) -> None:
+        """
+        Args:
+            collisions: give `ResponseLogprobs.collisions` too.
+        """
         super().__init__()
+        self.collisions = collisions
         self.policy = policy
         self.config = policy.config
         softcap = getattr(policy.config, "final_logit_softcapping", None)
         policy.lm_head = ResponseHead(policy.lm_head, softcap, logits_bytes)
 
-    def forward(
-        self, batch: Batch
-    ) -> tuple[Float[Tensor, "responses"], Float[Tensor, "responses"]]:
-        """Summed log-prob of each response, float32, and its number of tokens.
+    def forward(self, batch: Batch) -> tuple[Float[Tensor, "responses"], ...]:
+        """What `as_pairs` takes, of each response, float32.
 
         A plain tuple: ZeRO-3 hangs its hooks on tensors that it can find.
         """
@@ -39,9 +42,14 @@ class PairScorer(nn.Module):
             **self._attention(batch),
         ).last_hidden_state
         states = hidden.flatten(0, 1)[batch.predictors]
-        logprobs = self.policy.lm_head(states, batch.targets)
-        total = logprobs.new_zeros(batch.size).index_add(0, batch.responses, logprobs)
-        return total, torch.bincount(batch.responses, minlength=batch.size).to(total.dtype)
+        logprobs = self.policy.lm_head(states, batch.targets, self.collisions)
+        collisions = []
+        if self.collisions:
+            logprobs, of_tokens = logprobs
+            collisions = [_summed(of_tokens.detach(), batch)]
+        total = _summed(logprobs, batch)
+        tokens = torch.bincount(batch.responses, minlength=batch.size).to(total.dtype)
+        return total, tokens, _summed(logprobs * batch.shared, batch), *collisions
 
     def _attention(self, batch: Batch) -> dict[str, Any]:
         """What tells the attention layers who attends to whom."""
@@ -69,10 +77,21 @@ class PairScorer(nn.Module):
         return additive(attention_allowed(batch, window), dtype)
 
 
-def as_pairs(total: Float[Tensor, "responses"], tokens: Float[Tensor, "responses"]) -> PairLogprobs:
+def as_pairs(
+    total: Float[Tensor, "responses"],
+    tokens: Float[Tensor, "responses"],
+    shared: Float[Tensor, "responses"],
+    collisions: Float[Tensor, "responses"] | None = None,
+) -> PairLogprobs:
     """A PairScorer's output, by pair: every chosen response comes before every rejected."""
-    (chosen, rejected), (n_chosen, n_rejected) = total.chunk(2), tokens.chunk(2)
-    return PairLogprobs(ResponseLogprobs(chosen, n_chosen), ResponseLogprobs(rejected, n_rejected))
+    values = [total, tokens, shared, *([] if collisions is None else [collisions])]
+    chosen, rejected = zip(*(value.chunk(2) for value in values), strict=True)
+    return PairLogprobs(ResponseLogprobs(*chosen), ResponseLogprobs(*rejected))
+
+
+def _summed(values: Float[Tensor, "tokens"], batch: Batch) -> Float[Tensor, "responses"]:
+    """By response."""
+    return values.new_zeros(batch.size).index_add(0, batch.responses, values)
 
 
 def sliding_window(config: Any) -> int | None:

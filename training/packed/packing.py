@@ -71,6 +71,8 @@ class Batch:
     """Token ids predicted."""
     responses: Int[Tensor, "tokens"]
     """Response of each target, 0 to `size` - 1."""
+    shared: Bool[Tensor, "tokens"]
+    """Whether the pair's other response has as many tokens in the loss."""
     size: int
     """The number of responses."""
     positions: int
@@ -113,6 +115,7 @@ def make_batch(pairs: Sequence[Pair], layout: Layout, multiple: int = 1) -> Batc
         predictors=_joined([row.predictors for row in filled]),
         targets=_joined([row.targets for row in filled]),
         responses=_joined([row.responses for row in filled]),
+        shared=_joined([row.shared for row in filled]).bool(),
         size=2 * len(pairs),
         positions=1 + max(max(row.positions) for row in filled),
         segments=_segments(pairs) if layout == "packed" else (),
@@ -156,6 +159,7 @@ class _Row:
     predictors: list[int] = field(default_factory=list)
     targets: list[int] = field(default_factory=list)
     responses: list[int] = field(default_factory=list)
+    shared: list[int] = field(default_factory=list)
 
     def add(self, ids: list[int], position: int, branch: int, group: int) -> None:
         """Tokens of one branch; the first is at `position`."""
@@ -202,6 +206,7 @@ def _fill_row(pairs: Sequence[Pair], groups: Sequence[_Group], offset: int) -> _
     row = _Row()
     for number, (index, sides) in enumerate(groups):
         prompt = _plain(pairs[index].prompt)
+        fewest = min(pairs[index].tokens_in_loss)
         row.add(prompt, 0, _PROMPT, number)
         last = len(row.ids) - 1
         for side in sides:
@@ -214,6 +219,7 @@ def _fill_row(pairs: Sequence[Pair], groups: Sequence[_Group], offset: int) -> _
             row.targets.extend(ids[start:])
             response_number = index + (len(pairs) if side == _REJECTED else 0)
             row.responses.extend([response_number] * (len(ids) - start))
+            row.shared.extend(place < fewest for place in range(len(ids) - start))
             row.add(ids, len(prompt), side, number)
     return row
 

@@ -15,11 +15,12 @@ from contracts.steps.manifest import Result, write_manifest
 from contracts.tables.parts import part_path, read_table, write_part
 from contracts.tables.schemas import REFERENCE, TOKENS
 from training.config import ReferenceConfig, TrainConfig, TrainResources
-from training.loop.data import read_pairs, read_reference
+from training.loop.data import LOGPS, read_pairs, read_reference
 from training.loop.reference_worker import score
 from training.loop.worker import Job, train
 from training.losses.dpo import DPOConfig
 from training.losses.kto import KTOConfig
+from training.losses.ld_dpo import LDDPOConfig
 from training.losses.simpo import SimPOConfig
 from training.tokens.checks import TrainInputs, refuse_other_reference
 
@@ -68,7 +69,7 @@ def test_every_pair_is_scored_in_the_order_of_its_tokens(
     assert whole.schema.equals(REFERENCE)
     assert whole["prompt_id"].to_pylist() == [f"p{number}" for number in range(22)]
     assert whole["chosen_tokens"].to_pylist() == [1 + number % 6 for number in range(22)]
-    for side in ("chosen_logp", "rejected_logp"):
+    for side in LOGPS:
         assert whole[side].to_pylist() == pytest.approx(alone[side].to_pylist(), abs=1e-4)
 
 
@@ -105,11 +106,12 @@ def read_table_of_steps(path: Path) -> dict[int, dict[str, float]]:
     return steps
 
 
+@pytest.mark.parametrize("loss", [DPOConfig(), LDDPOConfig(alpha=0.3)])
 def test_a_policy_that_is_its_own_reference_starts_at_log_two(
-    tokens: Path, tiny_gemma: Path, tmp_path: Path
+    tokens: Path, tiny_gemma: Path, tmp_path: Path, loss: Any
 ) -> None:
     reference = scored(tokens, tiny_gemma, tmp_path / "reference")
-    first = dpo(tokens, tiny_gemma, reference, tmp_path / "policy", DPOConfig())
+    first = dpo(tokens, tiny_gemma, reference, tmp_path / "policy", loss)
     assert first["loss"] == pytest.approx(math.log(2), abs=1e-5)
     assert first["rewards/margins"] == pytest.approx(0, abs=1e-5)
 
@@ -136,7 +138,7 @@ def test_reference_rows_of_other_pairs_are_refused(
 ) -> None:
     reference = scored(tokens, tiny_gemma, tmp_path / "reference")
     pairs = read_pairs(tokens)
-    assert read_reference(reference, pairs).shape == (22, 2)
+    assert read_reference(reference, pairs).shape == (22, 4)
     with pytest.raises(UserError, match="row of p0 is not of pair p21"):
         read_reference(reference, pairs[::-1])
     with pytest.raises(UserError, match="holds 22 rows, the tokens 21"):

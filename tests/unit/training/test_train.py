@@ -48,23 +48,43 @@ def values(metrics: pa.Table, name: str) -> list[float]:
     return [r["value"] for r in metrics.to_pylist() if r["name"] == name]
 
 
-@pytest.mark.parametrize("resources", [
-    {"micro_batch_tokens": 1},
-    {"micro_batch_tokens": 60, "layout": "separate"},
-    {"gradient_checkpointing": True, "logits_mib": 1},
+@pytest.mark.parametrize(("resources", "weighting"), [
+    ({"micro_batch_tokens": 1}, None),
+    ({"micro_batch_tokens": 60, "layout": "separate"}, "wpo"),
+    ({"gradient_checkpointing": True, "logits_mib": 1}, "wpo"),
 ])  # fmt: skip
 def test_how_pairs_are_batched_does_not_change_what_is_learned(
-    tokens: Path, tiny_gemma: Path, tmp_path: Path, resources: dict[str, Any]
+    tokens: Path,
+    tiny_gemma: Path,
+    tmp_path: Path,
+    resources: dict[str, Any],
+    weighting: str | None,
 ) -> None:
     from safetensors.torch import load_file
 
-    whole = trained(config(), tokens, tiny_gemma, tmp_path / "whole")
-    split = trained(config(**resources), tokens, tiny_gemma, tmp_path / "split")
+    weighed = {"weighting": weighting}
+    whole, split = (
+        trained(settings.model_copy(update=weighed), tokens, tiny_gemma, tmp_path / name)
+        for name, settings in (("whole", config()), ("split", config(**resources)))
+    )
+    assert bool(weighting) == ("weights" in whole["name"].to_pylist())
     assert split["name"].to_pylist() == whole["name"].to_pylist()
     assert split["value"].to_pylist() == pytest.approx(whole["value"].to_pylist(), abs=1e-4)
     weights = [load_file(tmp_path / out / "model.safetensors") for out in ("whole", "split")]
     for name, weight in weights[0].items():
         torch.testing.assert_close(weights[1][name], weight, atol=1e-5, rtol=1e-5)
+
+
+def test_adams_epsilon_is_the_configs(tokens: Path, tiny_gemma: Path, tmp_path: Path) -> None:
+    """One that dwarfs every gradient: no weight moves."""
+    from safetensors.torch import load_file
+
+    settings = config().model_copy(update={"adam_epsilon": 1e9})
+    trained(settings, tokens, tiny_gemma, tmp_path / "still")
+    before, after = (load_file(folder / "model.safetensors")
+                     for folder in (tiny_gemma, tmp_path / "still"))  # fmt: skip
+    for name, weight in after.items():
+        torch.testing.assert_close(weight, before[name].float(), atol=1e-8, rtol=0)
 
 
 @pytest.mark.parametrize("layout", ["packed", "shared", "separate"])

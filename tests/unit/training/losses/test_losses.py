@@ -1,6 +1,7 @@
 """Losses against numbers worked by hand, and their gradients in float64."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
+from training.config import TrainConfig
+from training.losses.alphapo import AlphaPOConfig
 from training.losses.base import (
     Divergence,
     PairLogprobs,
@@ -19,14 +22,17 @@ from training.losses.base import (
 from training.losses.config import LossConfig
 from training.losses.cpo import CPOConfig
 from training.losses.dpo import DPOConfig
+from training.losses.dpo_norm import DPONormConfig
 from training.losses.ipo import IPOConfig
 from training.losses.kto import KTOConfig
+from training.losses.ld_dpo import LDDPOConfig
 from training.losses.orpo import ORPOConfig
 from training.losses.r_dpo import RDPOConfig
 from training.losses.rrhf import RRHFConfig
 from training.losses.sft import SFTConfig
 from training.losses.simpo import SimPOConfig
 from training.losses.slic_hf import SLiCConfig
+from training.losses.wpo import weighted
 
 
 def responses(totals: list[float], tokens: list[int]) -> ResponseLogprobs:
@@ -51,6 +57,10 @@ METHODS: list[Any] = [
     SimPOConfig(),
     SimPOConfig(beta=2.0, label_smoothing=0.1, sft_weight=0.3),
     SimPOConfig(beta=0.3, variant="hinge"),
+    AlphaPOConfig(),
+    AlphaPOConfig(alpha=-0.5, beta=10.0, label_smoothing=0.1),
+    DPONormConfig(label_smoothing=0.1, sft_weight=0.2),
+    LDDPOConfig(alpha=0.3),
     DPOConfig(beta=0.3, label_smoothing=0.2, sft_weight=0.1),
     IPOConfig(),
     IPOConfig(length_normalized=False),
@@ -173,8 +183,8 @@ def test_no_log_prob_makes_a_loss_or_its_gradient_infinite(
     config: Any, chosen: float, rejected: float
 ) -> None:
     totals = [torch.tensor([mean], requires_grad=True) for mean in (chosen, rejected)]
-    policy = PairLogprobs(*(ResponseLogprobs(total, torch.ones(1)) for total in totals))
-    zero = ResponseLogprobs(torch.zeros(1), torch.ones(1))
+    policy = PairLogprobs(*(ResponseLogprobs(total, torch.ones(1), total) for total in totals))
+    zero = ResponseLogprobs(torch.zeros(1), torch.ones(1), torch.zeros(1))
     divergence = Divergence(torch.tensor(0.3), torch.tensor(0.1))
     loss = pair_losses(config, policy, PairLogprobs(zero, zero), divergence).loss
     loss.backward()
@@ -203,22 +213,26 @@ def test_sft_is_the_chosen_responses_mean_negative_log_prob() -> None:
     assert value(pair_losses(SFTConfig(), POLICY)) == 2
 
 
+def half_shared(total: torch.Tensor, tokens: torch.Tensor) -> ResponseLogprobs:
+    return ResponseLogprobs(total, tokens, total / 2)
+
+
 @pytest.mark.parametrize("config", METHODS, ids=lambda config: repr(config))
 def test_gradients_agree_with_finite_differences(config: Any) -> None:
     generator = torch.Generator().manual_seed(0)
     totals = [-4 * torch.rand(6, generator=generator, dtype=torch.float64) for _ in range(4)]
     tokens = torch.tensor([1.0, 2, 3, 4, 5, 6], dtype=torch.float64)
-    reference = PairLogprobs(*(ResponseLogprobs(total, tokens) for total in totals[2:]))
+    reference = PairLogprobs(*(half_shared(total, tokens) for total in totals[2:]))
     divergence = Divergence(torch.tensor(0.3), torch.tensor(0.1))
 
     def loss(chosen: torch.Tensor, rejected: torch.Tensor) -> torch.Tensor:
-        policy = PairLogprobs(ResponseLogprobs(chosen, tokens), ResponseLogprobs(rejected, tokens))
+        policy = PairLogprobs(half_shared(chosen, tokens), half_shared(rejected, tokens))
         return pair_losses(config, policy, reference, divergence).loss
 
     assert torch.autograd.gradcheck(loss, [total.requires_grad_() for total in totals[:2]])
 
 
-@pytest.mark.parametrize("kind", ["dpo", "ipo", "r-dpo", "kto"])
+@pytest.mark.parametrize("kind", ["dpo", "dpo_norm", "ld-dpo", "ipo", "r-dpo", "kto"])
 def test_a_method_that_compares_refuses_to_run_without_its_reference(kind: str) -> None:
     config = TypeAdapter(LossConfig).validate_python({"kind": kind})
     assert config.needs_reference
@@ -229,3 +243,84 @@ def test_a_method_that_compares_refuses_to_run_without_its_reference(kind: str) 
 def test_a_knob_of_another_method_is_refused() -> None:
     with pytest.raises(ValidationError, match="gamma_beta_ratio"):
         TypeAdapter(LossConfig).validate_python({"kind": "dpo", "gamma_beta_ratio": 0.5})
+
+
+def test_alphapos_reward_bends_the_mean_log_prob() -> None:
+    config = AlphaPOConfig(alpha=0.5, beta=2.0, gamma_beta_ratio=0.25)
+    result = pair_losses(config, POLICY)
+    chosen, rejected = 2 * (1 - math.exp(1)), 2 * (1 - math.exp(2))  # means -2 and -4
+    assert value(result) == pytest.approx(softplus(-2 * (chosen - rejected - 0.25)))
+    assert result.chosen_rewards.item() == pytest.approx(2 * chosen)
+    flat = pair_losses(AlphaPOConfig(alpha=-0.5, beta=2.0, gamma_beta_ratio=0.0), POLICY)
+    assert value(flat) == pytest.approx(softplus(-2 * 2 * (math.exp(-1) - math.exp(-2))))
+
+
+def test_alphapo_near_zero_is_simpo_and_at_zero_is_refused() -> None:
+    near = pair_losses(AlphaPOConfig(alpha=1e-9, beta=2.0, gamma_beta_ratio=0.3), POLICY)
+    simpo = pair_losses(SimPOConfig(beta=2.0, gamma_beta_ratio=0.3), POLICY)
+    assert value(near) == pytest.approx(value(simpo))
+    with pytest.raises(ValidationError, match="alpha 0 is SimPO: use loss `simpo`"):
+        AlphaPOConfig(alpha=0.0)
+
+
+def test_length_normalised_dpo_compares_log_ratios_a_token() -> None:
+    result = pair_losses(DPONormConfig(beta=6.0, sft_weight=0.5), POLICY, REFERENCE)
+    assert value(result) == pytest.approx(softplus(-6 * (1 / 3 + 1 / 4)) + 0.5 * 2)
+    assert result.rejected_rewards.item() == pytest.approx(-6 / 4)
+
+
+# The chosen response is longer by its last token, at -3 under the policy and -4 before.
+SHARED = PairLogprobs(
+    replace(POLICY.chosen, shared=POLICY.chosen.total + 3),
+    replace(POLICY.rejected, shared=POLICY.rejected.total),
+)
+SHARED_REFERENCE = PairLogprobs(
+    replace(REFERENCE.chosen, shared=REFERENCE.chosen.total + 4),
+    replace(REFERENCE.rejected, shared=REFERENCE.rejected.total),
+)
+
+
+def test_ld_dpo_counts_the_longer_responses_last_tokens_for_less() -> None:
+    # Log-ratios: the first two tokens -3 - -3 = 0, the third 1; rejected -0.5.
+    for alpha, chosen in ((1.0, 1.0), (0.25, 0.25), (0.0, 0.0)):
+        config = LDDPOConfig(beta=0.2, alpha=alpha)
+        result = pair_losses(config, SHARED, SHARED_REFERENCE)
+        assert value(result) == pytest.approx(softplus(-0.2 * (chosen + 0.5)))
+        assert result.chosen_rewards.item() == pytest.approx(0.2 * chosen)
+    plain = pair_losses(DPOConfig(beta=0.2), POLICY, REFERENCE)
+    assert value(plain) == value(pair_losses(LDDPOConfig(beta=0.2, alpha=1.0), SHARED,
+                                             SHARED_REFERENCE))  # fmt: skip
+
+
+def collided(response: ResponseLogprobs, by_token: float) -> ResponseLogprobs:
+    """Where the policy's own tokens have the log-prob `by_token`."""
+    return replace(response, collisions=by_token * response.tokens)
+
+
+def test_wpo_weighs_a_pair_by_how_likely_the_policy_is_to_say_it() -> None:
+    # Means -2 and -4 where the policy's own tokens have -2.5 and -3: exp(0.5 - 1).
+    policy = PairLogprobs(collided(POLICY.chosen, -2.5), collided(POLICY.rejected, -3.0))
+    for config in (SimPOConfig(), DPOConfig(), ORPOConfig()):
+        losses = pair_losses(config, policy, REFERENCE)
+        result = weighted(losses, policy)
+        assert result.weights is not None
+        assert result.weights.item() == pytest.approx(math.exp(-0.5))
+        assert value(result) == pytest.approx(math.exp(-0.5) * value(losses))
+        assert result.chosen_rewards == losses.chosen_rewards
+
+
+def test_wpos_weight_has_no_gradient() -> None:
+    total = torch.tensor([-6.0], dtype=torch.float64, requires_grad=True)
+    policy = PairLogprobs(
+        collided(replace(POLICY.chosen, total=total), -2.0), collided(POLICY.rejected, -4.0)
+    )
+    losses = pair_losses(SimPOConfig(), policy)
+    (plain,) = torch.autograd.grad(losses.loss.sum(), total, retain_graph=True)
+    (slope,) = torch.autograd.grad(weighted(losses, policy).loss.sum(), total)
+    assert slope == pytest.approx(plain)  # the weight is exp(0 + 0)
+
+
+@pytest.mark.parametrize("loss", ["sft", "kto"])
+def test_a_weight_of_pairs_is_refused_where_a_loss_is_of_single_responses(loss: str) -> None:
+    with pytest.raises(ValidationError, match=f"weighting `wpo` .* loss `{loss}` is of single"):
+        TrainConfig.model_validate({"loss": loss, "weighting": "wpo"})

@@ -20,9 +20,10 @@ from transformers import (
 
 from training.losses.base import pair_losses
 from training.losses.simpo import SimPOConfig
+from training.losses.wpo import weighted
 from training.packed import attention
 from training.packed.flex import block_mask, flex_attention
-from training.packed.head import ResponseHead, _Plan, target_logprobs
+from training.packed.head import ResponseHead, _Plan, target_logprobs, with_collisions
 from training.packed.logprobs import PairScorer, as_pairs
 from training.packed.packing import Pair, attention_allowed, make_batch
 
@@ -95,12 +96,12 @@ def full_logits(model: PreTrainedModel, pair: Pair, side: str) -> torch.Tensor:
     return logits[0, first - 1 : -1].gather(1, ids[0, first:, None]).squeeze(1)
 
 
-def score(model: PreTrainedModel, layout: str, logits_bytes: int = 1 << 20):
+def score(model: PreTrainedModel, layout: str, logits_bytes: int = 1 << 20, **asked: bool):
     if layout == "segments":
         attention.register()
         model.set_attn_implementation(attention.NAME)
         layout = "packed"
-    return as_pairs(*PairScorer(model, logits_bytes)(make_batch(PAIRS, layout)))
+    return as_pairs(*PairScorer(model, logits_bytes, **asked)(make_batch(PAIRS, layout)))
 
 
 LAYOUTS = ["packed", "shared", "segments"]
@@ -114,6 +115,9 @@ def test_response_log_probs_equal_those_of_full_logits(model: PreTrainedModel, l
     scored = score(model, layout)
     for side, rows in zip((scored.chosen, scored.rejected), expected, strict=True):
         assert side.tokens.tolist() == [len(row) for row in rows]
+        shared = [row[: min(map(len, pair))].sum()
+                  for row, pair in zip(rows, zip(*expected, strict=True), strict=True)]  # fmt: skip
+        torch.testing.assert_close(side.shared, torch.stack(shared), atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(side.total, torch.stack([row.sum() for row in rows]),
                                    atol=1e-5, rtol=1e-5)  # fmt: skip
 
@@ -149,6 +153,43 @@ def test_the_chunked_head_agrees_with_finite_differences(
     assert torch.autograd.gradcheck(
         lambda h, w: target_logprobs(h, w, targets, softcap, budget), (hidden, weight)
     )
+
+
+@pytest.mark.parametrize("softcap", [None, 1.5, 60.0])
+@pytest.mark.parametrize("columns", [1, 4, 100])
+def test_the_chunked_head_knows_how_likely_two_draws_are_the_same(
+    softcap: float | None, columns: int
+) -> None:
+    torch.manual_seed(0)
+    hidden = (3 * torch.randn(7, 4, dtype=torch.float64)).requires_grad_()
+    weight = torch.randn(9, 4, dtype=torch.float64)
+    targets = torch.tensor([0, 8, 3, 3, 1, 2, 7])
+    logits = hidden @ weight.T
+    logits = logits if softcap is None else softcap * (logits / softcap).tanh()
+    probs = logits.softmax(-1)
+    logprobs, collisions = with_collisions(hidden, weight, targets, softcap, 4 * 7 * columns)
+    torch.testing.assert_close(collisions, probs.square().sum(-1).log())
+    plain = target_logprobs(hidden, weight, targets, softcap, 4 * 7 * columns)
+    assert torch.equal(logprobs, plain)
+    slopes = (torch.autograd.grad(y.sum(), hidden, retain_graph=True)[0]
+              for y in (logprobs + collisions, plain))  # fmt: skip
+    assert torch.equal(*slopes)  # the second has none of its own
+
+
+@pytest.mark.parametrize("layout", [*LAYOUTS, "separate"])
+def test_wpos_weights_are_those_of_full_logits(model: PreTrainedModel, layout: str) -> None:
+    def aligned(pair: Pair, side: str) -> torch.Tensor:
+        response, start = getattr(pair, side), getattr(pair, f"{side}_start")
+        ids = torch.tensor([[*pair.prompt, *response]])
+        probs = model(input_ids=ids, use_cache=False).logits.softmax(-1)[0]
+        first = len(pair.prompt) + start
+        probs, drawn = probs[first - 1 : -1], ids[0, first:, None]
+        return (probs.gather(1, drawn).squeeze(1) / probs.square().sum(-1)).log().mean()
+
+    expected = [(aligned(pair, "chosen") + aligned(pair, "rejected")).exp() for pair in PAIRS]
+    policy = score(model, layout, collisions=True)
+    weights = weighted(pair_losses(SimPOConfig(), policy), policy).weights
+    torch.testing.assert_close(weights, torch.stack(expected), atol=1e-4, rtol=1e-4)
 
 
 def test_bfloat16_states_give_float32_log_probs() -> None:
