@@ -22,6 +22,7 @@ from contracts.errors import UserError
 from contracts.models.hub import Kind, full_name
 from contracts.models.model import ModelConfig, split_reference
 from evaluation.config import EvaluationConfig
+from flows.pipeline.carry_over import carry_over_fault
 from flows.pipeline.round_rules import RoundRule, StartFrom, merged
 from generation.config import PromptsConfig, SampleConfig
 from training.config import FormatConfig, TrainConfig
@@ -103,19 +104,6 @@ class RunConfig(Config):
         return self
 
     @model_validator(mode="after")
-    def _one_schedule(self) -> "RunConfig":
-        most = self.training.most_rounds
-        if self.training.schedule_round != 1:
-            raise ValueError("training.schedule_round: a run counts its rounds itself")
-        if most and self.rounds > most:
-            raise ValueError(
-                f"rounds: {self.rounds} are more than training.schedule_rounds ({most}), after "
-                "which the learning rate stays 0; raise that too, which trains every round anew, "
-                "or take `training.schedule: constant`"
-            )
-        return self
-
-    @model_validator(mode="after")
     def _one_date(self) -> "RunConfig":
         for section, config in (("sampling", self.sampling), ("format", self.format),
                                 ("evaluation.sampling", self.evaluation.sampling)):  # fmt: skip
@@ -168,6 +156,18 @@ class RunConfig(Config):
                 check(RunConfig, data, origin=f"by_round.{number}")
             except UserError as error:
                 raise ValueError(str(error)) from None
+        return self
+
+    @model_validator(mode="after")
+    def _rounds_go_on(self) -> "RunConfig":
+        stretches = self.stretches if self.by_round else {"": self}
+        trainings = {key: one.training for key, one in stretches.items()}
+        if told := carry_over_fault(trainings, self.rounds):
+            raise ValueError(told)
+        for key, one in stretches.items():
+            if one.training.carry_optimizer and one.start_from == "first":
+                raise ValueError(f"{key}start_from: from `first` there is no optimizer's state to "
+                                 "go on from; leave training.carry_optimizer out")  # fmt: skip
         return self
 
     def of_round(self, number: int) -> "RunConfig":

@@ -117,7 +117,7 @@ class _Planner:
 
     def _training(self, number: int) -> TrainConfig:
         """A round's own settings."""
-        training = _seeded(self._config.training, self._config.seed + number)
+        training = _seeded(self._of(number).training, self._config.seed + number)
         if training.schedule_rounds:
             training = training.model_copy(update={"schedule_round": number})
         return training

@@ -102,3 +102,23 @@ def test_a_longer_schedule_is_another_one_for_every_round(tmp_path: Path) -> Non
     with pytest.raises(ConfigDrift, match=r"schedule_rounds: was 2, now 3"):
         claim_run(longer)
     assert written(run) == 2
+
+
+def test_a_rounds_own_rate_is_one_of_the_shared_schedule() -> None:
+    rules = {2: {"training": {"learning_rate": 4e-7}}}
+    steps = {step.path: step.config for step in plan(config(training=CARRYING, by_round=rules))}
+    assert steps["round-2/policy"].learning_rate == 4e-7
+    assert steps["round-2/policy"].takes_over
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"by_round": {2: {"training": {"lora": {"rank": 4}}}}}, r"by_round.2.training.lora: is one"),
+    ({"by_round": {2: {"training": {"carry_optimizer": False}}}}, "by_round.2.training.carry_opt"),
+    ({"start_from": "first"}, "start_from: from `first` there is no optimizer's state"),
+    ({"by_round": {2: {"start_from": "first"}}}, r"by_round.2: start_from: from `first`"),
+])  # fmt: skip
+def test_carry_over_between_rounds_that_cannot_share_an_optimizer_is_refused(
+    changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        config(training=CARRYING, **changes)
