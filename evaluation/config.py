@@ -86,8 +86,11 @@ class AnswersConfig(QuestionsConfig):
 
 
 class EvaluationConfig(Config):
-    """The evaluation that closes each round."""
+    """The evaluation that closes each round, or every so many rounds."""
 
+    every: Annotated[int, Field(ge=1)] = 1
+    """Rounds from one evaluated policy to the next, which is compared with it; a small round costs
+    less than its evaluation. With 8, rounds 8, 16, 24 are evaluated, and no other."""
     sampling: SampleConfig
     """How the held-out and benchmark prompts are answered."""
     annotators: list[Annotator] = Field([])

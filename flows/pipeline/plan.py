@@ -74,6 +74,11 @@ class _Planner:
         yield self._select(f"{root}/prompts", "select prompts", self._slice(number))
         yield from self._annotate(number)
         yield from self._train(number)
+        if number % self._config.evaluation.every == 0:
+            yield from self._judge_round(number)
+
+    def _judge_round(self, number: int) -> Iterator[PlannedStep]:
+        """Evaluate a round's policy beside the last one before it that was."""
         yield from self._evaluate(number)
         if self._config.prompts.evaluation_file:
             yield self._outputs(number)
@@ -216,7 +221,7 @@ class _Planner:
             questions=self._at("round-0/questions"),
             answers=self._at(f"{root}/answers"),
             judgements=judgements(number),
-            before=judgements(number - 1) if number else {},
+            before=judgements(self._before(number)) if number else {},
             files={name: self._file(file) for name, file in files.items()},
         )
         settings = config.win_rates.model_copy(update={"files": _pins(files)})
@@ -252,7 +257,7 @@ class _Planner:
         inputs = compare.CompareInputs(
             prompts=self._at("round-0/prompts"),
             start_scores=scores(0),
-            before_scores=scores(number - 1),
+            before_scores=scores(self._before(number)),
             after_scores=scores(number),
         )
         path, settings = f"round-{number}/evaluation/comparison", self._config.evaluation.comparison
@@ -261,7 +266,7 @@ class _Planner:
     def _verdict(self, number: int) -> PlannedStep:
         """All that the evaluation found, as one verdict."""
         config, root = self._config, f"round-{number}/evaluation"
-        policies = {"start": 0, "before": number - 1, "after": number}
+        policies = {"start": 0, "before": self._before(number), "after": number}
         names = ["responses", "scores", *(["answers"] if config.evaluation.benchmarks else [])]
         read = {
             f"{policy}_{name}": self._at(f"round-{made_by}/evaluation/{name}")
@@ -300,6 +305,10 @@ class _Planner:
         made_anew = (train.STAGE.name, outputs.STAGE.name, answers.STAGE.name)
         shared = self._config.resources.reuse and stage.name not in made_anew
         return PlannedStep(self._run, path, label, stage, config, inputs, shared)
+
+    def _before(self, number: int) -> int:
+        """The evaluated policy that an evaluated round's is compared with."""
+        return number - self._config.evaluation.every
 
     def _at(self, path: str) -> Path:
         return self._run / path
