@@ -1,13 +1,12 @@
 """How a round's policy is evaluated."""
 
-import datetime
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, model_validator
 
 from annotation.config import Annotator
-from contracts.config.base import Config, Resources
+from contracts.config.base import Config, FileName, Resources
 from evaluation.benchmarks import NamedBenchmark
 from evaluation.benchmarks.base import Benchmark
 from evaluation.judging.config import BENCHMARKS, BenchmarkName, RunJudge
@@ -25,17 +24,6 @@ class CompareConfig(Config):
     """Coverage of the interval."""
     seed: int = 0
     """Seed of the resampling."""
-
-
-class AnswerTokensConfig(Config):
-    """Which held-out answers are scored for the drift from the start."""
-
-    count: Annotated[int, Field(ge=1)]
-    """Held-out prompts."""
-    bos: Literal["template", "prepend"] = "template"
-    """Who gives the BOS token, as in the model's config."""
-    date: datetime.date | None = None
-    """The day that a chat template is told which reads the clock, as in the model's config."""
 
 
 class WinRatesConfig(Config):
@@ -67,7 +55,7 @@ class RoundVerdictConfig(Config):
 class OutputsLabel(Resources):
     """What the outputs are called: like a machine, it decides nothing of the answers."""
 
-    generator: str = "policy"
+    generator: FileName = "policy"
     """Model name written beside each answer; a run's copy keeps that of the run that made it."""
 
 
@@ -98,11 +86,8 @@ class AnswersConfig(QuestionsConfig):
 
 
 class EvaluationConfig(Config):
-    """The evaluation that closes each round, or every so many rounds."""
+    """The evaluation that closes each round."""
 
-    every: Annotated[int, Field(ge=1)] = 1
-    """Rounds from one evaluated policy to the next, which is compared with it; a small round costs
-    less than its evaluation. With 8, rounds 8, 16, 24 are evaluated, and no other."""
     sampling: SampleConfig
     """How the held-out and benchmark prompts are answered."""
     annotators: list[Annotator] = Field([])
@@ -114,9 +99,6 @@ class EvaluationConfig(Config):
     benchmarks: list[NamedBenchmark] = Field([])
     """What every round's policy answers beside, e.g. [alpaca_eval, arena_hard, mt_bench, gsm8k]:
     names, or objects with options. A name that is none lists those that there are."""
-    drift_prompts: Annotated[int, Field(ge=0)] = 0
-    """Held-out prompts whose answers the start and the new policy score, for the verdict's drift; 0
-    for none. It loads both models once a round: 200 answers say a mean log-ratio well enough."""
     judges: list[RunJudge] = Field([])
     """Who judges the start's answers and each round's, where their key is there."""
     judged_with: JudgedWith = JudgedWith()

@@ -5,7 +5,7 @@ answers, or compares two policies, reads `evaluation.json` and the ANSWERS that 
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from pydantic import Field
 import evaluation.readiness
 import generation.readiness
 from contracts.checks import faults
-from contracts.config.base import Config, apply_overrides, check, read_yaml
+from contracts.config.base import Config, apply_overrides, as_file_name, check, read_yaml
 from contracts.errors import UserError
 from contracts.models import hub
 from contracts.steps.disk_space import refuse_unwritable
@@ -31,6 +31,7 @@ from flows.pipeline.planned_step import PlannedStep
 from flows.pipeline.run_step import run_step
 from generation import sample
 from generation.config import SampleConfig
+from generation.engines import adapter
 from runtime.signals import interruptible
 
 RECORD = "evaluation.json"
@@ -57,11 +58,12 @@ class Record:
 
     def pinned(self, kind: hub.Kind, reference: str) -> str:
         """The reference by the commit that it stood for when it was first asked."""
-        if not hub.may_move(reference):
-            return reference
-        name = hub.full_name(kind, reference)
-        self.commits[name] = self.commits.get(name) or hub.commit_of(kind, reference)
-        return f"{reference.partition('@')[0]}@{self.commits[name]}"
+        return hub.pinned(self.commits, kind, reference)
+
+    def base_of(self, label: str) -> str | None:
+        """What the policy is an adapter to, by its commit, where that lies on the hub."""
+        base = adapter.resolve(self.policies[label]).model
+        return self.pinned("model", base) if hub.may_move(base) else None
 
     def label_of(self, policy: str) -> str:
         """The policy's label; a new one where it has none."""
@@ -118,7 +120,8 @@ def evaluate(
         record = read_record(folder)
         labels = {policy: record.label_of(record.pinned("model", policy)) for policy in references}
         record.against = labels[against] if against else record.against
-        steps = list(plan_evaluation(config, record, list(labels.values()), folder))
+        bases = {label: record.base_of(label) for label in labels.values()}
+        steps = list(plan_evaluation(config, record, list(labels.values()), folder, bases))
         write_atomic(folder / RECORD, json.dumps(vars(record), indent=1).encode())
         for step in steps:
             _run(step)
@@ -126,9 +129,17 @@ def evaluate(
 
 
 def plan_evaluation(
-    config: EvaluateConfig, record: Record, labels: Sequence[str], folder: Path
+    config: EvaluateConfig,
+    record: Record,
+    labels: Sequence[str],
+    folder: Path,
+    bases: Mapping[str, str | None],
 ) -> Iterator[PlannedStep]:
-    """The questions, then each policy's responses and answers."""
+    """The questions, then each policy's responses and answers.
+
+    Args:
+        bases: by label, what a policy is an adapter to, where that lies on the hub.
+    """
     named: dict[str, Any] = {"benchmarks": config.benchmarks}
     sources = [record.pinned("dataset", one.source) for one in config.benchmarks]
     inputs = questions.QuestionsInputs(sources=sources)
@@ -139,7 +150,9 @@ def plan_evaluation(
     yield questions_step
     for label in labels:
         settings = answering(config.sampling, config.benchmarks)
-        to_ask = sample.SampleInputs(prompts=questions_step.out, policy=record.policies[label])
+        to_ask = sample.SampleInputs(
+            prompts=questions_step.out, policy=record.policies[label], base=bases.get(label)
+        )
         answered = PlannedStep(
             folder, f"{label}/responses", f"{label}: answer benchmarks", sample.STAGE, settings,
             to_ask,
@@ -211,8 +224,9 @@ def _on_line(line: str) -> None:
 def _label(policy: str) -> str:
     """A short name: `demo-round-1` of runs/demo/round-1/policy, a hub model's own name."""
     if hub.is_hub_id(policy):
-        return policy.partition("@")[0].rpartition("/")[2]
+        return as_file_name(policy.partition("@")[0].rpartition("/")[2], "policy")
     parts = [part.lstrip(".") for part in Path(policy).resolve().parts if part != "/"]
     if parts[-1] == "policy" and len(parts) > 1:
         parts = parts[:-1]
-    return "-".join(parts[-2:] if parts[-1].startswith("round-") else parts[-1:]) or "policy"
+    last = parts[-2:] if parts[-1].startswith("round-") else parts[-1:]
+    return as_file_name("-".join(last), "policy")

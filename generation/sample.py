@@ -17,7 +17,7 @@ from contracts.models.model import load_tokenizer, read_end_tokens, read_positio
 from contracts.steps import fingerprint
 from contracts.steps.facts import OfPolicy
 from contracts.steps.inputs import Inputs, Model
-from contracts.steps.manifest import Result
+from contracts.steps.manifest import Manifest, Result
 from contracts.steps.step import Stage
 from contracts.tables.parts import iter_parts, part_path, read_part
 from contracts.tables.schemas import PROMPTS, QUESTIONS, RESPONSES
@@ -56,6 +56,8 @@ class SampleInputs(Inputs):
 class SampleFacts(OfPolicy):
     """What was drawn."""
 
+    requests: int
+    """Answers that were to be drawn; those that are not there failed or could not be asked."""
     tokens: int
     truncated: int
     """Answers that `max_tokens` cut."""
@@ -99,7 +101,7 @@ def run(config: SampleConfig, inputs: SampleInputs, out: Path) -> Result:
     )
     turns = Turns(planned, inputs.prompts, config, chat, context)
     writer = Writer(chat.tokenizer, config.stop, policy)
-    tally = Tally(int(config.engine.resources.max_error_share * planned.requests))
+    tally = Tally(_allowed(config, planned.requests))
     try:
         speed = _sample(placement, job, turns, missing, out, writer, tally) if missing else None
     except BaseException:
@@ -108,7 +110,7 @@ def run(config: SampleConfig, inputs: SampleInputs, out: Path) -> Result:
         raise
     dropped["sampling_error"] = write_errors(out, tally.failures)
     Journals(out).clear()
-    return _result(out, dropped, policy, speed)
+    return _result(out, dropped, policy, planned.requests, speed)
 
 
 def _rows(out: Path, index: int) -> int:
@@ -168,7 +170,9 @@ def _stop_ids(policy: str, chat: ChatFormat) -> list[int]:
     return sorted((ends | read_end_tokens(policy)) - {None})
 
 
-def _result(out: Path, dropped: Counter[str], policy: str, speed: float | None) -> Result:
+def _result(
+    out: Path, dropped: Counter[str], policy: str, requests: int, speed: float | None
+) -> Result:
     rows = tokens = truncated = measured = 0
     repeated = 0.0
     for part in iter_parts(out, ["n_tokens", "finish_reason", "token_ids"]):
@@ -181,6 +185,7 @@ def _result(out: Path, dropped: Counter[str], policy: str, speed: float | None) 
         repeated += float(shares.sum())
     facts = SampleFacts(
         policy=policy,
+        requests=requests,
         tokens=tokens,
         truncated=truncated,
         repetition=round(repeated / measured, 6) if measured else None,
@@ -197,9 +202,27 @@ def here(config: SampleConfig) -> dict[str, str]:
     return {"`dtype: auto`": " or ".join(device.supported_dtypes(device.capability()))}
 
 
+def _allowed(config: SampleConfig, requests: int) -> int:
+    return int(config.engine.resources.max_error_share * requests)
+
+
+def refuse(config: SampleConfig, manifest: Manifest) -> str | None:
+    """Why what was finished under a larger `max_error_share` does not do."""
+    failed = manifest.dropped.get("sampling_error", 0)
+    if not failed:
+        return None
+    requests = SampleFacts.model_validate(manifest.facts).requests
+    if failed <= _allowed(config, requests):
+        return None
+    return (
+        f"{failed:,} of its {requests:,} requests failed, more than sampling.engine.resources."
+        f"max_error_share admits now: raise it"
+    )
+
+
 STAGE = Stage(
     name="generation.sample", version=1, config=SampleConfig, inputs=SampleInputs,
-    output=RESPONSES, facts=SampleFacts, run=run, here=here,
+    output=RESPONSES, facts=SampleFacts, run=run, here=here, refuse=refuse,
 )  # fmt: skip
 
 if __name__ == "__main__":

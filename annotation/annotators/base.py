@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 from pydantic import Field
 
 from contracts.checks import Check, refuse_absent
-from contracts.config.base import Config, Resources
+from contracts.config.base import Config, FileName, Resources
 from contracts.models.model import ModelConfig, load_tokenizer, local_folder
 from contracts.models.weights import read_config
 from runtime.device import what_auto_is
@@ -68,7 +68,7 @@ class AnnotatorVariant(Config, ABC):
     """The module to import early, where building it takes seconds."""
     keeps_answers: ClassVar[bool] = False
     """Whether it needs `Setting.answers`."""
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$")]
+    name: FileName
     """The annotator's name in the tables."""
     kind: str
 

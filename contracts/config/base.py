@@ -1,17 +1,26 @@
 """The base of every stage's config: frozen, typed, and strict about unknown keys."""
 
 import datetime
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticSerializationError, to_json
 
 from contracts.config.credentials import refuse_credentials
 from contracts.config.errors import configs_in, explain
 from contracts.config.yaml import DEEPEST, NotYaml, parse_yaml
 from contracts.errors import UserError
+
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+"""What files or folders are named after: it never leads out of a folder."""
+
+
+def as_file_name(text: str, default: str) -> str:
+    """`text` as a `FileName`, other characters as dashes; the default where nothing is left."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._") or default
 
 
 class Config(BaseModel):

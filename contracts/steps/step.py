@@ -34,6 +34,11 @@ Given = Inputs | Mapping[str, Any]
 """A stage's inputs, or the same as JSON has them."""
 
 
+def anything(_: Config, __: Manifest) -> str | None:
+    """Of a stage whose resources decide nothing of what it makes."""
+    return None
+
+
 def nothing(_: Config) -> Mapping[str, str]:
     """Of a stage for which every machine is the same."""
     return {}
@@ -57,6 +62,10 @@ class Stage(Generic[C, I]):
     here: Callable[[C], Mapping[str, str]] = nothing
     """What of this machine decides the output beside config and inputs, by what it is told as:
     the source of a function that the config names, what its `dtype: auto` stands for."""
+
+    refuse: Callable[[C, Manifest], str | None] = anything
+    """Why what was finished is not good enough for a config's resources, which are no part of its
+    identity: more failures than they allow, and which key to change. None where it is."""
 
     @property
     def module(self) -> str:
@@ -136,6 +145,8 @@ def claim(stage: Stage, config: Config, inputs: Given, out: Path) -> Manifest | 
     if manifest := read_manifest(out):
         added = fingerprint.added_files(out, manifest.files)
         fingerprint.refuse_not_whole(out, changes_since(out, manifest), added)
+        if fault := stage.refuse(config, manifest):
+            raise UserError(f"{out}: {fault}, or {way_out(out)}")
         return manifest
     step["versions"] = _versions_of(out, recorded)
     if recorded != step:

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import ClassVar, Literal
 
+from contracts.config.base import FileName
 from contracts.errors import UserError
 from evaluation.benchmarks.base import Benchmark, Decoding, Question
 
@@ -18,7 +19,7 @@ class LmEvalTask(Benchmark):
     """A task of lm-evaluation-harness."""
 
     name: Literal["lm_eval"] = "lm_eval"
-    task: str
+    task: FileName
     """The task's name there, e.g. ifeval."""
     include_path: str | None = None
     """Folder of task files of your own; the task is then one of them."""

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from contracts.config.base import FileName, as_file_name
 from contracts.errors import UserError
 from evaluation.benchmarks.base import Answer, Benchmark, Decoding, Question
 from generation.sources.conversation import to_messages, unusable
@@ -19,15 +20,15 @@ class PromptFile(Benchmark):
     path: str
     """The file: .json, .jsonl (also .gz) or .parquet, with a column prompt, instruction,
     messages, turns or question."""
-    title: str | None = None
+    title: FileName | None = None
     """What it is called beside other benchmarks; the file's name, unless given."""
 
     recipe: ClassVar = Decoding(0.0)
 
     @property
     def label(self) -> str:
-        """Its title."""
-        return self.title or Path(self.path).name.split(".")[0]
+        """Its title, or what of the file's name may be one."""
+        return self.title or as_file_name(Path(self.path).name.partition(".")[0], self.name)
 
     def question(self, origin: str, row: int, record: Mapping[str, Any]) -> Question:
         """The first column that is there; later `turns` follow the policy's answers."""

@@ -1,5 +1,6 @@
 """RewardBench's cases as the tables of a run, scored by the stage that scores a run."""
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -9,10 +10,11 @@ from annotation import score
 from annotation.config import ScoreConfig
 from annotation.scoring.inputs import ScoreInputs
 from contracts.config.base import Config
+from contracts.models import hub
 from contracts.steps.inputs import Data, Inputs
 from contracts.steps.manifest import Result
 from contracts.steps.step import Stage, run_once
-from contracts.tables.parts import iter_parts, write_part
+from contracts.tables.parts import iter_parts, write_atomic, write_part
 from contracts.tables.schemas import PROMPTS, RESPONSES
 from evaluation.reward_models.cases import Case, read_cases
 from evaluation.reward_models.reward_bench import Scores
@@ -75,16 +77,19 @@ def score_cases(
 ) -> tuple[list[Case], dict[str, list[Scores]]]:
     """The cases, and every annotator's scores of their answers, in order.
 
-    What is scored stays in the folder: the same call goes on where it stopped.
+    What is scored stays in the folder: the same call goes on where it stopped, with the commits
+    that names on the hub stood for when it began.
 
     Raises:
-        UserError: the questions or an annotator cannot be used, or the folder is another's.
+        UserError: the hub cannot be asked, the questions or an annotator cannot be used, or the
+            folder is another's.
         OnPolicyError: not one answer was scored.
     """
+    questions, models = pinned(config, questions, folder)
     inputs = ScoreInputs(
         prompts=folder / "prompts",
         responses=folder / "answers",
-        models={one.name: one.reference for one in config.annotators if one.reference},
+        models=models,
     )
     read = CasesInputs(questions=questions)
     run_once(PROMPTS_STAGE, CasesConfig(), read, inputs.prompts)
@@ -93,6 +98,23 @@ def score_cases(
     cases = read_cases(questions)
     names = [annotator.name for annotator in config.annotators]
     return cases, {name: _scores(folder / "scores", name, cases) for name in names}
+
+
+def pinned(config: ScoreConfig, questions: str, folder: Path) -> tuple[str, dict[str, str]]:
+    """The questions and the reward models by commits that the folder keeps."""
+    path = folder / "commits.json"
+    commits = json.loads(path.read_text()) if path.exists() else {}
+    known = dict(commits)
+    questions = hub.pinned(commits, "dataset", questions)
+    models = {
+        one.name: hub.pinned(commits, "model", one.reference)
+        for one in config.annotators
+        if one.reference
+    }
+    if commits != known:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, json.dumps(commits, indent=1).encode())
+    return questions, models
 
 
 def _scores(folder: Path, annotator: str, cases: Sequence[Case]) -> list[Scores]:

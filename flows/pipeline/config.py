@@ -17,7 +17,7 @@ from annotation.config import (
     scored_alone,
 )
 from annotation.scoring.annotator_names import naming_faults
-from contracts.config.base import Config, Resources, check
+from contracts.config.base import Config, FileName, Resources, check
 from contracts.errors import UserError
 from contracts.models.hub import Kind, full_name
 from contracts.models.model import ModelConfig, split_reference
@@ -45,7 +45,7 @@ class FlowResources(Resources):
 class RunConfig(Config):
     """An on-policy run: rounds of sample, score, pair, train, evaluate."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+    name: Annotated[FileName, Field(max_length=100)]
     """Name of the run and of its folder."""
     runs_dir: Path = Path("runs")
     """Folder that holds the runs."""
@@ -115,13 +115,6 @@ class RunConfig(Config):
     def _something_held_out(self) -> "RunConfig":
         if not self.prompts.test_size:
             raise ValueError("prompts.test_size: hold out at least 1 prompt to judge a round by")
-        return self
-
-    @model_validator(mode="after")
-    def _some_round_is_evaluated(self) -> "RunConfig":
-        if self.evaluation.every > self.rounds:
-            raise ValueError(f"evaluation.every: {self.evaluation.every} is more than `rounds` "
-                             f"({self.rounds}): no policy would be evaluated")  # fmt: skip
         return self
 
     @model_validator(mode="after")

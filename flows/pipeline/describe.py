@@ -42,14 +42,15 @@ _ALL: dict[str, Any] = _LEAST | {
     "evaluation": _LEAST["evaluation"]
     | {
         "benchmarks": ["alpaca_eval"],
-        "drift_prompts": 1,
         "judges": [{"name": "JUDGE", "model": "model", "enabled": True}],
     },
 }
 _BESIDE = {
     "config.yaml": "the whole config, defaults included",
     "report.html": "rewards, curves, gains, pairs, drops",
+    "round-0/": "what is held out, and the start's answers to it",
 }
+_READS_SHOWN = 3
 
 
 def steps(rounds: int = 1) -> list[PlannedStep]:
@@ -102,6 +103,8 @@ def _folder() -> str:
     lines = [("runs/run/", ""), *((f"  {name}", told) for name, told in _BESIDE.items())]
     above: list[str] = []
     for step in steps():
+        if step.path.startswith("round-0/"):
+            continue
         *parents, name = step.path.split("/")
         for depth, parent in enumerate(parents):
             if above[: depth + 1] != parents[: depth + 1]:
@@ -124,7 +127,11 @@ def _told(step: PlannedStep) -> str:
         os.path.relpath(value, above) if value.startswith("runs/run/") else _plain(value)
         for value in _reads(step)
     )
-    return f"{step.label} <- {', '.join(dict.fromkeys(read))}"
+    first, more = list(dict.fromkeys(read)), ""
+    if len(first) > _READS_SHOWN:
+        more = f" and {len(first) - _READS_SHOWN + 1} more"
+        first = first[: _READS_SHOWN - 1]
+    return f"{step.label} <- {', '.join(first)}{more}"
 
 
 @functools.cache

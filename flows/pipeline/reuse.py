@@ -36,7 +36,10 @@ def take_over(step: PlannedStep) -> Manifest | None:
         return None
     planned = describe(step.stage, step.config, step.inputs)
     for folder, recorded in _same_place(step):
-        if not changes(step.stage, recorded, planned) and (manifest := _sound(folder)):
+        if changes(step.stage, recorded, planned):
+            continue
+        manifest = _sound(folder)
+        if manifest and not step.stage.refuse(step.config, manifest):
             manifest = replace(manifest, taken_from=manifest.taken_from or str(folder))
             if _fill(step.out, folder, planned, manifest):
                 return manifest

@@ -1,16 +1,19 @@
 """`report.html`: one file, no scripts, nothing loaded from elsewhere.
 
+The page's own policy has the browser hold it to that, for a run's folder may come from others.
+
 A round's section is kept beside the round under the manifests that it shows, so that a start
 of a run with many rounds draws the plots of none that is as it was.
 """
 
+import functools
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
 from contracts.errors import UserError
-from contracts.steps.fingerprint import of_json
+from contracts.steps.fingerprint import of_file, of_json
 from contracts.tables.parts import write_atomic
 from flows.pipeline.recorded import recorded_keys
 from flows.report.figures import round_figures, to_svg
@@ -69,9 +72,18 @@ def _kept(data: RoundData) -> str | None:
 
 
 def _key(data: RoundData) -> str:
-    """Changes with any step of the round, and with what its answers are compared with."""
+    """Changes with any step of the round, with what its answers are compared with, and with how
+    they are drawn."""
     shown = [*data.folder.rglob("_manifest.json"), *data.before.rglob("_manifest.json")]
-    return of_json({str(path.relative_to(data.folder.parent)): path.read_text() for path in shown})
+    texts = {str(path.relative_to(data.folder.parent)): path.read_text() for path in shown}
+    return of_json({"drawn by": _drawn_by(), **texts})
+
+
+@functools.cache
+def _drawn_by() -> str:
+    """A hash of the modules and templates of this folder."""
+    files = sorted(path for path in Path(__file__).parent.iterdir() if path.is_file())
+    return of_json({path.name: of_file(path) for path in files})
 
 
 def _draw(data: RoundData) -> str:

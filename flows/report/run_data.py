@@ -38,11 +38,9 @@ class RoundData:
 
     @property
     def before(self) -> Path:
-        """The folder of the last round before that was evaluated; round 0 always is."""
+        """The folder of the round before."""
         number = int(self.folder.name.removeprefix("round-"))
-        earlier = (self.folder.parent / f"round-{one}" for one in range(number - 1, 0, -1))
-        evaluated = (path for path in earlier if read_manifest(path / "evaluation" / "comparison"))
-        return next(evaluated, self.folder.parent / "round-0")
+        return self.folder.parent / f"round-{number - 1}"
 
     @cached_property
     def rewards(self) -> dict[str, np.ndarray]:

@@ -10,6 +10,7 @@ from contracts.steps import fingerprint
 Conversation = list[Message]
 
 # Those that templates know; `developer` and `tool` only some of them, which then say so.
+_INSTRUCTIONS = ("system", "developer")
 _ROLES = frozenset({"system", "developer", "user", "assistant", "tool"})
 
 
@@ -26,8 +27,8 @@ def prompt_id(messages: Conversation) -> str:
 
 
 def question_id(messages: Conversation) -> str:
-    """The prompt's id without its system messages: one question, whoever is told to answer."""
-    return prompt_id([turn for turn in messages if turn["role"] != "system"])
+    """The prompt's id without its instructions: one question, whoever is told to answer."""
+    return prompt_id([turn for turn in messages if turn["role"] not in _INSTRUCTIONS])
 
 
 def to_messages(origin: str, value: Any) -> Conversation:

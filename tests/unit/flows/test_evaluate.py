@@ -38,7 +38,7 @@ def plan_of(config: EvaluateConfig, policies: list[str]) -> tuple[Record, dict[s
     record = Record()
     labels = [record.label_of(policy) for policy in policies]
     return record, {
-        step.path: step for step in plan_evaluation(config, record, labels, Path("out"))
+        step.path: step for step in plan_evaluation(config, record, labels, Path("out"), {})
     }
 
 
@@ -52,6 +52,19 @@ def test_the_questions_are_read_once_and_each_policy_is_asked_them_all_in_one_st
     ]  # fmt: skip
     assert steps["gemma/responses"].inputs.policy == "owner/gemma@abc"
     assert steps["gemma/responses"].config.max_tokens == 4096
+
+
+def test_an_adapters_base_stays_the_commit_that_it_was_when_it_was_first_asked(
+    tmp_path: Path,
+) -> None:
+    config = {"base_model_name_or_path": "owner/base", "peft_type": "LORA", "r": 4}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config))
+    record = Record(commits={"owner/base": "c" * 40})
+    label = record.label_of(str(tmp_path))
+    bases = {label: record.base_of(label)}
+    plan = plan_evaluation(read_config(None, ["gsm8k"], []), record, [label], Path("out"), bases)
+    responses = next(step for step in plan if step.path == f"{label}/responses")
+    assert responses.reads["base"] == f"owner/base@{'c' * 40}"
 
 
 def test_two_policies_of_one_name_have_two_labels() -> None:

@@ -133,10 +133,11 @@ def test_a_benchmarks_own_system_message_hides_no_prompt_either(make: Make) -> N
     assert result.dropped == {"in_benchmark": 1}
 
 
-def test_a_question_is_never_held_out_under_one_system_message_and_trained_under_another(
-    make: Make,
+@pytest.mark.parametrize("role", ["system", "developer"])
+def test_a_question_is_never_held_out_under_one_instruction_and_trained_under_another(
+    make: Make, role: str
 ) -> None:
-    told = [{"role": "system", "content": "Be brief."}]
+    told = [{"role": role, "content": "Be brief."}]
     both = [prompt for i in range(20) for prompt in (user(f"q{i}"), told + user(f"q{i}"))]
     _, rows = make([{"prompt": prompt} for prompt in both], test_size=10)
     splits = {

@@ -1,10 +1,12 @@
 """A benchmark's questions: read from any published layout, and refused if they are others."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from contracts.config.base import Config, check
 from contracts.errors import UserError
@@ -44,6 +46,14 @@ def test_benchmarks_are_named_alone_or_with_options() -> None:
     given = ["alpaca_eval", {"name": "gsm8k", "limit": 5}]
     named = check(Named, {"benchmarks": given}, "x.yaml").benchmarks
     assert named == [AlpacaEval(), GSM8K(limit=5)]
+
+
+@pytest.mark.parametrize("path", ["my prompts.jsonl", ".hidden.json", "../../evil/x.json"])
+def test_a_prompt_files_answers_lie_in_a_folder_of_one_plain_name(path: str) -> None:
+    label = PromptFile(path=path).label
+    assert re.fullmatch(r"[A-Za-z0-9][\w.-]*", label)
+    with pytest.raises(ValidationError, match="title"):
+        PromptFile(path=path, title="../../evil")
 
 
 def test_an_unknown_name_lists_the_known() -> None:

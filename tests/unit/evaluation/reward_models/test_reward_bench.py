@@ -1,5 +1,6 @@
 """RewardBench 2's scoring: best of 4 with shared credit, Ties' sum, what has no score."""
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from annotation.config import ScoreConfig
 from contracts.errors import UserError
 from evaluation.reward_models.cases import Case, read_cases
 from evaluation.reward_models.reward_bench import RewardBench, Scores, reward_bench
-from evaluation.reward_models.scoring import score_cases
+from evaluation.reward_models.scoring import pinned, score_cases
 from evaluation.win_rates.estimate import Resampling
 
 FEW = Resampling(resamples=100)
@@ -102,6 +103,18 @@ def test_any_annotator_of_a_run_is_scored_by_the_runs_own_stage(
     assert values["Ties"] > 100
     again = score_cases(config, questions, tmp_path / "out")
     assert again == (cases, scores)
+
+
+def test_names_on_the_hub_stay_the_commits_that_they_were_when_scoring_began(
+    tmp_path: Path,
+) -> None:
+    commits = {"owner/reward": "a" * 40, "datasets/owner/cases": "b" * 40}
+    (tmp_path / "commits.json").write_text(json.dumps(commits))
+    annotator = {"kind": "classifier", "name": "class", "path": "owner/reward"}
+    config = ScoreConfig.model_validate({"annotators": [annotator]})
+    assert pinned(config, "owner/cases", tmp_path) == (
+        f"owner/cases@{'b' * 40}", {"class": f"owner/reward@{'a' * 40}"},
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(

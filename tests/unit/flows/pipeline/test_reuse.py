@@ -15,7 +15,7 @@ from contracts.errors import UserError
 from contracts.steps.facts import OfPolicy
 from contracts.steps.fingerprint import of_file, of_files, of_json
 from contracts.steps.inputs import Data, Inputs
-from contracts.steps.manifest import Result, read_manifest
+from contracts.steps.manifest import Manifest, Result, read_manifest
 from contracts.steps.step import Stage, claim, run_once
 from flows.pipeline import reuse
 from flows.pipeline.planned_step import PlannedStep
@@ -193,6 +193,28 @@ def test_what_was_made_before_an_upgrade_brought_a_key_is_taken(
     second = replace(step(tmp_path, "second"), stage=upgraded, config=Upgraded())
     assert take_over(second)
     assert take_over(replace(second, run=tmp_path / "third", config=Upgraded(upper=True))) is None
+
+
+def test_what_has_more_failures_than_the_config_allows_is_neither_taken_nor_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def limit(config: Settings, manifest: Manifest) -> str | None:
+        failed = manifest.dropped.get("failed", 0)
+        return f"{failed} failed: raise it" if failed > config.resources.processes else None
+
+    def fail_twice(config: Settings, inputs: Texts, out: Path) -> Result:
+        return replace(repeat(config, inputs, out), dropped={"failed": 2})
+
+    stage = replace(STAGE, refuse=limit, run=fail_twice)
+    lenient, strict = (
+        replace(step(tmp_path, run, resources={"processes": allowed}), stage=stage)
+        for run, allowed in (("first", 2), ("second", 1))
+    )
+    run_once(stage, lenient.config, lenient.inputs, lenient.out)
+    assert take_over(strict) is None
+    assert claim(stage, lenient.config, lenient.inputs, lenient.out)
+    with pytest.raises(UserError, match=r"texts: 2 failed: raise it, or delete"):
+        claim(stage, strict.config, lenient.inputs, lenient.out)
 
 
 def test_what_other_packages_made_is_not_taken(tmp_path: Path, done: PlannedStep) -> None:

@@ -48,7 +48,7 @@ FORMATTED = {"formatted_for": "x", "lengths": LENGTHS, "truncated": 2,
 PAIRED = {"annotator": "x", "prompts": 1, "margin_mean": 0.5, "margin_quantiles": {},
           "chosen_tokens_mean": 40.0, "rejected_tokens_mean": 30.5, "chosen_longer_share": 1.0,
           "length_penalty": 0.00125}  # fmt: skip
-SAMPLED = {"tokens": 1, "truncated": 0, "tokens_per_second": None}
+SAMPLED = {"requests": 1, "tokens": 1, "truncated": 0, "tokens_per_second": None}
 SCORED = {"count": 1, "mean": 1.0, "std": 0.0, "cut": 0, "errors": {}}
 
 
@@ -193,6 +193,17 @@ def test_a_start_draws_the_sections_of_changed_rounds_alone(run: Path) -> None:
 
     write_report(run, anew=True)  # onpolicy report
     assert (run / "round-1" / ".section.html").stat().st_mtime_ns > now[run / "round-1"]
+
+
+def test_a_section_from_elsewhere_can_run_nothing(run: Path) -> None:
+    write_report(run)
+    kept = run / "round-1" / ".section.html"
+    kept.write_text(f"{kept.read_text()}{EVIL}")
+    page = write_report(run).read_text()
+    assert EVIL in page  # as any table of the folder, it is believed; the browser runs no script
+    policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+    assert f'<meta http-equiv="Content-Security-Policy" content="{policy}">' in page
+    assert page.index("Content-Security-Policy") < page.index("<style>")
 
 
 def test_a_page_that_was_deleted_is_written_again(run: Path) -> None:
