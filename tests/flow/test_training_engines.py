@@ -128,27 +128,37 @@ def test_a_killed_training_goes_on_with_other_processes_to_the_same_losses(
     assert_same_policy(tmp_path / "moved", expected, atol=1e-3, rtol=1e-3)
 
 
-@pytest.mark.parametrize("kind", ROUNDS)
+def in_rounds(name: str, adapters: bool, world: list[tuple[str, int]]) -> list[Run]:
+    make = adapted if adapters else config
+    carries = {"epochs": 1, "carry_optimizer": True, "schedule_rounds": len(world) + 1}
+    return [
+        Run(
+            f"{name}-{number}",
+            make(strategy=strategy, processes=processes).model_copy(
+                update={**carries, "schedule_round": number, "seed": number}
+            ),
+            after=f"{name}-{number - 1}" if number > 1 else None,
+        )
+        for number, (strategy, processes) in enumerate(world, start=1)
+    ]
+
+
 def test_rounds_under_any_strategies_go_on_with_one_optimizer(
-    inputs: dict[str, str], tmp_path: Path, kind: str
+    inputs: dict[str, str], tmp_path: Path
 ) -> None:
     """Against the same rounds of one plain process, whose bytes are those of one long training
     (tests/unit/training/test_carried.py)."""
-    make = adapted if "adapters" in kind else config
-    worlds = {"moved": ROUNDS[kind], "plain": [("none", 1)] * len(ROUNDS[kind])}
-    runs = [
-        Run(f"{name}-{number}", make(strategy=strategy, processes=processes).model_copy(update={
-            "epochs": 1, "carry_optimizer": True, "schedule_rounds": len(ROUNDS[kind]) + 1,
-            "schedule_round": number, "seed": number,
-        }), after=f"{name}-{number - 1}" if number > 1 else None)
-        for name, world in worlds.items()
-        for number, (strategy, processes) in enumerate(world, start=1)
-    ]  # fmt: skip
+    pairs = []
+    runs = []
+    for kind, world in ROUNDS.items():
+        moved = in_rounds(f"moved {kind}", "adapters" in kind, world)
+        plain = in_rounds(f"plain {kind}", "adapters" in kind, [("none", 1)] * len(world))
+        runs += [*moved, *plain]
+        pairs += [(tmp_path / a.name, tmp_path / b.name) for a, b in zip(moved, plain, strict=True)]
     run_forked(runs, inputs, tmp_path)
-    for number in range(1, len(ROUNDS[kind]) + 1):
-        found, expected = (tmp_path / f"{name}-{number}" for name in worlds)
+    for found, expected in pairs:
         assert metrics(found) == pytest.approx(metrics(expected), rel=2e-3, abs=2e-3)
-    assert_same_policy(found, expected, atol=1e-4, rtol=1e-3)
+        assert_same_policy(found, expected, atol=1e-4, rtol=1e-3)
 
 
 def test_two_processes_score_the_reference_whole_or_split_and_dpo_learns_from_it(
