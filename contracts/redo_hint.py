@@ -5,14 +5,33 @@ from pathlib import Path
 # A stage lies at most so deep in its run: round-1/evaluation/scores.
 _DEPTH = 3
 
+PAID_FOR = (".replies.jsonl", ".answers-*.jsonl")
+"""Journals of a judge's answers, each kept under the hash of its very request: another config
+reads none of them by mistake, and to delete them is to pay again."""
+
 MOVE_AWAY = "move what is new away"
 """What to do with a file that the stage did not make: the stage itself is as good as it was."""
 
 
 def way_out(folder: Path) -> str:
     """What to do to have the stage in `folder`, and those after it, made anew."""
-    for run in folder.parents[:_DEPTH]:
-        if (run / "config.yaml").is_file():
-            stage = folder.relative_to(run).as_posix()
-            return f"make it anew: the same `onpolicy run` with `--redo {stage}`"
+    run = _run_of(folder)
+    if run is not None:
+        stage = folder.relative_to(run).as_posix()
+        return f"make it anew: the same `onpolicy run` with `--redo {stage}`"
+    paid = sorted(path.name for pattern in PAID_FOR for path in folder.glob(pattern))
+    if paid:
+        kept = ", ".join(paid)
+        return f"delete all in {folder} but {kept}, which was paid for, and run again"
     return f"delete {folder} and run again"
+
+
+def elsewhere(folder: Path) -> str:
+    """Where to make what the stage in `folder` cannot be: another run, or another folder."""
+    if _run_of(folder) is not None:
+        return "another `name` for the new run"
+    return "another folder (`--out`) for the new one"
+
+
+def _run_of(folder: Path) -> Path | None:
+    return next((run for run in folder.parents[:_DEPTH] if (run / "config.yaml").is_file()), None)

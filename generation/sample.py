@@ -31,7 +31,7 @@ from generation.sampling.filling import Tally, fill
 from generation.sampling.journal import Journals
 from generation.sampling.prompts import read_prompts
 from generation.sampling.repetition import repetition
-from generation.sampling.tables import Writer, write_errors
+from generation.sampling.tables import Writer
 from generation.sampling.turns import Turns
 from generation.workers.placement import placement_for, warm_up
 from generation.workers.pool import WorkerPool
@@ -72,7 +72,8 @@ def run(config: SampleConfig, inputs: SampleInputs, out: Path) -> Result:
 
     Finished parts are kept, and so is every sample in the journals of the other parts. A request
     that gets no sample becomes a row of `_errors.parquet` and is counted; until the step is done,
-    a new run tries it again.
+    a new run tries it again. A later turn that cannot be asked is a row there too, and counted
+    under its reason, as a prompt that is left out.
 
     Raises:
         UserError: the policy cannot be loaded, no prompt can be asked, or this machine cannot do
@@ -106,9 +107,9 @@ def run(config: SampleConfig, inputs: SampleInputs, out: Path) -> Result:
         speed = _sample(placement, job, turns, missing, out, writer, tally) if missing else None
     except BaseException:
         if tally.failures:
-            write_errors(out, tally.failures)
+            tally.write(out, dropped)
         raise
-    dropped["sampling_error"] = write_errors(out, tally.failures)
+    tally.write(out, dropped)
     Journals(out).clear()
     return _result(out, dropped, policy, planned.requests, speed)
 

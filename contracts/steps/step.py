@@ -18,7 +18,7 @@ import pyarrow as pa
 from contracts.config.base import Config, check, identity
 from contracts.config.variants import packages_in
 from contracts.errors import ConfigDrift, UserError
-from contracts.redo_hint import way_out
+from contracts.redo_hint import elsewhere, way_out
 from contracts.steps import fingerprint
 from contracts.steps.disk_space import naming_what_is_full
 from contracts.steps.facts import Facts
@@ -249,7 +249,7 @@ def _told(out: Path, changed: list[str]) -> str:
     return (
         f"{out}: was made by another config; nothing was changed.\n  "
         + "\n  ".join(changed)
-        + f"\nChoose another `name` for the new run, or {way_out(out)}."
+        + f"\nChoose {elsewhere(out)}, or {way_out(out)}."
     )
 
 

@@ -34,6 +34,7 @@ class AlpacaEvalReferee:
 
     has_baseline: ClassVar = True
     middle: ClassVar[float | None] = 1.5
+    turns_each: ClassVar = 1
     figure: ClassVar = "win_rate"
 
     def __init__(self) -> None:

@@ -76,11 +76,14 @@ def read_answers(path: Path) -> Answers:
     return Answers(_one_name(path, found, ("model_id", "model")), found, _sha256(path))
 
 
-def read_question_rows(path: Path) -> list[tuple[str, list[str], str]]:
+def read_question_rows(path: Path, turns_each: int = 1) -> list[tuple[str, list[str], str]]:
     """Id, turns and category of each question in a `question.jsonl` of either tool.
 
+    Args:
+        turns_each: turns that a question has at least.
+
     Raises:
-        UserError: it is no such file, or asks something twice.
+        UserError: it is no such file, asks something twice, or too few turns.
     """
     found: dict[str, tuple[str, list[str], str]] = {}
     for origin, row in _rows(path):
@@ -90,6 +93,10 @@ def read_question_rows(path: Path) -> list[tuple[str, list[str], str]]:
             raise UserError(f"{origin}: needs `question_id` and `turns`") from None
         if key in found:
             raise UserError(f"{origin}: question {key} stands there twice; leave one out")
+        if len(turns) < turns_each:
+            raise UserError(
+                f"{origin}: question {key} has {len(turns)} turns; {turns_each} are judged"
+            )
         found[key] = (key, turns, str(row.get("category") or ""))
     return list(found.values())
 

@@ -32,6 +32,7 @@ class ArenaHardReferee:
 
     has_baseline: ClassVar = True
     middle: ClassVar[float | None] = 0.5
+    turns_each: ClassVar = 1
     figure: ClassVar = "win_rate"
 
     def __init__(self) -> None:

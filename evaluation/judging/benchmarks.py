@@ -1,7 +1,7 @@
 """The benchmarks that can be judged: their rules, and how their files become questions."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from evaluation.judging.config import BenchmarkName
 from evaluation.judging.game import Game, Question, Referee, Sides
 from evaluation.judging.mt_bench import WITH_REFERENCE, MTBenchReferee
 
-REFEREES: Mapping[str, Callable[[], Referee]] = {
+REFEREES: Mapping[str, type[Referee]] = {
     "alpaca_eval": AlpacaEvalReferee,
     "arena_hard": ArenaHardReferee,
     "mt_bench": MTBenchReferee,
@@ -88,7 +88,11 @@ def read_side(benchmark: str, path: Path) -> Answers:
 
 
 def asked_questions(benchmark: str, folder: Path) -> list[Question]:
-    """A benchmark's questions in QUESTIONS, in order."""
+    """A benchmark's questions in QUESTIONS, in order.
+
+    Raises:
+        UserError: one has fewer turns than are judged.
+    """
     found: dict[str, Question] = {}
     columns = ["benchmark", "question_id", "messages", "category"]
     for row in read_table(folder, columns).to_pylist():
@@ -101,6 +105,12 @@ def asked_questions(benchmark: str, folder: Path) -> list[Question]:
         else:
             key = question_key(benchmark, name, text)
             found[name] = Question(key, [text], row["category"])
+    for one in found.values():
+        if len(one.turns) < REFEREES[benchmark].turns_each:
+            raise UserError(
+                f"{folder}: question {one.key} of {benchmark} has {len(one.turns)} turns; "
+                f"{REFEREES[benchmark].turns_each} are judged"
+            )
     return list(found.values())
 
 
@@ -139,7 +149,7 @@ def _questions(
     if files.asked:
         return asked_questions(benchmark, files.asked), str(files.asked)
     if files.questions:
-        rows = read_question_rows(files.questions)
+        rows = read_question_rows(files.questions, REFEREES[benchmark].turns_each)
         return [Question(*row) for row in rows], str(files.questions)
     assert against is not None
     asked = [Question(key, [one.record["instruction"]]) for key, one in against.by_key.items()]

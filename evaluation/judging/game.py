@@ -58,6 +58,8 @@ class Referee(Protocol):
     """Whether answers are compared with another model's."""
     middle: ClassVar[float | None]
     """The score at which neither side wins; None where answers are rated alone."""
+    turns_each: ClassVar[int]
+    """Turns of each question that are judged."""
     figure: ClassVar[str]
     """What its mean is called."""
 

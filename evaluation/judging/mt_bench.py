@@ -27,6 +27,7 @@ class MTBenchReferee:
 
     has_baseline: ClassVar = False
     middle: ClassVar[float | None] = None
+    turns_each: ClassVar = 2
     figure: ClassVar = "score"
 
     def __init__(self) -> None:

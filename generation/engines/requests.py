@@ -20,6 +20,19 @@ _CONFIGS_OWN: Decoding = {}
 
 
 @dataclass(frozen=True)
+class Refused:
+    """Why a later turn is not asked; the same every time, so no failure."""
+
+    reason: str
+    """What it is counted under, as a prompt that is left out."""
+    says: str
+
+    def __str__(self) -> str:
+        """As a table has it."""
+        return f"{self.reason}: {self.says}"
+
+
+@dataclass(frozen=True)
 class Request:
     """One sample to draw."""
 
@@ -30,8 +43,8 @@ class Request:
     """Token ids, ready to be answered."""
     decoding: Decoding = field(default_factory=lambda: _CONFIGS_OWN)
     """What it has in place of the config's values."""
-    refusal: str | None = None
-    """Why it cannot be asked, and no engine gets it: the turn before it has no answer."""
+    refusal: Refused | None = None
+    """Why it cannot be asked, and no engine gets it."""
 
     @property
     def response_id(self) -> str:

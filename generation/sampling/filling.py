@@ -1,5 +1,6 @@
 """Parts filled: samples drawn, written, and the requests that have none told."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from generation.engines import Engine
 from generation.engines.requests import Failure, Outcome, Request
 from generation.sampling.journal import Journals
 from generation.sampling.scheduler import Parts, Stream
-from generation.sampling.tables import ERRORS_NAME, Writer
+from generation.sampling.tables import ERRORS_NAME, Writer, write_errors
 from runtime.progress import Progress
 
 
@@ -24,6 +25,8 @@ class Tally:
         """
         self.tokens = 0
         self.failures: list[tuple[Request, Failure]] = []
+        self.refused: list[tuple[Request, Failure]] = []
+        """Later turns that cannot be asked: trying again would not help, so none is a failure."""
         self._allowed = allowed
 
     def count(self, drawn: Sequence[tuple[Request, Outcome]]) -> None:
@@ -32,12 +35,20 @@ class Tally:
             OnPolicyError: more have failed than may.
         """
         for request, outcome in drawn:
-            if isinstance(outcome, Failure):
+            if isinstance(outcome, Failure) and request.refusal:
+                self.refused.append((request, outcome))
+            elif isinstance(outcome, Failure):
                 self.failures.append((request, outcome))
             else:
                 self.tokens += len(outcome.tokens)
         if len(self.failures) > self._allowed:
             raise OnPolicyError(self._too_many())
+
+    def write(self, out: Path, dropped: Counter[str]) -> None:
+        """Write `_errors.parquet`, and count in `dropped` what has no response."""
+        write_errors(out, [*self.failures, *self.refused])
+        dropped["sampling_error"] = len(self.failures)
+        dropped.update(request.refusal.reason for request, _ in self.refused if request.refusal)
 
     def _too_many(self) -> str:
         _, first = self.failures[0]

@@ -116,7 +116,7 @@ class Stream:
         """Note the requests of a part that cannot be asked."""
         for request in part.requests.values():
             if request.refusal:
-                failure = Failure(request.response_id, request.refusal)
+                failure = Failure(request.response_id, str(request.refusal))
                 part.put(failure)
                 self._refused.append((request, failure))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from contracts.chat import ChatFormat, Message, RowError
 from contracts.tables.parts import part_path, read_part
 from generation.config import SampleConfig
-from generation.engines.requests import Asked, Plan, Prompt, Request
+from generation.engines.requests import Asked, Plan, Prompt, Refused, Request
 from generation.sampling.journal import Journals
 from generation.sampling.prompts import read_prompts
 from generation.sampling.scheduler import Parts
@@ -74,16 +74,17 @@ class Turns:
         for before in self._before(one):
             answer = answers.get(f"{before.prompt_id}-{request.sample}")
             if answer is None:
-                return replace(request, prompt=[], refusal=f"{before.prompt_id} has no answer")
+                says = f"{before.prompt_id} has no answer"
+                return replace(request, prompt=[], refusal=Refused("no_turn_before", says))
             messages += [*before.messages, {"role": "assistant", "content": answer}]
         try:
             ids = self._chat.prompt_ids([*messages, *one.follow_up.messages])
         except RowError as error:
-            return replace(request, prompt=[], refusal=f"{error.reason}: {error}")
+            return replace(request, prompt=[], refusal=Refused(error.reason, str(error)))
         room = self._context - one.decoding.get("max_tokens", self._config.max_tokens)
         if len(ids) > room:
-            reason = f"prompt_too_long: {len(ids)} tokens with the turns before; {room} have room"
-            return replace(request, prompt=[], refusal=reason)
+            says = f"{len(ids)} tokens with the turns before; {room} have room"
+            return replace(request, prompt=[], refusal=Refused("prompt_too_long", says))
         return replace(request, prompt=ids)
 
 

@@ -56,7 +56,8 @@ class ChatEndpoint:
         """
         self._who = who
         self._config = config
-        self._client = _client(config, key_of(who, config), timeout, attempts)
+        self._key = key_of(who, config)
+        self._client = _client(config, self._key, timeout, attempts)
         self._headers = _headers(config)
 
     def complete(self, body: Mapping[str, Any]) -> Completion | Refusal:
@@ -128,8 +129,9 @@ class ChatEndpoint:
     def _without_key(self, text: str) -> str:
         """At most 500 characters, without the key: some endpoints repeat it, or a part of it."""
         text = text[:500]
-        key = self._client.api_key
-        parts = {word for word in re.findall(r"[\w-]{6,}", text) if word in key or key in word}
+        key = self._key
+        words = set(re.findall(r"[\w-]{6,}", text)) if key else set()
+        parts = {word for word in words if word in key or key in word}
         for part in sorted(parts, key=len, reverse=True):
             text = text.replace(part, "[key]")
         return " ".join(text.split())

@@ -82,7 +82,10 @@ def test_another_config_is_refused_and_each_key_that_differs_is_named(workshop: 
     assert str(workshop.out) in said
     assert "\n  inner.depth: was 1, now 2\n  learning_rate: was 1e-06, now 2e-06\n" in said
     assert "parts" not in said.replace("tests.parts", "")
-    assert "Choose another `name`" in said
+    assert "Choose another folder (`--out`)" in said
+    (workshop.out.parent / "config.yaml").touch()
+    with pytest.raises(ConfigDrift, match="Choose another `name` for the new run, or make it anew"):
+        workshop.run(changed)
     assert {path: path.read_bytes() for path in workshop.out.glob("[!.]*")} == before
 
 

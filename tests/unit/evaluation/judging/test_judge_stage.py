@@ -72,6 +72,27 @@ def test_a_stage_that_was_killed_before_its_manifest_pays_for_nothing(
     assert len(endpoint.bodies) == 30
 
 
+@pytest.mark.parametrize("why", ["another judge", "a cut file"])
+def test_the_way_out_of_a_judged_folder_keeps_the_replies_that_were_paid_for(
+    serve: Callable, files: dict[str, str], tmp_path: Path, why: str
+) -> None:
+    endpoint, out = serve(lambda _: FOR_FIRST), tmp_path / "out"
+    run_once(STAGE, config_of(endpoint.url), files, out)
+    other = config_of(endpoint.url, model="judge-2")
+    if why == "a cut file":
+        (out / "annotations.json").write_text("[")
+        other = config_of(endpoint.url)
+    with pytest.raises(
+        UserError, match=r"delete all in .*out but \.replies\.jsonl, which was paid"
+    ):
+        run_once(STAGE, other, files, out)
+    for path in out.iterdir():
+        if path.name != ".replies.jsonl":
+            path.unlink()
+    run_once(STAGE, config_of(endpoint.url), files, out)
+    assert len(endpoint.bodies) == 30
+
+
 def test_what_cannot_be_judged_is_a_row_with_its_reason(
     serve: Callable, files: dict[str, str], tmp_path: Path
 ) -> None:

@@ -197,6 +197,27 @@ def test_a_bad_file_of_answers_is_refused_with_its_place(tmp_path, arena, name, 
         read_sides("arena_hard", files)
 
 
+@pytest.mark.parametrize("turns", [[], ["only one"]])
+def test_a_question_with_fewer_turns_than_are_judged_is_refused_with_its_row(
+    tmp_path: Path, turns: list[str]
+) -> None:
+    answers = write_model_answers(tmp_path / "a.jsonl", {"81": ["x"], "82": ["x"]}, "m")
+    questions = write_questions(tmp_path / "q.jsonl", {"81": ["One?", "Two?"], "82": turns})
+    files = SideFiles(answers, questions=questions, references=answers)
+    with pytest.raises(UserError, match=rf"q.jsonl.*2: question 82 has {len(turns)} turns"):
+        read_sides("mt_bench", files)
+
+
+def test_an_answer_without_a_turn_is_missing_whoevers_it_is(tmp_path: Path, arena: Sides) -> None:
+    model = write_model_answers(tmp_path / "m.jsonl", {"q1": ["x"], "q2": []}, "mine")
+    base = write_model_answers(tmp_path / "e.jsonl", {"q1": [], "q2": ["x"]}, "base")
+    sides = read_sides("arena_hard", SideFiles(model, base, tmp_path / "q.jsonl"))
+    errors = {str(game.error) for game in ArenaHardReferee().games(sides)}
+    assert errors == {
+        f"missing: the {side} has no answer to this question" for side in ("model", "baseline")
+    }
+
+
 def test_a_missing_answer_is_a_game_that_cannot_be_played(tmp_path: Path, arena: Sides) -> None:
     model = write_model_answers(tmp_path / "half.jsonl", {"q1": ["x"]}, "mine")
     sides = read_sides("arena_hard", SideFiles(model, tmp_path / "b.jsonl", tmp_path / "q.jsonl"))

@@ -14,7 +14,7 @@ from contracts.errors import UserError
 from contracts.models.model import load_tokenizer
 from contracts.steps.manifest import Manifest, Result, write_manifest
 from contracts.steps.step import run_once
-from contracts.tables.parts import part_path, part_paths, read_table
+from contracts.tables.parts import part_path, part_paths, read_part, read_table
 from contracts.tables.schemas import MESSAGES
 from generation.config import SampleConfig
 from generation.engines.requests import Failure, Prompt, Request, Sample, plan_requests
@@ -22,7 +22,7 @@ from generation.sample import STAGE
 from generation.sampling.filling import Tally, fill
 from generation.sampling.journal import Journals
 from generation.sampling.prompts import read_prompts
-from generation.sampling.tables import Writer, read_samples
+from generation.sampling.tables import ERRORS_NAME, Writer, read_samples
 from generation.sampling.turns import Turns
 from runtime.progress import Progress
 
@@ -187,19 +187,30 @@ def test_a_turn_after_one_without_an_answer_is_told_and_never_asked(
 ) -> None:
     engine = Scripted(fails="first-1")
     tally = drain(ROWS, chat, tmp_path, engine)
-    errors = {request.response_id: failure.error for request, failure in tally.failures}
-    assert errors == {
-        "first-1": "crashed", "second-1": "first has no answer", "third-1": "first has no answer"
-    }  # fmt: skip
+    assert [(one.response_id, failure.error) for one, failure in tally.failures] == [
+        ("first-1", "crashed")
+    ]
+    dropped = Counter[str]()
+    tally.write(tmp_path, dropped)
+    assert dropped == {"sampling_error": 1, "no_turn_before": 2}
+    told = read_part(tmp_path / ERRORS_NAME, ["response_id", "error"]).to_pylist()
+    assert {row["response_id"]: row["error"] for row in told} == {
+        "first-1": "crashed",
+        "second-1": "no_turn_before: first has no answer",
+        "third-1": "no_turn_before: first has no answer",
+    }
     assert {r.response_id for r in engine.asked} >= {"second-0", "third-0"}
 
 
-def test_a_turn_whose_conversation_is_too_long_is_told(chat: ChatFormat, tmp_path: Path) -> None:
+def test_a_turn_whose_conversation_is_too_long_is_told_and_no_failure(
+    chat: ChatFormat, tmp_path: Path
+) -> None:
     rows = [{"prompt_id": "first", "messages": ask("word " * 20)},
             {"prompt_id": "second", "messages": ask("another"), "follows": "first"}]  # fmt: skip
     just_the_first = len(chat.prompt_ids(ask("word " * 20))) + 4
     tally = drain(rows, chat, tmp_path, Scripted(), just_the_first)
-    ((request, failure),) = tally.failures
+    ((request, failure),) = tally.refused
+    assert not tally.failures
     assert request.response_id == "second-0"
     assert failure.error.startswith("prompt_too_long: ")  # type: ignore[union-attr]
 

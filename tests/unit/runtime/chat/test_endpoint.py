@@ -77,3 +77,11 @@ def test_an_answer_without_log_probs_has_none(logprobs: object) -> None:
 def test_a_choice_without_a_text_is_a_refusal() -> None:
     body = {"choices": [{"message": {"refusal": "No."}}]}
     assert read_completion(json.dumps(body).encode()) == Refusal(200, "No.")
+
+
+def test_an_endpoint_without_a_key_is_told_word_for_word(serve: Callable) -> None:
+    said = b'{"error": {"message": "The model \'nonexistent-8b\' does not exist; nonetheless try"}}'
+    endpoint = serve(lambda _: said)
+    one = ChatEndpoint("it", ChatModel(model="m", base_url=endpoint.url, api_key_env=None), 5.0)
+    with pytest.raises(Unanswered, match="'nonexistent-8b' does not exist; nonetheless try"):
+        one.complete(BODY)
