@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from contracts.errors import UserError
 from contracts.models.weights import Shapes, Weights, read_header, refuse_unlike
 from contracts.redo_hint import way_out
-from contracts.steps.fingerprint import of_files
+from contracts.steps.fingerprint import of_files, of_input
 from contracts.tables.parts import write_atomic
 from training.config import LoraConfig, TrainConfig
 from training.tokens.checks import TrainInputs
@@ -66,12 +66,12 @@ def refuse_other_state(
 
     Raises:
         UserError: the policy has no such state, or one of another method or of other shapes, or
-            it was changed or removed; or `base` is missing or too many.
+            it was changed or removed; or an input is missing or too many.
     """
-    _refuse_other_base(config, inputs)
-    if not config.takes_over:
+    _refuse_other_inputs(config, inputs)
+    if not inputs.optimizer:
         return None
-    policy = Path(inputs.policy)
+    policy = Path(inputs.optimizer)
     state = _read(policy)
     if state.trained != (trained := _trained(config.lora)):
         raise UserError(f"{policy}: its optimizer's state is one of {state.trained}, and cannot be "
@@ -83,8 +83,13 @@ def refuse_other_state(
     return Carried(folder=policy / FOLDER, steps=state.steps)
 
 
-def _refuse_other_base(config: TrainConfig, inputs: TrainInputs) -> None:
-    needed = config.takes_over and config.lora is not None
+def _refuse_other_inputs(config: TrainConfig, inputs: TrainInputs) -> None:
+    if inputs.optimizer and not config.carry_optimizer:
+        raise UserError("the input `optimizer` is for carry_optimizer; set that, or leave it out")
+    if inputs.optimizer and of_input(inputs.optimizer) != of_input(inputs.policy):
+        raise UserError(f"{inputs.optimizer}: its optimizer's state is not of {inputs.policy}; "
+                        "give one folder as `policy` and as `optimizer`")  # fmt: skip
+    needed = inputs.optimizer is not None and config.lora is not None
     if needed and not inputs.base:
         raise UserError("adapters that are carried over need the input `base`: the model that the "
                         "first round started from")  # fmt: skip

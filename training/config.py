@@ -175,11 +175,6 @@ class TrainConfig(Config):
     """Where and in what batches; no part of the result's identity."""
 
     @property
-    def takes_over(self) -> bool:
-        """Whether it goes on with the optimizer's state of the round before."""
-        return self.carry_optimizer and self.schedule_round > 1
-
-    @property
     def hands_on(self) -> bool:
         """Whether a later round may go on with its state."""
         last = self.most_rounds

@@ -111,9 +111,15 @@ class _Planner:
             yield self._reference(number)
             inputs = inputs.model_copy(update={"reference": self._at(f"{root}/reference")})
         training = self._training(number)
-        if training.takes_over and training.lora:
-            inputs = inputs.model_copy(update={"base": self._policy(0)})
+        inputs = inputs.model_copy(update=self._carried(training, policy))
         yield self._step(f"{root}/policy", "train policy", train.STAGE, training, inputs)
+
+    def _carried(self, training: TrainConfig, policy: str) -> dict[str, str]:
+        """What a training goes on from beside the policy; the run's start has no such state."""
+        start = self._policy(0)
+        if not training.carry_optimizer or policy == start:
+            return {}
+        return {"optimizer": policy, **({"base": start} if training.lora else {})}
 
     def _training(self, number: int) -> TrainConfig:
         """A round's own settings."""

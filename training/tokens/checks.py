@@ -21,6 +21,9 @@ class TrainInputs(Inputs):
     policy: Model
     reference: Annotated[Path, REFERENCE] | None = None
     """Where the loss has one."""
+    optimizer: Model | None = None
+    """The training whose optimizer's state it goes on from (`carry_optimizer`): the one that made
+    `policy`."""
     base: Model | None = None
     """What the adapters lie beside that a later round goes on with (`carry_optimizer` and `lora`):
     the model that the first of these rounds started from. `policy` has them merged into it."""

@@ -62,14 +62,12 @@ def in_rounds(start: Path, folder: Path, **changes: Any) -> list[Path]:
     policies = [start]
     for number, rows in enumerate(slices(), start=1):
         tokens = write_tokens(folder / f"tokens-{number}", policies[-1], rows)
-        settings, base = of_round(number, **changes), None
-        if settings.lora and number > 1:
-            base = str(start)
-        inputs = TrainInputs(tokens=tokens, policy=str(policies[-1]), base=base)
-        state = carried.refuse_other_state(
-            settings, inputs, refuse_other_weights(str(policies[-1]))
-        )
-        job = Job(settings, str(tokens), base or inputs.policy, folder / f"policy-{number}")
+        settings, before = of_round(number, **changes), str(policies[-1])
+        goes_on = settings.carry_optimizer and number > 1
+        given = {"optimizer": before, **({"base": str(start)} if settings.lora else {})}
+        inputs = TrainInputs(tokens=tokens, policy=before, **(given if goes_on else {}))
+        state = carried.refuse_other_state(settings, inputs, refuse_other_weights(before))
+        job = Job(settings, str(tokens), inputs.base or before, folder / f"policy-{number}")
         if state:
             job = replace(job, state=state.folder, steps_before=state.steps)
         policies.append(trained(job))
@@ -152,7 +150,8 @@ def test_a_killed_round_goes_on_with_its_own_steps_and_those_before(
 
 
 def told(settings: TrainConfig, policy: Path, **inputs: Any) -> str:
-    asked = TrainInputs(tokens=policy.parent / "tokens", policy=str(policy), **inputs)
+    given = {"policy": str(policy), "optimizer": str(policy), **inputs}
+    asked = TrainInputs(tokens=policy.parent / "tokens", **given)
     with pytest.raises(UserError) as error:
         carried.refuse_other_state(settings, asked, refuse_other_weights(str(policy)))
     return str(error.value)
@@ -188,6 +187,14 @@ def test_a_state_of_other_shapes_is_refused_by_the_tensors_name(
     save_file(tensors, path)
     carried.describe(of_round(1), 2, policy)
     assert "model.norm.weight [3] instead of [" in told(of_round(2), policy)
+
+
+def test_a_state_of_another_policy_is_refused(rounds: list[Path]) -> None:
+    assert "is not of" in told(of_round(3), rounds[1], optimizer=str(rounds[0]))
+
+
+def test_a_state_is_for_trainings_that_carry_over(rounds: list[Path]) -> None:
+    assert "`optimizer` is for carry_optimizer" in told(SETTINGS, rounds[0])
 
 
 def test_a_base_is_for_adapters_that_are_carried_over(rounds: list[Path], tiny_gemma: Path) -> None:
