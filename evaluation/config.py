@@ -1,7 +1,8 @@
 """How a round's policy is evaluated."""
 
+import datetime
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -24,6 +25,17 @@ class CompareConfig(Config):
     """Coverage of the interval."""
     seed: int = 0
     """Seed of the resampling."""
+
+
+class AnswerTokensConfig(Config):
+    """Which held-out answers are scored for the drift from the start."""
+
+    count: Annotated[int, Field(ge=1)]
+    """Held-out prompts."""
+    bos: Literal["template", "prepend"] = "template"
+    """Who gives the BOS token, as in the model's config."""
+    date: datetime.date | None = None
+    """The day that a chat template is told which reads the clock, as in the model's config."""
 
 
 class WinRatesConfig(Config):
@@ -86,8 +98,11 @@ class AnswersConfig(QuestionsConfig):
 
 
 class EvaluationConfig(Config):
-    """The evaluation that closes each round."""
+    """The evaluation that closes each round, or every so many rounds."""
 
+    every: Annotated[int, Field(ge=1)] = 1
+    """Rounds from one evaluated policy to the next, which is compared with it; a small round costs
+    less than its evaluation. With 8, rounds 8, 16, 24 are evaluated, and no other."""
     sampling: SampleConfig
     """How the held-out and benchmark prompts are answered."""
     annotators: list[Annotator] = Field([])
@@ -99,6 +114,9 @@ class EvaluationConfig(Config):
     benchmarks: list[NamedBenchmark] = Field([])
     """What every round's policy answers beside, e.g. [alpaca_eval, arena_hard, mt_bench, gsm8k]:
     names, or objects with options. A name that is none lists those that there are."""
+    drift_prompts: Annotated[int, Field(ge=0)] = 0
+    """Held-out prompts whose answers the start and the new policy score, for the verdict's drift; 0
+    for none. It loads both models once a round: 200 answers say a mean log-ratio well enough."""
     judges: list[RunJudge] = Field([])
     """Who judges the start's answers and each round's, where their key is there."""
     judged_with: JudgedWith = JudgedWith()

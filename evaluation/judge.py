@@ -71,8 +71,9 @@ def run(config: JudgingConfig, inputs: JudgingInputs, out: Path) -> Result:
 
     Raises:
         UserError: a file is not what it should be, there is no key, or the endpoint refuses it.
-        OnPolicyError: the endpoint is gone, its answers are no judgements, or `max_cost` is
-            reached; every judgement that came is kept.
+        OnPolicyError: the endpoint is gone, or left more unanswered than
+            `max_unanswered_share`, its answers are no judgements, or `max_cost` is reached;
+            every judgement that came is kept.
     """
     files = {
         name: config.files.get(name, PinnedFile()).locate(value)
@@ -125,7 +126,7 @@ def _row(one: Judged) -> Mapping[str, Any]:
         "text": one.text if one.replies else None,
         "prompt_tokens": sum(reply.prompt_tokens for reply in one.replies),
         "completion_tokens": sum(reply.completion_tokens for reply in one.replies),
-        "error": verdict.error,
+        "error": str(verdict.error) if verdict.error else None,
     }
 
 
@@ -142,7 +143,7 @@ def _facts(
         hard_labels=sum(one.verdict.is_hard for one in judged if not one.game.repeat),
         baseline_sha256=sides.baseline.sha256 if sides.baseline else None,
     )
-    errors = Counter(e.partition(":")[0] for one in judged if (e := one.verdict.error))
+    errors = Counter(error.reason for one in judged if (error := one.verdict.error))
     return JudgingFacts(
         generator=sides.model.generator,
         baseline=sides.baseline.generator if sides.baseline else None,

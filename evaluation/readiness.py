@@ -56,7 +56,7 @@ def judging_checks(evaluation: EvaluationConfig, pinned: Callable[[str], str]) -
 
 def _look_at_prices(judge: RunJudge) -> None:
     resources = judge.resources
-    Budget(resources.max_cost, read_price(resources.prices, judge.model))
+    Budget(resources.max_cost, read_price(resources.prices, judge.model), max_tokens=1)
 
 
 def _look_at_files(

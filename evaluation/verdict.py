@@ -18,6 +18,7 @@ from contracts.tables.schemas import (
     COMPARISON,
     PROMPTS,
     REASONS,
+    REFERENCE,
     RESPONSES,
     SCORES,
     WIN_RATES,
@@ -45,6 +46,10 @@ class VerdictInputs(Inputs):
     after_answers: Annotated[Path, ANSWERS] | None = None
     win_rates: Annotated[Path, WIN_RATES] | None = None
     """What judges say of the trained policy, where anybody judges."""
+    by_start: Annotated[Path, REFERENCE] | None = None
+    """Log-probs of the trained policy's answers by the start, where the drift is measured."""
+    by_policy: Annotated[Path, REFERENCE] | None = None
+    """And by itself."""
 
 
 class VerdictFacts(Facts):
@@ -86,6 +91,8 @@ def run(config: RoundVerdictConfig, inputs: VerdictInputs, out: Path) -> Result:
         win_rate=gather.chosen_rate(over_before, config.second or config.trained_by),
         length=lengths,
         repetition=gather.repetition(inputs.before_responses, inputs.after_responses, prompts),
+        refusals=gather.refusals(inputs.before_responses, inputs.after_responses, prompts),
+        drift=gather.drift(inputs.by_start, inputs.by_policy),
         **gather.judged_gains(inputs.win_rates, config.judge),
         **gather.accuracies(inputs.before_answers, inputs.after_answers),
     )

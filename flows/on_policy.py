@@ -20,7 +20,8 @@ from contracts.steps.lock import folder_lock
 from flows.pipeline.check import refuse_unready
 from flows.pipeline.config import RunConfig
 from flows.pipeline.console import print_done, print_warning, step_line
-from flows.pipeline.plan import PAIR, VERDICT, plan
+from flows.pipeline.plan import PAIR, plan
+from flows.pipeline.plan_evaluation import VERDICT
 from flows.pipeline.planned_step import PlannedStep
 from flows.pipeline.run_folder import claim_run, make_folder, refuse_drift, steps_left
 from flows.pipeline.run_step import run_step

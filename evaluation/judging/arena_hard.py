@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from contracts.chat import Message
 from evaluation.judging.answer_files import file_name
 from evaluation.judging.config import LLMJudge
-from evaluation.judging.game import Game, Judged, Question, Sides, Verdict, missing, unread
+from evaluation.judging.game import Game, Judged, NoScore, Question, Sides, Verdict, missing, unread
 from evaluation.judging.prompt_texts import filled, prompt_json, two_messages
 from runtime.chat.completion import Completion
 
@@ -64,9 +64,8 @@ class ArenaHardReferee:
         if not verdicts:
             return unread("the judgement has no verdict such as [[A>B]]")
         if len(verdicts) > 1:
-            return Verdict(
-                error=f"contradicts: the judgement has the verdicts {', '.join(sorted(verdicts))}"
-            )
+            told = f"the judgement has the verdicts {', '.join(sorted(verdicts))}"
+            return Verdict(error=NoScore("contradicts", told))
         label = verdicts.pop()
         if label not in _FOR_A:
             return unread(f"the judgement's verdict is {label!r}")

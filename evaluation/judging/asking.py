@@ -4,15 +4,14 @@ import hashlib
 import json
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from contracts.chat import Message
 from contracts.errors import OnPolicyError
 from evaluation.judging.config import LLMJudge
-from evaluation.judging.cost import Budget, estimate, read_price
-from evaluation.judging.game import Game, Judged, Referee, Verdict
+from evaluation.judging.cost import Budget, estimate, read_price, size_of
+from evaluation.judging.game import Game, Judged, NoScore, Referee, Verdict
 from evaluation.judging.reply_journal import ReplyJournal
 from runtime.chat.adaptive_limit import AdaptiveLimit
 from runtime.chat.completion import Completion, Refusal
@@ -45,11 +44,12 @@ class Asking:
         self._request = referee.request(judge)
         self._endpoint = ChatEndpoint(f"judge {judge.model!r}", judge, resources.timeout)
         self._price = read_price(resources.prices, judge.model)
-        self.budget = Budget(resources.max_cost, self._price)
+        max_tokens = int(self._request["max_tokens"])
+        self.budget = Budget(resources.max_cost, self._price, max_tokens)
         self._limit = AdaptiveLimit(resources.concurrency, resources.most_concurrency)
         self.journal = ReplyJournal(folder / JOURNAL)
         self._replies = self.journal.replies()
-        self._errors: dict[str, str] = {}
+        self._errors: dict[str, NoScore] = {}
         self._empty: Counter[str] = Counter()
         self._keys: dict[tuple[str, int, str, int], str] = {}
         self._unanswered = 0
@@ -64,10 +64,12 @@ class Asking:
 
         Raises:
             UserError: the endpoint refuses the key, the account or the model.
-            OnPolicyError: it answers no more, cannot be read at all, or the money is spent;
-                every reply that came is kept.
+            OnPolicyError: it answers no more, or left out too many, cannot be read at all, or the
+                money is spent; every reply that came is kept.
         """
-        self.budget.paid(reply for replies in self._replies.values() for reply in replies)
+        for game in games:
+            for reply in self._replies.get(self.key(game), ()):
+                self.budget.paid(size_of(game.messages), reply)
         left = [game for game in games if game.messages and not self._is_settled(game)]
         asked = sum(bool(game.messages) for game in games)
         self._progress = Progress(asked, "judgements", asked - len(left))
@@ -81,7 +83,7 @@ class Asking:
             self._refuse_unreadable(games)
             self._tell("left", rest, games)
             self._ask(rest)
-        self._refuse_silence()
+        self._refuse_unanswered(asked)
         return [self._judged(game) for game in games]
 
     def _ask(self, games: Sequence[Game]) -> None:
@@ -89,12 +91,15 @@ class Asking:
         Dispatcher(self._one, self._done, self._limit, attempts).run(games)
 
     def _one(self, game: Game) -> Completion | Refusal:
-        promised = self.budget.promise()
+        messages = self._messages(game)
+        size = size_of(messages)
+        promised = self.budget.promise(size)
+        reply = None
         try:
-            body: Mapping[str, Any] = {**self._request, "messages": list(self._messages(game))}
-            return self._endpoint.complete(body)
+            reply = self._endpoint.complete({**self._request, "messages": list(messages)})
+            return reply
         finally:
-            self.budget.release(promised)
+            self.budget.settle(promised, size, reply)
 
     def _messages(self, game: Game) -> tuple[Message, ...]:
         replies = self._replies.get(self.key(game))
@@ -105,17 +110,18 @@ class Asking:
         if isinstance(answer, Completion):
             self.journal.append(key, answer)
             self._replies.setdefault(key, []).append(answer)
-            self.budget.paid([answer])
             self._unanswered = 0
             if not self._is_settled(game):
                 return [game]
         elif isinstance(answer, Refusal):
+            self._unanswered = 0
             self._empty[key] += 1
             if answer.status == 200 and self._empty[key] < self._judge.readings:
                 return [game]  # a choice without a text
-            self._errors[key] = f"refused: status {answer.status}: {answer.message}"
+            self._errors[key] = NoScore("refused", f"status {answer.status}: {answer.message}")
         else:
-            self._errors[key] = f"unanswered: {self._judge.resources.attempts} attempts: {answer}"
+            says = f"{self._judge.resources.attempts} attempts: {answer}"
+            self._errors[key] = NoScore("unanswered", says)
             self._unanswered += 1
             self._refuse_gone(answer)
         self._progress.advance()
@@ -126,7 +132,8 @@ class Asking:
         replies = self._replies.get(self.key(game), [])
         if not replies:
             return False
-        can_be_read = not _is_unread(self._referee.read(game, replies, self._judge))
+        error = self._referee.read(game, replies, self._judge).error
+        can_be_read = error is None or error.reason != "unparsed"
         return can_be_read or len(replies) >= self._judge.readings
 
     def _judged(self, game: Game) -> Judged:
@@ -163,13 +170,15 @@ class Asking:
                 "every judgement that came is kept"
             )
 
-    def _refuse_silence(self) -> None:
-        """Fewer questions than `_GONE_AFTER`, and not one was answered."""
-        errors = list(self._errors.values())
-        if errors and not self._replies and all(e.startswith("unanswered:") for e in errors):
+    def _refuse_unanswered(self, asked: int) -> None:
+        """An outage is no result: the same command asks for what it left out."""
+        errors = [error for error in self._errors.values() if error.reason == "unanswered"]
+        if len(errors) > self._judge.resources.max_unanswered_share * asked:
             raise OnPolicyError(
-                f"judge {self._judge.model!r}: {self._judge.base_url} answered none of "
-                f"{len(errors)} judgements ({errors[0]}); run the same command again later"
+                f"judge {self._judge.model!r}: {self._judge.base_url} left {len(errors):,} of "
+                f"{asked:,} judgements unanswered ({errors[0].says}), more than `resources."
+                "max_unanswered_share` admits; run the same command again later: every judgement "
+                "that came is kept"
             )
 
     def _tell(self, when: str, left: Sequence[Game], games: Sequence[Game]) -> None:
@@ -179,8 +188,6 @@ class Asking:
         ]
         expected = estimate(left, seen, int(self._request["max_tokens"]), self._price)
         log.info("judge %s, %s: %s", self._judge.model, when, expected.told())
-        if left and expected.cost is not None:
-            self.budget.expected = expected.cost / len(left)
         if seen or not self._judge.resources.smoke:
             self.budget.refuse_beyond(expected)
 
@@ -191,7 +198,3 @@ class Asking:
             asked = json.dumps([self._judge.model, self._request, place, list(game.messages)])
             self._keys[place] = hashlib.sha256(asked.encode()).hexdigest()
         return self._keys[place]
-
-
-def _is_unread(verdict: Verdict) -> bool:
-    return (verdict.error or "").startswith("unparsed:")

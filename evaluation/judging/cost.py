@@ -3,16 +3,19 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
+from threading import Condition
 
+from contracts.chat import Message
 from contracts.config.base import read_yaml
 from contracts.errors import OnPolicyError, UserError
 from evaluation.judging.game import Game
-from runtime.chat.completion import Completion
+from runtime.chat.completion import Completion, Refusal
 
 _BYTES_A_TOKEN = 4.0
 """Of English text, until the endpoint's own counts say better."""
 _MILLION = 1e6
+_PAID_STATUS = 200
+"""Of a refusal that was written, and so paid for."""
 
 
 @dataclass(frozen=True)
@@ -88,54 +91,100 @@ def estimate(
 
 
 class Budget:
-    """Money spent and promised; from any thread."""
+    """Money spent and promised; from any thread.
 
-    def __init__(self, most: float | None, price: Price | None) -> None:
+    A request is promised what it may cost at most, its longest answer; what it did cost takes the
+    promise's place at once. Only the prompt's tokens are estimated, by the most that were seen to
+    a byte.
+    """
+
+    def __init__(self, most: float | None, price: Price | None, max_tokens: int) -> None:
         """
+        Args:
+            max_tokens: most tokens of an answer.
+
         Raises:
             UserError: there is a limit, but no price to reckon by.
         """
         if most is not None and price is None:
             raise UserError("`max_cost` needs a file of `prices` with this judge's")
         self._most = most
-        self._price = price
-        self._lock = Lock()
+        self._price = price or Price(0.0, 0.0)
+        self._max_tokens = max_tokens
+        self._changed = Condition()
+        self._under_way = 0
         self._promised = 0.0
+        self._tokens_a_byte: float | None = None
         self.spent = 0.0
         """So far, of this judging from its beginning on; 0 without a price."""
-        self._answers = 0
-        self.expected = 0.0
-        """Of one judgement, before any was answered."""
 
-    def paid(self, replies: Iterable[Completion]) -> None:
-        """Count answers that came."""
-        with self._lock:
-            for reply in replies:
-                self._answers += 1
-                if self._price:
-                    self.spent += self._price.of(reply.prompt_tokens, reply.completion_tokens)
+    def paid(self, size: int, reply: Completion | Refusal) -> None:
+        """Count a reply that came.
 
-    def promise(self) -> float:
-        """Put aside what one more judgement may cost; gives it back to `release`.
+        Args:
+            size: bytes of its prompt.
+        """
+        with self._changed:
+            self._pay(size, reply)
+
+    def promise(self, size: int) -> float:
+        """Put aside what one more judgement may cost; gives it back to `settle`.
+
+        Waits where what is under way leaves too little, until that is paid.
 
         Raises:
             OverBudget: it may cost more than is left.
         """
-        with self._lock:
-            one = self.spent / self._answers if self._answers else self.expected
-            if self._most is not None and self.spent + self._promised + one > self._most:
+        with self._changed:
+            while not self._is_enough_for(size) and self._under_way:
+                self._changed.wait()
+            if not self._is_enough_for(size):
                 raise OverBudget(
-                    f"judging has cost {self.spent:,.2f} and the next judgement would pass "
+                    f"judging has cost {self.spent:,.2f} and the next judgement could pass "
                     f"`max_cost` ({self._most:,.2f}); every judgement that came is kept: raise "
                     "`resources.max_cost` and run the same command again"
                 )
-            self._promised += one
-            return one
+            promised = self._at_most(size)
+            self._promised += promised
+            self._under_way += 1
+            return promised
 
-    def release(self, promised: float) -> None:
-        """The judgement was answered, or was not."""
-        with self._lock:
+    def settle(self, promised: float, size: int, reply: Completion | Refusal | None) -> None:
+        """What was promised is paid, or was not asked for: None."""
+        with self._changed:
             self._promised -= promised
+            self._under_way -= 1
+            if reply is not None:
+                self._pay(size, reply)
+            self._changed.notify_all()
+
+    def _is_enough_for(self, size: int) -> bool:
+        if self._most is None:
+            return True
+        return self.spent + self._promised + self._at_most(size) <= self._most
+
+    def _at_most(self, size: int) -> float:
+        return self._price.of(self._prompt_tokens(size), self._max_tokens)
+
+    def _prompt_tokens(self, size: int) -> float:
+        rate = 1 / _BYTES_A_TOKEN if self._tokens_a_byte is None else self._tokens_a_byte
+        return size * rate
+
+    def _pay(self, size: int, reply: Completion | Refusal) -> None:
+        if isinstance(reply, Refusal) and reply.status != _PAID_STATUS:
+            return
+        if reply.prompt_tokens:
+            rate = reply.prompt_tokens / max(1, size)
+            self._tokens_a_byte = max(rate, self._tokens_a_byte or 0.0)
+        written = reply.completion_tokens or self._written(reply)
+        self.spent += self._price.of(reply.prompt_tokens or self._prompt_tokens(size), written)
+
+    def _written(self, reply: Completion | Refusal) -> float:
+        """Tokens of an answer that its endpoint did not count."""
+        if isinstance(reply, Refusal):
+            return float(self._max_tokens)  # it may have thought to the end
+        counted = max(1.0, len(reply.text.encode()) / _BYTES_A_TOKEN)
+        return min(counted, float(self._max_tokens))
 
     def refuse_beyond(self, expected: Estimate) -> None:
         """Stop before most of a benchmark is paid for that cannot be ended.
@@ -153,5 +202,10 @@ class Budget:
             )
 
 
+def size_of(messages: Iterable[Message]) -> int:
+    """Bytes of a prompt."""
+    return sum(len(message["content"].encode()) for message in messages)
+
+
 def _size(game: Game) -> int:
-    return sum(len(message["content"].encode()) for message in game.messages)
+    return size_of(game.messages)

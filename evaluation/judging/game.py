@@ -10,6 +10,19 @@ from evaluation.judging.config import LLMJudge
 from runtime.chat.completion import Completion
 
 Order = Literal["baseline_first", "model_first", "alone"]
+Reason = Literal["missing", "refused", "unanswered", "unparsed", "contradicts"]
+
+
+@dataclass(frozen=True)
+class NoScore:
+    """Why a judgement has none."""
+
+    reason: Reason
+    says: str
+
+    def __str__(self) -> str:
+        """As a table has it."""
+        return f"{self.reason}: {self.says}"
 
 
 @dataclass(frozen=True)
@@ -26,7 +39,7 @@ class Game:
     """Which turn of the conversation is judged."""
     repeat: int = 0
     """1 where the same game is played once more for the judge's own noise."""
-    error: str | None = None
+    error: NoScore | None = None
     """Why it can't be played: an answer is missing."""
     settled: float | None = None
     """Its score where no judge is needed: both answers are the same."""
@@ -45,7 +58,7 @@ class Verdict:
     """How often it counts: 3 for Arena-Hard's `>>` and `<<`."""
     is_hard: bool = False
     """A label in place of log-probs, where the benchmark counts by log-probs."""
-    error: str | None = None
+    error: NoScore | None = None
     """Why there is none."""
 
 
@@ -127,16 +140,16 @@ class Judged:
         return "\n".join(reply.text for reply in self.replies)
 
 
-def missing(question: Question, sides: Sides, needs_baseline: bool) -> str | None:
+def missing(question: Question, sides: Sides, needs_baseline: bool) -> NoScore | None:
     """Why a question can't be judged."""
     model, baseline = sides.of(question)
     if model is None or len(model.turns) < len(question.turns):
-        return "missing: the model has no answer to this question"
-    if needs_baseline and baseline is None:
-        return "missing: the baseline has no answer to this question"
+        return NoScore("missing", "the model has no answer to this question")
+    if needs_baseline and (baseline is None or len(baseline.turns) < len(question.turns)):
+        return NoScore("missing", "the baseline has no answer to this question")
     return None
 
 
 def unread(why: str) -> Verdict:
     """The verdict of a judgement that cannot be read."""
-    return Verdict(error=f"unparsed: {why}")
+    return Verdict(error=NoScore("unparsed", why))

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from contracts.chat import Message
 from evaluation.judging.answer_files import file_name
 from evaluation.judging.config import LLMJudge
-from evaluation.judging.game import Game, Judged, Question, Sides, Verdict, missing, unread
+from evaluation.judging.game import Game, Judged, NoScore, Question, Sides, Verdict, missing, unread
 from evaluation.judging.prompt_texts import filled, prompt_json, two_messages
 from runtime.chat.completion import Completion
 
@@ -47,7 +47,7 @@ class MTBenchReferee:
         prompt = f"single{'-math' if has_reference else ''}-v1{'-multi-turn' if turn == 2 else ''}"
         error = missing(question, sides, needs_baseline=False)
         if has_reference and len(question.reference or []) < turn:
-            error = error or "missing: there is no reference answer to this question"
+            error = error or NoScore("missing", "there is no reference answer to this question")
         if error:
             return Game(question.key, "alone", (), prompt, turn, error=error)
         answers = sides.model.by_key[question.key].turns

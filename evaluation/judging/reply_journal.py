@@ -25,13 +25,15 @@ class ReplyJournal:
     """Appended before anything else is done with a reply, so `kill -9` loses none that came.
 
     A thread syncs what was appended, many at a time, so a power cut loses those of the last
-    hundredths of a second at most, and no request waits for the disk.
+    hundredths of a second at most, and no request waits for the disk. What the disk refuses is
+    raised by the next `append`, and all is on it at the end.
     """
 
     def __init__(self, path: Path) -> None:
         self._journal = Journal(path, _unpack, _pack)
         self._appended = Event()
         self._ended = False
+        self._failed: OSError | None = None
 
     def replies(self) -> dict[str, list[Completion]]:
         """The replies so far by key, oldest first."""
@@ -47,7 +49,13 @@ class ReplyJournal:
         return self
 
     def append(self, key: str, completion: Completion) -> None:
-        """Keep a reply."""
+        """Keep a reply.
+
+        Raises:
+            OSError: this one, or one before it, cannot be brought to disk.
+        """
+        if self._failed:
+            raise self._failed
         self._journal.append([Reply(key, completion)])
         self._appended.set()
 
@@ -60,14 +68,29 @@ class ReplyJournal:
         self._ended = True
         self._appended.set()
         self._syncing.join()
-        self._journal.__exit__(kind, error, trace)
+        try:
+            self._sync_last()
+        except OSError:
+            if kind is None:
+                raise
+        finally:
+            self._journal.__exit__(kind, error, trace)
+
+    def _sync_last(self) -> None:
+        """What was appended since the thread's last time."""
+        if self._failed:
+            raise self._failed
+        self._journal.sync_now()
 
     def _sync(self) -> None:
-        while not self._ended:
-            self._appended.wait()
-            self._appended.clear()
-            self._journal.sync_now()
-            time.sleep(_SYNC_SECONDS)
+        try:
+            while not self._ended:
+                self._appended.wait()
+                self._appended.clear()
+                self._journal.sync_now()
+                time.sleep(_SYNC_SECONDS)
+        except OSError as error:
+            self._failed = error
 
 
 def _pack(reply: Reply) -> dict[str, object]:

@@ -11,11 +11,13 @@ import pyarrow.compute as pc
 from contracts.errors import OnPolicyError
 from contracts.steps.facts import read_facts
 from contracts.tables.parts import read_table
+from evaluation.answer_tokens import SIDES
 from evaluation.answers import AnswersFacts
 from evaluation.compare import Gains, Shares
 from evaluation.judged import WinRatesFacts
 from evaluation.verdicts.decide import Change, Interval
 from evaluation.verdicts.paired import changed_mean, changed_share, unpaired_share
+from evaluation.verdicts.refusals import is_refusal
 from evaluation.win_rates.estimate import Resampling
 from evaluation.win_rates.rewards import RewardWinRate, reward_win_rates
 from generation.sampling.repetition import repetition as repeated
@@ -90,6 +92,33 @@ def repetition(before: Path, after: Path, prompts: pa.Array) -> Change | None:
     return changed_mean(old, new)
 
 
+def refusals(before: Path, after: Path, prompts: pa.Array) -> Change | None:
+    """Share of the answers to these prompts that refuse, by how they open."""
+    old, new = (_means(folder, prompts, "text", _refuses) for folder in (before, after))
+    return changed_mean(old, new)
+
+
+def _refuses(texts: pa.StringArray) -> np.ndarray:
+    return np.array([is_refusal(text) for text in texts.to_pylist()], float)
+
+
+def drift(by_start: Path | None, by_policy: Path | None) -> float | None:
+    """Mean log-ratio a token of policy over start, of the policy's own held-out answers, nats.
+
+    Each answer counts once, whatever its length.
+    """
+    if by_start is None or by_policy is None:
+        return None
+    columns = ["prompt_id", *(f"{side}_{of}" for side in SIDES for of in ("logp", "tokens"))]
+    start, policy = (read_table(folder, columns) for folder in (by_start, by_policy))
+    ratios = [
+        (policy[f"{side}_logp"].to_numpy() - start[f"{side}_logp"].to_numpy())
+        / start[f"{side}_tokens"].to_numpy()
+        for side in SIDES
+    ]
+    return float(np.mean(ratios))
+
+
 def judged_gains(win_rates: Path | None, judge: str | None) -> dict[str, Interval]:
     """By benchmark, what a judge's figure gained over the round before; the length-controlled one
     where it is known."""
@@ -155,7 +184,7 @@ def _ifeval(before: Path, after: Path) -> Change | None:
 
 
 def _means(
-    folder: Path, prompts: pa.Array, column: str, of: Callable[[pa.ListArray], np.ndarray]
+    folder: Path, prompts: pa.Array, column: str, of: Callable[[pa.Array], np.ndarray]
 ) -> dict[str, float]:
     """The mean of a figure of each answer, by prompt; without prompts whose answers have none."""
     table = _of(read_table(folder, ["prompt_id", column]), prompts).combine_chunks()

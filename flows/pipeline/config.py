@@ -118,6 +118,13 @@ class RunConfig(Config):
         return self
 
     @model_validator(mode="after")
+    def _some_round_is_evaluated(self) -> "RunConfig":
+        if self.evaluation.every > self.rounds:
+            raise ValueError(f"evaluation.every: {self.evaluation.every} is more than `rounds` "
+                             f"({self.rounds}): no policy would be evaluated")  # fmt: skip
+        return self
+
+    @model_validator(mode="after")
     def _annotators_are_there(self) -> "RunConfig":
         deciding = {"pairs.annotator": self.pairs.annotator}
         if self.demonstrations:

@@ -42,6 +42,7 @@ _ALL: dict[str, Any] = _LEAST | {
     "evaluation": _LEAST["evaluation"]
     | {
         "benchmarks": ["alpaca_eval"],
+        "drift_prompts": 1,
         "judges": [{"name": "JUDGE", "model": "model", "enabled": True}],
     },
 }

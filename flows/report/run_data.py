@@ -38,9 +38,11 @@ class RoundData:
 
     @property
     def before(self) -> Path:
-        """The folder of the round before."""
+        """The folder of the last round before that was evaluated; round 0 always is."""
         number = int(self.folder.name.removeprefix("round-"))
-        return self.folder.parent / f"round-{number - 1}"
+        earlier = (self.folder.parent / f"round-{one}" for one in range(number - 1, 0, -1))
+        evaluated = (path for path in earlier if read_manifest(path / "evaluation" / "comparison"))
+        return next(evaluated, self.folder.parent / "round-0")
 
     @cached_property
     def rewards(self) -> dict[str, np.ndarray]:

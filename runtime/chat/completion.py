@@ -15,6 +15,10 @@ class Refusal:
 
     status: int
     message: str
+    prompt_tokens: int = 0
+    """Counted by the endpoint, of a choice without a text; 0 if it did not."""
+    completion_tokens: int = 0
+    """As in a completion."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +49,12 @@ def read_completion(body: bytes) -> Completion | Refusal:
         raise NoCompletion(_said(reply) or json.dumps(reply))
     message = _mapping(choices[0].get("message"))
     text = _text(message.get("content"))
+    usage = _mapping(reply.get("usage"))
+    counts = [_count(usage, name) for name in ("prompt_tokens", "completion_tokens")]
     if text is not None:
-        usage = _mapping(reply.get("usage"))
-        counts = (_count(usage, name) for name in ("prompt_tokens", "completion_tokens"))
         return Completion(text, _top_logprobs(choices[0]), *counts)
     why = f"the answer has no content (finish_reason {choices[0].get('finish_reason')})"
-    return Refusal(200, str(message.get("refusal") or why)[:500])
+    return Refusal(200, str(message.get("refusal") or why)[:500], *counts)
 
 
 def _mapping(value: Any) -> dict[str, Any]:

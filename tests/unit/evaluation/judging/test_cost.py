@@ -1,5 +1,6 @@
 """What judging costs, before and while it goes on."""
 
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from contracts.errors import UserError
 from evaluation.judging.cost import Budget, OverBudget, Price, estimate, read_price
 from evaluation.judging.game import Game
-from runtime.chat.completion import Completion
+from runtime.chat.completion import Completion, Refusal
 
 PRICE = Price(input=2.0, output=8.0)
 
@@ -30,15 +31,44 @@ def test_then_the_endpoints_own_counts_say_it() -> None:
     assert (found.prompt_tokens, found.completion_tokens, found.cost) == (5000, 200, None)
 
 
-def test_a_judgement_that_may_pass_the_limit_is_not_begun() -> None:
-    budget = Budget(10.0, Price(input=1e6, output=0.0))
-    budget.paid([Completion("x", {}, 3, 0)])  # 3.00
-    first, second = budget.promise(), budget.promise()
+def test_a_judgement_whose_longest_answer_could_pass_the_limit_is_not_begun() -> None:
+    budget = Budget(10.0, Price(input=0.0, output=1e4), max_tokens=500)  # at most 5.00 each
+    for _ in range(90):
+        budget.settle(budget.promise(0), 0, Completion("x", {}, 1, 1))
+    assert budget.spent == pytest.approx(0.9)
+    first = budget.promise(0)
+    budget.settle(first, 0, Completion("x", {}, 1, 500))
+    assert (first, budget.spent) == (5.0, pytest.approx(5.9))
     with pytest.raises(OverBudget, match="every judgement that came is kept: raise"):
-        budget.promise()
-    budget.release(first)
-    budget.release(second)
-    assert budget.promise() == 3.0
+        budget.promise(0)
+
+
+def test_what_is_under_way_is_waited_for_and_paid_before_another_is_begun() -> None:
+    budget = Budget(10.0, Price(input=0.0, output=1e4), max_tokens=500)
+    promised = [budget.promise(0), budget.promise(0)]
+    with ThreadPoolExecutor(1) as pool:
+        third = pool.submit(budget.promise, 0)
+        budget.settle(promised[0], 0, Completion("x", {}, 1, 1))
+        assert not wait([third], timeout=0.02).done
+        budget.settle(promised[1], 0, None)
+        assert third.result() == 5.0
+    assert budget.spent == pytest.approx(0.01)
+
+
+def test_a_prompt_is_promised_by_the_most_tokens_to_a_byte_that_were_counted() -> None:
+    budget = Budget(10.0, Price(input=1e6, output=0.0), max_tokens=1)
+    assert budget.promise(4) == 1.0
+    budget.paid(8, Completion("x", {}, 4, 1))
+    assert budget.promise(4) == 2.0
+
+
+def test_what_an_endpoint_does_not_count_is_reckoned_by_its_length() -> None:
+    budget = Budget(None, Price(input=1e6, output=1e6), max_tokens=100)
+    budget.paid(400, Completion("y" * 40))
+    assert budget.spent == 100 + 10
+    budget.paid(400, Refusal(200, "the answer has no content"))
+    budget.paid(400, Refusal(400, "no"))
+    assert budget.spent == 110 + 100 + 100
 
 
 def test_a_price_is_two_numbers_of_the_very_model(tmp_path: Path) -> None:

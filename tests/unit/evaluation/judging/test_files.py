@@ -7,14 +7,14 @@ from judging_files import llm_judge, write_model_answers, write_outputs, write_q
 from evaluation.judging.alpaca_eval import AlpacaEvalReferee
 from evaluation.judging.arena_hard import ArenaHardReferee
 from evaluation.judging.benchmarks import SideFiles, read_sides
-from evaluation.judging.game import Judged, Referee, Sides, Verdict
+from evaluation.judging.game import Judged, Referee, Sides, Verdict, unread
 from evaluation.judging.mt_bench import MTBenchReferee
 from evaluation.win_rates.annotations import read_annotations
 from evaluation.win_rates.arena_hard import read_games
 from evaluation.win_rates.instructions import instructions_of
 from evaluation.win_rates.mt_bench import read_judgements
 
-NONE = Verdict(error="unparsed: x")
+NONE = unread("x")
 
 
 def write(folder: Path, referee: Referee, sides: Sides, verdicts: list[Verdict]) -> Path:

@@ -105,7 +105,7 @@ def test_what_cannot_be_judged_is_a_row_with_its_reason(
         "question 8": b'{"choices": [{"message": {"content": null}}]}',
     }
     endpoint = serve(lambda question: said.get(instruction(question), FOR_FIRST))
-    config = config_of(endpoint.url, resources={"attempts": 2})
+    config = config_of(endpoint.url, resources={"attempts": 2, "max_unanswered_share": 0.1})
     manifest = run_once(STAGE, config, files, tmp_path / "out")
     errors = {n: row["error"] for n, row in enumerate(read_table(tmp_path / "out").to_pylist())}
     assert {n for n, error in errors.items() if error} == {3, 4, 5, 6, 7, 8}
@@ -171,9 +171,35 @@ def test_an_endpoint_that_answers_nothing_leaves_no_finished_stage(
     paths = [tmp_path / "mine.json", tmp_path / "base.json"]
     answers, baseline = (str(write_outputs(path, {"One?": path.name}, "x")) for path in paths)
     config = config_of(serve(lambda _: 503).url, resources={"attempts": 1, "smoke": 0})
-    with pytest.raises(OnPolicyError, match="answered none of 1 judgements"):
+    with pytest.raises(OnPolicyError, match="left 1 of 1 judgements unanswered"):
         run_once(STAGE, config, {"answers": answers, "baseline": baseline}, tmp_path / "out")
     assert read_manifest(tmp_path / "out") is None
+
+
+def test_an_outage_leaves_no_finished_stage_and_only_what_it_left_out_is_asked_again(
+    serve: Callable, files: dict[str, str], tmp_path: Path
+) -> None:
+    out = {f"question {n}" for n in range(10, 25)}
+    endpoint = serve(lambda question: 500 if instruction(question) in out else FOR_FIRST)
+    config = config_of(endpoint.url, resources={"attempts": 1, "most_concurrency": 2})
+    with pytest.raises(OnPolicyError, match=r"left 15 of 30 .*`resources.max_unanswered_share`"):
+        run_once(STAGE, config, files, tmp_path / "out")
+    assert read_manifest(tmp_path / "out") is None
+    out.clear()
+    manifest = run_once(STAGE, config, files, tmp_path / "out")
+    assert (len(endpoint.bodies), manifest.facts["errors"]) == (30 + 15, {})
+
+
+def test_a_refused_judgement_is_an_answer_of_an_endpoint_that_is_there(
+    serve: Callable, files: dict[str, str], tmp_path: Path
+) -> None:
+    said = iter([*[FOR_FIRST] * 4, *[503] * 19, 400, *[503] * 6])
+    endpoint = serve(lambda _: next(said))
+    resources = {"attempts": 1, "most_concurrency": 1, "max_unanswered_share": 0.9}
+    manifest = run_once(
+        STAGE, config_of(endpoint.url, resources=resources), files, tmp_path / "out"
+    )
+    assert manifest.facts["errors"] == {"refused": 1, "unanswered": 25}
 
 
 def test_max_cost_stops_before_it_is_passed_and_goes_on_when_it_is_raised(

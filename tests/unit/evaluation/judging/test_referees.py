@@ -13,7 +13,7 @@ from contracts.errors import OnPolicyError, UserError
 from evaluation.judging import prompt_texts
 from evaluation.judging.arena_hard import ArenaHardReferee
 from evaluation.judging.benchmarks import SideFiles, read_sides, with_repeats
-from evaluation.judging.game import Game, Judged, Sides, Verdict
+from evaluation.judging.game import Game, Judged, Sides, Verdict, unread
 from evaluation.judging.mt_bench import MTBenchReferee
 from runtime.chat.completion import Completion
 
@@ -96,7 +96,7 @@ def test_arena_hards_file_holds_both_games_and_null_for_no_verdict(arena: Sides)
         Judged(game, verdict, [Completion("said")])
         for game, verdict in zip(
             referee.games(arena),
-            [Verdict(0.0, "A>>B", 3), Verdict(1.0, "A>B"), Verdict(error="x"), Verdict(0.5, "A=B")],
+            [Verdict(0.0, "A>>B", 3), Verdict(1.0, "A>B"), unread("x"), Verdict(0.5, "A=B")],
             strict=True,
         )
     ]
@@ -153,7 +153,7 @@ def test_mt_bench_reads_a_rating_from_1_to_10(text: str, score: float | None) ->
 def test_mt_benchs_file_marks_what_has_no_rating_as_fastchat_does(mt_bench: Sides) -> None:
     referee = MTBenchReferee()
     games = referee.games(mt_bench)
-    verdicts = [Verdict(8.0), Verdict(error="unanswered: x"), Verdict(7.0), Verdict(6.0)]
+    verdicts = [Verdict(8.0), unread("x"), Verdict(7.0), Verdict(6.0)]
     judged = [Judged(game, verdict) for game, verdict in zip(games, verdicts, strict=True)]
     ((path, text),) = referee.files(judged, mt_bench, JUDGE).items()
     rows = [json.loads(line) for line in text.splitlines()]
@@ -223,4 +223,4 @@ def test_a_missing_answer_is_a_game_that_cannot_be_played(tmp_path: Path, arena:
     sides = read_sides("arena_hard", SideFiles(model, tmp_path / "b.jsonl", tmp_path / "q.jsonl"))
     games = ArenaHardReferee().games(sides)
     assert [bool(game.error) for game in games] == [False, False, True, True]
-    assert games[2].error == "missing: the model has no answer to this question"
+    assert str(games[2].error) == "missing: the model has no answer to this question"

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from evaluation.judging.game import Game, Judged, Verdict
+from evaluation.judging.game import Game, Judged, Verdict, unread
 from evaluation.judging.noise import between_orders, noise
 from evaluation.judging.standing import PUBLISHED, judged_questions, not_comparable
 
@@ -13,7 +13,7 @@ PAPER = PUBLISHED["alpaca_eval"]
 
 def judged(key: str, score: float | None, order: str = "alone", repeat: int = 0) -> Judged:
     game = Game(key, order, (), "p", repeat=repeat)  # type: ignore[arg-type]
-    return Judged(game, Verdict(score, error=None if score is not None else "unparsed: x"))
+    return Judged(game, Verdict(score) if score is not None else unread("x"))
 
 
 def test_the_same_judge_prompt_and_number_of_prompts_compare() -> None:

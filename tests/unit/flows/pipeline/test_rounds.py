@@ -122,3 +122,22 @@ def test_carry_over_between_rounds_that_cannot_share_an_optimizer_is_refused(
 ) -> None:
     with pytest.raises(UserError, match=message):
         config(training=CARRYING, **changes)
+
+
+def test_small_rounds_are_evaluated_together() -> None:
+    every = MINIMAL["evaluation"] | {"every": 3}
+    steps = {step.path: step for step in plan(config(rounds=7, evaluation=every))}
+    verdicts = [path for path in steps if path.endswith("verdict")]
+    assert verdicts == ["round-3/evaluation/verdict", "round-6/evaluation/verdict"]
+    assert not any(path.startswith("round-4/evaluation") for path in steps)
+    assert steps["round-6/evaluation/comparison"].reads["before_scores"] == (
+        "runs/test/round-3/evaluation/scores"
+    )
+    assert steps["round-3/evaluation/verdict"].reads["before_scores"] == (
+        "runs/test/round-0/evaluation/scores"
+    )
+
+
+def test_a_run_that_would_evaluate_no_policy_is_refused() -> None:
+    with pytest.raises(UserError, match=r"evaluation.every: 3 is more than `rounds` \(2\)"):
+        config(evaluation=MINIMAL["evaluation"] | {"every": 3})
