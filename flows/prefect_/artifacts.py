@@ -18,6 +18,7 @@ from prefect.artifacts import (
 from flows.pipeline.console import print_warning, summary
 from flows.pipeline.planned_step import PlannedStep
 from flows.prefect_.publisher import Publisher
+from flows.report.evaluation_page import evaluation_lines
 from flows.report.figures import round_figures, to_png
 from flows.report.run_data import RoundData, sample_pairs
 from runtime.progress import Reading
@@ -86,11 +87,12 @@ def publish_plot(folder: Path, title: str, plot: bytes) -> None:
 
 
 def publish_round(data: RoundData) -> None:
-    """A markdown page with the round's plots, as pictures inside the page."""
+    """A markdown page with the round's evaluation, then its plots as pictures inside the page."""
     run = data.folder.parent
     lines = [f"# {run.name}, {data.name}"]
     if data.verdict_line:
         lines.append(f"Verdict: {data.verdict_line}.")
+    lines += evaluation_lines(data)
     for title, figure in round_figures(data):
         lines += _picture(title, to_png(figure))
     _publish_page(lines, _key(run, data.folder.name, "plots"), f"Plots of {data.name}")

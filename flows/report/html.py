@@ -74,7 +74,8 @@ def _kept(data: RoundData) -> str | None:
 def _key(data: RoundData) -> str:
     """Changes with any step of the round, with what its answers are compared with, and with how
     they are drawn."""
-    shown = [*data.folder.rglob("_manifest.json"), *data.before.rglob("_manifest.json")]
+    folders = dict.fromkeys([data.folder, data.before, data.folder.parent / "round-0"])
+    shown = [path for folder in folders for path in folder.rglob("_manifest.json")]
     texts = {str(path.relative_to(data.folder.parent)): path.read_text() for path in shown}
     return of_json({"drawn by": _drawn_by(), **texts})
 

@@ -20,6 +20,7 @@ from contracts.tables.parts import part_paths, read_part, read_table
 from evaluation.compare import CompareFacts, Gains, Shares
 from evaluation.verdict import VerdictFacts
 from flows.pipeline.step_order import place
+from flows.report.evaluation_data import EvaluationData
 from generation.sample import SampleFacts
 from training.format import FormatFacts
 from training.monitor.collapse import repetition_sign
@@ -95,6 +96,21 @@ class RoundData:
     def verdict(self) -> VerdictFacts | None:
         """Better, same or worse, and why; None of a round that is without one."""
         return read_facts(self.folder / "evaluation" / "verdict", VerdictFacts)
+
+    @cached_property
+    def evaluation(self) -> EvaluationData:
+        """Benchmarks, win rates and examples, beside the start and the round before."""
+        verdict = self.verdict
+        return EvaluationData(
+            folder=self.folder / "evaluation",
+            before=self.before / "evaluation",
+            start=self._start / "evaluation",
+            annotator=(verdict.second or verdict.trained_by) if verdict else None,
+        )
+
+    @property
+    def _start(self) -> Path:
+        return self.folder.parent / "round-0"
 
     @property
     def verdict_line(self) -> str:

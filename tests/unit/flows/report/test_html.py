@@ -12,8 +12,19 @@ from made_facts import made_facts
 from contracts.errors import UserError
 from contracts.steps.manifest import Manifest, Result, write_manifest
 from contracts.tables.parts import write_part
-from contracts.tables.schemas import METRICS, PAIRS, REASONS, RESPONSES, SCORES, TOKENS
+from contracts.tables.schemas import (
+    METRICS,
+    PAIRS,
+    PROMPTS,
+    REASONS,
+    RESPONSES,
+    SCORES,
+    TOKENS,
+    WIN_RATES,
+)
+from flows.report.evaluation_page import evaluation_lines
 from flows.report.html import is_reported, write_report
+from flows.report.run_data import RoundData
 
 EVIL = "<script>alert(1)</script>"
 
@@ -139,6 +150,75 @@ def test_a_round_begins_with_its_verdict_its_reasons_and_the_win_rates(run: Path
     ):
         assert text in page
     assert "<script" not in page
+
+
+def rows(folder: Path, schema: pa.Schema, many: list[dict[str, Any]], **facts: Any) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    write_part(folder, 0, pa.Table.from_pylist(many, schema=schema), schema)
+    write_manifest(folder, "stage", Result(len(many), {}, made_facts(facts)), Manifest.clock())
+
+
+def evaluate(run: Path) -> None:
+    """Forty held-out prompts, of which a tenth became worse than at the start."""
+    asked = {"messages": say("user"), "source": "s", "split": "test"}
+    prompts = [{"prompt_id": f"p{number}", **asked} for number in range(40)]
+    rows(run / "round-0" / "prompts", PROMPTS, prompts)
+    for name, gain in {"round-0": 0.0, "round-1": 0.5}.items():
+        scores, responses = [], []
+        for number in range(40):
+            key = {"prompt_id": f"p{number}", "response_id": f"p{number}-0"}
+            score = number / 100 + (gain if number % 10 else -gain * (1 + number))
+            scores.append({**key, "annotator": "truth", "score": score, "objectives": [1.0, gain]})
+            text = f"{name} {number} {EVIL}"
+            responses.append({**RESPONSE, **key, "text": text, "n_tokens": number})
+        rows(run / name / "evaluation" / "scores", SCORES, scores)
+        rows(run / name / "evaluation" / "responses", RESPONSES, responses, **SAMPLED, repetition=0)
+    keys = "policy: {path: google/gemma-2-9b-it}\ntraining: {loss: {kind: simpo}}\n"
+    (run / "config.yaml").write_text(keys)
+
+
+JUDGED: dict[str, Any] = {
+    "judge": "gpt", "model": "gpt-4-1106-preview", "benchmark": "alpaca_eval", "n": 805,
+    "generator": "x", "baseline": "b", "asked": 805, "average_length": 1850,
+    "figures": {"lc_win_rate": {"value": 71.0, "low": 69.0, "high": 73.0}},
+    "gains": {"lc_win_rate": {"value": 20.0, "low": 17.0, "high": 23.0}},
+    "noise": {"pairs": 50, "same_side": {"value": 0.88, "low": 0.8, "high": 0.95},
+              "difference": {"value": 0.0, "low": 0.0, "high": 0.0}, "spearman": 0.9},
+    "between_orders": None, "not_comparable": [],
+}  # fmt: skip
+WIN_RATE = {"judge": "gpt", "benchmark": "alpaca_eval", "figure": "win_rate", "value": 64.5,
+            "low": 60.0, "high": 68.0, "n": 100, "asked": 805}  # fmt: skip
+
+
+def test_the_evaluation_stands_beside_the_published_figures_with_parts_and_examples(
+    run: Path,
+) -> None:
+    evaluate(run)
+    rates = {"over_start": {"truth": rate(70.25)}, "over_before": {"truth": rate(61.0)}}
+    facts = {"outcome": "better", "reasons": [], "evidence": {}, "trained_by": "rm",
+             "second": "truth", "lengths": {"before": 40.0, "after": 60.0}, **rates}  # fmt: skip
+    row = {"measure": "length", "effect": "same", "says": "x"}
+    write(run / "round-1" / "evaluation" / "verdict", REASONS, row, **facts)
+    named = [{**WIN_RATE, "part": part} for part in ("all", "category koala")]
+    rows(run / "round-1" / "evaluation" / "win_rates", WIN_RATES, named, judged=[JUDGED])
+    page = write_report(run).read_text()
+    for text in (
+        "71.0 <small>[69.0, 73.0]</small>",  # now
+        "20.0 <small>[17.0, 23.0]</small>",  # over the round before
+        "88 % <small>of 50</small>",  # the noise floor
+        "category koala",
+        "gemma-2-9b-it-SimPO",
+        ">-1.4<",  # less the published 72.35, inside our interval
+        "length 4: 30 to 39 tokens",
+        "90.0 <small>",  # of each quarter
+        "The largest losses over the start by truth",
+        "round-0 30 &lt;script&gt;",
+        "+0.5000",  # the second objective
+    ):
+        assert text in page, text
+    assert "<script" not in page
+    lines = evaluation_lines(RoundData(run / "round-1"))
+    assert "| gpt | alpaca_eval | lc_win_rate | 71.0 [69.0, 73.0] | 20.0 [17.0, 23.0] |" in lines[1]
 
 
 def test_the_report_says_how_bfloat16_scores_agree_with_float32(run: Path) -> None:

@@ -1,0 +1,73 @@
+"""A run's own figures as those of the released model that it repeats, for the published table."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+
+from contracts.steps.facts import read_facts
+from contracts.steps.manifest import read_manifest
+from contracts.steps.step import read_step
+from contracts.tables.parts import read_table
+from evaluation.judged import WinRatesFacts
+from evaluation.win_rates.estimate import Resampling, mean, times
+from evaluation.win_rates.published import PUBLISHED, Measured
+from flows.pipeline.recorded import recorded_keys
+
+_BY_RULE = "none"
+"""The judge of figures that are scored by rule."""
+_EXACT = ("gsm8k", "mmlu")
+
+
+def measured(evaluation: Path) -> Iterator[Measured]:
+    """The figures of the policy whose evaluation lies in the folder."""
+    facts = read_facts(evaluation / "win_rates", WinRatesFacts)
+    if facts is None and read_manifest(evaluation / "answers") is None:
+        return
+    model = _released(evaluation)
+    for one in facts.judged if facts else ():
+        for figure, estimate in one.figures.items():
+            metric = f"{one.benchmark}.{figure}"
+            yield Measured(model, metric, estimate, one.model, one.not_comparable)
+    if read_manifest(evaluation / "answers"):
+        yield from _exact(evaluation / "answers", model)
+
+
+def _exact(answers: Path, model: str) -> Iterator[Measured]:
+    """Accuracies, each question a prompt; one without an answer is wrong."""
+    asked = read_step(answers / "_step.json")["config"]["benchmarks"]
+    options = {one["name"]: one for one in asked}
+    table = read_table(answers, ["benchmark", "question_id", "correct"])
+    for name in _EXACT:
+        rows = table.filter(pc.field("benchmark") == name)
+        if rows.num_rows:
+            right: dict[str, list[bool]] = {}
+            for question, is_right in zip(
+                rows["question_id"].to_pylist(), rows["correct"].to_pylist(), strict=True
+            ):
+                right.setdefault(question, []).append(bool(is_right))
+            share = mean(np.array([np.mean(one) for one in right.values()]), Resampling())
+            reasons = _other_questions(options.get(name, {}), len(right))
+            yield Measured(model, f"{name}.accuracy", times(100, share), _BY_RULE, reasons)
+
+
+def _other_questions(options: dict[str, Any], count: int) -> list[str]:
+    if options.get("limit"):
+        return [f"the first {count:,} questions only"]
+    return ["other questions"] if options.get("questions_sha256") else []
+
+
+def _released(evaluation: Path) -> str:
+    """What the published table calls this policy: the start by its own name, a trained one by the
+    start's with its method (`gemma-2-9b-it-SimPO`); no released one has a second round."""
+    config = recorded_keys(evaluation.parent.parent)
+    start = config["policy"]["path"].rstrip("/").rpartition("/")[2]
+    if evaluation.parent.name == "round-0":
+        return str(start)
+    if evaluation.parent.name != "round-1":
+        return f"{start}, {evaluation.parent.name}"
+    name = f"{start}-{config['training']['loss']['kind']}"
+    known = {one.model.casefold(): one.model for one in PUBLISHED}
+    return known.get(name.casefold(), name)
