@@ -101,6 +101,6 @@ def _first_object(text: str) -> Any:
             if not depth:
                 try:
                     return json.loads(text[start : place + 1].replace("\n", ""))
-                except (json.JSONDecodeError, RecursionError):
+                except (ValueError, RecursionError):
                     return None
     return None

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from contracts.errors import UserError
-from evaluation.win_rates.records import read_records, text_of
+from evaluation.win_rates.records import read_rows, text_of
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def refuse_foreign(path: Path, answers: Answers, keys: set[str], what: str) -> N
 
 
 def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    for number, row in enumerate(read_records(path), 1):
+    for number, row in enumerate(read_rows(path), 1):
         yield f"{path}: row {number}", row
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from contracts.errors import UserError
 from evaluation.win_rates.instructions import Instructions
-from evaluation.win_rates.records import Record, number_of, read_records, refuse_several, text_of
+from evaluation.win_rates.records import Record, number_of, read_rows, refuse_several, text_of
 
 _HARD = (0.0, 1.0, 1.5, 2.0)
 
@@ -58,7 +58,7 @@ def read_annotations(path: Path, instructions: Instructions) -> Annotations:
     Raises:
         UserError: a row that is foreign, there twice, of another shape or without a preference.
     """
-    records = read_records(path)
+    records = read_rows(path)
     index = np.array(_indices(records, path, instructions))
     rows = list(enumerate(records, start=1))
     preferences = np.array([_preference(record, path, number) for number, record in rows])

@@ -17,7 +17,7 @@ import numpy as np
 from contracts.errors import UserError
 from evaluation.win_rates.agreement import agreement
 from evaluation.win_rates.estimate import Estimate, Resampling, ratio, refitted, times
-from evaluation.win_rates.records import Record, read_records, refuse_several
+from evaluation.win_rates.records import Record, read_rows, refuse_several
 from evaluation.win_rates.style import Style, difference
 
 _STRONG = 3
@@ -71,7 +71,7 @@ def read_games(path: Path) -> tuple[list[Games], list[str]]:
             models or categories.
     """
     games: dict[str, Games | None] = {}
-    records = read_records(path)
+    records = read_rows(path)
     refuse_several(records, "model", path, "a win rate is of one model")
     refuse_several(records, "category", path, "v2's categories have baselines of their own")
     for number, record in enumerate(records, start=1):

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from contracts.errors import UserError
-from evaluation.win_rates.records import read_records, text_of
+from evaluation.win_rates.records import read_rows, text_of
 
 _ALPACA_EVAL = Path(__file__).with_name("alpaca_eval_instructions.txt")
 _DIGITS = 16
@@ -48,7 +48,7 @@ def instructions_of(path: Path) -> Instructions:
         UserError: the file cannot be read, a row holds no instruction, or one stands there twice.
     """
     hashes: dict[str, int] = {}
-    for number, record in enumerate(read_records(path), start=1):
+    for number, record in enumerate(read_rows(path), start=1):
         digits = _hash(text_of(record, "instruction", f"{path}: row {number}"))
         if digits in hashes:
             raise UserError(

@@ -13,7 +13,7 @@ import numpy as np
 
 from contracts.errors import UserError
 from evaluation.win_rates.estimate import Estimate, Resampling, ratio
-from evaluation.win_rates.records import number_of, read_records, refuse_several
+from evaluation.win_rates.records import number_of, read_rows, refuse_several
 
 _UNREAD = -1
 _NAMES = ["writing", "roleplay", "reasoning", "math", "coding", "extraction", "stem", "humanities"]
@@ -51,7 +51,7 @@ def read_judgements(path: Path) -> list[Judgement]:
             several models, as FastChat's own release of judgements has them.
     """
     found: dict[tuple[int, int], Judgement] = {}
-    records = read_records(path)
+    records = read_rows(path)
     refuse_several(records, "model", path, "scores are of one model")
     for number, record in enumerate(records, start=1):
         place = f"{path}: row {number}"

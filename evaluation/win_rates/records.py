@@ -2,40 +2,27 @@
 
 import csv
 import io
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from contracts.errors import UserError
+from generation.sources.columns import read_records
 
 Record = Mapping[str, Any]
 
 
-def read_records(path: Path) -> list[Record]:
-    """The records of a list in a .json file, or of a .jsonl file's lines.
+def read_rows(path: Path) -> list[Record]:
+    """The records of a file, at least one; `generation.sources.columns` says of which kinds.
 
     Raises:
         UserError: the file is missing, empty, cut, or holds something else.
     """
-    text = _text(path)
-    if path.suffix == ".jsonl":
-        records = [
-            _parsed(line, f"{path}: line {number}")
-            for number, line in enumerate(text.split("\n"), start=1)
-            if line.strip()
-        ]
-    else:
-        records = _parsed(text, str(path))
-    if not isinstance(records, list):
-        raise UserError(f"{path}: holds one {_kind(records)}; it is to be a list of rows")
-    for number, record in enumerate(records, start=1):
-        if not isinstance(record, dict):
-            raise UserError(f"{path}: row {number}: is {_kind(record)}, not an object with keys")
-    if not records:
+    rows: list[Record] = [record for _, record in read_records(path)]
+    if not rows:
         raise UserError(f"{path}: holds no row")
-    return records
+    return rows
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
@@ -72,10 +59,10 @@ def number_of(record: Record, key: str, place: str) -> float:
     value = record.get(key)
     try:
         found = float(value) if isinstance(value, (int, float, str)) else math.nan
-    except ValueError:
+    except (ValueError, OverflowError):
         found = math.nan
     if isinstance(value, bool) or not math.isfinite(found):
-        there = f"is {value!r}" if key in record else f"is missing; there is {_keys(record)}"
+        there = f"is {value!r:.60}" if key in record else f"is missing; there is {_keys(record)}"
         raise UserError(f"{place}: `{key}` {there}, and is to be a number")
     return found
 
@@ -101,17 +88,6 @@ def _text(path: Path) -> str:
         raise UserError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from None
-
-
-def _parsed(text: str, place: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        ends = error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated")
-        cut = "; it ends too early, as half a file does" if ends else ""
-        raise UserError(f"{place}: not valid JSON: {error}{cut}") from None
-    except RecursionError:
-        raise UserError(f"{place}: not valid JSON: nested too deep") from None
 
 
 def _kind(value: Any) -> str:

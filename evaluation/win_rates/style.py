@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from contracts.errors import UserError
-from evaluation.win_rates.records import Record, number_of, read_records
+from evaluation.win_rates.records import Record, number_of, read_rows
 
 _CODE = re.compile(r"```.*?```", re.DOTALL)
 _HEADERS = re.compile(r"^#{1,6}\s", re.MULTILINE)
@@ -58,7 +58,7 @@ def read_styles(path: Path) -> dict[str, Style]:
         UserError: a row of another shape.
     """
     found: dict[str, Style] = {}
-    for number, record in enumerate(read_records(path), start=1):
+    for number, record in enumerate(read_rows(path), start=1):
         place = f"{path}: row {number}"
         try:
             answer, tokens = _answer(record)

@@ -5,13 +5,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from annotation import score
 from annotation.config import ScoreConfig
+from annotation.scoring.inputs import ScoreInputs
 from contracts.config.base import Config
 from contracts.steps.inputs import Inputs
 from contracts.steps.step import Stage
 from evaluation.reward_models.reward_bench import RewardBench, Subset, reward_bench
 from evaluation.reward_models.scoring import score_cases
 from evaluation.win_rates.estimate import Estimate, Resampling
+from flows.pipeline.check import refuse_unready
 from flows.pipeline.config import RunConfig
 from flows.pipeline.console import console, step_line
 from flows.pipeline.load_run import load_run
@@ -35,9 +38,11 @@ def evaluate(
         OnPolicyError: not one answer was scored.
     """
     config = load_run(path, overrides)
+    scoring = _annotators(config)
     folder = out or config.runs_dir / "reward-models" / f"{config.name}-{_stem(questions)}"
+    _refuse_unready(config, scoring, folder)
     with interruptible():
-        cases, scores = score_cases(_annotators(config), questions, folder, _as_process)
+        cases, scores = score_cases(scoring, questions, folder, _as_process)
     results = {
         name: reward_bench(cases, by_answer, resampling) for name, by_answer in scores.items()
     }
@@ -45,6 +50,18 @@ def evaluate(
         return json.dumps({name: asdict(figures) for name, figures in results.items()}, indent=1)
     sure = f"{resampling.confidence:.0%} interval"
     return "\n".join(line for name, bench in results.items() for line in _lines(name, bench, sure))
+
+
+def _refuse_unready(config: RunConfig, scoring: ScoreConfig, folder: Path) -> None:
+    """As a run looks at its annotators before its first stage.
+
+    Raises:
+        UserError: names all that is amiss with them; nothing was written.
+    """
+    inputs = ScoreInputs(prompts=folder / "prompts", responses=folder / "answers")
+    step = PlannedStep(folder, "scores", "scores", score.STAGE, scoring, inputs)
+    if not (step.out / "_manifest.json").is_file():
+        refuse_unready(config, [step])
 
 
 def _as_process(stage: Stage, config: Config, inputs: Inputs, out: Path) -> None:

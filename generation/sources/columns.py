@@ -54,7 +54,7 @@ def read_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     if kind not in readers:
-        raise UserError(f"{path}: questions are read from .jsonl, .json (also .gz) or .parquet")
+        raise UserError(f"{path}: records are read from .jsonl, .json (also .gz) or .parquet")
     for origin, record in readers[kind](path):
         if not isinstance(record, dict):
             raise UserError(f"{origin}: is no record with named fields")
@@ -176,8 +176,12 @@ def _parse(origin: str, text: bytes) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         where = f"column {error.colno}" if error.lineno == 1 else f"line {error.lineno}"
-        raise UserError(f"{origin}: not valid JSON: {error.msg} ({where})") from None
+        ends = error.pos >= len(error.doc.rstrip()) or error.msg.startswith("Unterminated")
+        cut = "; it ends too early, as half a file does" if ends else ""
+        raise UserError(f"{origin}: not valid JSON: {error.msg} ({where}){cut}") from None
     except UnicodeDecodeError:
         raise UserError(f"{origin}: not UTF-8 text") from None
     except RecursionError:
         raise UserError(f"{origin}: brackets nested too deep") from None
+    except ValueError as error:  # a number of more than 4,300 digits
+        raise UserError(f"{origin}: not valid JSON: {first_line(error)}") from None

@@ -42,7 +42,7 @@ def read_completion(body: bytes) -> Completion | Refusal:
     """
     try:
         reply = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise NoCompletion(body.decode(errors="replace")) from None
     choices = reply.get("choices") if isinstance(reply, dict) else None
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):

@@ -4,6 +4,7 @@ The package's figures were recorded from alpaca-eval 0.6.6 in an environment of 
 very files that these tests make (`alpaca_eval_files`) or read.
 """
 
+import gzip
 import json
 import math
 import random
@@ -18,7 +19,7 @@ from evaluation.win_rates.alpaca_eval import AlpacaEval, alpaca_eval_win_rate
 from evaluation.win_rates.annotations import average_length
 from evaluation.win_rates.estimate import Resampling
 from evaluation.win_rates.instructions import alpaca_eval, instructions_of
-from evaluation.win_rates.records import read_csv
+from evaluation.win_rates.records import read_csv, read_rows
 
 FEW = Resampling(resamples=50)
 # model: (length-controlled with gamed baselines, its standard error, without them, its own)
@@ -107,6 +108,7 @@ def test_raw_win_rate_length_and_standard_error_by_hand(tmp_path: Path) -> None:
         ({"preference": None}, "row 3: `preference` is missing, the judge gave none"),
         ({"preference": math.nan}, "row 3: `preference` is NaN"),
         ({"preference": 0.5}, "row 3: `preference` is 0.5; it goes from 1"),
+        ({"preference": 10**400}, "row 3: `preference` is 1000.* and is to be a number"),
         ({"preference": "model"}, "row 3: `preference` is 'model', and is to be a number"),
         ({"output_2": None}, "row 3: `output_2` is null, and is to be a text"),
         ({"generator_2": "another"}, "row 3: `generator_2` is 'another', in row 1 'model'"),
@@ -128,8 +130,9 @@ def test_a_row_that_cannot_count_is_named(
     [
         ('[{"instruction": "a", "outp', "not valid JSON: .*ends too early, as half a file does"),
         ("[]", "holds no row"),
-        ('{"instruction": "a"}', "holds one an object; it is to be a list of rows"),
-        ("[3]", "row 1: is a number, not an object"),
+        ('{"instruction": "a"}', "holds one record a line; rename it to annotations.jsonl"),
+        ("[3]", r"annotations\.json\[0\]: is no record with named fields"),
+        ('[{"preference": ' + "1" * 5000 + "}]", "not valid JSON: Exceeds the limit"),
         ('[{"preference": 1}]', "row 1: `instruction` is missing; there is `preference`"),
     ],
 )
@@ -186,3 +189,9 @@ def test_answers_are_as_long_as_the_leaderboard_says(shared_data: Path) -> None:
         outputs = [row["output"] for row in json.loads(path.read_text())]
         length = average_length(outputs)
         assert length == int(published(shared_data, path.stem)["avg_length"]), path.stem
+
+
+def test_a_gzipped_file_is_read_like_any_other(tmp_path: Path) -> None:
+    rows = json.dumps([{"instruction": "Why?"}]).encode()
+    (tmp_path / "questions.json.gz").write_bytes(gzip.compress(rows))
+    assert read_rows(tmp_path / "questions.json.gz") == [{"instruction": "Why?"}]

@@ -11,6 +11,7 @@ from checkout import CHECKOUT
 from minimal_run import MINIMAL
 from typer.testing import CliRunner
 
+from contracts.errors import UserError
 from flows.cli.app import app
 
 
@@ -44,3 +45,12 @@ def test_every_annotator_of_a_config_has_its_figures(
     again = json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)
     assert again["length"]["subsets"]["Math"]["score"]["value"] == 50
     assert again["length"]["score"]["low"] < again["length"]["score"]["high"]
+
+
+def test_what_an_annotator_lacks_is_told_before_anything_is_written(tmp_path: Path) -> None:
+    path = write_config(tmp_path)
+    command = ["evaluate-reward-model", str(path), "annotation.annotators.0.function=no_such:score"]
+    command += ["--questions", str(files.write(tmp_path / "questions.jsonl"))]
+    with pytest.raises(UserError, match=r"nothing was started:\n.*no_such"):
+        CliRunner().invoke(app, command, catch_exceptions=False)
+    assert not (tmp_path / "runs").exists()
