@@ -26,7 +26,6 @@ from annotation.selection.scored_responses import policy_of
 from annotation.workers.pool import WorkerPool, placement_for, warm_up
 from contracts.errors import OnPolicyError
 from contracts.models.fetch import fetch_models
-from contracts.redo_hint import way_out
 from contracts.steps.facts import OfPolicy
 from contracts.steps.manifest import Result
 from contracts.steps.step import Stage
@@ -110,10 +109,12 @@ def _facts(out: Path, responses: Path, annotators: dict[str, Any]) -> ScoreFacts
     }
     if not any(summary.count for summary in summaries.values()):
         errors = (error for table in tables for error in table["error"].drop_null().to_pylist())
+        for part in part_paths(out):  # nothing of them is worth keeping: all is asked again
+            part.unlink()
         raise OnPolicyError(
             f"{responses}: not one response was scored; the first error: "
-            f"{next(errors, 'there is no response')}. "
-            f"When its cause is gone, {way_out(out)}"
+            f"{next(errors, 'there is no response')}. No part of it is kept: once its cause is "
+            "gone, or another annotator named, the same command scores all responses"
         )
     return ScoreFacts(policy=policy_of(responses), annotators=summaries)
 

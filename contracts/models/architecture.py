@@ -5,6 +5,7 @@ cost each `onpolicy run` seconds; a test holds these against transformers' own.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 FAMILIES = ("gemma", "gemma2", "llama", "mistral", "qwen2", "qwen3")
@@ -36,9 +37,7 @@ def language_model(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]] | No
 def backbone(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]] | None:
     """Names and shapes of the tensors below the head; None where `language_model` gives none."""
     quantised = config.get("quantization_config") or config.get("compression_config")
-    if config.get("model_type") not in FAMILIES or quantised:
-        return None
-    if not all(isinstance(config.get(key), int) for key in _NEEDED):
+    if quantised or sizes(config) is None:
         return None
     hidden = config["hidden_size"]
     shapes: dict[str, tuple[int, ...]] = {
@@ -51,13 +50,41 @@ def backbone(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]] | None:
     return shapes
 
 
-def _layer(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    family, hidden = config["model_type"], config["hidden_size"]
-    inner = config["intermediate_size"]
-    heads = config["num_attention_heads"]
+@dataclass(frozen=True)
+class Sizes:
+    """The sizes of a decoder of a known family; what its config leaves out, as transformers has
+    it."""
+
+    layers: int
+    hidden: int
+    intermediate: int
+    queries: int
+    """Width of all query heads together."""
+    keys: int
+    """Width of all key heads together."""
+    vocabulary: int
+    tied: bool
+    """Whether the output head is the embedding."""
+
+
+def sizes(config: Mapping[str, Any]) -> Sizes | None:
+    """A model's sizes by its config.json; None where the family is another or one is missing."""
+    family = config.get("model_type")
+    if family not in FAMILIES or not all(isinstance(config.get(key), int) for key in _NEEDED):
+        return None
+    hidden, heads = config["hidden_size"], config["num_attention_heads"]
     width = config.get("head_dim") or _HEAD_WIDTHS.get(family) or hidden // heads
-    queries = heads * width
-    keys = (config.get("num_key_value_heads") or _KEY_HEADS.get(family, heads)) * width
+    keys = config.get("num_key_value_heads") or _KEY_HEADS.get(family, heads)
+    return Sizes(
+        config["num_hidden_layers"], hidden, config["intermediate_size"], heads * width,
+        keys * width, config["vocab_size"], config.get("tie_word_embeddings", family in _TIED),
+    )  # fmt: skip
+
+
+def _layer(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    family, of = config["model_type"], sizes(config)
+    assert of is not None  # the caller has looked
+    hidden, inner, queries, keys = of.hidden, of.intermediate, of.queries, of.keys
     linears = {
         "self_attn.q_proj": (queries, hidden), "self_attn.k_proj": (keys, hidden),
         "self_attn.v_proj": (keys, hidden), "self_attn.o_proj": (hidden, queries),
@@ -68,6 +95,7 @@ def _layer(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
         f"{name}.weight": (hidden,) for name in _norms(family)
     } | {f"{name}.weight": shape for name, shape in linears.items()}
     if family == "qwen3":
+        width = queries // config["num_attention_heads"]
         shapes |= {f"self_attn.{name}_norm.weight": (width,) for name in "qk"}
     biased = [name for name in linears if _has_bias(config, name)]
     return shapes | {f"{name}.bias": linears[name][:1] for name in biased}

@@ -181,7 +181,7 @@ def refuse_not_whole(folder: Path, changed: Sequence[str], added: Sequence[str] 
     """
     told = [*changed, *(f"{name} is new" for name in added)]
     ways = [MOVE_AWAY] if added else []
-    ways += [way_out(folder)] if changed else []
+    ways += [f"put back what was changed, or {way_out(folder)}"] if changed else []
     if told:
         raise UserError(
             f"{folder}: is not as its stage left it: {'; '.join(told)}; {', and '.join(ways)}"

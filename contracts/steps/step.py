@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from contracts.config.base import Config, check, identity
 from contracts.config.variants import packages_in
-from contracts.errors import ConfigDrift, UserError
+from contracts.errors import ConfigDrift, UserError, first_line
 from contracts.redo_hint import elsewhere, way_out
 from contracts.steps import fingerprint
 from contracts.steps.disk_space import naming_what_is_full
@@ -28,6 +28,8 @@ from contracts.steps.manifest import Manifest, Result, read_manifest, versions, 
 from contracts.tables.parts import write_atomic
 
 log = logging.getLogger(__name__)
+
+_KEYS = ("stage", "version", "identity", "config", "inputs")
 
 C = TypeVar("C", bound=Config)
 Given = Inputs | Mapping[str, Any]
@@ -139,7 +141,7 @@ def claim(stage: Stage, config: Config, inputs: Given, out: Path) -> Manifest | 
     """
     step = describe(stage, config, inputs)
     path = out / "_step.json"
-    recorded = read_step(path) if path.exists() else None
+    recorded = read_step(path) if is_begun(out) and path.exists() else None
     if recorded and (changed := changes(stage, recorded, step)):
         raise ConfigDrift(_told(out, changed))
     if manifest := read_manifest(out):
@@ -148,16 +150,16 @@ def claim(stage: Stage, config: Config, inputs: Given, out: Path) -> Manifest | 
         if fault := stage.refuse(config, manifest):
             raise UserError(f"{out}: {fault}, or {way_out(out)}")
         return manifest
-    step["versions"] = _versions_of(out, recorded)
+    step["versions"] = _versions_of(recorded)
     if recorded != step:
         out.mkdir(parents=True, exist_ok=True)
         save_step(out, step)
     return None
 
 
-def _versions_of(out: Path, recorded: Mapping[str, Any] | None) -> dict[str, list[str]]:
+def _versions_of(recorded: Mapping[str, Any] | None) -> dict[str, list[str]]:
     """The versions of packages under which the step was made so far and goes on, oldest first."""
-    seen = recorded["versions"] if recorded and _is_begun(out) else {}
+    seen = recorded["versions"] if recorded else {}
     now = versions()
     return {
         name: list(dict.fromkeys([*seen.get(name, []), *filter(None, [now.get(name)])]))
@@ -165,10 +167,12 @@ def _versions_of(out: Path, recorded: Mapping[str, Any] | None) -> dict[str, lis
     }
 
 
-def _is_begun(out: Path) -> bool:
-    """Whether anything is made, be it a journal."""
+def is_begun(out: Path) -> bool:
+    """Whether anything of a step is made, be it a line of a journal: until then its folder may
+    go to another config, for nothing would be lost."""
     ours = ("_step.json", ".lock", ".tmp-")
-    return any(not path.name.startswith(ours) for path in out.iterdir())
+    made = (path for path in out.rglob("*") if not path.name.startswith(ours))
+    return any(path.is_file() and path.stat().st_size for path in made)
 
 
 def changes_since(out: Path, manifest: Manifest) -> list[str]:
@@ -237,12 +241,15 @@ def read_step(path: Path) -> dict[str, Any]:
     """
     try:
         step = json.loads(path.read_text())
-        required = {key: step[key] for key in ("stage", "version", "identity", "config", "inputs")}
-        return required | {"versions": step.get("versions", {})}
+        missing = [f"`{key}`" for key in _KEYS if key not in step]
+        if missing:
+            raise ValueError(f"{', '.join(missing)} is missing")
+        return {key: step[key] for key in _KEYS} | {"versions": step.get("versions", {})}
     except FileNotFoundError:
         raise UserError(f"{path}: no such step file") from None
-    except (ValueError, KeyError, TypeError):
-        raise UserError(f"{path}: is no step file; {way_out(path.parent)}") from None
+    except (ValueError, TypeError) as error:
+        reason = first_line(error)
+        raise UserError(f"{path}: is no step file ({reason}); {way_out(path.parent)}") from None
 
 
 def _told(out: Path, changed: list[str]) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from contracts.steps.step import is_begun
 from flows.pipeline.check import Looking, refuse_unready, summary
 from flows.pipeline.config import RunConfig
 from flows.pipeline.console import console
@@ -41,7 +42,9 @@ def run_config(path: Path, overrides: Sequence[str], redo: Sequence[str] = ()) -
         make_folder(config)
     refuse_drift(config, redo)
     if again:
-        console.print(f"{config.name}: to be made anew: {', '.join(step.path for step in again)}")
+        there = [step.path for step in again if is_begun(step.out)]
+        if there:
+            console.print(f"{config.name}: to be made anew: {', '.join(there)}")
     elif is_finished(config):
         console.print(f"{config.name}: every stage is done, nothing to run. Report: {report}")
         return

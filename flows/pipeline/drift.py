@@ -9,7 +9,7 @@ from contracts.config.base import identity
 from contracts.errors import ConfigDrift
 from contracts.redo_hint import MOVE_AWAY
 from contracts.steps.fingerprint import added_files
-from contracts.steps.step import changes, changes_since, describe, read_step
+from contracts.steps.step import changes, changes_since, describe, is_begun, read_step
 from flows.pipeline.planned_step import PlannedStep
 from flows.pipeline.redo import named, readers
 
@@ -23,6 +23,8 @@ class Drift:
     step: PlannedStep
     changes: list[str]
     """A line a key; none where only what it reads from will be other."""
+    damage: list[str] = field(default_factory=list)
+    """A line for each file that is gone or was changed since the step finished."""
     added: list[str] = field(default_factory=list)
     """Where nothing else is amiss: new files, which only have to be moved away."""
 
@@ -47,14 +49,17 @@ def drifted(
     other: set[str] = set()  # folders that will hold something else
     for step in steps:
         reads_other = not other.isdisjoint(step.reads.values())
-        if step.path in anew or not _is_begun(step.out):
+        if step.path in anew or not is_begun(step.out):
             if step.path in anew or reads_other or _is_other(step, old.get(step.path)):
                 other.add(str(step.out))
+        elif (manifest := step.done) and (damage := changes_since(step.out, manifest)):
+            drifts.append(Drift(step, [], damage))
+            other.add(str(step.out))
         elif (lines := _changes(step, inside, anew, other)) or reads_other:
             drifts.append(Drift(step, lines))
             other.add(str(step.out))
-        elif (manifest := step.done) and (added := added_files(step.out, manifest.files)):
-            drifts.append(Drift(step, [], added))
+        elif manifest and (added := added_files(step.out, manifest.files)):
+            drifts.append(Drift(step, [], added=added))
     return drifts
 
 
@@ -78,22 +83,38 @@ def refuse(
         _refuse_added(folder, added)
         return
     first = _first(drifts, steps)
-    after = [drift.step.path for drift in drifts if drift not in first]
-    lines = [f"{folder}: is not what this config makes of these inputs; nothing was changed."]
-    lines += [f"  {key}" for key in keys]
-    lines.append("Of what is made, this is other:")
-    lines += [
-        f"  {drift.step.path}: {line}" for drift in first for line in drift.changes or [_AFTER]
+    damaged = [drift.step.path for drift in first if drift.damage]
+    if len(damaged) == len(first):
+        head = [f"{folder}: files of finished stages are gone or were changed; nothing was done."]
+    else:
+        head = [f"{folder}: is not what this config makes of these inputs; nothing was changed."]
+        head += [*(f"  {key}" for key in keys), "Of what is made, this is other:"]
+    told = [
+        f"  {drift.step.path}: {line}"
+        for drift in first
+        for line in drift.damage or drift.changes or [_AFTER]
     ]
-    if after:
-        lines.append(f"  and what reads from that: {', '.join(after)}")
+    if after := [drift.step.path for drift in drifts if drift not in first]:
+        told.append(f"  and what reads from that: {', '.join(after)}")
+    ways = [_way_out(first, damaged, steps)]
+    ways += [*added, f"And {MOVE_AWAY}."] if added else []
+    raise ConfigDrift("\n".join([*head, *told, *ways]))
+
+
+def _way_out(first: Sequence[Drift], damaged: Sequence[str], steps: Sequence[PlannedStep]) -> str:
+    """What to do about the drifts that do not follow from others; `damaged`: which of these are
+    the loss of files alone."""
+    back = f"Put the files of {', '.join(damaged)} back as they were" if damaged else ""
+    if len(damaged) == len(first):
+        # Only what was lost: the same stage of other rounds is whole.
+        options = " ".join(f"--redo {path}" for path in damaged)
+        return f"{back}, or make these stages anew: the same `onpolicy run` with `{options}`."
     options = " ".join(f"--redo {name}" for name in _names([drift.step for drift in first], steps))
-    lines.append(
+    told = (
         "Choose another `name` for the new run, or make all of it anew: the same `onpolicy run` "
         f"with `{options}`."
     )
-    lines += [*added, f"And {MOVE_AWAY}."] if added else []
-    raise ConfigDrift("\n".join(lines))
+    return f"{back}.\n{told}" if back else told
 
 
 def _refuse_added(folder: Path, added: Sequence[str]) -> None:
@@ -132,17 +153,11 @@ def _decides(step: PlannedStep) -> tuple[dict[str, Any], dict[str, str]]:
     return identity(step.config), step.reads
 
 
-def _is_begun(out: Path) -> bool:
-    return (out / "_step.json").exists() or (out / "_manifest.json").exists()
-
-
 def _changes(
     step: PlannedStep, inside: dict[str, PlannedStep], anew: set[str], other: set[str]
 ) -> list[str]:
-    """What the step's files and its record differ in; inputs that are not there as they were
-    meant count as they were."""
-    if (manifest := step.done) and (changed := changes_since(step.out, manifest)):
-        return changed
+    """What the step's record differs in; inputs that are not there as they were meant count as
+    they were."""
     recorded = read_step(step.out / "_step.json")
     known = {}
     for name, value in step.reads.items():

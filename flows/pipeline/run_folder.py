@@ -178,7 +178,9 @@ def refuse_drift(config: RunConfig, again: Sequence[str] = ()) -> None:
     before = plan(made_by.model_copy(update=here)) if made_by else []
     anew = {step.path for step in made_anew(config, again)} | {*redo.recorded(config.folder)}
     drifts = drift.drifted(steps, before, anew)
-    keys = config_changes(run_identity(made_by), run_identity(config)) if made_by else []
+    # The name of a copied run is another, and no step's; what holds it is told by its step.
+    was = run_identity(made_by.model_copy(update=here)) if made_by else {}
+    keys = config_changes(was, run_identity(config)) if made_by else []
     drift.refuse(config.folder, drifts, steps, keys)
 
 

@@ -66,8 +66,11 @@ def test_an_annotator_that_scores_nothing_ends_the_step(run_folder):
     function = {**LENGTH, "function": "annotation_rewards:never"}
     with (run_folder / "annotation_rewards.py").open("a") as file:
         file.write("\ndef never(messages, text):\n    return float('inf')\n")
-    with pytest.raises(OnPolicyError, match="not one response was scored"):
+    with pytest.raises(OnPolicyError, match="not one response was scored") as caught:
         score_in(run_folder, function)
+    assert "--redo" not in str(caught.value)
+    assert not part_paths(run_folder / "scores")
+    assert score_in(run_folder).rows == 18  # by another annotator, in the same folder
 
 
 def test_a_function_that_is_not_there_is_named(run_folder):

@@ -100,6 +100,7 @@ def test_auto_is_another_step_where_it_stands_for_another_dtype(
     monkeypatch.delitem(sys.modules, "torch", raising=False)
     on_cpu = describe(stage, asked, unread), describe(stage, given, unread)
     claim(stage, asked, unread, tmp_path)
+    (tmp_path / "part-00000.parquet").write_text("made on the CPU")
     monkeypatch.setattr(device, "has_cuda", lambda: True)
     assert changes(stage, on_cpu[0], describe(stage, asked, unread))
     assert not changes(stage, on_cpu[1], describe(stage, given, unread))

@@ -151,10 +151,10 @@ def edit(path: Path) -> None:
 
 
 @pytest.mark.parametrize(("change", "told"), [
-    (edit, r"part-00001\.parquet was edited; delete .*out"),
-    (Path.unlink, r"part-00001\.parquet is gone; delete .*out"),
+    (edit, r"part-00001\.parquet was edited; put back what was changed, or delete .*out"),
+    (Path.unlink, r"part-00001\.parquet is gone; put back what was changed, or delete .*out"),
     (lambda path: path.write_bytes(b"cut"),
-     r"part-00001\.parquet was [\d,]+ bytes when the stage finished, is 3 now; delete"),
+     r"part-00001\.parquet was [\d,]+ bytes when the stage finished, is 3 now; put back"),
     (lambda path: path.with_name("part-00009.parquet").touch(),
      r"part-00009\.parquet is new; move what is new away"),
 ], ids=["edited", "gone", "cut", "new"])  # fmt: skip
@@ -223,7 +223,16 @@ def test_a_damaged_manifest_is_named_with_the_way_out(workshop: Workshop, text: 
 def test_a_damaged_step_file_is_named_with_the_way_out(workshop: Workshop, text: str) -> None:
     workshop.run()
     (workshop.out / "_step.json").write_bytes(text.encode("latin-1"))
-    with pytest.raises(UserError, match=r"step\.json: is no step file; delete .*out and run"):
+    with pytest.raises(UserError, match=r"step\.json: is no step file.*; delete .*out and run"):
+        workshop.run()
+
+
+def test_a_step_file_without_a_key_is_refused_with_the_keys_name(workshop: Workshop) -> None:
+    workshop.run()
+    path = workshop.out / "_step.json"
+    kept = {key: of for key, of in json.loads(path.read_text()).items() if key != "identity"}
+    path.write_text(json.dumps(kept))
+    with pytest.raises(UserError, match=r"is no step file \(`identity` is missing\)"):
         workshop.run()
 
 

@@ -92,8 +92,10 @@ def test_a_finished_stage_that_was_changed_since_is_told_and_can_be_made_anew(
     with pytest.raises(UserError) as caught:
         is_finished(run)
     said = str(caught.value)
+    assert "files of finished stages are gone or were changed" in said
     assert f"\n  round-1/responses: {told}\n" in said
-    assert "`--redo responses`" in said
+    assert "Put the files of round-1/responses back as they were, or make" in said
+    assert "`--redo round-1/responses`" in said
     claim_run(run, again=["responses"])
     make(run)
     assert is_finished(run) and tables(run.folder) == before
@@ -105,6 +107,31 @@ def test_all_that_was_changed_is_told_at_once(settings) -> None:
         (run.folder / path / "part-00000.parquet").unlink()
     with pytest.raises(UserError, match=r"round-1/pairs: [^$]* reads from that: .*round-2/policy"):
         claim_run(run)
+
+
+def test_of_a_damaged_copy_the_lost_file_is_told_and_not_its_new_name(settings) -> None:
+    run = made(settings())
+    copied = run.model_copy(update={"name": "copied"})
+    shutil.copytree(run.folder, copied.folder)
+    (copied.folder / "round-1/pairs/part-00000.parquet").unlink()
+    with pytest.raises(UserError) as caught:
+        is_finished(copied)
+    said = str(caught.value)
+    assert "\n  round-1/pairs: part-00000.parquet is gone\n" in said
+    assert "was 'test'" not in said and "another `name`" not in said
+    assert "`--redo round-1/pairs`" in said
+
+
+def test_a_lost_file_and_a_changed_key_have_each_their_way_out(settings) -> None:
+    run = made(settings())
+    (run.folder / "round-2/prompts/part-00000.parquet").unlink()
+    with pytest.raises(ConfigDrift) as caught:
+        claim_run(settings(**WIDER))
+    said = str(caught.value)
+    assert "is not what this config makes" in said and "min_margin: was 0.0, now 0.1" in said
+    assert "\n  round-2/prompts: part-00000.parquet is gone\n" in said
+    assert "Put the files of round-2/prompts back as they were.\nChoose another `name`" in said
+    assert "`--redo round-1/pairs --redo round-2/prompts`" in said
 
 
 def test_a_copied_run_is_finished_where_it_was_copied_to(settings, tmp_path: Path) -> None:

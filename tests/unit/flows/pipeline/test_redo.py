@@ -13,6 +13,7 @@ from contracts.config.base import load_config
 from contracts.errors import ConfigDrift, FolderBusy, UserError
 from contracts.steps import lock
 from contracts.steps.lock import folder_lock
+from contracts.steps.step import claim
 from flows.cli.run import _finished
 from flows.pipeline.config import RunConfig
 from flows.pipeline.plan import plan
@@ -52,6 +53,17 @@ def test_an_unfinished_stage_is_not_begun_anew_in_silence_either(settings) -> No
     (run.folder / "round-1/policy/_manifest.json").unlink()
     with pytest.raises(ConfigDrift, match="round-1/policy: learning_rate: was 8e-07, now 1e-06"):
         claim_run(settings(rounds=1, **FASTER))
+
+
+def test_a_stage_of_which_nothing_is_made_yet_may_be_made_by_another_config(settings) -> None:
+    run = made(settings(rounds=1))
+    for path in ("round-1/policy", "round-1/evaluation"):
+        shutil.rmtree(run.folder / path)
+    begun = next(step for step in plan(run) if step.path == "round-1/policy")
+    claim(begun.stage, begun.config, begun.inputs, begun.out)
+    (begun.out / ".journal.jsonl").touch()  # opened, and not a line written
+    assert claim_run(settings(rounds=1, **FASTER)).training.learning_rate == 1e-6
+    assert make(settings(rounds=1, **FASTER)) == [f"round-1/{name}" for name in AFTER_PAIRS[2:]]
 
 
 def test_input_that_changed_is_told_like_a_key(settings, tmp_path: Path) -> None:
