@@ -21,6 +21,12 @@ class FolderBusy(UserError):
     """Another process is writing to the folder."""
 
 
+class AwaitsAnswer(OnPolicyError):
+    """A gate waits for a person's answer; nothing has failed."""
+
+    exit_code = 3
+
+
 class Interrupted(OnPolicyError):
     """Ctrl-C."""
 

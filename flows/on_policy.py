@@ -17,15 +17,20 @@ from prefect.runtime import deployment
 from contracts.config.base import check
 from contracts.errors import ConfigDrift, UserError
 from contracts.steps.lock import folder_lock
+from evaluation import gate
+from evaluation.gating.answers import read_question, write_answer
 from flows.pipeline.check import refuse_unready
 from flows.pipeline.config import RunConfig
 from flows.pipeline.console import print_done, print_warning, step_line
-from flows.pipeline.plan import PAIR, plan
+from flows.pipeline.gates import ask, asks, question_line
+from flows.pipeline.next_steps import next_steps, planned_anew
+from flows.pipeline.plan import GATE, PAIR
 from flows.pipeline.plan_evaluation import VERDICT
 from flows.pipeline.planned_step import PlannedStep
 from flows.pipeline.run_folder import claim_run, make_folder, refuse_drift, steps_left
 from flows.pipeline.run_step import run_step
 from flows.prefect_ import artifacts
+from flows.prefect_.gate import flow_run_id, wait, wake_at
 from flows.prefect_.outage import remembered
 from flows.report.html import is_reported, write_report
 from flows.report.model_card import write_model_card
@@ -49,16 +54,49 @@ def on_policy(config: dict[str, Any], next_round: bool = False, redo: Sequence[s
         refuse_unready(settings, steps_left(settings, redo, next_round))
     with folder_lock(settings.folder):
         settings = claim_run(settings, next_round, redo)
-        for step in plan(settings):
-            try:
-                _as_task(step, settings)(step)
-            except ConfigDrift:  # a stage that was made anew came out other: tell all that read it
-                refuse_drift(settings)
-                raise
-            if step.label == VERDICT and not is_reported(step.run / f"round-{step.round}"):
-                report_task(step.run, step.round)
+        for step in next_steps(settings):
+            if asks(step, settings) and not _is_answered(step, settings):
+                break
+            _run(planned_anew(step, settings) if step.stage is gate.STAGE else step, settings)
+            if step.label == (GATE if settings.gating else VERDICT):
+                _report(step)
     artifacts.flush()
     return str(settings.folder / "report.html")
+
+
+def _run(step: PlannedStep, settings: RunConfig) -> None:
+    try:
+        _as_task(step, settings)(step)
+    except ConfigDrift:  # a stage that was made anew came out other: tell all that read it
+        refuse_drift(settings)
+        raise
+
+
+def _report(step: PlannedStep) -> None:
+    if not is_reported(step.run / f"round-{step.round}"):
+        report_task(step.run, step.round)
+
+
+def _is_answered(step: PlannedStep, settings: RunConfig) -> bool:
+    """Ask what is to follow, with the report at hand; whether the run may go on.
+
+    Under a deployment the flow run that asks is suspended, and comes here again with the answer;
+    any other one ends here. So does a plain run, whose command says how to answer.
+    """
+    _report(step)
+    artifacts.flush()
+    folder, me = step.out.parent, flow_run_id()
+    is_new = read_question(folder) is None
+    question = ask(folder, settings, me)
+    if question and me and question.flow_run == me:
+        if is_new:
+            wake_at(question)
+        answer = wait(folder, question)
+        write_answer(folder, answer.decision, answer.who or "Prefect's UI", answer.why)
+        return True
+    if question:
+        get_run_logger().warning("%s", question_line(folder, question))
+    return question is None
 
 
 def _as_task(step: PlannedStep, config: RunConfig) -> Any:

@@ -146,6 +146,20 @@ REASONS = _table(
     _column("says", pa.string(), "the figure, and what is allowed"),
 )
 
+DECISIONS = _table(
+    "DECISIONS",
+    _column("outcome", pa.string(), "the round's verdict: better, same or worse"),
+    _column("action", pa.string(), "promote, last_good (go back) or stop"),
+    _column("by", pa.string(), "rule, a person's name, or time limit"),
+    _column("why", pa.string(), "the rule, or what the person said; may be empty"),
+    _column("at", pa.string(), "when, ISO 8601 in UTC"),
+    _column(
+        "reasons",
+        pa.list_(pa.field("element", pa.string(), nullable=False)),
+        "what each measure of the verdict says",
+    ),
+)
+
 JUDGEMENTS = _table(
     "JUDGEMENTS",
     _column("benchmark", pa.string(), "whose prompts and rules"),
@@ -264,6 +278,6 @@ ALL = {
     table.metadata[b"table"].decode(): table
     for table in (
         PROMPTS, RESPONSES, SCORES, PAIRS, DEMONSTRATIONS, TOKENS, REFERENCE, COMPARISON, REASONS,
-        QUESTIONS, ANSWERS, JUDGEMENTS, WIN_RATES, METRICS, LEARNING_RATES,
+        DECISIONS, QUESTIONS, ANSWERS, JUDGEMENTS, WIN_RATES, METRICS, LEARNING_RATES,
     )
 }  # fmt: skip

@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -55,6 +55,25 @@ def check(config: ConfigPath, overrides: Overrides = None, *, debug: Debug = Fal
     from flows.cli.run import check_config
 
     typer.echo(check_config(config, overrides or []))
+
+
+@app.command()
+def decide(
+    run_folder: Annotated[Path, typer.Argument(help="A run's folder.")],
+    round_name: Annotated[str, typer.Argument(metavar="ROUND", help="E.g. round-2.")],
+    action: Annotated[
+        Literal["promote", "stop", "last_good"],
+        typer.Argument(help="Begin the next round from its policy, end, or go back."),
+    ],
+    *,
+    why: Annotated[str, typer.Option(help="Kept beside the decision.")] = "",
+    by: Annotated[str | None, typer.Option(help="Who decides; else this machine's user.")] = None,
+    debug: Debug = False,
+) -> None:
+    """Say what follows a round, where its gate asks, or has decided otherwise."""
+    from flows.pipeline.gates import decide as answer
+
+    typer.echo(answer(run_folder, round_name, action, by, why))
 
 
 @app.command()
@@ -201,7 +220,7 @@ def schema() -> None:
 
 
 def main() -> None:
-    """Entry point: exit code 0 done, 2 the user's mistake, 1 a failure."""
+    """Entry point: exit code 0 done, 2 the user's mistake, 3 a gate waits, 1 a failure."""
     end_at_once()
     code = _run()
     outage = sys.modules.get("flows.prefect_.outage")

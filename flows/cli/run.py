@@ -3,10 +3,12 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from contracts.errors import AwaitsAnswer
 from contracts.steps.step import is_begun
 from flows.pipeline.check import Looking, refuse_unready, summary
 from flows.pipeline.config import RunConfig
 from flows.pipeline.console import console
+from flows.pipeline.gates import stopped_line, waiting
 from flows.pipeline.load_run import load_run
 from flows.pipeline.plan import plan
 from flows.pipeline.planned_step import PlannedStep
@@ -47,7 +49,10 @@ def run_config(path: Path, overrides: Sequence[str], redo: Sequence[str] = ()) -
             console.print(f"{config.name}: to be made anew: {', '.join(there)}")
     elif is_finished(config):
         console.print(f"{config.name}: every stage is done, nothing to run. Report: {report}")
+        _say_stopped(config)
         return
+    elif question := waiting(settled(config)):
+        raise AwaitsAnswer(question)
     make_folder(config)
     refuse_busy(config.folder)
     looking = Looking(config, steps_left(config, redo))
@@ -62,6 +67,14 @@ def run_config(path: Path, overrides: Sequence[str], redo: Sequence[str] = ()) -
         looking.refuse()
         run_flow(on_policy, config.model_dump(mode="json"), redo=list(redo))
     console.print(f"Report: {report}")
+    if question := waiting(settled(config)):
+        raise AwaitsAnswer(question)
+    _say_stopped(config)
+
+
+def _say_stopped(config: RunConfig) -> None:
+    if line := stopped_line(settled(config)):
+        console.print(line)
 
 
 def check_config(path: Path, overrides: Sequence[str]) -> str:

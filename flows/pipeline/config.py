@@ -22,6 +22,7 @@ from contracts.errors import UserError
 from contracts.models.hub import Kind, full_name
 from contracts.models.model import ModelConfig, split_reference
 from evaluation.config import EvaluationConfig
+from evaluation.gating.config import GateConfig
 from flows.pipeline.carry_over import carry_over_fault
 from flows.pipeline.round_rules import RoundRule, StartFrom, merged
 from generation.config import PromptsConfig, SampleConfig
@@ -84,9 +85,13 @@ class RunConfig(Config):
     """What losses with a reference compare with: the policy that the run starts from, or the
     one that the round starts from, which is less stable (recipe, section 5)."""
     start_from: StartFrom = "previous"
-    """What a round trains: the policy that it samples, or, from `first`, always the one that the
-    run starts from, on the pairs of the newest: robust where rewards are over-optimised
-    (arXiv 2505.18126), and off-policy, so that `weighting: wpo` is of use."""
+    """What a round begins from. `previous`: the policy that the round before made. `last_good`: the
+    newest that is not worse than the one that it began from; short for
+    `gate: {worse: last_good}`. `first`: it samples the newest policy and trains the one that the
+    run starts from, which is robust where rewards are over-optimised (arXiv 2505.18126), and
+    off-policy, so that `weighting: wpo` is of use."""
+    gate: GateConfig | None = None
+    """What follows a round, by its verdict; `{}` for its defaults. None: each is promoted."""
     by_round: dict[Annotated[int, Field(ge=1, le=MOST_ROUNDS)], RoundRule] = Field({})
     """Keys that are other from a round on, e.g. `{3: {training: {learning_rate: 4.0e-7}}}`."""
     evaluation: EvaluationConfig
@@ -176,6 +181,26 @@ class RunConfig(Config):
                 raise ValueError(f"{key}start_from: from `first` there is no optimizer's state to "
                                  "go on from; leave training.carry_optimizer out")  # fmt: skip
         return self
+
+    @model_validator(mode="after")
+    def _gate_can_tell(self) -> "RunConfig":
+        key = "gate" if self.gate else "start_from: last_good"
+        needs_second = self.gating and self.evaluation.verdict.require_second_reward
+        if needs_second and self.second_annotator is None:
+            raise ValueError(
+                f"{key}: no annotator but the one that makes the pairs scores held-out answers, so "
+                "no verdict could tell a better policy from one that games it; add one to "
+                "`evaluation.annotators`, or set `evaluation.verdict.require_second_reward: false`"
+            )
+        if self.gate and self.start_from == "last_good":
+            raise ValueError("start_from: `last_good` is short for a gate of its own; leave it "
+                             "out, and set `gate.worse: last_good`")  # fmt: skip
+        return self
+
+    @property
+    def gating(self) -> GateConfig | None:
+        """The rules of the gate after each round, if there is one."""
+        return GateConfig(worse="last_good") if self.start_from == "last_good" else self.gate
 
     def of_round(self, number: int) -> "RunConfig":
         """The config as round `number` has it: with the rules of that round and of those before."""

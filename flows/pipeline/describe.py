@@ -38,12 +38,14 @@ _LEAST: dict[str, Any] = {
 _ALL: dict[str, Any] = _LEAST | {
     "prompts": _LEAST["prompts"] | {"evaluation_file": "benchmark.json"},
     "demonstrations": {},
+    "gate": {},
     "training": {"loss": {"kind": "dpo"}},
     "evaluation": _LEAST["evaluation"]
     | {
         "benchmarks": ["alpaca_eval"],
         "drift_prompts": 1,
         "judges": [{"name": "JUDGE", "model": "model", "enabled": True}],
+        "verdict": {"require_second_reward": False},
     },
 }
 _BESIDE = {

@@ -47,7 +47,7 @@ def drifted(
     old = {step.path: step for step in before}
     drifts: list[Drift] = []
     other: set[str] = set()  # folders that will hold something else
-    for step in steps:
+    for step in [step for step in steps if not step.provisional]:
         reads_other = not other.isdisjoint(step.reads.values())
         if step.path in anew or not is_begun(step.out):
             if step.path in anew or reads_other or _is_other(step, old.get(step.path)):

@@ -4,10 +4,15 @@ prompts -> responses -> scores -> pairs -> tokens [-> reference] -> policy -> ev
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from annotation import demonstrations, pairs
 from contracts.steps.step import C
+from evaluation import gate
+from evaluation.gating.answers import ANSWER, read_answer, verdict_of
+from evaluation.gating.config import GateConfig
 from flows.pipeline.config import RunConfig
+from flows.pipeline.lineage import lineage
 from flows.pipeline.plan_evaluation import EvaluationPlanner
 from flows.pipeline.planned_step import PlannedStep
 from generation import prompts, select
@@ -18,14 +23,19 @@ from training.config import ReferenceConfig, TrainConfig
 from training.tokens.checks import TrainInputs
 
 PAIR = "pair chosen and rejected"
+GATE = "decide what follows"
 
 
 def plan(config: RunConfig) -> list[PlannedStep]:
     """Every step of the run, each after those that it reads from."""
-    planner = _Planner(config)
+    decided = lineage(config)
+    planner = _Planner(config, decided)
     steps = [*planner.prepare()]
-    for number in range(1, config.rounds + 1):
-        steps += planner.round(number)
+    for number in range(1, (decided.stopped or config.rounds) + 1):
+        round_steps = planner.round(number)
+        if decided.undecided and number > decided.undecided:
+            round_steps = (replace(step, provisional=True) for step in round_steps)
+        steps += round_steps
     return steps
 
 
@@ -51,6 +61,8 @@ class _Planner(EvaluationPlanner):
         yield from self._train(number)
         if number % self._config.evaluation.every == 0:
             yield from self._judge_round(number)
+            if self._config.gating:
+                yield self._gate(number, self._config.gating)
 
     def _select(self, path: str, label: str, settings: SelectConfig) -> PlannedStep:
         inputs = select.SelectInputs(prompts=self._at("prompts"))
@@ -59,7 +71,8 @@ class _Planner(EvaluationPlanner):
     def _annotate(self, number: int) -> Iterator[PlannedStep]:
         """From a round's prompts to its pairs."""
         config, seed, root = self._of(number), self._config.seed + number, f"round-{number}"
-        yield self._sample(root, f"{root}/prompts", number - 1, config.sampling, seed)
+        standing = self._decided.before(number)
+        yield self._sample(root, f"{root}/prompts", standing, config.sampling, seed)
         yield self._score(root, f"{root}/prompts", config.annotation)
         names = ("prompts", "responses", "scores")
         read = {name: self._at(f"{root}/{name}") for name in names}
@@ -75,7 +88,8 @@ class _Planner(EvaluationPlanner):
         config, root, policy = self._of(number), f"round-{number}", self._trained_from(number)
         written, sampled = self._at(f"{root}/pairs"), self._at(f"{root}/responses")
         to_format = tokens.FormatInputs(pairs=written, responses=sampled, policy=policy)
-        off_policy = {} if policy == self._policy(number - 1) else {"off_policy": True}
+        is_sampled = policy == self._policy(self._decided.before(number))
+        off_policy = {} if is_sampled else {"off_policy": True}
         formatting = config.format.model_copy(update=self._template | off_policy)
         yield self._step(f"{root}/tokens", "format tokens", tokens.STAGE, formatting, to_format)
         inputs = TrainInputs(tokens=self._at(f"{root}/tokens"), policy=policy)
@@ -109,6 +123,13 @@ class _Planner(EvaluationPlanner):
         settings = ReferenceConfig(dtype=training.dtype, resources=training.resources)
         label = "score with the reference"
         return self._step(f"{root}/reference", label, reference.STAGE, settings, inputs)
+
+    def _gate(self, number: int, rules: GateConfig) -> PlannedStep:
+        """What follows the round, by its verdict; an answer to it is one of its inputs."""
+        root = self._at(f"round-{number}")
+        answered = str(root / ANSWER) if read_answer(root) else None
+        inputs = gate.GateInputs(verdict=verdict_of(root), answer=answered)
+        return self._step(f"round-{number}/gate", GATE, gate.STAGE, rules, inputs)
 
     def _slice(self, number: int) -> SelectConfig:
         """The round's prompts; fresh ones are disjoint slices of one fixed order (recipe,

@@ -39,10 +39,6 @@ class EvaluationPlanner(Planner):
         yield self._compare(number)
         yield self._verdict(number)
 
-    def _before(self, number: int) -> int:
-        """The evaluated policy that an evaluated round's is compared with."""
-        return number - self._config.evaluation.every
-
     def _evaluate(self, number: int) -> Iterator[PlannedStep]:
         """Answer and score the held-out prompts with the policy that round `number` made."""
         config, root = self._config, f"round-{number}/evaluation"
@@ -128,7 +124,7 @@ class EvaluationPlanner(Planner):
             questions=self._at("round-0/questions"),
             answers=self._at(f"{root}/answers"),
             judgements=judgements(number),
-            before=judgements(self._before(number)) if number else {},
+            before=judgements(self._decided.compared(number)) if number else {},
             files={name: self._file(file) for name, file in files.items()},
         )
         settings = config.win_rates.model_copy(update={"files": _pins(files)})
@@ -162,7 +158,7 @@ class EvaluationPlanner(Planner):
         inputs = compare.CompareInputs(
             prompts=self._at("round-0/prompts"),
             start_scores=scores(0),
-            before_scores=scores(self._before(number)),
+            before_scores=scores(self._decided.compared(number)),
             after_scores=scores(number),
         )
         path, settings = f"round-{number}/evaluation/comparison", self._config.evaluation.comparison
@@ -171,7 +167,7 @@ class EvaluationPlanner(Planner):
     def _verdict(self, number: int) -> PlannedStep:
         """All that the evaluation found, as one verdict."""
         config, root = self._config, f"round-{number}/evaluation"
-        policies = {"start": 0, "before": self._before(number), "after": number}
+        policies = {"start": 0, "before": self._decided.compared(number), "after": number}
         names = ["responses", "scores", *(["answers"] if config.evaluation.benchmarks else [])]
         read = {
             f"{policy}_{name}": self._at(f"round-{made_by}/evaluation/{name}")

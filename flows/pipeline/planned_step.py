@@ -22,6 +22,8 @@ class PlannedStep:
     inputs: Inputs
     shared: bool = False
     """Whether another run's output of the same step will do."""
+    provisional: bool = False
+    """Whether a gate before it is still to decide, which may change what it reads."""
 
     @property
     def out(self) -> Path:

@@ -9,8 +9,9 @@ from annotation.config import Annotator, ScoreConfig
 from annotation.scoring.inputs import ScoreInputs
 from contracts.steps.inputs import I
 from contracts.steps.step import C, Stage
-from evaluation import answers, outputs
+from evaluation import answers, gate, outputs
 from flows.pipeline.config import RunConfig
+from flows.pipeline.lineage import Lineage
 from flows.pipeline.planned_step import PlannedStep
 from generation import sample
 from generation.config import SampleConfig
@@ -21,8 +22,9 @@ from training import train
 class Planner:
     """Turns the run's one config into each stage's own."""
 
-    def __init__(self, config: RunConfig) -> None:
+    def __init__(self, config: RunConfig, decided: Lineage) -> None:
         self._config = config
+        self._decided = decided
         self._run = config.folder
         self._of = functools.cache(config.of_round)
 
@@ -48,8 +50,8 @@ class Planner:
 
     def _step(self, path: str, label: str, stage: Stage[C, I], config: C, inputs: I) -> PlannedStep:
         # Whoever trains anew, e.g. with another ZeRO stage, wants to see it train; the outputs
-        # of another run have its name in them.
-        made_anew = (train.STAGE.name, outputs.STAGE.name, answers.STAGE.name)
+        # of another run have its name in them, and what it decided is its own.
+        made_anew = {one.name for one in (train.STAGE, outputs.STAGE, answers.STAGE, gate.STAGE)}
         shared = self._config.resources.reuse and stage.name not in made_anew
         return PlannedStep(self._run, path, label, stage, config, inputs, shared)
 
@@ -64,7 +66,8 @@ class Planner:
 
     def _trained_from(self, number: int) -> str:
         """The policy that round `number` trains."""
-        return self._policy(0 if self._of(number).start_from == "first" else number - 1)
+        is_first = self._of(number).start_from == "first"
+        return self._policy(0 if is_first else self._decided.before(number))
 
     def _base(self, number: int) -> str | None:
         """What the policy of round `number` is an adapter to, where that lies on the hub."""

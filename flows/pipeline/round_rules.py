@@ -7,7 +7,7 @@ from pydantic import Field
 
 from contracts.config.base import Config
 
-StartFrom = Literal["previous", "first"]
+StartFrom = Literal["previous", "first", "last_good"]
 
 
 class RoundRule(Config):
@@ -21,7 +21,7 @@ class RoundRule(Config):
     """Keys of `training`, e.g. `{learning_rate: 4.0e-7}`."""
     reference: Literal["start", "previous"] | None = None
     """The run's `reference`."""
-    start_from: StartFrom | None = None
+    start_from: Literal["previous", "first"] | None = None
     """The run's `start_from`."""
 
     @property

@@ -15,6 +15,7 @@ from contracts.tables.parts import write_atomic
 from flows.pipeline import drift, redo
 from flows.pipeline.claimed import all_fixed, as_claimed, fixed
 from flows.pipeline.config import MOST_ROUNDS, RunConfig
+from flows.pipeline.lineage import stopped_after
 from flows.pipeline.plan import plan
 from flows.pipeline.planned_step import PlannedStep
 from flows.pipeline.recorded import recorded
@@ -201,12 +202,13 @@ def _steps(config: RunConfig) -> list[PlannedStep]:
 
 
 def _rounds_after(config: RunConfig, anew: Sequence[PlannedStep]) -> int:
-    """The run's rounds, with one more where all are done and nothing is made anew.
+    """The run's rounds, with one more where all are done, nothing is made anew, and no gate has
+    stopped it.
 
     Raises:
         UserError: there may be no more.
     """
-    if anew or not all(step.done for step in plan(config)):
+    if anew or not all(step.done for step in plan(config)) or stopped_after(config):
         return config.rounds
     if config.rounds == config.training.most_rounds:
         raise UserError(

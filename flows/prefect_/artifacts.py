@@ -92,6 +92,8 @@ def publish_round(data: RoundData) -> None:
     lines = [f"# {run.name}, {data.name}"]
     if data.verdict_line:
         lines.append(f"Verdict: {data.verdict_line}.")
+    if data.gate_line:
+        lines.append(f"At the gate: {data.gate_line}.")
     lines += evaluation_lines(data)
     for title, figure in round_figures(data):
         lines += _picture(title, to_png(figure))

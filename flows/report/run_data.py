@@ -16,9 +16,11 @@ from annotation.score import ScoreFacts
 from annotation.scoring.precision_check import Agreement
 from contracts.steps.facts import read_facts
 from contracts.steps.manifest import Manifest, read_manifest
+from contracts.steps.step import read_step
 from contracts.tables.parts import part_paths, read_part, read_table
 from evaluation.compare import CompareFacts, Gains, Shares
 from evaluation.verdict import VerdictFacts
+from flows.pipeline.lineage import decision_of
 from flows.pipeline.step_order import place
 from flows.report.evaluation_data import EvaluationData
 from generation.sample import SampleFacts
@@ -39,11 +41,11 @@ class RoundData:
 
     @property
     def before(self) -> Path:
-        """The folder of the last round before that was evaluated; round 0 always is."""
-        number = int(self.folder.name.removeprefix("round-"))
-        earlier = (self.folder.parent / f"round-{one}" for one in range(number - 1, 0, -1))
-        evaluated = (path for path in earlier if read_manifest(path / "evaluation" / "comparison"))
-        return next(evaluated, self.folder.parent / "round-0")
+        """The folder of the round that it is compared with: the one before, unless a gate went
+        further back."""
+        compared = read_step(self.folder / "evaluation" / "comparison" / "_step.json")
+        # By its name: the run may have been copied since.
+        return self.folder.parent / Path(compared["inputs"]["before_scores"]).parts[-3]
 
     @cached_property
     def rewards(self) -> dict[str, np.ndarray]:
@@ -121,6 +123,16 @@ class RoundData:
         why = f": {', '.join(_spoken(reason.measure) for reason in told)}" if told else ""
         sides = {"better": "better than", "same": "the same as", "worse": "worse than"}
         return f"{sides[self.verdict.outcome]} the policy it began from{why}"
+
+    @property
+    def gate_line(self) -> str:
+        """`stop, by rule (the gate's rule for `worse`), 2026-01-01T00:00:00+00:00`; empty without a
+        gate."""
+        decision = decision_of(self.folder)
+        if decision is None:
+            return ""
+        why = f" ({decision.why})" if decision.why else ""
+        return f"{decision.action}, by {decision.by}{why}, {decision.at}"
 
     @property
     def reasons(self) -> list[tuple[str, str, str]]:

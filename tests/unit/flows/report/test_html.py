@@ -11,6 +11,7 @@ from made_facts import made_facts
 
 from contracts.errors import UserError
 from contracts.steps.manifest import Manifest, Result, write_manifest
+from contracts.steps.step import save_step
 from contracts.tables.parts import write_part
 from contracts.tables.schemas import (
     METRICS,
@@ -80,6 +81,9 @@ def run(tmp_path: Path) -> Path:
     write(round_one / "tokens", TOKENS, TOKEN, **FORMATTED)
     write(round_one / "evaluation" / "scores", SCORES, SCORE)
     write(round_one / "evaluation" / "comparison", SCORES, SCORE, gains={EVIL: GAINS})
+    before = {"before_scores": str(root / "round-0" / "evaluation" / "scores")}
+    step = {"stage": "x", "version": 1, "identity": {}, "config": {}, "inputs": before}
+    save_step(round_one / "evaluation" / "comparison", step)
     (round_one / "policy").mkdir()
     metrics = pa.Table.from_pylist([{"step": 1, "name": "loss", "value": 0.5}], schema=METRICS)
     pq.write_table(metrics, round_one / "policy" / "metrics.parquet")

@@ -1,0 +1,1 @@
+"""What follows a round: the rules of its gate, and what a person answers."""
