@@ -40,21 +40,27 @@ from runtime.progress import Reading
 
 @flow(name="on-policy", flow_run_name="{config[name]}", persist_result=False)
 @remembered
-def on_policy(config: dict[str, Any], next_round: bool = False, redo: Sequence[str] = ()) -> str:
+def on_policy(
+    config: dict[str, Any],
+    next_round: bool = False,
+    redo: Sequence[str] = (),
+    until: str | None = None,
+) -> str:
     """Run every stage of every round that is not done yet; the report's path.
 
     Args:
         config: a run's config (`flows.pipeline.config.RunConfig`) as plain JSON values.
         next_round: add a round to the run if all of its rounds are done, e.g. on a schedule.
         redo: stages to make anew, with all that reads from them, e.g. `pairs`.
+        until: the stage to end after, e.g. `round-2/pairs`; the last, unless given.
     """
     settings = check(RunConfig, config, origin="config")
     make_folder(settings)
     if deployment.id:  # else whoever called has looked already
-        refuse_unready(settings, steps_left(settings, redo, next_round))
+        refuse_unready(settings, steps_left(settings, redo, next_round, until))
     with folder_lock(settings.folder):
         settings = claim_run(settings, next_round, redo)
-        for step in next_steps(settings):
+        for step in next_steps(settings, until):
             if asks(step, settings) and not _is_answered(step, settings):
                 break
             _run(planned_anew(step, settings) if step.stage is gate.STAGE else step, settings)

@@ -41,12 +41,16 @@ def run(
             help="Make a stage anew, and all that reads from it: pairs, or round-2/pairs."
         ),
     ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(help="End after a stage: pairs (the first round's), or round-2/pairs."),
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Run every stage of every round that is not done yet; run it again to go on."""
     from flows.cli.run import run_config
 
-    run_config(config, overrides or [], redo or [])
+    run_config(config, overrides or [], redo or [], until)
 
 
 @app.command()

@@ -29,11 +29,15 @@ from training import train
 from training.launch.follow_machine import join
 from training.launch.machines import machine_rank
 
+_SHOWN_STEPS = 5
 
-def run_config(path: Path, overrides: Sequence[str], redo: Sequence[str] = ()) -> None:
-    """Run what a config describes, with the stages of `redo` made anew; say where the report is."""
+
+def run_config(
+    path: Path, overrides: Sequence[str], redo: Sequence[str] = (), until: str | None = None
+) -> None:
+    """Run what a config describes, with the stages of `redo` made anew, as far as the stage
+    `until`; say where the report is."""
     config = load_run(path, overrides)
-    report = config.folder / "report.html"
     again = made_anew(config, redo)
     if rank := machine_rank(config.training.resources):
         configure_logging()
@@ -44,18 +48,12 @@ def run_config(path: Path, overrides: Sequence[str], redo: Sequence[str] = ()) -
         make_folder(config)
     refuse_drift(config, redo)
     if again:
-        there = [step.path for step in again if is_begun(step.out)]
-        if there:
-            console.print(f"{config.name}: to be made anew: {', '.join(there)}")
-    elif is_finished(config):
-        console.print(f"{config.name}: every stage is done, nothing to run. Report: {report}")
-        _say_stopped(config)
+        _say_anew(config, again)
+    elif _is_over(config, until):
         return
-    elif question := waiting(settled(config)):
-        raise AwaitsAnswer(question)
     make_folder(config)
     refuse_busy(config.folder)
-    looking = Looking(config, steps_left(config, redo))
+    looking = Looking(config, steps_left(config, redo, until=until))
     settings.apply()
     from flows.on_policy import on_policy
     from flows.prefect_.outage import run_flow
@@ -65,11 +63,54 @@ def run_config(path: Path, overrides: Sequence[str], redo: Sequence[str] = ()) -
     with interruptible():
         ensure_server()
         looking.refuse()
-        run_flow(on_policy, config.model_dump(mode="json"), redo=list(redo))
-    console.print(f"Report: {report}")
+        run_flow(on_policy, config.model_dump(mode="json"), redo=list(redo), until=until)
+    _say_ended(config, until)
+
+
+def _say_anew(config: RunConfig, again: Sequence[PlannedStep]) -> None:
+    if there := [step.path for step in again if is_begun(step.out)]:
+        console.print(f"{config.name}: to be made anew: {', '.join(there)}")
+
+
+def _is_over(config: RunConfig, until: str | None) -> bool:
+    """Whether there is nothing to run; says so.
+
+    Raises:
+        AwaitsAnswer: its gate asks, and nobody has answered.
+    """
+    report = config.folder / "report.html"
+    if is_finished(config):
+        console.print(f"{config.name}: every stage is done, nothing to run. Report: {report}")
+        _say_stopped(config)
+        return True
+    if until and not steps_left(config, until=until):
+        _say_left(config, until)
+        return True
     if question := waiting(settled(config)):
         raise AwaitsAnswer(question)
-    _say_stopped(config)
+    return False
+
+
+def _say_ended(config: RunConfig, until: str | None) -> None:
+    """
+    Raises:
+        AwaitsAnswer: it has ended at a gate that asks.
+    """
+    if (report := config.folder / "report.html").exists():
+        console.print(f"Report: {report}")
+    if question := waiting(settled(config)):
+        raise AwaitsAnswer(question)
+    if until:
+        _say_left(config, until)
+    else:
+        _say_stopped(config)
+
+
+def _say_left(config: RunConfig, until: str) -> None:
+    left = [step.path for step in steps_left(config)]
+    told = f"; left: {', '.join(left[:_SHOWN_STEPS])}" if left else ""
+    more = f" and {len(left) - _SHOWN_STEPS} more" if left[_SHOWN_STEPS:] else ""
+    console.print(f"{config.name}: done until {until}{told}{more}. Without --until it goes on.")
 
 
 def _say_stopped(config: RunConfig) -> None:

@@ -6,15 +6,23 @@ from evaluation import gate
 from flows.pipeline.config import RunConfig
 from flows.pipeline.plan import plan
 from flows.pipeline.planned_step import PlannedStep
+from flows.pipeline.redo import up_to
 
 
-def next_steps(config: RunConfig) -> Iterator[PlannedStep]:
-    """Every step of the run in order, planned anew once a gate has decided what follows it."""
+def next_steps(config: RunConfig, until: str | None = None) -> Iterator[PlannedStep]:
+    """Every step of the run in order, planned anew once a gate has decided what follows it.
+
+    Args:
+        until: the last one that is given (flows.pipeline.redo.up_to).
+
+    Raises:
+        UserError: no step has that name.
+    """
     given: set[str] = set()
     is_over = False
     while not is_over:
         is_over = True
-        for step in [step for step in plan(config) if step.path not in given]:
+        for step in [step for step in up_to(plan(config), until) if step.path not in given]:
             given.add(step.path)
             yield step
             if step.stage is gate.STAGE:

@@ -22,8 +22,10 @@ _RECORD = ".redo.json"
 _UNDER_WAY = ".redo-under-way.json"
 
 
-def named(steps: Sequence[PlannedStep], names: Iterable[str]) -> list[PlannedStep]:
-    """The steps that `--redo` names: `round-2/pairs`, or `pairs` for each round's, or a folder
+def named(
+    steps: Sequence[PlannedStep], names: Iterable[str], option: str = "--redo"
+) -> list[PlannedStep]:
+    """The steps that an option names: `round-2/pairs`, or `pairs` for each round's, or a folder
     of steps (`evaluation`, `round-2`).
 
     Raises:
@@ -34,9 +36,23 @@ def named(steps: Sequence[PlannedStep], names: Iterable[str]) -> list[PlannedSte
         place = name.strip("/")
         matching = {step.path for step in steps if place and _is_at(step.path, place)}
         if not matching:
-            raise UserError(f"--redo {name}: no stage of this run; {_known(steps, place)}")
+            raise UserError(f"{option} {name}: no stage of this run; {_known(steps, place)}")
         paths |= matching
     return [step for step in steps if step.path in paths]
+
+
+def up_to(steps: Sequence[PlannedStep], until: str | None) -> list[PlannedStep]:
+    """The steps up to the one that `--until` names, and that one: the first round's where it names
+    no round, the last of a folder of steps.
+
+    Raises:
+        UserError: no step has such a name.
+    """
+    if until is None:
+        return [*steps]
+    asked = named(steps, [until], "--until")
+    last = [step.path for step in asked if step.round == asked[0].round][-1]
+    return [*steps[: [step.path for step in steps].index(last) + 1]]
 
 
 def readers(steps: Sequence[PlannedStep], first: Iterable[PlannedStep]) -> list[PlannedStep]:

@@ -152,10 +152,13 @@ def _request(config: RunConfig, again: Sequence[str]) -> str:
 
 
 def steps_left(
-    config: RunConfig, again: Sequence[str] = (), next_round: bool = False
+    config: RunConfig,
+    again: Sequence[str] = (),
+    next_round: bool = False,
+    until: str | None = None,
 ) -> list[PlannedStep]:
-    """The steps that a run of the config would make: those that are not done, those made `again`,
-    and those of one round more where `claim_run` would add it.
+    """The steps that a run of the config would make, as far as `until`: those that are not done,
+    those made `again`, and those of one round more where `claim_run` would add it.
 
     Raises:
         UserError: for the reasons of `claim_run` that the run's folder shows.
@@ -164,7 +167,8 @@ def steps_left(
     if next_round:
         config = config.model_copy(update={"rounds": _rounds_after(config, anew)})
     paths = {step.path for step in anew} | {*redo.recorded(config.folder)}
-    return [step for step in plan(config) if step.path in paths or not step.done]
+    steps = redo.up_to(plan(config), until)
+    return [step for step in steps if step.path in paths or not step.done]
 
 
 def refuse_drift(config: RunConfig, again: Sequence[str] = ()) -> None:

@@ -29,11 +29,13 @@ def write_verdict(folder: Path, outcome: Outcome, says: str = "0.1 (0.05 to 0.2)
     return folder
 
 
-def make_gated(config: RunConfig, outcomes: dict[int, Outcome]) -> list[str]:
+def make_gated(
+    config: RunConfig, outcomes: dict[int, Outcome], until: str | None = None
+) -> list[str]:
     """Make what is not made yet, with these verdicts by round and real gates, up to a gate that
     asks; the paths of the steps that were."""
     made = []
-    for step in next_steps(config):
+    for step in next_steps(config, until):
         if asks(step, config):
             break
         if step.stage is gate.STAGE:
