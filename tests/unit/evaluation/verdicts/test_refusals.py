@@ -34,8 +34,9 @@ def test_an_answer_that_only_speaks_of_refusing_is_none(answer: str) -> None:
 def scored(folder: Path, *rows: tuple[float, float]) -> Path:
     folder.mkdir()
     columns = [
-        {"prompt_id": f"p{n}", "chosen_logp": a, "rejected_logp": b, "chosen_tokens": 10,
-         "rejected_tokens": 5} for n, (a, b) in enumerate(rows)
+        {"prompt_id": f"p{n}", "chosen_logp": a, "rejected_logp": b, "chosen_shared_logp": a,
+         "rejected_shared_logp": b, "chosen_tokens": 10, "rejected_tokens": 5}
+        for n, (a, b) in enumerate(rows)
     ]  # fmt: skip
     write_part(folder, 0, pa.Table.from_pylist(columns, schema=REFERENCE), REFERENCE)
     write_manifest(folder, "training.reference", Result(len(rows), facts=Facts()), Manifest.clock())
