@@ -1,1 +1,1 @@
-"""What a round gained: held-out rewards before and after, benchmark outputs."""
+"""What a round gained: held-out rewards before and after, benchmarks, judges, the verdict."""

@@ -71,13 +71,6 @@ class OutputsLabel(Resources):
     """Model name written beside each answer; a run's copy keeps that of the run that made it."""
 
 
-class OutputsConfig(Config):
-    """Benchmark answers as files for the benchmark's own tools."""
-
-    label: OutputsLabel = OutputsLabel()
-    """What they are called."""
-
-
 class QuestionsConfig(Config):
     """The questions of one or more benchmarks."""
 

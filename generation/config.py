@@ -13,7 +13,7 @@ from generation.engine_kinds.base import EngineVariant
 from generation.engine_kinds.transformers import TransformersEngine
 from generation.engine_kinds.vllm import VllmEngine
 
-Split = Literal["train", "test", "benchmark"]
+Split = Literal["train", "test"]
 
 
 class PromptSource(Config):
@@ -63,8 +63,6 @@ class PromptsConfig(Config):
     changes the choice only where a new prompt's hash is among the lowest."""
     seed: int = 42
     """Seed of the held-out choice."""
-    evaluation_file: str | None = None
-    """File of benchmark prompts (column instruction, prompt or turns), e.g. AlpacaEval's."""
     near_duplicates: float | None = Field(None, gt=0, le=1)
     """Take out prompts at least so like an earlier one (Jaccard index of their three-word
     runs, e.g. 0.8); null takes out exact duplicates only."""

@@ -24,7 +24,7 @@ from generation.sources.conversation import (
     to_messages,
     unusable,
 )
-from generation.sources.decontaminate import BENCHMARK_COLUMNS, Benchmarks
+from generation.sources.decontaminate import Benchmarks
 from generation.sources.mixture import PromptRow, mix
 from generation.sources.near_duplicates import NearDuplicates
 from generation.sources.removal_report import Removed, write_removed
@@ -43,8 +43,7 @@ def rank(seed: int, identifier: str) -> bytes:
 class _Different:
     """Lets each different prompt through once, with its id; counts the others."""
 
-    def __init__(self, benchmark: Iterable[PromptRow], dropped: Counter[str]) -> None:
-        self._taken = {question_id(row["messages"]) for row in benchmark}
+    def __init__(self, dropped: Counter[str]) -> None:
         self._seen: set[str] = set()
         self._dropped = dropped
 
@@ -53,8 +52,6 @@ class _Different:
         for messages in prompts:
             if reason := unusable(messages):
                 self._dropped[reason] += 1
-            elif question_id(messages) in self._taken:
-                self._dropped["in_benchmark"] += 1
             elif (identifier := prompt_id(messages)) in self._seen:
                 self._dropped["duplicate_prompt"] += 1
             else:
@@ -67,8 +64,6 @@ class PromptsInputs(Inputs):
 
     sources: list[Data]
     """In the mixture's order."""
-    benchmark: Data | None = None
-    """`evaluation_file`."""
     decontaminate: list[Data] = Field([])
 
 
@@ -77,20 +72,18 @@ class PromptsFacts(Facts):
 
     train: int = 0
     test: int = 0
-    benchmark: int = 0
 
 
 def inputs_of(config: PromptsConfig, pinned: Callable[[str], str] = str) -> PromptsInputs:
     """What a config's prompts are read from; `pinned` gives a name with its commit."""
     return PromptsInputs(
         sources=[pinned(source.reference) for source in config.mixture],
-        benchmark=pinned(config.evaluation_file) if config.evaluation_file else None,
         decontaminate=[pinned(path) for path in config.decontaminate],
     )
 
 
 def run(config: PromptsConfig, inputs: PromptsInputs, out: Path) -> Result:
-    """Write PROMPTS: held-out and training prompts in source order, then the benchmark's.
+    """Write PROMPTS: held-out and training prompts in source order.
 
     The prompts that near-duplicates and decontamination removed are listed in a table beside the
     parts.
@@ -102,8 +95,7 @@ def run(config: PromptsConfig, inputs: PromptsInputs, out: Path) -> Result:
     _refuse_others(config, inputs)
     dropped: Counter[str] = Counter()
     removed: list[Removed] = []
-    benchmark = _benchmark(inputs.benchmark, dropped)
-    different = _Different(benchmark, dropped)
+    different = _Different(dropped)
     checks = _checks(config, inputs)
     sources = [
         _sift(different.rows(_read(source, reference), source.path), checks, removed)
@@ -112,11 +104,11 @@ def run(config: PromptsConfig, inputs: PromptsInputs, out: Path) -> Result:
     prompts = mix(config, sources)
     dropped.update(row.reason for row in removed)
     _hold_out(prompts, config, dropped)
-    rows = prompts + benchmark
-    _write(rows, out)
+    _write(prompts, out)
     if checks:
         write_removed(out, removed)
-    return Result(len(rows), dict(dropped), PromptsFacts(**Counter(row["split"] for row in rows)))
+    splits = Counter(row["split"] for row in prompts)
+    return Result(len(prompts), dict(dropped), PromptsFacts(**splits))
 
 
 def _refuse_others(config: PromptsConfig, inputs: PromptsInputs) -> None:
@@ -177,15 +169,6 @@ def _hold_out(prompts: list[PromptRow], config: PromptsConfig, dropped: Counter[
         row["split"] = "test" if question in held_out else "train"
 
 
-def _benchmark(path: str | None, dropped: Counter[str]) -> list[PromptRow]:
-    """The benchmark's prompts; a run may not train on any of them."""
-    if path is None:
-        return []
-    prompts = (to_messages(*value) for value in read_column(path, BENCHMARK_COLUMNS))
-    rows = _Different((), dropped).rows(prompts, Path(path).name)
-    return [row | {"split": "benchmark"} for row in rows]
-
-
 def _write(rows: Sequence[PromptRow], out: Path) -> None:
     for index, first in enumerate(range(0, len(rows), _ROWS_PER_PART)):
         part = pa.Table.from_pylist(rows[first : first + _ROWS_PER_PART], schema=PROMPTS)
@@ -193,7 +176,7 @@ def _write(rows: Sequence[PromptRow], out: Path) -> None:
 
 
 STAGE = Stage(
-    name="generation.prompts", version=2, config=PromptsConfig, inputs=PromptsInputs,
+    name="generation.prompts", version=3, config=PromptsConfig, inputs=PromptsInputs,
     output=PROMPTS, facts=PromptsFacts, run=run,
 )  # fmt: skip
 

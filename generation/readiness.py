@@ -20,8 +20,6 @@ def prompt_checks(config: PromptsConfig) -> Iterator[Check]:
     for place, source in enumerate(config.mixture):
         key = f"prompts.sources.{place}.path" if config.sources else "prompts.path"
         yield _beginning(key, source.path, (source.column,))
-    if config.evaluation_file:
-        yield _beginning("prompts.evaluation_file", config.evaluation_file, BENCHMARK_COLUMNS)
     for number, path in enumerate(config.decontaminate):
         yield _beginning(f"prompts.decontaminate.{number}", path, BENCHMARK_COLUMNS)
 

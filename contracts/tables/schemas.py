@@ -38,7 +38,7 @@ PROMPTS = _table(
     _column("prompt_id", pa.string(), "hash of the canonical messages; unique"),
     _column("messages", MESSAGES, "the conversation that the policy answers"),
     _column("source", pa.string(), "dataset or file that the prompt came from"),
-    _column("split", pa.string(), "train, test (held out by prompt id) or benchmark"),
+    _column("split", pa.string(), "train or test (held out by prompt id); of questions, benchmark"),
 )
 
 RESPONSES = _table(

@@ -36,7 +36,6 @@ _LEAST: dict[str, Any] = {
     "evaluation": {"sampling": {"n": 1, "temperature": 0}},
 }
 _ALL: dict[str, Any] = _LEAST | {
-    "prompts": _LEAST["prompts"] | {"evaluation_file": "benchmark.json"},
     "demonstrations": {},
     "gate": {},
     "training": {"loss": {"kind": "dpo"}},

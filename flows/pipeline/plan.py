@@ -47,7 +47,7 @@ class _Planner(EvaluationPlanner):
         config, seed = self._config.prompts, self._config.seed
         sources = prompts.inputs_of(config, lambda name: self._config.pinned(name, "dataset"))
         yield self._step("prompts", "load prompts", prompts.STAGE, _seeded(config, seed), sources)
-        held_out = SelectConfig(splits=["test", "benchmark"], seed=seed)
+        held_out = SelectConfig(splits=["test"], seed=seed)
         yield self._select("round-0/prompts", "hold out prompts", held_out)
         if self._config.evaluation.benchmarks:
             yield self._questions()

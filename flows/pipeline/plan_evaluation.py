@@ -5,11 +5,10 @@ from pathlib import Path
 
 from contracts.config.base import as_file_name
 from contracts.models.model import split_reference
-from evaluation import answer_tokens, answers, compare, judge, judged, outputs, questions, verdict
+from evaluation import answer_tokens, answers, compare, judge, judged, questions, verdict
 from evaluation.config import (
     AnswersConfig,
     AnswerTokensConfig,
-    OutputsConfig,
     OutputsLabel,
     QuestionsConfig,
     RoundVerdictConfig,
@@ -32,8 +31,6 @@ class EvaluationPlanner(Planner):
     def _judge_round(self, number: int) -> Iterator[PlannedStep]:
         """Evaluate a round's policy beside the last one before it that was."""
         yield from self._evaluate(number)
-        if self._config.prompts.evaluation_file:
-            yield self._outputs(number)
         if self._config.evaluation.drift_prompts:
             yield from self._drift(number)
         yield self._compare(number)
@@ -190,17 +187,6 @@ class EvaluationPlanner(Planner):
             limits=config.evaluation.verdict,
         )
         return self._step(f"{root}/verdict", VERDICT, verdict.STAGE, settings, inputs)
-
-    def _outputs(self, number: int) -> PlannedStep:
-        """The benchmark answers as a file for the benchmark's own tools."""
-        inputs = outputs.OutputsInputs(
-            prompts=self._at("round-0/prompts"),
-            responses=self._at(f"round-{number}/evaluation/responses"),
-        )
-        label = OutputsLabel(generator=f"{self._config.name}-round-{number}")
-        settings = OutputsConfig(label=label)
-        path = f"round-{number}/evaluation/outputs"
-        return self._step(path, "write benchmark outputs", outputs.STAGE, settings, inputs)
 
 
 def _pins(files: Mapping[str, JudgingFile]) -> dict[str, PinnedFile]:

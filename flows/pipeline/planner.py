@@ -9,7 +9,7 @@ from annotation.config import Annotator, ScoreConfig
 from annotation.scoring.inputs import ScoreInputs
 from contracts.steps.inputs import I
 from contracts.steps.step import C, Stage
-from evaluation import answers, gate, outputs
+from evaluation import answers, gate
 from flows.pipeline.config import RunConfig
 from flows.pipeline.lineage import Lineage
 from flows.pipeline.planned_step import PlannedStep
@@ -49,9 +49,9 @@ class Planner:
         return self._step(f"{root}/scores", label, score.STAGE, config, inputs)
 
     def _step(self, path: str, label: str, stage: Stage[C, I], config: C, inputs: I) -> PlannedStep:
-        # Whoever trains anew, e.g. with another ZeRO stage, wants to see it train; the outputs
-        # of another run have its name in them, and what it decided is its own.
-        made_anew = {one.name for one in (train.STAGE, outputs.STAGE, answers.STAGE, gate.STAGE)}
+        # Whoever trains anew, e.g. with another ZeRO stage, wants to see it train; the answers'
+        # files of another run have its name in them, and what it decided is its own.
+        made_anew = {one.name for one in (train.STAGE, answers.STAGE, gate.STAGE)}
         shared = self._config.resources.reuse and stage.name not in made_anew
         return PlannedStep(self._run, path, label, stage, config, inputs, shared)
 

@@ -29,13 +29,9 @@ Make = Callable[..., tuple[Result, list[dict[str, Any]]]]
 def make(tmp_path: Path) -> Make:
     """Runs the stage on records written as JSON lines; the result and the rows made."""
 
-    def run_on(records: list[Any], benchmark: list[Any] | None = None, **keys: Any) -> Any:
+    def run_on(records: list[Any], **keys: Any) -> Any:
         source = write_jsonl(tmp_path / "prompts.jsonl", records)
         inputs = PromptsInputs(sources=[str(source)])
-        if benchmark is not None:
-            (tmp_path / "benchmark.json").write_text(json.dumps(benchmark))
-            held_out = {"benchmark": str(tmp_path / "benchmark.json")}
-            inputs = inputs.model_copy(update=held_out)
         out = tmp_path / f"out-{len(list(tmp_path.iterdir()))}"
         out.mkdir()
         result = run(PromptsConfig(path=str(source), **keys), inputs, out)
@@ -49,8 +45,8 @@ def write_jsonl(path: Path, records: list[Any]) -> Path:
     return path
 
 
-def read(source: Path, benchmark: Path | None = None) -> PromptsInputs:
-    return PromptsInputs(sources=[str(source)], benchmark=benchmark and str(benchmark))
+def read(source: Path) -> PromptsInputs:
+    return PromptsInputs(sources=[str(source)])
 
 
 def user(text: str) -> list[Any]:
@@ -106,33 +102,6 @@ def test_limit_takes_the_first_different_prompts(make: Make) -> None:
     assert [row["messages"] for row in rows] == [user("a"), user("b"), user("c")]
 
 
-def test_a_benchmark_prompt_is_never_a_training_prompt(make: Make) -> None:
-    result, rows = make([{"prompt": "a"}, {"prompt": "b"}], benchmark=[{"instruction": "b"}])
-    assert [(row["messages"], row["split"]) for row in rows] == [
-        (user("a"), "train"),
-        (user("b"), "benchmark"),
-    ]
-    assert result.dropped == {"in_benchmark": 1}
-
-
-@pytest.mark.parametrize("system", [None, "Answer as a pirate would."])
-def test_a_system_message_hides_no_benchmark_prompt(make: Make, system: str | None) -> None:
-    texts = [f"question {i}" for i in range(60)]
-    own = {"role": "system", "content": "Be brief."}
-    told = {"prompt": [own, *user(texts[0])]}
-    asked = [{"instruction": text} for text in texts[:50]]
-    result, rows = make([told, *({"prompt": t} for t in texts[1:])], asked, system=system)
-    assert result.dropped == {"in_benchmark": 50}
-    assert result.facts == PromptsFacts(train=10, benchmark=50)
-    assert [row["messages"] for row in rows[10:]] == [user(text) for text in texts[:50]]
-
-
-def test_a_benchmarks_own_system_message_hides_no_prompt_either(make: Make) -> None:
-    asked = [{"role": "system", "content": "Be brief."}, *user("b")]
-    result, _ = make([{"prompt": "a"}, {"prompt": "b"}], benchmark=[{"prompt": asked}])
-    assert result.dropped == {"in_benchmark": 1}
-
-
 @pytest.mark.parametrize("role", ["system", "developer"])
 def test_a_question_is_never_held_out_under_one_instruction_and_trained_under_another(
     make: Make, role: str
@@ -147,16 +116,10 @@ def test_a_question_is_never_held_out_under_one_instruction_and_trained_under_an
     assert len(splits["test"]) == 5 and len(splits["train"]) == 15
 
 
-@pytest.mark.parametrize("turns", [["one", "two"], [{"content": "one"}]])
-def test_benchmark_turns_give_their_first_question(make: Make, turns: list[Any]) -> None:
-    _, rows = make([{"prompt": "a"}], benchmark=[{"turns": turns}])
-    assert rows[-1]["messages"] == user("one")
-
-
 def test_a_malformed_line_is_named_by_file_and_number(tmp_path: Path) -> None:
     path = tmp_path / "prompts.jsonl"
     path.write_text('{"prompt": "a"}\n\n{"prompt": \n')
-    with pytest.raises(UserError, match=r"prompts\.jsonl:3: not valid JSON: .* \(column 11\)$"):
+    with pytest.raises(UserError, match=r"prompts\.jsonl:3: not valid JSON: .* \(column 11\)"):
         run(PromptsConfig(path=str(path)), PromptsInputs(sources=[str(path)]), tmp_path)
 
 
@@ -275,24 +238,12 @@ def test_a_revision_belongs_to_hub_datasets_alone(tmp_path: Path) -> None:
 
 def test_real_ultrafeedback_rows_are_read(shared_data: Path, tmp_path: Path) -> None:
     source = shared_data / "ultrafeedback" / "train_1000.jsonl"
-    benchmark = shared_data / "alpaca_eval" / "prompts_805.json"
-    inputs = PromptsInputs(sources=[str(source)], benchmark=str(benchmark))
-    result = run(PromptsConfig(path=str(source), test_size=100), inputs, tmp_path)
+    result = run(PromptsConfig(path=str(source), test_size=100), read(source), tmp_path)
     rows = read_table(tmp_path)
     assert len(set(rows["prompt_id"].to_pylist())) == result.rows
     assert result.facts.test == 100
     trained = result.facts.train + result.facts.test
     assert trained + sum(result.dropped.values()) >= 1000
-
-
-@pytest.mark.parametrize("name", ["mt_bench", "arena_hard"])
-def test_real_benchmark_files_are_read(shared_data: Path, tmp_path: Path, name: str) -> None:
-    source = write_jsonl(tmp_path / "p.jsonl", [{"prompt": "a"}])
-    inputs = PromptsInputs(
-        sources=[str(source)], benchmark=str(shared_data / name / "question.jsonl")
-    )
-    result = run(PromptsConfig(path=str(source)), inputs, tmp_path)
-    assert result.facts.benchmark == {"mt_bench": 80, "arena_hard": 500}[name]
 
 
 @settings(deadline=None)

@@ -72,7 +72,6 @@ def loaded(config):
         "sampled": first(_load(steps["round-1/responses"]["policy"], "float32", cpu)),
         "scored": first(load_armorm(steps["round-1/scores"]["models.rm"], cpu, torch.float32)),
         "prompts": [text for _, text in read_column(steps["prompts"]["sources.0"], ["prompt"])],
-        "benchmark": [text for _, text in read_column(steps["prompts"]["benchmark"], ["prompt"])],
     }
 
 
@@ -136,7 +135,7 @@ class Starts:
     def start(self, name: str) -> dict[str, Any]:
         """Claim a run on three names of the hub, and load what its stages read."""
         rewards = {"kind": "armorm", "name": "rm", "path": "owner/reward"}
-        prompts = {"path": "owner/prompts", "evaluation_file": "owner/prompts", "test_size": 4}
+        prompts = {"path": "owner/prompts", "test_size": 4}
         config = {
             "name": name, "runs_dir": str(self._folder), "policy": {"path": "owner/policy"},
             "prompts": prompts, "sampling": {"n": 4}, "training": {},
@@ -167,11 +166,11 @@ def test_a_run_keeps_loading_the_commits_that_it_was_claimed_with(
     assert first["policy"] == f"owner/policy@{old['owner/policy']}"
     assert first["tokenizer"].endswith("a #}")
     assert first["trained"] == first["sampled"] == first["scored"] == 1.0
-    assert first["prompts"] == first["benchmark"] == ["question a"]
+    assert first["prompts"] == ["question a"]
     assert again == first
     assert other["commits"] == new
     assert other["trained"] == other["sampled"] == other["scored"] == 2.0
-    assert other["prompts"] == other["benchmark"] == ["question b"]
+    assert other["prompts"] == ["question b"]
     assert first["date"] == "None" and other["date"] == str(date.today())
 
 

@@ -63,7 +63,7 @@ def config(*annotators: dict[str, Any], **more: Any) -> RunConfig:
     settings: dict[str, Any] = {
         "name": "test",
         "policy": {"path": "policy"},
-        "prompts": {"path": "prompts.jsonl", "test_size": 4, "evaluation_file": "questions.json"},
+        "prompts": {"path": "prompts.jsonl", "test_size": 4},
         "sampling": {"max_tokens": 8},
         "annotation": {"annotators": list(annotators or (ARMORM,))},
         "training": {"resources": {"strategy": "none"}},

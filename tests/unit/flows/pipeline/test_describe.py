@@ -37,7 +37,7 @@ def test_the_next_round_goes_on_where_the_new_policy_is_first_read() -> None:
 
 def test_what_a_config_need_not_ask_for_stands_in_brackets() -> None:
     in_brackets = re.findall(r"\[(.+?)/\]", picture())
-    assert {"demonstrations", "reference", "answers", "outputs"} < {*in_brackets}
+    assert {"demonstrations", "reference", "answers", "win_rates"} < {*in_brackets}
     assert not {"pairs", "tokens", "policy", "comparison"} & {*in_brackets}
 
 

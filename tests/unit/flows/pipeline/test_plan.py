@@ -57,7 +57,6 @@ def test_folders_sort_as_the_pipeline_makes_them_wherever_they_lie() -> None:
         "rounds": 11,
         "demonstrations": {},
         "training": {"loss": {"kind": "dpo"}},
-        "prompts": {**MINIMAL["prompts"], "evaluation_file": "alpaca.json"},
         "evaluation": JUDGED,
     }
     steps = [step.out for name in ("one", "two") for step in plan(config(name=name, **changes))]
@@ -174,11 +173,11 @@ def test_a_judge_without_a_name_or_work_of_its_own_is_refused(judges: Any, told:
 
 
 def test_a_copied_runs_new_name_drifts_from_no_step() -> None:
-    prompts = {**MINIMAL["prompts"], "evaluation_file": "alpaca.json"}
-    made, copied = (plan(config(name=name, prompts=prompts)) for name in ("base", "copy"))
+    evaluation = {"sampling": {"n": 1}, "benchmarks": ["alpaca_eval"]}
+    made, copied = (plan(config(name=name, evaluation=evaluation)) for name in ("base", "copy"))
     assert [identity(step.config) for step in copied] == [identity(step.config) for step in made]
-    labels = [step.config.label.generator for step in copied if "outputs" in step.path]
-    assert labels == ["copy-round-1", "copy-round-2"]
+    labels = [step.config.label.generator for step in copied if step.path.endswith("/answers")]
+    assert labels == ["policy", "copy-round-1", "copy-round-2"]
 
 
 def test_a_stages_own_seed_is_refused_because_the_runs_seed_rules() -> None:

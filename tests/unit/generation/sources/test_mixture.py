@@ -108,10 +108,9 @@ def test_unclear_sources_are_refused(keys: dict[str, Any], message: str) -> None
 
 
 def test_each_file_read_is_an_input_of_the_stage() -> None:
-    one = PromptsConfig(path="a.jsonl", evaluation_file="e.json", decontaminate=["q.jsonl"])
+    one = PromptsConfig(path="a.jsonl", decontaminate=["q.jsonl"])
     assert inputs_of(one).by_name == {
         "sources.0": "a.jsonl",
-        "benchmark": "e.json",
         "decontaminate.0": "q.jsonl",
     }
     mixture = PromptsConfig(sources=[{"path": "o/n", "revision": "r"}, {"path": "b.jsonl"}])
