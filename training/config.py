@@ -96,6 +96,18 @@ class TrainResources(Resources):
         return self
 
 
+class ReplayConfig(Config):
+    """Earlier rounds' pairs among a round's own."""
+
+    share: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    """Share of the pairs trained on that earlier rounds have made, as far as there are so many;
+    round 1 has none. DICE (arXiv 2406.09760) mixes the first data in against forgetting."""
+    rounds: Annotated[int, Field(ge=1)] | None = None
+    """How many rounds back pairs are taken from; none means from all."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of the choice; a run sets it from its own."""
+
+
 class ReferenceConfig(Config):
     """Scoring pairs with the reference model, for the losses that compare with one."""
 

@@ -107,6 +107,17 @@ TOKENS = _table(
     _column("rejected_loss_start", pa.int32(), "first index of rejected_ids inside the loss"),
 )
 
+REPLAYED_TOKENS = _table(
+    "REPLAYED_TOKENS",
+    *TOKENS,
+    _column(
+        "replayed_from",
+        pa.int32(),
+        "the earlier round whose policy sampled the pair: it is off-policy; null where it is not",
+        nullable=True,
+    ),
+)
+
 REFERENCE = _table(
     "REFERENCE",
     _column("prompt_id", pa.string(), "the pair's prompt; rows are in the order of TOKENS"),
@@ -277,7 +288,8 @@ LEARNING_RATES = _table(
 ALL = {
     table.metadata[b"table"].decode(): table
     for table in (
-        PROMPTS, RESPONSES, SCORES, PAIRS, DEMONSTRATIONS, TOKENS, REFERENCE, COMPARISON, REASONS,
-        DECISIONS, QUESTIONS, ANSWERS, JUDGEMENTS, WIN_RATES, METRICS, LEARNING_RATES,
+        PROMPTS, RESPONSES, SCORES, PAIRS, DEMONSTRATIONS, TOKENS, REPLAYED_TOKENS, REFERENCE,
+        COMPARISON, REASONS, DECISIONS, QUESTIONS, ANSWERS, JUDGEMENTS, WIN_RATES, METRICS,
+        LEARNING_RATES,
     )
 }  # fmt: skip

@@ -26,7 +26,7 @@ from evaluation.gating.config import GateConfig
 from flows.pipeline.carry_over import carry_over_fault
 from flows.pipeline.round_rules import RoundRule, StartFrom, merged
 from generation.config import PromptsConfig, SampleConfig
-from training.config import FormatConfig, TrainConfig
+from training.config import FormatConfig, ReplayConfig, TrainConfig
 
 MOST_ROUNDS = 100
 
@@ -79,6 +79,8 @@ class RunConfig(Config):
     defaults. (`training.loss.kind: sft` trains on the pairs' chosen responses.)"""
     format: FormatConfig = FormatConfig()
     """How pairs become tokens."""
+    replay: ReplayConfig | None = None
+    """Mix pairs of earlier rounds into each round's own; `{}` for the defaults."""
     training: TrainConfig
     """How the policy is trained on them."""
     reference: Literal["start", "previous"] = "start"
@@ -103,8 +105,9 @@ class RunConfig(Config):
     def _one_seed(self) -> "RunConfig":
         for section, config in (("sampling", self.sampling), ("prompts", self.prompts),
                                 ("evaluation.sampling", self.evaluation.sampling),
-                                ("pairs", self.pairs), ("training", self.training)):  # fmt: skip
-            if config.seed != type(config).model_fields["seed"].default:
+                                ("pairs", self.pairs), ("training", self.training),
+                                ("replay", self.replay)):  # fmt: skip
+            if config and config.seed != type(config).model_fields["seed"].default:
                 raise ValueError(f"{section}.seed: set the run's own `seed`; the others follow it")
         return self
 

@@ -38,6 +38,7 @@ _LEAST: dict[str, Any] = {
 _ALL: dict[str, Any] = _LEAST | {
     "demonstrations": {},
     "gate": {},
+    "replay": {},
     "training": {"loss": {"kind": "dpo"}},
     "evaluation": _LEAST["evaluation"]
     | {
@@ -60,6 +61,12 @@ def steps(rounds: int = 1) -> list[PlannedStep]:
     return plan(check(RunConfig, _ALL | {"rounds": rounds}, origin="the example run"))
 
 
+def kinds() -> list[PlannedStep]:
+    """The same, and those that no first round has."""
+    names = {_in_round(step.path) for step in steps()}
+    return steps() + [step for step in steps(rounds=2) if _in_round(step.path) not in names]
+
+
 def picture() -> str:
     """The pipeline as one line of arrows, and a run's folder as a tree; [what is asked for]."""
     return f"{_pipeline()}\n\n{_folder()}"
@@ -68,7 +75,7 @@ def picture() -> str:
 def table() -> str:
     """The steps as a markdown table."""
     rows = ["| folder | reads | makes | columns |", "|---|---|---|---|"]
-    return "\n".join([*rows, *(" | ".join(("", *_cells(step), "")).strip() for step in steps())])
+    return "\n".join([*rows, *(" | ".join(("", *_cells(step), "")).strip() for step in kinds())])
 
 
 def manifest_schema(stage: Stage) -> dict[str, Any]:
@@ -168,7 +175,7 @@ def _plain(value: str) -> str:
 
 
 def _main(names: Sequence[str]) -> None:
-    stages = {step.stage.name: step.stage for step in steps()}
+    stages = {step.stage.name: step.stage for step in kinds()}
     if unknown := [name for name in names if name not in stages]:
         raise UserError(f"{unknown[0]}: no stage of a run; name one of {', '.join(stages)}")
     for name in names:

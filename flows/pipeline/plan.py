@@ -5,6 +5,7 @@ prompts -> responses -> scores -> pairs -> tokens [-> reference] -> policy -> ev
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 from annotation import demonstrations, pairs
 from contracts.steps.step import C
@@ -18,7 +19,7 @@ from flows.pipeline.planned_step import PlannedStep
 from generation import prompts, select
 from generation.config import SelectConfig
 from training import format as tokens
-from training import reference, train
+from training import reference, replay, train
 from training.config import ReferenceConfig, TrainConfig
 from training.tokens.checks import TrainInputs
 
@@ -92,13 +93,32 @@ class _Planner(EvaluationPlanner):
         off_policy = {} if is_sampled else {"off_policy": True}
         formatting = config.format.model_copy(update=self._template | off_policy)
         yield self._step(f"{root}/tokens", "format tokens", tokens.STAGE, formatting, to_format)
-        inputs = TrainInputs(tokens=self._at(f"{root}/tokens"), policy=policy)
+        if self._replays(number):
+            yield self._replay(number)
+        inputs = TrainInputs(tokens=self._trained_on(number), policy=policy)
         if config.training.loss.needs_reference:
             yield self._reference(number)
             inputs = inputs.model_copy(update={"reference": self._at(f"{root}/reference")})
         training = self._training(number)
         inputs = inputs.model_copy(update=self._carried(training, policy))
         yield self._step(f"{root}/policy", "train policy", train.STAGE, training, inputs)
+
+    def _replays(self, number: int) -> bool:
+        """Whether a round has pairs of earlier ones among its own; the first has none to take."""
+        return number > 1 and self._config.replay is not None
+
+    def _trained_on(self, number: int) -> Path:
+        return self._at(f"round-{number}/{'replay' if self._replays(number) else 'tokens'}")
+
+    def _replay(self, number: int) -> PlannedStep:
+        """Mix earlier rounds' pairs in, those of rounds that a gate sent back too."""
+        assert self._config.replay is not None
+        settings = _seeded(self._config.replay, self._config.seed + number)
+        first = max(1, number - settings.rounds) if settings.rounds else 1
+        earlier = {str(one): self._at(f"round-{one}/tokens") for one in range(first, number)}
+        inputs = replay.ReplayInputs(tokens=self._at(f"round-{number}/tokens"), earlier=earlier)
+        path, label = f"round-{number}/replay", "mix with earlier pairs"
+        return self._step(path, label, replay.STAGE, settings, inputs)
 
     def _carried(self, training: TrainConfig, policy: str) -> dict[str, str]:
         """What a training goes on from beside the policy; the run's start has no such state."""
@@ -119,7 +139,7 @@ class _Planner(EvaluationPlanner):
         config, root = self._of(number), f"round-{number}"
         training, start = config.training, self._policy(0)
         compared_with = start if config.reference == "start" else self._trained_from(number)
-        inputs = reference.ReferenceInputs(tokens=self._at(f"{root}/tokens"), policy=compared_with)
+        inputs = reference.ReferenceInputs(tokens=self._trained_on(number), policy=compared_with)
         settings = ReferenceConfig(dtype=training.dtype, resources=training.resources)
         label = "score with the reference"
         return self._step(f"{root}/reference", label, reference.STAGE, settings, inputs)

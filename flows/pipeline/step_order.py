@@ -13,8 +13,8 @@ def place(folder: Path) -> tuple[str, int, int, str]:
     path = folder.resolve()
     match = _IN_ROUND.fullmatch(str(path))
     run, number, name = match.groups() if match else (str(path.parent), -1, path.name)
-    # Every round after round 0 has the steps of round 1.
-    planned = f"round-{min(int(number), 1)}/{name}" if match else name
+    # Every round from round 2 on has the steps of round 2.
+    planned = f"round-{min(int(number), 2)}/{name}" if match else name
     return run, int(number), _order().get(_any_judge(planned), len(_order())), name
 
 
@@ -23,7 +23,7 @@ def _order() -> dict[str, int]:
     # Here, for it brings the planner and every stage: 0.6 s of each `onpolicy inspect`.
     from flows.pipeline.describe import steps
 
-    return {_any_judge(step.path): index for index, step in enumerate(steps())}
+    return {_any_judge(step.path): index for index, step in enumerate(steps(rounds=2))}
 
 
 def _any_judge(path: str) -> str:
