@@ -24,6 +24,7 @@ from flows.pipeline.config import RunConfig
 from flows.pipeline.console import print_done, print_warning, step_line
 from flows.pipeline.gates import ask, asks, question_line
 from flows.pipeline.next_steps import next_steps, planned_anew
+from flows.pipeline.old_states import remove_old_states
 from flows.pipeline.plan import GATE, PAIR
 from flows.pipeline.plan_evaluation import VERDICT
 from flows.pipeline.planned_step import PlannedStep
@@ -36,6 +37,7 @@ from flows.report.html import is_reported, write_report
 from flows.report.model_card import write_model_card
 from flows.report.run_data import RoundData
 from runtime.progress import Reading
+from training import train
 
 
 @flow(name="on-policy", flow_run_name="{config[name]}", persist_result=False)
@@ -64,6 +66,8 @@ def on_policy(
             if asks(step, settings) and not _is_answered(step, settings):
                 break
             _run(planned_anew(step, settings) if step.stage is gate.STAGE else step, settings)
+            if step.stage is train.STAGE:
+                remove_old_states(settings, step.round)
             if step.label == (GATE if settings.gating else VERDICT):
                 _report(step)
     artifacts.flush()

@@ -85,6 +85,11 @@ class TrainResources(Resources):
     checkpoint_every: Annotated[int, Field(ge=0)] = 100
     """Optimizer steps between checkpoints, which any other resources resume from; 0: none."""
 
+    states_kept: Annotated[int, Field(ge=1)] | None = None
+    """Rounds, the newest, whose optimizer's state is kept (`carry_optimizer`); none keeps all. The
+    next round needs 1, and a gate that goes back keeps what it may need; to make a round anew
+    needs the state of the one before it."""
+
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.offload == "parameters" and self.strategy != "zero3":

@@ -62,10 +62,15 @@ def refuse_no_room(
     Raises:
         UserError: names the folder, both sizes, and what can be left out.
     """
-    own = policies * (policy_bytes(config, weights) + state_bytes(config, weights))
+    kept = config.resources.states_kept
+    # Beside those kept lie the one that a gate may go back to, and the one that is written.
+    states = policies if kept is None else min(policies, kept + 2)
+    own = policies * policy_bytes(config, weights) + states * state_bytes(config, weights)
     on_the_way = checkpoint_bytes(config, weights, steps)
     needed = own + on_the_way - bytes_below(out / ".checkpoints")
     less = ", or set training.resources.checkpoint_every to 0" if on_the_way else ""
+    if config.hands_on and kept is None:
+        less += ", or keep fewer optimizer's states: training.resources.states_kept"
     state = ", optimizer's states" if config.hands_on else ""
     many = f"{policies} policies{state} and checkpoints"
     what = f"policy{state} and checkpoints" if policies == 1 else many

@@ -75,8 +75,19 @@ def test_each_policy_that_hands_its_state_on_takes_room_for_that_too(tmp_path: P
     assert state_bytes(carrying, SMALL) == 12 * 310
     assert state_bytes(carrying.model_copy(update={"schedule_round": 2}), SMALL) == 0
     huge = Weights({"a": (1 << 40, 1 << 20)}, 0)
-    with pytest.raises(UserError, match="3 policies, optimizer's states and checkpoints take"):
+    told = "3 policies, optimizer's states and checkpoints take.*training.resources.states_kept"
+    with pytest.raises(UserError, match=told):
         refuse_no_room(carrying, huge, tmp_path, None, 3)
+
+
+def test_states_that_are_removed_again_take_no_room(tmp_path: Path) -> None:
+    free = shutil.disk_usage(tmp_path).free
+    weights = Weights({"a": (free // (7 * 12),)}, 0)
+    carrying = config(every=0, carry_optimizer=True, schedule_rounds=50)
+    with pytest.raises(UserError):
+        refuse_no_room(carrying, weights, tmp_path, None, 20)
+    few = carrying.resources.model_copy(update={"states_kept": 1})
+    refuse_no_room(carrying.model_copy(update={"resources": few}), weights, tmp_path, None, 20)
 
 
 def test_a_disk_without_the_room_is_refused_with_both_sizes(tmp_path: Path) -> None:
