@@ -24,7 +24,6 @@ from contracts.steps.step import Stage
 from contracts.tables.parts import read_part, read_table, write_atomic, write_part
 from contracts.tables.schemas import ANSWERS, QUESTIONS, RESPONSES
 from evaluation.benchmarks.base import Answer, Benchmark, Question
-from evaluation.benchmarks.lm_eval_task import LmEvalTask
 from evaluation.config import AnswersConfig
 from generation.sampling.tables import ERRORS_NAME
 from runtime.stage_process import main
@@ -212,7 +211,7 @@ def summary(rows: Sequence[Row], label: str, benchmark: Benchmark) -> BenchmarkA
     characters = sum(len(row["answer"]) for row in answered)
     is_exact = benchmark.exact and bool(own)
     metrics = None
-    if isinstance(benchmark, LmEvalTask) and len(answered) == len(own):
+    if len(answered) == len(own):
         metrics = benchmark.metrics([row["answer"] for row in own])
     return BenchmarkAnswers(
         turns=len(own),

@@ -1,10 +1,18 @@
 """AlpacaEval 2 (https://arxiv.org/abs/2404.04475): 805 instructions; alpaca-eval 0.6.6 judges."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
-from evaluation.benchmarks.base import Answer, Benchmark, Decoding, Hub, Question, ask, text_of
+from evaluation.benchmarks.base import (
+    Answer,
+    Benchmark,
+    Decoding,
+    Hub,
+    Question,
+    ask,
+    model_outputs,
+    text_of,
+)
 
 
 class AlpacaEval(Benchmark):
@@ -28,14 +36,4 @@ class AlpacaEval(Benchmark):
 
     def files(self, answers: Sequence[Answer], generator: str) -> dict[str, str]:
         """`model_outputs.json`, as `alpaca_eval --model_outputs` reads it."""
-        outputs = [
-            {
-                "dataset": one.question.category or one.source,
-                "instruction": one.question.messages[-1]["content"],
-                "output": one.turns[0],
-                "generator": generator,
-            }
-            for one in answers
-            if not one.sample
-        ]
-        return {"model_outputs.json": json.dumps(outputs, ensure_ascii=False, indent=1)}
+        return model_outputs(answers, generator)

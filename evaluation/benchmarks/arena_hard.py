@@ -48,6 +48,15 @@ class _ArenaHard(Benchmark):
         category = str(record.get("subcategory") or record.get("cluster") or "")
         return Question(key, ask(prompt), category=category)
 
+    def files(self, answers: Sequence[Answer], generator: str) -> dict[str, str]:
+        """`model_answer/GENERATOR.jsonl`."""
+        records = [self.record(one, generator) for one in answers if not one.sample]
+        return {f"model_answer/{generator}.jsonl": json_lines(records)}
+
+    def record(self, one: Answer, generator: str) -> dict[str, Any]:
+        """An answer as the version's own tools read it."""
+        raise NotImplementedError
+
 
 class ArenaHard(_ArenaHard):
     """Arena-Hard v0.1: 500 questions, judged against gpt-4-0314."""
@@ -57,25 +66,16 @@ class ArenaHard(_ArenaHard):
     hub: ClassVar = Hub(*_DATASET, "data/arena-hard-v0.1/question.jsonl")
     sha256: ClassVar = "f1553b00ab5c0f23404f556a1a29ae335480400e59232d70e1362710e91a54a1"
 
-    def files(self, answers: Sequence[Answer], generator: str) -> dict[str, str]:
-        """`model_answer/GENERATOR.jsonl` of v0.1."""
-        records = [
-            {
-                "question_id": one.question.key,
-                "answer_id": stable_id(generator, one.question.key),
-                "model_id": generator,
-                "choices": [
-                    {
-                        "index": 0,
-                        "turns": [{"content": one.turns[0], "token_len": one.tokens[0]}],
-                    }
-                ],
-                "tstamp": 0.0,
-            }
-            for one in answers
-            if not one.sample
-        ]
-        return {f"model_answer/{generator}.jsonl": json_lines(records)}
+    def record(self, one: Answer, generator: str) -> dict[str, Any]:
+        """As v0.1's release reads it."""
+        turn = {"content": one.turns[0], "token_len": one.tokens[0]}
+        return {
+            "question_id": one.question.key,
+            "answer_id": stable_id(generator, one.question.key),
+            "model_id": generator,
+            "choices": [{"index": 0, "turns": [turn]}],
+            "tstamp": 0.0,
+        }
 
 
 class ArenaHardV2(_ArenaHard):
@@ -86,24 +86,17 @@ class ArenaHardV2(_ArenaHard):
     hub: ClassVar = Hub(*_DATASET, "data/arena-hard-v2.0/question.jsonl")
     sha256: ClassVar = "217c4292f6552936aec53be03faa18547df67a25e3fda6ca0064b4f69d7ecb18"
 
-    def files(self, answers: Sequence[Answer], generator: str) -> dict[str, str]:
-        """`model_answer/GENERATOR.jsonl` of v2."""
-        records = [
-            {
-                "uid": one.question.key,
-                "ans_id": stable_id(generator, one.question.key),
-                "model": generator,
-                "messages": [
-                    *one.question.messages,
-                    {"role": "assistant", "content": {"answer": one.turns[0]}},
-                ],
-                "tstamp": 0.0,
-                "metadata": {"token_len": one.tokens[0], **markdown_counts(one.turns[0])},
-            }
-            for one in answers
-            if not one.sample
-        ]
-        return {f"model_answer/{generator}.jsonl": json_lines(records)}
+    def record(self, one: Answer, generator: str) -> dict[str, Any]:
+        """As the repository reads it."""
+        answer = {"role": "assistant", "content": {"answer": one.turns[0]}}
+        return {
+            "uid": one.question.key,
+            "ans_id": stable_id(generator, one.question.key),
+            "model": generator,
+            "messages": [*one.question.messages, answer],
+            "tstamp": 0.0,
+            "metadata": {"token_len": one.tokens[0], **markdown_counts(one.turns[0])},
+        }
 
 
 def markdown_counts(answer: str) -> dict[str, dict[str, int]]:

@@ -100,11 +100,12 @@ class Benchmark(Config):
     sampled: ClassVar[Decoding] = Decoding(0.5)
     exact: ClassVar[bool] = False
     """Whether `parse` scores its answers."""
+    in_file: ClassVar[bool] = True
+    """Whether a file of records holds its questions; `collected` gives them else."""
 
     @model_validator(mode="after")
     def _answers_differ(self) -> "Benchmark":
-        preset = self.recipe if self.preset == "recipe" else self.sampled
-        drawn = preset.temperature if self.temperature is None else self.temperature
+        drawn = self._preset.temperature if self.temperature is None else self.temperature
         if (self.n or 1) > 1 and not drawn:
             raise ValueError(
                 f"n {self.n}: temperature 0 makes every answer the same; set a `temperature`, or "
@@ -143,13 +144,30 @@ class Benchmark(Config):
 
     def preset_of(self, question: Question) -> Decoding:
         """The preset's decoding of a question."""
-        return self.recipe if self.preset == "recipe" else self.sampled
+        return self._preset
 
     @property
     def most_tokens(self) -> int:
         """Most tokens in any of its answers."""
-        preset = self.recipe if self.preset == "recipe" else self.sampled
-        return self.max_tokens or preset.max_tokens
+        return self.max_tokens or self._preset.max_tokens
+
+    @property
+    def _preset(self) -> Decoding:
+        return self.recipe if self.preset == "recipe" else self.sampled
+
+    def refuse_unready(self) -> None:
+        """
+        Raises:
+            UserError: what it needs beside its questions is not installed.
+        """
+
+    def collected(self) -> list[Question]:
+        """Its questions, where no file of records holds them."""
+        raise NotImplementedError
+
+    def metrics(self, answers: Sequence[str]) -> dict[str, float] | None:
+        """Metrics of its own, of the answers to all questions in order; None where it has none."""
+        return None
 
     def parse(self, answer: str, reference: str) -> Parsed:
         """Score an answer, where the benchmark is an exact one."""
@@ -203,6 +221,21 @@ def digest(questions: Sequence[Question]) -> str:
         for one in questions
     ]
     return hashlib.sha256(json.dumps(lines).encode()).hexdigest()
+
+
+def model_outputs(answers: Sequence[Answer], generator: str) -> dict[str, str]:
+    """AlpacaEval's `model_outputs.json`: each question's last turn and the first answer to it."""
+    outputs = [
+        {
+            "dataset": one.question.category or one.source,
+            "instruction": one.question.messages[-1]["content"],
+            "output": one.turns[-1],
+            "generator": generator,
+        }
+        for one in answers
+        if not one.sample
+    ]
+    return {"model_outputs.json": json.dumps(outputs, ensure_ascii=False, indent=1)}
 
 
 def json_lines(records: Sequence[Mapping[str, Any]]) -> str:

@@ -25,6 +25,7 @@ class LmEvalTask(Benchmark):
     """Folder of task files of your own; the task is then one of them."""
 
     recipe: ClassVar = Decoding(0.0)
+    in_file: ClassVar = False
 
     @property
     def label(self) -> str:
@@ -42,12 +43,23 @@ class LmEvalTask(Benchmark):
         """As the task's own `generation_kwargs` say."""
         return question.decoding or self.recipe
 
-    def questions(self) -> list[Question]:
+    def refuse_unready(self) -> None:
+        """
+        Raises:
+            UserError: lm-eval is not installed, or of IFEval, nltk's data are not here.
+        """
+        installed()
+        if "ifeval" in self.task:
+            refuse_no_punkt(self.task)
+
+    def collected(self) -> list[Question]:
         """What the task asks, as lm-eval lays it out.
 
         Raises:
-            UserError: lm-eval is not installed, has no such task, or the task is not generative.
+            UserError: lm-eval or what the task needs is not installed, there is no such task, or
+                it is not generative.
         """
+        self.refuse_unready()
         asked: list[Question] = _bridge().collect(self.task, self.include_path, self.limit)
         return asked
 
@@ -63,6 +75,23 @@ def _bridge() -> ModuleType:
     # What lm-eval imports counts its uses over the network otherwise.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     return importlib.import_module("evaluation.benchmarks.lm_eval_bridge")
+
+
+def refuse_no_punkt(task: str) -> None:
+    """lm-eval would fetch it as it scores, hours later, or end in nltk's own words.
+
+    Raises:
+        UserError: nltk does not find its sentence splitter.
+    """
+    try:
+        nltk_data = importlib.import_module("nltk.data")
+        nltk_data.find("tokenizers/punkt_tab")
+    except (ImportError, LookupError):
+        raise UserError(
+            f"benchmark {task}: IFEval counts sentences with nltk's punkt_tab, which is not here: "
+            "python -m nltk.downloader punkt_tab; without a network, copy its folder `tokenizers/"
+            "punkt_tab` below one that the environment variable NLTK_DATA names"
+        ) from None
 
 
 def installed() -> Path:

@@ -1,13 +1,12 @@
 """Prompts of the user's own: texts, or conversations that the policy is to go on with."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from contracts.config.base import FileName, as_file_name
 from contracts.errors import UserError
-from evaluation.benchmarks.base import Answer, Benchmark, Decoding, Question
+from evaluation.benchmarks.base import Answer, Benchmark, Decoding, Question, model_outputs
 from generation.sources.conversation import to_messages, unusable
 
 _COLUMNS = ("prompt", "instruction", "messages", "turns", "question")
@@ -43,14 +42,4 @@ class PromptFile(Benchmark):
 
     def files(self, answers: Sequence[Answer], generator: str) -> dict[str, str]:
         """`model_outputs.json`: each question's last turn and the answer to it."""
-        outputs = [
-            {
-                "dataset": one.question.category or one.source,
-                "instruction": one.question.messages[-1]["content"],
-                "output": one.turns[-1],
-                "generator": generator,
-            }
-            for one in answers
-            if not one.sample
-        ]
-        return {"model_outputs.json": json.dumps(outputs, ensure_ascii=False, indent=1)}
+        return model_outputs(answers, generator)

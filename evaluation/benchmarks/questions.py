@@ -7,7 +7,6 @@ from pathlib import Path
 from contracts.errors import UserError
 from contracts.models.hub import dataset_file, is_hub_id
 from evaluation.benchmarks.base import ANY, Benchmark, Question, digest
-from evaluation.benchmarks.lm_eval_task import LmEvalTask, installed
 from generation.sources.columns import read_records
 
 
@@ -21,8 +20,8 @@ def read_questions(benchmark: Benchmark, source: str) -> list[Question]:
         UserError: the file cannot be had or read, asks something twice, or holds other
             questions than the published ones.
     """
-    if isinstance(benchmark, LmEvalTask):
-        return benchmark.questions()
+    if not benchmark.in_file:
+        return benchmark.collected()
     path = Path(source)
     if is_hub_id(source) and benchmark.hub:
         path = dataset_file(source, benchmark.hub.file)
@@ -70,7 +69,6 @@ def look(benchmark: Benchmark) -> None:
     Raises:
         UserError: as `read_questions`.
     """
-    if isinstance(benchmark, LmEvalTask):
-        installed()
-    elif not is_hub_id(benchmark.source):
+    benchmark.refuse_unready()
+    if benchmark.in_file and not is_hub_id(benchmark.source):
         read_questions(benchmark, benchmark.source)

@@ -1,13 +1,16 @@
 """A task of lm-evaluation-harness on local files: it asks and scores, our engine answers."""
 
 import json
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from contracts.errors import UserError
 from evaluation.benchmarks import LmEvalTask
 from evaluation.benchmarks.base import Decoding
+from evaluation.benchmarks.lm_eval_task import refuse_no_punkt
 from evaluation.benchmarks.questions import read_questions
 
 TASK = """\
@@ -50,3 +53,20 @@ def test_without_lm_eval_the_way_to_it_is_told(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(importlib.metadata, "distribution", absent)
     with pytest.raises(UserError, match=r"pip install 'onpolicy\[lm-eval\]'"):
         _ = LmEvalTask(task="ifeval").source
+
+
+@pytest.mark.parametrize("is_installed", [False, True])
+def test_without_nltks_data_ifeval_is_refused_before_anything_is_asked(
+    monkeypatch: pytest.MonkeyPatch, is_installed: bool
+) -> None:
+    """Stands in for nltk, which comes with lm-eval alone."""
+
+    def find(name: str) -> None:
+        raise LookupError(f"Resource {name} not found, in a banner of forty lines")
+
+    nltk = ModuleType("nltk.data")
+    nltk.find = find  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "nltk", ModuleType("nltk"))
+    monkeypatch.setitem(sys.modules, "nltk.data", nltk if is_installed else None)
+    with pytest.raises(UserError, match=r"python -m nltk\.downloader punkt_tab; without a network"):
+        refuse_no_punkt("ifeval")
