@@ -28,6 +28,7 @@ from flows.pipeline.old_states import remove_old_states
 from flows.pipeline.plan import GATE, PAIR
 from flows.pipeline.plan_evaluation import VERDICT
 from flows.pipeline.planned_step import PlannedStep
+from flows.pipeline.prune import prune_quietly
 from flows.pipeline.run_folder import claim_run, make_folder, refuse_drift, steps_left
 from flows.pipeline.run_step import run_step
 from flows.prefect_ import artifacts
@@ -70,6 +71,8 @@ def on_policy(
                 remove_old_states(settings, step.round)
             if step.label == (GATE if settings.gating else VERDICT):
                 _report(step)
+                if freed := prune_quietly(settings):
+                    print_warning(freed)
     artifacts.flush()
     return str(settings.folder / "report.html")
 

@@ -103,8 +103,8 @@ def added_files(folder: Path, files: Collection[str]) -> list[str]:
 
 
 def edited_files(folder: Path) -> list[str]:
-    """Which of a finished stage's files were edited since its manifest was written; empty if the
-    folder holds no manifest.
+    """Which of a finished stage's files were edited since its manifest was written, or freed; empty
+    if the folder holds no manifest.
 
     Raises:
         UserError: the manifest is damaged, or a file is gone, cut or new.
@@ -112,7 +112,10 @@ def edited_files(folder: Path) -> list[str]:
     if not (folder / "_manifest.json").is_file():
         return []
     of_input(str(folder))
-    files = _manifest(folder)["files"]
+    manifest = _manifest(folder)
+    files, freed = manifest["files"], manifest.get("freed", {})
+    if freed:
+        return [f"{name} was freed by `onpolicy prune`" for name in freed]
     return [f"{name} was edited" for name in files if of_file(folder / name) != files[name]]
 
 

@@ -56,6 +56,8 @@ class Manifest:
     """Folder of the step of another run that made it, where it was taken over."""
     sizes: dict[str, int] = field(default_factory=dict)
     """Bytes of each of the files."""
+    freed: dict[str, str] = field(default_factory=dict)
+    """Files that were removed since to free their room, with their hashes."""
 
     @property
     def took(self) -> str:

@@ -81,6 +81,20 @@ def decide(
 
 
 @app.command()
+def prune(
+    run_folder: Annotated[Path, typer.Argument(help="A run's folder.")],
+    *,
+    keep: Annotated[int, typer.Option(min=1, help="Last rounds whose policies stay.")] = 1,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Free old rounds' weights that no later step, resume or gate can ask for."""
+    from flows.pipeline.prune import prune as free
+
+    typer.echo(free(run_folder, keep, dry_run))
+
+
+@app.command()
 def schedule(
     config: ConfigPath,
     overrides: Overrides = None,

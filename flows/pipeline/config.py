@@ -41,6 +41,9 @@ class FlowResources(Resources):
     reuse: bool = True
     """Take over what another run in `runs_dir` has made by the same settings from the same
     inputs, all but trained policies."""
+    keep_policies: Annotated[int, Field(ge=1)] | None = None
+    """Free the weights of all policies but the last so many rounds' after each round, as
+    `onpolicy prune` does; none keeps them all."""
 
 
 class RunConfig(Config):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gated_run import make_gated, read, write_verdict
+from gated_run import JUDGED, make_gated, read, write_verdict
 from minimal_run import config
 
 from contracts.errors import ConfigDrift, UserError
@@ -18,8 +18,6 @@ from flows.pipeline.gates import ask, decide, stopped_line, waiting
 from flows.pipeline.plan import plan
 from flows.pipeline.run_folder import claim_run, is_finished, refuse_drift
 
-TRUTH = {"kind": "function", "name": "truth", "function": "demo.rubric:score"}
-JUDGED = {"sampling": {"n": 1, "temperature": 0}, "annotators": [TRUTH]}
 ASKING = {"worse": "ask"}
 
 Gated = Callable[..., RunConfig]
