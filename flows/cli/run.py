@@ -100,7 +100,7 @@ def _say_ended(config: RunConfig, until: str | None) -> None:
         console.print(f"Report: {report}")
     if question := waiting(settled(config)):
         raise AwaitsAnswer(question)
-    if until:
+    if until and not stopped_line(settled(config)):
         _say_left(config, until)
     else:
         _say_stopped(config)

@@ -18,13 +18,16 @@ def next_steps(config: RunConfig, until: str | None = None) -> Iterator[PlannedS
     Raises:
         UserError: no step has that name.
     """
+    last = up_to(plan(config), until)[-1].path
     given: set[str] = set()
     is_over = False
     while not is_over:
         is_over = True
-        for step in [step for step in up_to(plan(config), until) if step.path not in given]:
+        for step in [step for step in plan(config) if step.path not in given]:
             given.add(step.path)
             yield step
+            if until and step.path == last:
+                return
             if step.stage is gate.STAGE:
                 is_over = False
                 break

@@ -76,6 +76,26 @@ def test_after_a_worse_round_the_next_may_begin_from_the_last_good_policy(gated:
     assert is_finished(run)
 
 
+def test_a_gate_stands_after_each_evaluated_round_and_goes_back_to_the_last_such(
+    gated: Gated,
+) -> None:
+    evaluation = {**JUDGED, "every": 2}
+    run = gated({"worse": "last_good"}, rounds=6, evaluation=evaluation)
+    made = make_gated(run, {2: "better", 4: "worse", 6: "better"})
+    assert [path for path in made if path.endswith("/gate")] == [
+        f"round-{number}/gate" for number in (2, 4, 6)
+    ]
+    steps = {step.path: step for step in plan(run)}
+    assert steps["round-4/responses"].reads["policy"].endswith("round-3/policy")
+    assert steps["round-5/responses"].reads["policy"].endswith("round-2/policy")
+    assert policies(run, 6)["compared with"] == "round-2"
+
+
+def test_a_run_that_is_to_end_later_than_its_gate_allows_ends_at_the_gate(gated: Gated) -> None:
+    made = make_gated(gated({}), {1: "better", 2: "worse"}, until="round-3/pairs")
+    assert made[-1] == "round-2/gate"
+
+
 def test_start_from_last_good_is_short_for_such_a_gate(settings: Callable[..., RunConfig]) -> None:
     run = settings(rounds=3, evaluation=JUDGED, start_from="last_good")
     assert {step.path for step in plan(run)} >= {"round-1/gate", "round-3/gate"}
