@@ -27,6 +27,7 @@ from contracts.errors import UserError, first_line
 from contracts.models.architecture import kv_bytes_a_token
 from contracts.models.model import load_settings, load_tokenizer, split_reference
 from runtime.pool.messages import heartbeat
+from runtime.torch_settings import reread_compiling
 
 if TYPE_CHECKING:
     from vllm import LLMEngine
@@ -185,3 +186,4 @@ def _set_environment(device: torch.device) -> None:
     quiet |= {"TORCH_COMPILE_DISABLE": "1"} if device.type == "cpu" else {}
     for name, value in quiet.items():
         os.environ.setdefault(name, value)
+    reread_compiling()

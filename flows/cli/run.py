@@ -12,6 +12,7 @@ from flows.pipeline.gates import stopped_line, waiting
 from flows.pipeline.load_run import load_run
 from flows.pipeline.plan import plan
 from flows.pipeline.planned_step import PlannedStep
+from flows.pipeline.preload import preload
 from flows.pipeline.run_folder import (
     is_finished,
     made_anew,
@@ -53,7 +54,9 @@ def run_config(
         return
     make_folder(config)
     refuse_busy(config.folder)
-    looking = Looking(config, steps_left(config, redo, until=until))
+    left = steps_left(config, redo, until=until)
+    preload(left)
+    looking = Looking(config, left)
     settings.apply()
     from flows.on_policy import on_policy
     from flows.prefect_.outage import run_flow

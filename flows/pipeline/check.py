@@ -7,7 +7,6 @@ user's functions, tokenizers and their templates) is tried by a process beside t
 
 import json
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
@@ -36,7 +35,8 @@ from flows.pipeline.run_folder import settled, steps_left
 from generation import prompts, sample
 from generation.config import SampleConfig
 from generation.engines.adapter import resolve
-from runtime.child_process import Child, start_child
+from runtime.child_process import Child
+from runtime.module_process import start_module
 from training import format as tokens
 from training import reference, train
 from training.launch.disk_space import refuse_no_room, steps_of
@@ -240,7 +240,7 @@ def _inside(config: RunConfig, left: Sequence[PlannedStep]) -> Inside:
 @cache
 def _start(text: str) -> Child:
     """The process that looks inside; one for all points of a sweep that have these in common."""
-    return start_child([sys.executable, "-m", "flows.pipeline.look_inside", text], {})
+    return start_module("flows.pipeline.look_inside", [text], {})
 
 
 @cache

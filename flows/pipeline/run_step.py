@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 
 from contracts.errors import OnPolicyError, UserError
@@ -11,7 +10,8 @@ from contracts.steps.manifest import Manifest
 from contracts.steps.step import claim
 from flows.pipeline.planned_step import PlannedStep
 from flows.pipeline.reuse import take_over
-from runtime.child_process import Child, start_child
+from runtime.child_process import Child
+from runtime.module_process import start_module
 from runtime.progress import Reading, parse_progress
 from runtime.stage_process import parse_error
 
@@ -50,9 +50,7 @@ def run_step(step: PlannedStep, on_line: OnLine, on_progress: OnProgress) -> Man
 
 
 def _start(step: PlannedStep) -> Child:
-    command = [sys.executable, "-m", step.stage.name, str(step.out / "_step.json")]
-    # Bars of the libraries' own would fill the log with half lines; ours is enough.
-    return start_child(command, {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TQDM_DISABLE": "1"})
+    return start_module(step.stage.name, [str(step.out / "_step.json")], {})
 
 
 def _follow(process: Child, on_line: OnLine, on_progress: OnProgress) -> tuple[str | None, str]:

@@ -2,6 +2,8 @@
 
 import os
 
+from runtime.torch_settings import reread_compiling
+
 
 def set_vllm_environment(on_cpu: bool, eager: bool) -> None:
     """Settings that vLLM and torch read as they are imported; a user's own win."""
@@ -15,3 +17,4 @@ def set_vllm_environment(on_cpu: bool, eager: bool) -> None:
             settings |= {"TORCH_COMPILE_DISABLE": "1"}
     for name, value in settings.items():
         os.environ.setdefault(name, value)
+    reread_compiling()

@@ -1,15 +1,13 @@
-"""Where workers run: how many, on which GPUs, started how."""
+"""Where workers run: how many, on which GPUs."""
 
-import multiprocessing
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from multiprocessing import forkserver
 from pathlib import Path
 
 from contracts.errors import UserError
 from runtime import device
-from runtime.child_process import BRIEF_SPIN
+from runtime.fork_server.running import ensure_server
 
 Groups = tuple[tuple[str, ...], ...]
 
@@ -21,12 +19,6 @@ class Placement:
     workers: int
     gpus: Groups = ()
     """The GPUs of each worker; empty on the CPU."""
-
-    @property
-    def start_method(self) -> str:
-        """CPU workers fork from a process that has imported the engine: a new one is ready in
-        less than a second. What a fork does to a GPU's driver is not left to chance."""
-        return "spawn" if self.gpus else "forkserver"
 
     def environment(self, number: int) -> dict[str, str]:
         """What a worker's environment has beyond ours."""
@@ -40,12 +32,10 @@ class Placement:
         return {name: value for name, value in shared.items() if name not in os.environ}
 
     def warm_up(self, modules: Sequence[str]) -> None:
-        """Begin to import what workers on the CPU share, while this process goes on."""
-        if self.workers and self.start_method == "forkserver":
-            for name, value in BRIEF_SPIN.items():
-                os.environ.setdefault(name, value)
-            multiprocessing.get_context("forkserver").set_forkserver_preload(list(modules))
-            forkserver.ensure_running()
+        """Begin to import what workers on the CPU share, while this process goes on: one that
+        dies is followed by another in less than a second."""
+        if self.workers and not self.gpus:
+            ensure_server(modules)
 
 
 def gpu_groups(gpus: Sequence[str], workers: int, each: int, request: str) -> Groups:

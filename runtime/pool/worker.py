@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import struct
+import subprocess
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from typing import Any, TypeVar
 from contracts.errors import OnPolicyError, UserError
 from runtime.pool.messages import WorkerMessage, receive, send
 from runtime.pool.placement import Placement
-from runtime.pool.worker_main import Work, serve
+from runtime.pool.worker_main import Work, start_worker
 
 log = logging.getLogger(__name__)
 
@@ -101,16 +102,12 @@ class WorkerHandle(ABC):
 
     def begin(self) -> None:
         """Start the process; it is ready when its model is loaded."""
-        context: Any = multiprocessing.get_context(self._placement.start_method)
-        self.pipe, theirs = context.Pipe()
+        self.pipe, theirs = multiprocessing.Pipe()
         if self._patience.working:
             _set_timeout(self.pipe, self._patience.working)
-        environment = self._placement.environment(self.number)
-        # On a GPU vLLM has processes of its own, which a daemon may not.
-        self._process = context.Process(
-            target=serve, args=(theirs, environment, self._work), daemon=not self._placement.gpus
+        self._process = start_worker(
+            self._work, theirs.fileno(), self._placement.environment(self.number)
         )
-        self._process.start()
         theirs.close()
         self.ready = self._hung = False
         self._silent = 0.0
@@ -172,8 +169,7 @@ class WorkerHandle(ABC):
         """Clean up after its end, and say how it ended."""
         self.pipe.close()
         self._kill_group()
-        self._process.join(_GRACE_SECONDS)
-        code = self._process.exitcode or 0
+        code = self._wait() or 0
         killed = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         from_outside = self._last_words is None and code in _FROM_OUTSIDE
         return Death(self._last_words or killed, from_outside, not self.ready, self._hung)
@@ -182,8 +178,13 @@ class WorkerHandle(ABC):
         """End the process and what it started."""
         self.pipe.close()
         self._process.terminate()
-        self._process.join(_GRACE_SECONDS)
+        self._wait()
         self._kill_group()
+
+    def _wait(self) -> int | None:
+        with suppress(subprocess.TimeoutExpired):
+            return self._process.wait(_GRACE_SECONDS)
+        return None
 
     def _give_up(self) -> None:
         """End a worker that hangs; the pipe's end comes after it."""
@@ -197,9 +198,8 @@ class WorkerHandle(ABC):
 
     def _kill_group(self) -> None:
         """By the group, and by its number where it had no time to make one."""
-        if self._process.pid:
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.kill()
 
 

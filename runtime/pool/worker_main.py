@@ -1,16 +1,24 @@
-"""A worker's side of its life: begins, works until its starter hangs up, and says how it ended."""
+"""A worker's side of its life: begins, works until its starter hangs up, and says how it ended.
 
+`python -m runtime.pool.worker_main MODULE:WORK PATH`, with the pipe for standard input and our
+`sys.path` as JSON: the user's modules are found the way the stage finds them.
+"""
+
+import json
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from importlib import import_module
 from multiprocessing.connection import Connection
 
 from tqdm import tqdm
 
 from contracts.errors import OnPolicyError, UserError, named_first_line
+from runtime.child_process import Child
+from runtime.module_process import start_attached
 from runtime.pool.messages import Link, announce_heartbeats
 from runtime.stage_process import configure_logging
 
@@ -18,13 +26,15 @@ Work = Callable[[Link], None]
 """Module-level function: hears a job, says `ready`, and works for ever."""
 
 
-def serve(connection: Connection, environment: Mapping[str, str], work: Work) -> None:
+def start_worker(work: Work, pipe: int, environment: Mapping[str, str]) -> Child:
+    """A process that does `work` at the other end of `pipe`."""
+    arguments = [f"{work.__module__}:{work.__qualname__}", json.dumps(sys.path)]
+    return start_attached("runtime.pool.worker_main", arguments, environment, pipe)
+
+
+def _serve(connection: Connection, work: str) -> None:
     """Do `work` until the other side hangs up. The last words are `refused` for a user's
     mistake, `failed` for a failure that no second try mends, and `crash` for anything else."""
-    # A group of its own: what an engine starts ends with the worker.
-    os.setpgid(0, 0)
-    os.environ.update(environment)
-    _set_threads(environment)
     # Ctrl-C may reach the whole session; the starter alone says when to end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     configure_logging()
@@ -32,8 +42,9 @@ def serve(connection: Connection, environment: Mapping[str, str], work: Work) ->
     tqdm.set_lock(threading.RLock())
     link = Link(connection)
     announce_heartbeats(link)
+    module, _, name = work.partition(":")
     try:
-        work(link)
+        getattr(import_module(module), name)(link)
     except UserError as error:
         _last_words(link, refused=str(error))
     except OnPolicyError as error:
@@ -44,12 +55,20 @@ def serve(connection: Connection, environment: Mapping[str, str], work: Work) ->
     os._exit(1)
 
 
-def _set_threads(environment: Mapping[str, str]) -> None:
-    """A torch that was imported before the fork has read OMP_NUM_THREADS already."""
-    if "torch" in sys.modules and (threads := environment.get("OMP_NUM_THREADS")):
-        sys.modules["torch"].set_num_threads(int(threads))
-
-
 def _last_words(link: Link, **words: str) -> None:
     with suppress(OSError):  # hung up
         link.send(**words)
+
+
+def _pipe() -> Connection:
+    """Standard input, out of the way of whatever reads that."""
+    pipe = os.dup(0)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    return Connection(pipe)
+
+
+if __name__ == "__main__":
+    sys.path[:] = json.loads(sys.argv[2])
+    _serve(_pipe(), sys.argv[1])

@@ -60,9 +60,9 @@ def run_forked(runs: Sequence[Run], inputs: Mapping[str, str], folder: Path) -> 
 
 
 def _main(runs: Path) -> None:
-    from training.engines.zero import _cpu_only
+    from training.engines.zero import cpu_only
 
-    _cpu_only()
+    cpu_only()
     for module in IMPORTED:
         import_module(module)
     for run in json.loads(runs.read_text()):

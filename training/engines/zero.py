@@ -67,7 +67,7 @@ class ZeroEngine(Engine):
 
         cuda = torch.cuda.is_available()
         if not cuda:
-            _cpu_only()
+            cpu_only()
         PartialState(backend="nccl" if cuda else "gloo", **meeting())
         plugin = DeepSpeedPlugin(
             hf_ds_config=deepspeed_config(self.config, self.bfloat16),
@@ -94,7 +94,7 @@ class ZeroEngine(Engine):
         return ZeroState(self._model.module, self._model.optimizer, self.zero_stage)
 
 
-def _cpu_only() -> None:
+def cpu_only() -> None:
     """Settings under which DeepSpeed runs on processors alone, over gloo."""
     os.environ["DS_ACCELERATOR"] = "cpu"
     os.environ["ACCELERATE_TORCH_DEVICE"] = "cpu"

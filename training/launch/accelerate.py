@@ -1,4 +1,4 @@
-"""Starting a training run's processes through accelerate, and following what they say."""
+"""Starting a training run's processes, and following what they say."""
 
 import os
 import subprocess
@@ -11,6 +11,9 @@ from pathlib import Path
 
 from contracts.errors import OnPolicyError, UserError
 from runtime.child_process import Child, start_child
+from runtime.fork_server.fitness import can_fork
+from runtime.fork_server.running import ensure_server
+from runtime.module_process import start_module
 from runtime.stage_process import parse_error
 from training.config import TrainResources, threads
 from training.launch.machines import Launch, announced
@@ -39,8 +42,16 @@ def run_workers(resources: TrainResources, job: Path, module: str) -> None:
         with announced(resources, job, module) as launch:
             follow(start(together(launch, 0), resources, {}))
         return
-    with _alone(resources, job, module) as (command, environment):
-        follow(start(command, resources, environment))
+    if resources.processes == 1 and "zero" not in resources.strategy:
+        follow(start_module(module, [str(job)], _own(resources)))
+        return
+    with _alone() as (folder, meeting):
+        follow(_start_alone(resources, job, module, folder, {**_own(resources), **meeting}))
+
+
+def shared_imports(resources: TrainResources, module: str) -> list[str]:
+    """What processes that run `module` may have imported before they are forked."""
+    return [*(["training.engines.preload"] if "zero" in resources.strategy else []), module]
 
 
 def together(launch: Launch, rank: int) -> list[str]:
@@ -56,10 +67,14 @@ def together(launch: Launch, rank: int) -> list[str]:
 def start(
     command: Sequence[str], resources: TrainResources, environment: Mapping[str, str]
 ) -> Child:
-    """Start workers, or the launcher that starts them."""
+    """Start the launcher that starts the workers."""
     # Under accelerate each worker is in a session of its own: all of them watch the pipe.
-    own = {"OMP_NUM_THREADS": str(threads(resources)), "TOKENIZERS_PARALLELISM": "false"}
-    return start_child(command, {**own, **_allocator(), **environment})
+    return start_child(command, {**_own(resources), **environment})
+
+
+def _own(resources: TrainResources) -> dict[str, str]:
+    threads_each = {"OMP_NUM_THREADS": str(threads(resources))}
+    return {**threads_each, "TOKENIZERS_PARALLELISM": "false", **_allocator()}
 
 
 def _allocator() -> dict[str, str]:
@@ -85,19 +100,10 @@ def follow(process: Child) -> None:
 
 
 @contextmanager
-def _alone(
-    resources: TrainResources, job: Path, module: str
-) -> Iterator[tuple[list[str], dict[str, str]]]:
-    """Command line and environment on a single machine, where nothing listens beyond loopback."""
-    worker = ["-m", module, str(job)]
-    if resources.processes == 1 and "zero" not in resources.strategy:
-        yield [sys.executable, *worker], {}
-        return
+def _alone() -> Iterator[tuple[str, dict[str, str]]]:
+    """A folder, and the environment in which the processes of a single machine meet there, where
+    nothing listens beyond loopback."""
     with tempfile.TemporaryDirectory(prefix="onpolicy-") as folder:
-        command = _accelerate(
-            resources, worker, "--log_dir", folder,
-            "--main_process_port", "0", "--rdzv_backend", "c10d", "--rdzv_conf", "store_type=file",
-        )  # fmt: skip
         environment = {
             # torch's TCPStore cannot be bound to one address: processes meet in a file instead.
             "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
@@ -105,7 +111,22 @@ def _alone(
             STORE: f"{folder}/store",
         }
         networks = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
-        yield command, environment | {name: os.environ.get(name, "lo") for name in networks}
+        yield folder, environment | {name: os.environ.get(name, "lo") for name in networks}
+
+
+def _start_alone(
+    resources: TrainResources, job: Path, module: str, folder: str, environment: Mapping[str, str]
+) -> Child:
+    """Start the processes of a single machine: forked where that is safe, else by accelerate."""
+    if can_fork():
+        ensure_server(shared_imports(resources, module))
+        arguments = [module, str(job), str(resources.processes)]
+        return start_module("training.launch.world", arguments, environment)
+    command = _accelerate(
+        resources, ["-m", module, str(job)], "--log_dir", folder,
+        "--main_process_port", "0", "--rdzv_backend", "c10d", "--rdzv_conf", "store_type=file",
+    )  # fmt: skip
+    return start_child(command, environment)
 
 
 def _accelerate(resources: TrainResources, worker: list[str], *more: str) -> list[str]:

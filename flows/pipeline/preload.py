@@ -1,0 +1,33 @@
+"""Imports that a run's processes share, made once by the process that they fork from."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from annotation.config import ScoreConfig
+from flows.pipeline.planned_step import PlannedStep
+from generation.config import SampleConfig
+from runtime.fork_server.running import ensure_server
+from training.config import ReferenceConfig, TrainConfig
+from training.launch.accelerate import shared_imports
+
+
+def preload(steps: Sequence[PlannedStep]) -> None:
+    """Begin to import what the processes of `steps` need, while this process goes on."""
+    if steps:
+        ensure_server(list(dict.fromkeys(_modules(steps))))
+
+
+def _modules(steps: Iterable[PlannedStep]) -> Iterator[str]:
+    """What is needed first comes first."""
+    yield "flows.pipeline.look_inside"
+    for step in steps:
+        yield step.stage.module
+    for step in steps:
+        match step.config:
+            case SampleConfig(engine=engine) if engine.preloads:
+                yield engine.preloads
+            case ScoreConfig(annotators=annotators):
+                yield from (annotator.preloads for annotator in annotators if annotator.preloads)
+            case TrainConfig(resources=resources):
+                yield from shared_imports(resources, "training.loop.worker")
+            case ReferenceConfig():
+                yield "training.loop.reference_worker"

@@ -1,0 +1,45 @@
+"""`python -m MODULE ARGUMENTS` as a child of this process: forked where it can be, else begun."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+
+from runtime.child_process import Child, end_group_after, environment_with, start_child
+from runtime.fork_server.running import fork
+
+
+def start_module(module: str, arguments: Sequence[str], environment: Mapping[str, str]) -> Child:
+    """As `start_child`, with `python -m module` for the command."""
+    whole = environment_with(environment)
+    theirs_in, ours_in = os.pipe()
+    ours_out, theirs_out = os.pipe()
+    stdin = os.fdopen(ours_in, "w")
+    stdout = os.fdopen(ours_out, errors="replace")
+    try:
+        streams = theirs_in, theirs_out, theirs_out
+        if child := fork(module, arguments, whole, streams, (stdin, stdout)):
+            return child
+    finally:
+        os.close(theirs_in)
+        os.close(theirs_out)
+    stdin.close()
+    stdout.close()
+    return start_child([sys.executable, "-m", module, *arguments], environment)
+
+
+def start_attached(
+    module: str, arguments: Sequence[str], environment: Mapping[str, str], stdin: int
+) -> Child:
+    """The same in our output and errors, with `stdin` for its standard input."""
+    whole = environment_with(environment)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if child := fork(module, arguments, whole, (stdin, 1, 2), (None, None)):
+        return child
+    process = subprocess.Popen(
+        [sys.executable, "-m", module, *arguments],
+        stdin=stdin, text=True, start_new_session=True, env=whole,
+    )  # fmt: skip
+    end_group_after(process.pid)
+    return process
