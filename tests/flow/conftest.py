@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,18 @@ import psutil
 import pytest
 from checkout import CHECKOUT
 from made_facts import made_facts
+from process_tree import started_by
+
+
+@pytest.fixture(scope="session", autouse=True)
+def fork_server() -> None:
+    """One process from which the stages and workers of all tests here are forked, as a run has
+    one for its own; it ends with this process."""
+    from flows.pipeline.load_run import load_run
+    from flows.pipeline.plan import plan
+    from flows.pipeline.preload import preload
+
+    preload(plan(load_run(CHECKOUT / "configs" / "demo.yaml", [])))
 
 
 @pytest.fixture(scope="session")
@@ -60,6 +73,12 @@ def chromium() -> str:
     if not path:
         pytest.skip("no chromium on this machine")
     return path
+
+
+def _is_worker(process: psutil.Process) -> bool:
+    with suppress(psutil.Error):
+        return "-m runtime.pool.worker_main" in " ".join(process.cmdline())
+    return False
 
 
 def _wait_for(url: str, server: subprocess.Popen, seconds: float = 90.0) -> None:
@@ -118,14 +137,10 @@ def token_inputs(tmp_path_factory: pytest.TempPathFactory, tiny_gemma: Path) -> 
 
 @pytest.fixture(scope="session")
 def workers_of() -> Callable[[int], list[int]]:
-    """From a stage's process to its workers: those of its descendants that lead a group."""
+    """From a stage's process to its workers."""
 
     def find(stage: int) -> list[int]:
-        try:
-            found = [child.pid for child in psutil.Process(stage).children(recursive=True)]
-            return sorted(pid for pid in found if os.getpgid(pid) == pid)
-        except (psutil.NoSuchProcess, ProcessLookupError):
-            return []
+        return sorted(one.pid for one in started_by(stage) if _is_worker(one))
 
     return find
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 from checkout import CHECKOUT
+from process_tree import started_by
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
 
@@ -42,8 +43,10 @@ def start(
 
 
 def own_server(folder: Path) -> dict[str, str]:
-    """The environment in which a run starts a server of its own."""
-    return {"PREFECT_HOME": str(folder / "prefect"), "PREFECT_API_URL": ""}
+    """The environment in which a run starts both servers of its own: Prefect's, and the one that
+    forks its stages."""
+    own = {"PREFECT_HOME": str(folder / "prefect"), "PREFECT_API_URL": ""}
+    return {**own, "ONPOLICY_FORK_SERVER": ""}
 
 
 def test_an_interrupted_run_ends_cleanly_with_all_its_processes(
@@ -69,8 +72,9 @@ def test_a_signal_to_the_whole_group_ends_run_stage_and_server_at_once(
 ) -> None:
     """As a terminal's Ctrl-C and a cluster's scheduler send it; the server is the run's own."""
     own = own_server(tmp_path)
-    run, _ = start(tmp_path, own, [*small, "evaluation.sampling.engine.kind=vllm"])
-    started = psutil.Process(run.pid).children(recursive=True)
+    run, stage = start(tmp_path, own, [*small, "evaluation.sampling.engine.kind=vllm"])
+    started = started_by(run.pid)
+    assert stage in [process.pid for process in started]
     assert any("flows.prefect_.server" in process.cmdline() for process in started)
     os.killpg(run.pid, number)
     _, stderr = run.communicate(timeout=30)

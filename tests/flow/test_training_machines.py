@@ -140,11 +140,11 @@ def test_on_one_machine_nothing_listens_beyond_loopback(
 ) -> None:
     seen: set[str] = set()
     ended = threading.Event()
-    before = {child.pid for child in psutil.Process().children()}
+    before = {child.pid for child in psutil.Process().children(recursive=True)}
 
     def watch() -> None:
         while not ended.wait(0.05):
-            for child in psutil.Process().children():
+            for child in psutil.Process().children(recursive=True):
                 if child.pid not in before:
                     seen.update(listening(child))
 

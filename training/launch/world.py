@@ -33,6 +33,7 @@ def _run(module: str, job: str, processes: int) -> None:
     finally:
         for child in running:
             child.kill()
+            child.wait()
     if code < 0:
         raise OnPolicyError(f"a training process was killed by {signal.Signals(-code).name}")
     if code:
