@@ -28,6 +28,7 @@ from evaluation.benchmarks import NamedBenchmark
 from evaluation.config import AnswersConfig, OutputsLabel, QuestionsConfig, answering
 from flows.pipeline.console import console, print_done, print_warning, step_line
 from flows.pipeline.planned_step import PlannedStep
+from flows.pipeline.preload import preload
 from flows.pipeline.run_step import run_step
 from generation import sample
 from generation.config import SampleConfig
@@ -123,6 +124,7 @@ def evaluate(
         bases = {label: record.base_of(label) for label in labels.values()}
         steps = list(plan_evaluation(config, record, list(labels.values()), folder, bases))
         write_atomic(folder / RECORD, json.dumps(vars(record), indent=1).encode())
+        preload([step for step in steps if not step.done])
         for step in steps:
             _run(step)
     return [line for label in labels.values() for line in told(folder, label)]

@@ -28,6 +28,7 @@ from flows.pipeline.old_states import remove_old_states
 from flows.pipeline.plan import GATE, PAIR
 from flows.pipeline.plan_evaluation import VERDICT
 from flows.pipeline.planned_step import PlannedStep
+from flows.pipeline.preload import preload
 from flows.pipeline.prune import prune_quietly
 from flows.pipeline.run_folder import claim_run, make_folder, refuse_drift, steps_left
 from flows.pipeline.run_step import run_step
@@ -60,7 +61,9 @@ def on_policy(
     settings = check(RunConfig, config, origin="config")
     make_folder(settings)
     if deployment.id:  # else whoever called has looked already
-        refuse_unready(settings, steps_left(settings, redo, next_round, until))
+        left = steps_left(settings, redo, next_round, until)
+        preload(left)
+        refuse_unready(settings, left)
     with folder_lock(settings.folder):
         settings = claim_run(settings, next_round, redo)
         for step in next_steps(settings, until):

@@ -19,7 +19,8 @@ from flows.pipeline.check import refuse_unready
 from flows.pipeline.config import RunConfig
 from flows.pipeline.console import print_warning
 from flows.pipeline.load_run import load_run, refuse_machines
-from flows.pipeline.run_folder import claim_together, make_folder
+from flows.pipeline.preload import preload
+from flows.pipeline.run_folder import claim_together, make_folder, steps_left
 from flows.prefect_ import artifacts
 from flows.prefect_.outage import remembered, run_flow
 from flows.prefect_.server import ensure_server
@@ -57,6 +58,7 @@ def run_sweep(path: Path, overrides: Sequence[str], grid: Sequence[str]) -> Path
         refuse_machines("sweep", run)
     if len({run.name for run in runs}) < len(runs):
         raise UserError("--grid: two points are the same run; leave `name` to the sweep")
+    preload([step for run in runs for step in steps_left(run)])
     for run in runs:
         refuse_unready(run)
         make_folder(run)
