@@ -80,8 +80,9 @@ def run(config: RoundVerdictConfig, inputs: VerdictInputs, out: Path) -> Result:
     """
     prompts = gather.held_out(inputs.prompts)
     after, before = inputs.after_scores, inputs.before_scores
-    over_start = gather.win_rates(after, inputs.start_scores, prompts)
     over_before = gather.win_rates(after, before, prompts)
+    is_start = before == inputs.start_scores
+    over_start = over_before if is_start else gather.win_rates(after, inputs.start_scores, prompts)
     lengths = gather.lengths(inputs.before_responses, inputs.after_responses, prompts)
     compared = read_facts(inputs.comparison, CompareFacts)
     gains = compared.gains if compared else {}
