@@ -38,6 +38,7 @@ from flows.prefect_.outage import remembered
 from flows.report.html import is_reported, write_report
 from flows.report.model_card import write_model_card
 from flows.report.run_data import RoundData
+from runtime.lean_imports import spare_pandas
 from runtime.progress import Reading
 from training import train
 
@@ -157,6 +158,7 @@ def run_stage(step: PlannedStep) -> None:
 @task(name="write report", task_run_name="round {number}: write report", cache_policy=NO_CACHE)
 def report_task(folder: Path, number: int) -> None:
     """Write `report.html` and the policy's card, publish the round's plots."""
+    spare_pandas()
     data = RoundData(folder / f"round-{number}")
     write_model_card(data, data.folder / "policy")
     write_report(folder)
