@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from contracts.config.base import load_config, read_yaml
 from contracts.errors import UserError
 from flows.pipeline.config import RunConfig
+from flows.pipeline.round_rules import merged
 
 NAME = "config.yaml"
 
@@ -31,6 +32,21 @@ def recorded_keys(run: Path) -> dict[str, Any]:
     """
     path = run / NAME
     return _read(path, lambda: read_yaml(path))
+
+
+def round_keys(folder: Path) -> dict[str, Any]:
+    """The same for the round in `folder`, with what `by_round` makes other from it on.
+
+    Raises:
+        UserError: as `recorded_keys`.
+    """
+    keys = recorded_keys(folder.parent)
+    number = int(folder.name.removeprefix("round-"))
+    for first, rule in sorted(keys.get("by_round", {}).items()):
+        if first <= number:
+            given = {name: value for name, value in rule.items() if value}
+            keys = merged(keys, given)
+    return keys
 
 
 def _read(path: Path, read: Callable[[], T]) -> T:

@@ -14,7 +14,7 @@ from contracts.errors import UserError
 from contracts.steps.disk_space import naming_what_is_full
 from contracts.steps.manifest import read_manifest
 from contracts.tables.parts import write_atomic
-from flows.pipeline.recorded import recorded_keys
+from flows.pipeline.recorded import round_keys
 from flows.report.hub import hub_id, hub_token, public
 from flows.report.hub import push as upload
 from flows.report.model_card import write_model_card
@@ -81,6 +81,9 @@ def _model(policy: Path, target: Path, repository: str | None) -> str:
     manifest = read_manifest(policy)
     if not (policy.parent.parent / "config.yaml").is_file():
         raise UserError(f"{policy}: lies in no run, so that its card cannot be written")
+    if manifest and manifest.freed:
+        raise UserError(f"{policy}: its weights were freed by `onpolicy prune`; `onpolicy run ... "
+                        f"--redo {policy.parent.name}/policy` trains it again")  # fmt: skip
     for name in manifest.files if manifest else ():
         if name == carried.INDEX or (name.startswith("adapter/") and not _has_public_base(policy)):
             continue
@@ -100,7 +103,7 @@ def _card(round_folder: Path, rows: int) -> str:
     """The dataset card: config, counts and fingerprints, so that the data can be made again."""
     manifests = {name: read_manifest(round_folder / name) for name in _STAGES}
     pairs = manifests["pairs"]
-    config = recorded_keys(round_folder.parent)
+    config = round_keys(round_folder)
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=False)  # noqa: S701 - markdown
     return environment.get_template("dataset_card.md.j2").render(
         run=round_folder.resolve().parent.name,

@@ -12,7 +12,7 @@ from contracts.config.yaml import dump_yaml
 from contracts.steps.facts import read_facts
 from contracts.steps.manifest import read_manifest
 from contracts.tables.parts import write_atomic
-from flows.pipeline.recorded import recorded_keys
+from flows.pipeline.recorded import round_keys
 from flows.report.figures import to_png, training_curves
 from flows.report.hub import hub_id, public
 from flows.report.run_data import RoundData, finished_rounds
@@ -37,7 +37,7 @@ def write_model_card(data: RoundData, target: Path, place: str | None = None) ->
     """
     from huggingface_hub import ModelCard
 
-    config = recorded_keys(data.folder.parent)
+    config = round_keys(data.folder)
     values = _values(data, public(config), place)
     template = Path(__file__).with_name("model_card.md.j2")
     card = ModelCard.from_template(_metadata(config), str(template), **values)

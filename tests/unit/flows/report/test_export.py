@@ -1,5 +1,6 @@
 """What leaves a run: a policy with its card, a push with the token that was given for it."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,13 @@ from huggingface_hub import ModelCard
 from made_facts import made_facts
 
 from contracts.errors import UserError
-from contracts.steps.manifest import Manifest, Result, write_manifest
+from contracts.steps.manifest import (
+    Manifest,
+    Result,
+    read_manifest,
+    save_manifest,
+    write_manifest,
+)
 from contracts.tables.schemas import METRICS
 from flows.report.export import Push, export
 from flows.report.hub import hub_id, public
@@ -86,6 +93,23 @@ def test_the_card_says_what_the_hub_and_a_reader_look_for(run: Path) -> None:
     ):  # fmt: skip
         assert text in card.text, text
     assert (run / "round-1" / "policy" / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_card_of_a_round_tells_its_own_settings(run: Path) -> None:
+    for first, rate in ((1, "3e-05"), (2, "4e-05")):
+        rules = {"by_round": {first: {"sampling": {}, "training": {"learning_rate": float(rate)}}}}
+        (run / "config.yaml").write_text(yaml.safe_dump(CONFIG | rules))
+        write_model_card(RoundData(run / "round-1"), run)
+        assert (rate in (run / "README.md").read_text()) == (first == 1)
+
+
+def test_a_policy_whose_weights_were_freed_is_no_model_to_export(run: Path, tmp_path: Path) -> None:
+    policy = run / "round-1" / "policy"
+    manifest = read_manifest(policy)
+    assert manifest
+    save_manifest(policy, replace(manifest, freed={"model.safetensors": "a hash"}))
+    with pytest.raises(UserError, match=r"freed by .onpolicy prune.*--redo round-1/policy"):
+        export(policy, tmp_path / "model", None)
 
 
 def test_no_card_holds_a_path_a_host_or_a_credential(run: Path) -> None:
