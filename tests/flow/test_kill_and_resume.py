@@ -14,13 +14,22 @@ from checkout import CHECKOUT
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
 
+# Six small rounds that are one training; a trainer of its own strategy is killed elsewhere
+# (test_training_engines), and so are vLLM's workers (test_sampling_workers).
 SMALL = [
-    "rounds=1",
+    "rounds=6",
+    "prompts_per_round=8",
     "prompts.limit=64",
     "prompts.test_size=16",
-    "sampling.prompts_per_part=16",
-    "training.global_batch=8",
-    "training.resources.checkpoint_every=2",
+    "sampling.prompts_per_part=2",
+    "sampling.engine.kind=transformers",
+    "training.global_batch=4",
+    "training.carry_optimizer=true",
+    "training.schedule_rounds=6",
+    "training.resources.strategy=none",
+    "training.resources.processes=1",
+    "training.resources.checkpoint_every=1",
+    "evaluation.every=3",
     "evaluation.sampling.engine.kind=transformers",
     "evaluation.benchmarks=[]",
 ]
@@ -29,10 +38,13 @@ STAGES = [
     "prompts",
     "round-0/evaluation/responses",
     "round-1/responses",
-    "round-1/scores",
-    "round-1/tokens",
     "round-1/policy",
-    "round-1/evaluation/scores",
+    "round-2/scores",
+    "round-2/policy",
+    "round-3/evaluation/scores",
+    "round-4/tokens",
+    "round-5/policy",
+    "round-6/policy",
 ]
 
 
