@@ -153,12 +153,15 @@ class ChatFormat:
         return {}
 
     def _render(self, messages: Sequence[Message], generate: bool) -> str:
-        from jinja2 import TemplateError
+        from jinja2 import TemplateError, TemplateSyntaxError
 
         try:
             text = self.tokenizer.apply_chat_template(
                 list(messages), tokenize=False, add_generation_prompt=generate, **self._told
             )
+        except TemplateSyntaxError as error:
+            where = f"{self.name}: chat template, line {error.lineno}"
+            raise RowError("template_refused", f"{where}: {error.message}") from None
         except TemplateError as error:
             raise RowError("template_refused", f"{self.name}: {error}") from None
         return str(text)

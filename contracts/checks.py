@@ -25,7 +25,7 @@ class Check:
 
 def faults(checks: Iterable[Check]) -> list[str]:
     """One line for each fault of a config: `key: what is wrong, and the way out`."""
-    lines = []
+    lines, damaged = [], set[str]()
     for check in checks:
         if check.of and not is_model(check.of):
             continue
@@ -33,6 +33,10 @@ def faults(checks: Iterable[Check]) -> list[str]:
             check.look()
         except OnPolicyError as error:
             text = str(error)
+            if check.of and text.startswith(str(Path(check.of))):
+                if text in damaged:  # all who read a broken config.json would tell the same
+                    continue
+                damaged.add(text)
             lines.append(text if text.startswith(check.key) else f"{check.key}: {text}")
     return list(dict.fromkeys(lines))
 

@@ -16,7 +16,7 @@ from evaluation.judging.files import JudgingFile
 from evaluation.judging.game import Question
 from evaluation.win_rates.controlled import instructions_asked
 from evaluation.win_rates.difficulty import read_difficulty, refuse_no_difficulty
-from runtime.chat.endpoint import key_of
+from runtime.chat.endpoint import key_of, refuse_unreachable
 
 _NO_REFERENCES = (
     "a judge of MT-Bench needs the reference answers: give FastChat's "
@@ -43,6 +43,7 @@ def judging_checks(evaluation: EvaluationConfig, pinned: Callable[[str], str]) -
             continue
         key = f"evaluation.judges.{number}"
         yield Check(f"{key}.api_key_env", partial(key_of, f"judge {judge.name!r}", judge))
+        yield Check(f"{key}.base_url", partial(refuse_unreachable, f"judge {judge.name!r}", judge))
         yield Check(f"{key}.resources", partial(_look_at_prices, judge))
     known = {benchmark.label: benchmark for benchmark in evaluation.benchmarks}
     named = dict.fromkeys(

@@ -138,7 +138,7 @@ class SampleConfig(Config):
     """Most tokens in an answer, its end of turn included."""
     stop: list[Annotated[str, Field(min_length=1)]] = Field([])
     """Strings that end an answer; they are cut off its text."""
-    seed: int = Field(42, ge=0)
+    seed: int = Field(42, ge=0, lt=2**63)
     """Each sample's own seed is a hash of this, the prompt's id and the sample's index."""
     seeds: list[Annotated[int, Field(ge=0, lt=2**63)]] | None = Field(None, min_length=1)
     """Seeds used as they are, one sample each (the recipe: 13, 21, 42, 79, 100); replaces n."""

@@ -30,7 +30,7 @@ def main(stage: Stage, argv: Sequence[str] | None = None) -> None:
 
     def run() -> None:
         if len(arguments) != 1:
-            raise UserError(f"usage: python -m {stage.module} STEP.json")
+            raise UserError(f"usage: python -m {stage.name} STEP.json")
         manifest = run_step_file(stage, Path(arguments[0]))
         log.info("%s: %d rows in %.1f s", stage.name, manifest.rows, manifest.seconds)
 
@@ -43,7 +43,7 @@ def main(stage: Stage, argv: Sequence[str] | None = None) -> None:
 
 def exit_code_of(run: Callable[[], None]) -> int:
     """Call `run`; print an error as one message, with its traceback under ONPOLICY_DEBUG=1."""
-    if os.environ.get("ONPOLICY_PARENT") == "stdin":
+    if _is_followed():
         _die_with_parent()
     try:
         run()
@@ -57,9 +57,17 @@ def exit_code_of(run: Callable[[], None]) -> int:
 
 
 def fail(message: str, code: int) -> int:
-    """Print an error so that a parent process can read it whole; returns the exit code."""
-    print_line(_ERROR_MARK + json.dumps(message))
+    """Print an error: in plain words, or as a line that a parent process reads whole where one
+    follows; returns the exit code."""
+    if _is_followed():
+        print_line(_ERROR_MARK + json.dumps(message))
+    else:
+        print(message, file=sys.stderr, flush=True)
     return code
+
+
+def _is_followed() -> bool:
+    return os.environ.get("ONPOLICY_PARENT") == "stdin"
 
 
 def parse_error(line: str) -> str | None:

@@ -183,7 +183,7 @@ class TrainConfig(Config):
     (arXiv 2506.21495)."""
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     """Gradients are scaled down to this norm."""
-    seed: Annotated[int, Field(ge=0)] = 42
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 42
     """Seed of the order of the pairs."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Dtype of forward and backward, and of the saved weights; AdamW works on float32 masters.

@@ -1,6 +1,7 @@
 """What can be known of training before the first response is sampled."""
 
 import json
+import os
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -49,9 +50,13 @@ def refuse_not_installed(config: TrainConfig) -> None:
 def refuse_too_few_gpus(config: TrainConfig) -> None:
     """
     Raises:
-        UserError: two processes would have to share a GPU.
+        UserError: two processes would have to share a GPU; without GPUs, a core.
     """
     gpus, processes = len(visible_gpus()), config.resources.processes
+    # Two share one core well enough for the demo.
+    if not gpus and processes > max(2, cores := len(os.sched_getaffinity(0))):
+        raise UserError(f"{processes} processes need a core each, there is no GPU, and {cores} "
+                        "core(s) can be used; ask for fewer")  # fmt: skip
     if 0 < gpus < processes:
         raise UserError(f"{processes} processes need a GPU each, and {gpus} can be seen; ask for "
                         "fewer")  # fmt: skip

@@ -9,7 +9,7 @@ from annotation.annotators.base import AnnotatorVariant, Setting
 from contracts.checks import Check
 from contracts.config.base import Resources
 from runtime.chat.config import ChatModel
-from runtime.chat.endpoint import key_of
+from runtime.chat.endpoint import key_of, refuse_unreachable
 
 if TYPE_CHECKING:
     from annotation.scorers.protocol import Scorer
@@ -57,8 +57,10 @@ class JudgeConfig(AnnotatorVariant, ChatModel):
         return self.compare == "pairwise"
 
     def checks(self, key: str) -> Iterator[Check]:
-        """That there is a key."""
-        yield Check(f"{key}.api_key_env", lambda: key_of(f"annotator {self.name!r}", self))
+        """That there is a key, and somebody who listens."""
+        who = f"annotator {self.name!r}"
+        yield Check(f"{key}.api_key_env", lambda: key_of(who, self))
+        yield Check(f"{key}.base_url", lambda: refuse_unreachable(who, self))
 
     def shared_by(self, workers: int) -> Self:
         """The config with each worker's share of the requests in flight."""

@@ -57,6 +57,10 @@ def _explain(item: Any, model: Model) -> str:
             return f"key {key!r}: is a section{_not_given(item)}; {_as_section(path, item, inside)}"
         case "list_type":
             return f"key {key!r}: is a list{_not_given(item)}; write [...], with all its items"
+        case "too_short":
+            return f"key {key!r}: needs at least {context['min_length']} item(s){_not_given(item)}"
+        case "date_parsing" | "date_from_datetime_parsing" if "too short" in item["msg"]:
+            return f"key {key!r}: should be a day such as 2025-11-22{_not_given(item)}"
     message = item["msg"].removeprefix("Value error, ")
     return f"key {key!r}: {message}{_not_given(item)}" if key else message
 

@@ -68,8 +68,8 @@ def _refuse_what_writes_nothing(folder: Path, config: Mapping[str, Any]) -> None
     names = [str(name) for name in config.get("architectures") or ()]
     if names and not any(name.endswith(_WRITERS) for name in names):
         raise UserError(
-            f"{folder}: is a {names[0]} (config.json), which writes no text; a policy is a causal "
-            "language model (...ForCausalLM)"
+            f"{folder}: is of type {names[0]} (config.json), which writes no text; a policy is a "
+            "causal language model (...ForCausalLM)"
         )
 
 

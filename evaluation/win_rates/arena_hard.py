@@ -19,6 +19,7 @@ from evaluation.win_rates.agreement import agreement
 from evaluation.win_rates.estimate import Estimate, Resampling, ratio, refitted, times
 from evaluation.win_rates.records import Record, read_rows, refuse_several
 from evaluation.win_rates.style import Style, difference
+from runtime.lean_imports import without_pandas
 
 _STRONG = 3
 """How much a verdict with `>>` counts."""
@@ -168,7 +169,8 @@ def _style_controlled(
 
 def _predicted(features: np.ndarray, won: np.ndarray, lost: np.ndarray) -> float:
     """Probability of a win where all features but the first, which is 1, are 0."""
-    from sklearn.linear_model import LogisticRegression
+    with without_pandas():
+        from sklearn.linear_model import LogisticRegression
 
     if not won.any() or not lost.any():
         return float(won.any())

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from evaluation.win_rates.estimate import Estimate, Resampling, refitted
+from runtime.lean_imports import without_pandas
 
 FEWEST = 5
 """Prompts that the cross-validation needs: one a fold."""
@@ -168,7 +169,8 @@ def _doubled(rows: _Rows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _fit(rows: _Rows, strength: float) -> np.ndarray:
     """[3] coefficients under an L1 penalty of 1 / strength."""
-    from sklearn.linear_model import LogisticRegression
+    with without_pandas():
+        from sklearn.linear_model import LogisticRegression
 
     features, labels, weights = _doubled(rows)
     there = weights > 0
@@ -180,8 +182,9 @@ def _fit(rows: _Rows, strength: float) -> np.ndarray:
 
 def _cross_validated(rows: _Rows) -> float:
     """The inverse penalty that five folds choose, both copies of a row in one fold."""
-    from sklearn import config_context
-    from sklearn.linear_model import LogisticRegressionCV
+    with without_pandas():
+        from sklearn import config_context
+        from sklearn.linear_model import LogisticRegressionCV
     from sklearn.metrics import make_scorer
     from sklearn.model_selection import GroupKFold
 

@@ -1,5 +1,6 @@
 """One prompt with all its responses and their scores, best first."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow.compute as pc
@@ -11,6 +12,7 @@ from contracts.errors import UserError
 from contracts.tables.parts import part_paths, read_table
 
 _UNSCORED = float("-inf")
+_SHOWN_IDS = 5
 
 
 def show_prompt(console: Console, folder: Path, prompt_id: str) -> None:
@@ -27,13 +29,21 @@ def show_prompt(console: Console, folder: Path, prompt_id: str) -> None:
     matches = prompts.filter(pc.starts_with(prompts["prompt_id"], prompt_id)).to_pylist()
     if len(matches) != 1:
         raise UserError(
-            f"{folder}: {len(matches)} prompts have an id that begins with {prompt_id!r}"
+            f"{folder}: {len(matches)} prompts have an id that begins with {prompt_id!r}; "
+            + _way_on(folder, [match["prompt_id"] for match in matches])
         )
     match = matches[0]
     turns = [
         f"[bold]{escape(turn['role'])}[/]: {escape(turn['content'])}" for turn in match["messages"]
     ]
     console.print(Group(*turns, _responses(folder, match["prompt_id"])))
+
+
+def _way_on(folder: Path, found: Sequence[str]) -> str:
+    if not found:
+        return f"`onpolicy inspect {folder / 'prompts'}` shows some ids"
+    more = ", ..." if len(found) > _SHOWN_IDS else ""
+    return f"give more of it: {', '.join(found[:_SHOWN_IDS])}{more}"
 
 
 def _responses(folder: Path, prompt_id: str) -> Table:

@@ -39,8 +39,9 @@ _ROUND = re.compile(r"round-(\d+)/(.+)")
 def query(folder: Path, sql: str) -> pa.Table:
     """The result of a query over the tables below `folder`.
 
-    Every table has its path's name (`round_1_pairs`, `round_1_evaluation_scores`); tables
-    that each round has are also one view over all rounds, with a column `round` (`pairs`).
+    Every table has its path's name (`round_1_pairs`, `round_1_evaluation_scores`); that of
+    `folder` itself is `this`, and has its folder's name. Tables that each round has are also one
+    view over all rounds, with a column `round` (`pairs`).
 
     Raises:
         UserError: `folder` is a file, there is no table, a part has other columns than the rest
@@ -166,13 +167,15 @@ def _schema(path: Path) -> pa.Schema:
 
 
 def _views(root: Path, tables: dict[str, Path]) -> dict[str, str]:
-    """A view's name and its query, for each table that rounds have."""
+    """A view's name and its query, for each table that rounds have, and for `this`."""
     rounds: dict[str, list[str]] = defaultdict(list)
     for table, folder in tables.items():
         if in_round := _ROUND.fullmatch(str(folder.relative_to(root))):
             # No name holds a quote (`_name`).
             rounds[_name(in_round[2])].append(f'SELECT {in_round[1]} AS round, * FROM "{table}"')  # noqa: S608
     views = {name: " UNION ALL BY NAME ".join(parts) for name, parts in rounds.items()}
+    if "this" in tables:  # by its folder's name as well
+        views.setdefault(_name(root.resolve().name), "SELECT * FROM this")
     return {name: select for name, select in views.items() if name not in tables}
 
 

@@ -1,17 +1,20 @@
 """`onpolicy inspect`: rows, schema and a readable sample of any table of a run."""
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.dataset as ds
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from contracts.errors import UserError
-from contracts.steps.manifest import read_manifest
+from contracts.steps.fingerprint import changed_files, refuse_not_whole
+from contracts.steps.manifest import Manifest, read_manifest
 from contracts.tables.parts import part_paths
 from flows.explore.prompt_view import show_prompt
 from flows.explore.sql import matching_rows, naming_damage, open_parts, query
@@ -90,27 +93,58 @@ def _parts(path: Path) -> list[Path]:
 
 
 def _show_folders(console: Console, path: Path) -> None:
-    """A run, or a folder of stages: one line a stage."""
+    """A run, or a folder of stages: one line a stage, and what is amiss with any of them."""
     manifests = sorted(path.rglob("_manifest.json"), key=lambda file: place(file.parent))
     if not manifests:
         raise UserError(f"{path}: neither a table nor a run (no parquet, no manifest below it)")
     table = Table("folder", "stage", "rows", "dropped", "time")
+    faults = []
     for file in manifests:
-        manifest = read_manifest(file.parent)
+        where = escape(str(file.parent.relative_to(path)))
+        try:
+            manifest = read_manifest(file.parent)
+        except UserError as error:
+            table.add_row(where, "damaged", "", "", "")
+            faults.append(str(error))
+            continue
         if manifest:
             dropped = ", ".join(f"{n:,} {why}" for why, n in manifest.dropped.items())
-            where = str(file.parent.relative_to(path))
-            table.add_row(
-                escape(where), manifest.stage, f"{manifest.rows:,}", dropped, manifest.took
-            )
+            table.add_row(where, manifest.stage, f"{manifest.rows:,}", dropped, manifest.took)
+            faults += _damage(file.parent, manifest)
     console.print(table)
+    _warn(console, faults)
+
+
+def _damage(folder: Path, manifest: Manifest | None) -> list[str]:
+    """What is no longer as the stage in `folder` left it, if anything; one message."""
+    if manifest is None:
+        return []
+    try:
+        refuse_not_whole(folder, changed_files(folder, manifest.files, manifest.sizes))
+    except UserError as error:
+        return [str(error)]
+    return []
+
+
+def _warn(console: Console, faults: Sequence[str]) -> None:
+    for fault in faults:
+        console.print(f"[yellow]warning[/]: {escape(fault)}")
 
 
 def _show_table(console: Console, path: Path, view: View) -> None:
     parts = _parts(path)
     if not parts:
         raise UserError(f"{path}: no such file or folder")
+    if path.is_file() and path.suffix != ".parquet":
+        raise UserError(f"{path}: is no parquet file, and only these are read")
     dataset = open_parts(parts)
+    with naming_damage(parts):
+        shown = _rows_of(dataset, parts, view)
+    if path.is_dir():
+        try:
+            _warn(console, _damage(path, read_manifest(path)))
+        except UserError as error:  # its manifest alone
+            _warn(console, [str(error)])
     total = dataset.count_rows()
     metadata = dataset.schema.metadata or {}
     name = metadata.get(b"table", b"table").decode()
@@ -123,15 +157,16 @@ def _show_table(console: Console, path: Path, view: View) -> None:
         kind = f"{field.type}{'?' if field.nullable else ''}"
         columns.add_row(escape(field.name), escape(_short_type(field.type, kind)), escape(doc))
     console.print(columns)
-    if view.expressions:
-        shown = matching_rows(parts, view.where, view.sort, view.rows)
-    else:
-        with naming_damage(parts):
-            shown = dataset.head(view.rows)
     for index, row in enumerate(shown.to_pylist()):
         console.print(f"[bold]row {index}[/]")
         for key, value in row.items():
             console.print(f"  [cyan]{escape(key)}[/]: {escape(_readable(value))}")
+
+
+def _rows_of(dataset: ds.Dataset, parts: Sequence[Path], view: View) -> pa.Table:
+    if view.expressions:
+        return matching_rows(parts, view.where, view.sort, view.rows)
+    return dataset.head(view.rows)
 
 
 def _short_type(kind: pa.DataType, text: str) -> str:

@@ -6,7 +6,7 @@ user's functions, tokenizers and their templates) is tried by a process beside t
 """
 
 import json
-import os
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
@@ -24,10 +24,12 @@ from contracts.errors import UserError
 from contracts.models.hub import is_hub_id
 from contracts.models.model import ModelConfig, local_folder, split_reference
 from contracts.models.weights import refuse_other_weights
+from contracts.steps.disk_space import NO_ROOM
 from contracts.steps.step import Stage
 from evaluation import judge, questions
 from flows.pipeline.claimed import dated, with_keys
 from flows.pipeline.config import RunConfig
+from flows.pipeline.console import saying
 from flows.pipeline.look_inside import FOUND, Inside
 from flows.pipeline.plan import plan
 from flows.pipeline.planned_step import PlannedStep
@@ -76,7 +78,8 @@ class Looking:
         Raises:
             UserError: names all that is amiss.
         """
-        slow = _answer(self._inside) if self._inside else []
+        with saying("looking at tokenizers, chat templates and functions"):
+            slow = _answer(self._inside) if self._inside else []
         faults = list(dict.fromkeys([*self._found, *slow]))
         if faults:
             raise UserError("nothing was started:\n  " + "\n  ".join(faults))
@@ -204,9 +207,14 @@ def refuse_read_only(folder: Path) -> None:
         UserError: nothing can be written where the run's folder is, or is to be.
     """
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        raise UserError(f"{there}: nothing can be written there; set `runs_dir` to a folder of "
-                        "your own")  # fmt: skip
+    try:
+        with tempfile.TemporaryFile(dir=there):  # without a name: nothing of it is seen
+            pass
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise
+        raise UserError(f"{there}: nothing can be written there ({error.strerror}); set `runs_dir` "
+                        "to a folder of your own") from None  # fmt: skip
 
 
 def _refuse_no_room(config: RunConfig, policy: str, steps: Sequence[PlannedStep]) -> None:

@@ -55,7 +55,7 @@ class RunConfig(Config):
     """Folder that holds the runs."""
     rounds: Annotated[int, Field(ge=1, le=MOST_ROUNDS)] = 1
     """Rounds in all. A finished run goes on when it is raised."""
-    seed: Annotated[int, Field(ge=0)] = 42
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 42
     """Seed that every stage's own seed is derived from (recipe: 42)."""
     date: datetime.date | None = None
     """The day that chat templates which read the clock are told; the day on which the run is
@@ -112,6 +112,14 @@ class RunConfig(Config):
                                 ("replay", self.replay)):  # fmt: skip
             if config and config.seed != type(config).model_fields["seed"].default:
                 raise ValueError(f"{section}.seed: set the run's own `seed`; the others follow it")
+        return self
+
+    @model_validator(mode="after")
+    def _pairs_can_be_made(self) -> "RunConfig":
+        if self.sampling.samples < 2:
+            key = "seeds" if self.sampling.seeds else "n"
+            raise ValueError(f"sampling.{key}: one response a prompt makes no pair; sample at "
+                             "least 2, at a temperature above 0")  # fmt: skip
         return self
 
     @model_validator(mode="after")

@@ -17,6 +17,18 @@ from runtime.progress import Reading
 console = Console(file=sys.stderr, highlight=False, soft_wrap=True, markup=False)
 
 
+@contextmanager
+def saying(what: str, after: float = 2.0) -> Iterator[None]:
+    """Say what is under way once it has taken `after` seconds."""
+    timer = threading.Timer(after, console.print, (f"{what} ...",))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 class StepBar:
     """The bar of one running step; on a pipe, a plain line every few seconds instead."""
 

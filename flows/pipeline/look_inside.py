@@ -4,7 +4,10 @@ models and annotators as JSON in an argument; what is amiss comes as JSON on sta
 import itertools
 import json
 import os
+import resource
+import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NoReturn
@@ -19,6 +22,8 @@ from contracts.models.model import ModelConfig
 from runtime.stage_process import exit_code_of
 
 FOUND = "::found "
+_CPU_SECONDS = 90
+_SECONDS = 600.0
 
 
 class Inside(Config):
@@ -46,10 +51,16 @@ def found_apart(inside: Inside) -> list[str]:
         unanswered = looks[len(answers) :]
         if unanswered:
             key = unanswered[0].key
-            told.append(f"{key}: {_named(inside, key)} ended the process that looked at it, with "
-                        f"code {code}")  # fmt: skip
+            told.append(f"{key}: {_named(inside, key)} {_ended(code)}")
         looks = unanswered[1:]
     return list(dict.fromkeys(told))
+
+
+def _ended(code: int) -> str:
+    if -code in (signal.SIGKILL, signal.SIGXCPU):
+        return (f"was not looked at to its end in {_CPU_SECONDS} CPU seconds (or {_SECONDS:.0f} "
+                "s): its template, or its module, may loop for ever")  # fmt: skip
+    return f"ended the process that looked at it, with code {code}"
 
 
 def _looks(inside: Inside) -> list[Check]:
@@ -80,10 +91,15 @@ def _in_child(looks: Sequence[Check]) -> tuple[list[list[str]], int]:
     source, sink = os.pipe()
     child = os.fork()
     if not child:
+        # Where a template or a module loops for ever; the imports take 20 of them.
+        resource.setrlimit(resource.RLIMIT_CPU, (_CPU_SECONDS, _CPU_SECONDS))
         _answer(looks, sink)
     os.close(sink)
+    waiting = threading.Timer(_SECONDS, os.kill, (child, signal.SIGKILL))
+    waiting.start()
     with open(source) as lines:
         answers = [json.loads(line) for line in lines if line.endswith("\n")]
+    waiting.cancel()
     return answers, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 

@@ -11,7 +11,8 @@ from jinja2 import Environment, FileSystemLoader
 from annotation.selection.published_layout import write_published
 from contracts.config.yaml import dump_yaml
 from contracts.errors import UserError
-from contracts.steps.disk_space import naming_what_is_full
+from contracts.steps.disk_space import naming_what_is_full, refuse_unwritable
+from contracts.steps.fingerprint import changed_files, refuse_not_whole
 from contracts.steps.manifest import read_manifest
 from contracts.tables.parts import write_atomic
 from flows.pipeline.recorded import round_keys
@@ -22,6 +23,7 @@ from flows.report.run_data import RoundData
 from training import carried, train
 
 _STAGES = ("prompts", "responses", "scores", "pairs")
+_READ = ("pairs", "responses", "scores")
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ def export(source: Path, target: Path, push: Push | None) -> str:
         raise UserError(f"{source}: is no round and no round's policy, e.g. runs/demo/round-1")
     if push:
         hub_token(push.repository)
+    _refuse_damaged(source, is_policy)
+    refuse_unwritable(target, "name a folder of your own")
     with naming_what_is_full(target):
         if is_policy:
             kind, told = "model", _model(source, target, push.repository if push else None)
@@ -59,6 +63,18 @@ def export(source: Path, target: Path, push: Push | None) -> str:
     return told
 
 
+def _refuse_damaged(source: Path, is_policy: bool) -> None:
+    """
+    Raises:
+        UserError: a stage that is exported is not finished, or not as it was left.
+    """
+    stages = [source] if is_policy else [source / name for name in _READ]
+    for folder in stages:
+        if (manifest := read_manifest(folder)) is None:
+            raise UserError(f"{folder}: is not finished; run the flow first")
+        refuse_not_whole(folder, changed_files(folder, manifest.files, manifest.sizes))
+
+
 def _rounds(run: Path) -> str:
     """The run's rounds whose pairs are made."""
     rounds = [f"{run}/{path.parent.name}" for path in sorted(run.glob("round-*/pairs"))]
@@ -67,9 +83,7 @@ def _rounds(run: Path) -> str:
 
 def _dataset(round_folder: Path, target: Path) -> str:
     """The pairs of a round in the published layout."""
-    pairs, responses, scores = (round_folder / name for name in ("pairs", "responses", "scores"))
-    if read_manifest(pairs) is None:
-        raise UserError(f"{pairs}: these pairs are not finished; run the flow first")
+    pairs, responses, scores = (round_folder / name for name in _READ)
     (target / "data").mkdir(parents=True, exist_ok=True)
     rows = write_published(pairs, responses, scores, "train", target / "data" / "train.parquet")
     write_atomic(target / "README.md", _card(round_folder, rows).encode())

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from contracts.errors import OnPolicyError, UserError, first_line
 from contracts.models.hub import refuse_unreachable
 from contracts.models.model import split_reference
+from generation.sources.folder import refuse_no_data
 
 _GZIP = b"\x1f\x8b"
 
@@ -140,10 +141,12 @@ def _from_dataset(reference: str, columns: Sequence[str], split: str) -> Iterato
 
     name, revision = split_reference(reference)
     refuse_unreachable("dataset", reference)
+    if Path(name).is_dir():
+        refuse_no_data(Path(name))
     try:
         dataset = load_dataset(name, split=split, revision=revision)
     except (DatasetsError, ValueError, FileNotFoundError) as error:
-        reason = first_line(error)
+        reason = first_line(error.__cause__ or error)
         raise UserError(f"{reference} (split {split}): cannot be loaded: {reason}") from None
     except ConnectionError as error:
         raise OnPolicyError(f"{reference}: the hub cannot be reached: {error}") from None

@@ -3,12 +3,15 @@
 import json
 import os
 import re
+import socket
 import time
 from collections.abc import Mapping
 from random import Random
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
-from contracts.errors import OnPolicyError, UserError
+from contracts.errors import OnPolicyError, UserError, first_line
 from runtime.chat.completion import Completion, NoCompletion, Refusal, read_completion
 from runtime.chat.config import ChatModel
 from runtime.pool.messages import heartbeat
@@ -23,6 +26,7 @@ _ACCOUNT = {
     404: "knows no such model, or is no chat endpoint; check `model` and `base_url`",
 }
 """Refusals that the next question would meet as well."""
+_CONNECT_SECONDS = 5.0
 _LATER = (408, 409, 429)
 """Refusals that are worth another attempt; so are those from 500 on."""
 _OUT_OF_CREDIT = "insufficient_quota"
@@ -158,6 +162,27 @@ def key_of(who: str, config: ChatModel) -> str:
             "to the endpoint's key, or `api_key_env: null` where it needs none"
         )
     return os.environ[config.api_key_env] if config.api_key_env else ""
+
+
+def refuse_unreachable(who: str, config: ChatModel) -> None:
+    """Connect to the endpoint once and send nothing. It is not tried behind a proxy, nor without
+    the key, which is told by itself.
+
+    Raises:
+        UserError: its name is not known, or nobody listens there.
+    """
+    url = urlsplit(config.base_url)
+    host = url.hostname or ""
+    if not has_key(config) or (url.scheme in getproxies() and not proxy_bypass(host)):
+        return
+    try:
+        port = url.port or {"http": 80, "https": 443}[url.scheme]
+        socket.create_connection((host, port), timeout=_CONNECT_SECONDS).close()
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{who}: {host} cannot be reached: {first_line(error)}; check `base_url`, and that the "
+            "endpoint is up"
+        ) from None
 
 
 def _error_in(reply: "Response") -> Mapping[str, Any]:

@@ -12,7 +12,7 @@ from contracts.models.adapters import WEIGHTS, refuse_other_adapter
 from contracts.models.loading import load_adapter, load_model, refuse_unsavable
 from contracts.models.model import load_tokenizer
 from contracts.models.weights import refuse_other_weights
-from contracts.steps.disk_space import naming_what_is_full, refuse_too_full
+from contracts.steps.disk_space import naming_what_is_full, refuse_too_full, refuse_unwritable
 from runtime.stage_process import configure_logging, exit_code_of
 
 log = logging.getLogger(__name__)
@@ -33,10 +33,10 @@ def merge(adapter: Path, out: Path, base: str | None = None) -> Path:
     reference = base or _named_base(adapter, settings)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out}: exists already; give a new folder for the merged model")
+    refuse_unwritable(out.parent, "name a folder of your own")
     model = _merged(adapter, reference)
     model.config.use_cache = True
     refuse_too_full(out, model.get_memory_footprint(), "the merged weights", "")
-    out.parent.mkdir(parents=True, exist_ok=True)
     unfinished = out.with_name(f".{out.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     with naming_what_is_full(out):

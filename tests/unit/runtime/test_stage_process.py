@@ -88,13 +88,18 @@ def start(folder: Path, *arguments: object, **environment: str) -> "subprocess.P
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        env={**os.environ, "PYTHONPATH": str(CHECKOUT), **environment},
-    )
+        env={
+            **os.environ, "PYTHONPATH": str(CHECKOUT), "ONPOLICY_PARENT": "stdin", **environment
+        },
+    )  # fmt: skip
 
 
 def end_of(process: "subprocess.Popen[str]") -> tuple[int, str | None, str]:
     """Exit code, the error that was told to the parent, and everything on standard error."""
+    held, process.stdin = process.stdin, None  # closed, it would say that the parent is gone
     output, errors = process.communicate(timeout=60)
+    if held:
+        held.close()
     told = [message for line in output.splitlines() if (message := parse_error(line))]
     return process.returncode, (told[-1] if told else None), errors
 
@@ -116,6 +121,14 @@ def test_a_users_mistake_exits_with_two_and_one_message(folder: Path) -> None:
     assert (code, error) == (2, f"{folder}/nowhere.json: no such step file")
     code, error, _ = end_of(start(folder))
     assert code == 2 and error and error.startswith("usage: python -m ")
+
+
+def test_a_stage_that_nobody_follows_tells_its_error_in_plain_words(folder: Path) -> None:
+    stage = start(folder, step_file(folder, do="break"), ONPOLICY_PARENT="")
+    output, errors = stage.communicate(timeout=60)
+    assert (output, errors.splitlines()[-1]) == ("", "the engine broke")
+    _, errors = start(folder, ONPOLICY_PARENT="").communicate(timeout=60)
+    assert errors == "usage: python -m tiny_stage STEP.json\n"
 
 
 def test_a_failure_exits_with_one_and_one_message(folder: Path) -> None:
@@ -255,6 +268,7 @@ def test_a_line_is_one_write_so_that_processes_may_share_a_pipe(
 ) -> None:
     recorder = Recorder()
     monkeypatch.setattr(sys, "stdout", recorder)
+    monkeypatch.setenv("ONPOLICY_PARENT", "stdin")
     fail("the engine broke", 1)
     Progress(total=1, unit="rows")
     assert [text.endswith("\n") for text in recorder.writes] == [True, True]

@@ -169,6 +169,12 @@ def test_a_day_that_is_in_no_calendar_is_told_by_its_key(config_file: Path) -> N
         assert str(refused.value).endswith("day value is outside expected range, not '2024-02-30'")
 
 
+def test_a_word_for_a_date_is_answered_with_how_a_day_is_written(config_file: Path) -> None:
+    config_file.write_text("date: yesterday\n")
+    with pytest.raises(UserError, match="should be a day such as 2025-11-22, not 'yesterday'"):
+        load_config(Dated, config_file)
+
+
 @pytest.mark.parametrize("text", ["", "# nothing yet\n", "- a\n- b\n", "demo"])
 def test_a_file_without_keys_is_refused(config_file: Path, text: str) -> None:
     config_file.write_text(text)

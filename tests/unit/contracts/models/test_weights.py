@@ -126,5 +126,7 @@ def test_of_a_hub_id_that_was_never_downloaded_nothing_is_known() -> None:
 def test_a_model_that_writes_no_text_is_no_policy(model: Path, architecture: str) -> None:
     path = model / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"architectures": [architecture]}))
-    with pytest.raises(UserError, match=f"is a {architecture} .* a policy is a causal language"):
+    with pytest.raises(
+        UserError, match=f"is of type {architecture} .* a policy is a causal language"
+    ):
         refuse_other_weights(str(model))

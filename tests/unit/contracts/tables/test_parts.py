@@ -24,7 +24,7 @@ from contracts.tables.parts import (
     write_part,
 )
 from contracts.tables.schemas import METRICS, PROMPTS, SCORES, TOKENS
-from runtime.stage_process import describe, parse_error
+from runtime.stage_process import describe
 
 PROMPT = {
     "prompt_id": "p0",
@@ -211,7 +211,7 @@ def test_a_stage_whose_files_may_not_grow_says_where_and_what_to_do(tmp_path: Pa
         [sys.executable, "-c", LIMITED, str(tmp_path)],
         capture_output=True, text=True, check=True, cwd=CHECKOUT,
     )  # fmt: skip
-    assert [parse_error(line) for line in ended.stdout.splitlines()] == [
+    assert ended.stderr.splitlines() == [
         f"File too large ({tmp_path}/{name}); raise the limit (`ulimit -f`) and run the same "
         "command again: what was finished is kept"
         for name in ("weights", "tokenizer", "journal")

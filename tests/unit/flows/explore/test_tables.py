@@ -102,6 +102,44 @@ def test_a_filter_on_a_whole_run_is_answered_with_a_table_to_name(tmp_path: Path
     assert str(refused.value).startswith(f"{tmp_path}: --where looks into one table; name its fol")
 
 
+def test_a_damaged_stage_is_shown_with_a_warning_and_hides_no_other(
+    pairs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_manifest(pairs, "annotation.pairs", Result(3), Manifest.clock())
+    finish(pairs.parent / "tokens")
+    (pairs / "part-00001.parquet").unlink()
+    show(pairs, View(rows=0))
+    assert f"warning: {pairs}: is not as its stage left it: part-00001.parquet is gone; put" in (
+        capsys.readouterr().out
+    )
+    (pairs.parent / "tokens" / "_manifest.json").write_text("{")
+    show(pairs.parent, View())
+    said = capsys.readouterr().out
+    assert "part-00001.parquet is gone" in said
+    assert "damaged" in said and f"{pairs.parent}/tokens/_manifest.json: is damaged" in said
+
+
+def test_a_wrong_expression_is_told_before_anything_is_shown(
+    pairs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(UserError, match="--sort"):
+        show(pairs, View(sort="widht"))
+    assert capsys.readouterr().out == ""
+
+
+def test_a_table_has_its_folders_name_in_sql(
+    pairs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    show(pairs, View(sql="SELECT count(*) AS n FROM pairs"))
+    assert "3" in capsys.readouterr().out
+
+
+def test_a_file_that_is_no_table_is_answered_with_what_is_read(tmp_path: Path) -> None:
+    (tmp_path / "mine.jsonl").write_text("{}")
+    with pytest.raises(UserError, match=r"mine\.jsonl: is no parquet file, and only these are"):
+        show(tmp_path / "mine.jsonl", View())
+
+
 def test_more_rows_than_the_first_part_holds_are_shown(
     pairs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from checkout import CHECKOUT
 from made_run import made
@@ -16,9 +18,11 @@ from tiny_armorm import write_armorm
 from transformers import LlamaConfig, LlamaForSequenceClassification
 
 from contracts.config.base import check
+from contracts.errors import UserError
+from flows.pipeline import look_inside
 from flows.pipeline.check import _inside, quick_faults, refuse_unready, summary
 from flows.pipeline.config import RunConfig
-from flows.pipeline.look_inside import FOUND, found
+from flows.pipeline.look_inside import FOUND, Inside, found, found_apart
 from flows.pipeline.run_folder import steps_left
 
 REWARDS = "def good(messages, text):\n    return 1.0\n\nnumber = 3\n"
@@ -120,9 +124,23 @@ def test_judges_keys_and_files_are_looked_at_before_any_work(
     ({"sampling": {"max_tokens": 512}}, "sampling.max_tokens: 512 leaves no room for a prompt"),
     ({"training": {"resources": {"attention": "sdpa", "layout": "separate"}}},
      "training.resources.attention: this model soft-caps"),
-    ({"runs_dir": "prompts.jsonl"}, "nothing can be written there; set `runs_dir`"),
+    ({"runs_dir": "prompts.jsonl"}, "can be written there (Not a directory); set `runs_dir`"),
+    ({"runs_dir": "/proc/none"}, "/proc: nothing can be written there (No such file"),
+    ({"prompts": {"path": "policy/..", "test_size": 4, "decontaminate": ["empty"]}},
+     "prompts.decontaminate.0: empty: holds no data set: no .parquet, .jsonl"),
+    ({"prompts": {"path": "cut.jsonl", "test_size": 4}},
+     "prompts.path: cut.jsonl:2: not valid JSON"),
+    ({"prompts": {"path": "mixed", "test_size": 4}},
+     "prompts.path: mixed/b.parquet: has no column 'prompt', unlike a.parquet"),
+    ({"training": {"resources": {"strategy": "none", "processes": 4096}}},
+     "training.resources.processes: 4096 processes need a core each"),
 ], ids=str)  # fmt: skip
 def test_a_fault_is_told_by_its_key(world: Path, section: dict[str, Any], told: str) -> None:
+    (world / "empty").mkdir()
+    (world / "mixed").mkdir()
+    for name, column in (("a", "prompt"), ("b", "question")):
+        pq.write_table(pa.table({column: ["Hi"]}), world / "mixed" / f"{name}.parquet")
+    (world / "cut.jsonl").write_text('{"prompt": "Hi"}\n{"prompt": "H\n')
     assert told in "\n".join(quick_faults(config(**section)))
 
 
@@ -136,6 +154,9 @@ def test_a_fault_is_told_by_its_key(world: Path, section: dict[str, Any], told: 
     ({"kind": "pairwise", "name": "p", "path": "armorm"}, "its config has no source_prefix_id"),
     ({"kind": "judge", "name": "j", "model": "m", "compare": "pointwise",
       "api_key_env": "NO_SUCH_KEY"}, "annotation.annotators.0.api_key_env: annotator 'j': set the"),
+    ({"kind": "judge", "name": "j", "model": "m", "compare": "pointwise", "api_key_env": None,
+      "base_url": "http://127.0.0.1:9/v1"},
+     "annotation.annotators.0.base_url: annotator 'j': 127.0.0.1 cannot be reached: "),
     ({**FUNCTION, "name": "f", "function": "nomod:f"}, "nomod:f cannot be imported: No module"),
     ({**FUNCTION, "name": "f", "function": "check_rewards:bad"}, "check_rewards:bad cannot be imp"),
     ({**FUNCTION, "name": "f", "function": "check_rewards:number"}, "is of type int, not a fun"),
@@ -266,6 +287,29 @@ def test_a_module_that_ends_the_process_is_named_beside_all_other_findings(world
     ]
 
 
+def test_a_module_that_never_ends_is_told_and_does_not_hold_the_check(
+    world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (world / "endless_rewards.py").write_text("while True:\n    pass\n")
+    settings = config({**FUNCTION, "name": "f", "function": "endless_rewards:f"})
+    monkeypatch.setattr(look_inside, "_CPU_SECONDS", 1)
+    inside = Inside(policy=None, annotators=_inside(settings, steps_left(settings)).annotators)
+    first = found_apart(inside)[0]
+    told = "annotation.annotators.0: annotator 'f': importing endless_rewards:f was not looked at"
+    assert first.startswith(told)
+    assert first.endswith("its template, or its module, may loop for ever")
+
+
+@pytest.mark.parametrize(("section", "told"), [
+    ({"sampling": {"n": 1}}, "sampling.n: one response a prompt makes no pair"),
+    ({"sampling": {"seeds": [7]}}, "sampling.seeds: one response a prompt makes no pair"),
+    ({"seed": 2**63}, "key 'seed': Input should be less than 9223372036854775808"),
+], ids=str)  # fmt: skip
+def test_a_config_that_cannot_work_is_refused(section: dict[str, Any], told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        config(**section)
+
+
 def test_room_for_every_round_that_is_left_is_asked_for(world: Path) -> None:
     """A policy of 2^40 parameters, as a file with a hole in it."""
     rows = 1 << 34
@@ -283,6 +327,13 @@ def test_room_for_every_round_that_is_left_is_asked_for(world: Path) -> None:
     (told,) = quick_faults(config(rounds=3))
     assert "3 policies and checkpoints take 36,864.0 GiB" in told
     assert "or set training.resources.checkpoint_every to 0" in told
+
+
+def test_a_broken_config_of_the_policy_is_told_once(world: Path) -> None:
+    (world / "policy" / "config.json").write_text("{")
+    told = quick_faults(config())
+    assert [line.partition(": ")[0] for line in told] == ["policy.path"]
+    assert "policy/config.json: cannot be read" in told[0]
 
 
 def test_a_folder_without_a_model_is_told_once(world: Path) -> None:

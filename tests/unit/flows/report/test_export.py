@@ -162,6 +162,22 @@ def test_a_policy_is_exported_without_what_belongs_to_its_making(run: Path, tmp_
     ]  # fmt: skip
 
 
+def test_a_damaged_round_is_refused_with_the_way_out(run: Path, tmp_path: Path) -> None:
+    (run / "round-1/scores/part-00000.parquet").write_bytes(b"scores")
+    finish(run / "round-1/scores", "scores")
+    (run / "round-1/scores/part-00000.parquet").unlink()
+    with pytest.raises(
+        UserError, match=r"part-00000\.parquet is gone; put back .*--redo round-1/sc"
+    ):
+        export(run / "round-1", tmp_path / "out", None)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_target_that_cannot_be_made_is_refused_at_once(run: Path) -> None:
+    with pytest.raises(UserError, match="/proc/none: cannot be made or written to"):
+        export(run / "round-1", Path("/proc/none"), None)
+
+
 def test_a_folder_that_is_neither_round_nor_policy_is_refused(run: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is no round and no round's policy"):
         export(run / "round-1" / "tokens", tmp_path / "out", None)
