@@ -19,10 +19,9 @@ from transformers import LlamaConfig, LlamaForSequenceClassification
 
 from contracts.config.base import check
 from contracts.errors import UserError
-from flows.pipeline import look_inside
 from flows.pipeline.check import _inside, quick_faults, refuse_unready, summary
 from flows.pipeline.config import RunConfig
-from flows.pipeline.look_inside import FOUND, Inside, found, found_apart
+from flows.pipeline.look_inside import FOUND, found
 from flows.pipeline.run_folder import steps_left
 
 REWARDS = "def good(messages, text):\n    return 1.0\n\nnumber = 3\n"
@@ -287,14 +286,24 @@ def test_a_module_that_ends_the_process_is_named_beside_all_other_findings(world
     ]
 
 
-def test_a_module_that_never_ends_is_told_and_does_not_hold_the_check(
-    world: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+IMPATIENT = """
+import sys
+look_inside._CPU_SECONDS = 5
+look_inside._main(sys.argv[1])
+"""
+
+
+def test_a_module_that_never_ends_is_told_and_does_not_hold_the_check(world: Path) -> None:
     (world / "endless_rewards.py").write_text("while True:\n    pass\n")
     settings = config({**FUNCTION, "name": "f", "function": "endless_rewards:f"})
-    monkeypatch.setattr(look_inside, "_CPU_SECONDS", 1)
-    inside = Inside(policy=None, annotators=_inside(settings, steps_left(settings)).annotators)
-    first = found_apart(inside)[0]
+    left = steps_left(settings)
+    inside = _inside(settings, left).model_copy(update={"policy": None})
+    looking = subprocess.run(
+        [sys.executable, "-c", IMPATIENT, inside.model_dump_json()],
+        env={**os.environ, "PYTHONPATH": f"{CHECKOUT}{os.pathsep}{world}"},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    first = json.loads(looking.stdout.partition(FOUND)[2])[0]
     told = "annotation.annotators.0: annotator 'f': importing endless_rewards:f was not looked at"
     assert first.startswith(told)
     assert first.endswith("its template, or its module, may loop for ever")
