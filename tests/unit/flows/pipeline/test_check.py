@@ -288,6 +288,7 @@ def test_a_module_that_ends_the_process_is_named_beside_all_other_findings(world
 
 IMPATIENT = """
 import sys
+from flows.pipeline import look_inside
 look_inside._CPU_SECONDS = 5
 look_inside._main(sys.argv[1])
 """
