@@ -25,8 +25,8 @@ from benchmarks.support.outcome import report, report_at_most
 from contracts.steps.step import claim, run_once
 from evaluation.judge import STAGE
 from evaluation.judging.config import JudgingConfig
-from runtime.chat.config import ChatModel
-from runtime.chat.endpoint import ChatEndpoint
+from runtime.chat_api.config import ChatModel
+from runtime.chat_api.endpoint import ChatEndpoint
 
 _COUNT, _LATENCY, _WIDE, _FAULTS = 805, 0.05, 16, 0.05
 _IDEAL = _COUNT * _LATENCY / _WIDE
@@ -88,7 +88,7 @@ def _bare(port: int, count: int) -> float:
 
 
 def _swallow(endpoint: ChatEndpoint, body: dict[str, object]) -> None:
-    from runtime.chat.endpoint import Unanswered
+    from runtime.chat_api.endpoint import Unanswered
 
     try:
         endpoint.complete(body)

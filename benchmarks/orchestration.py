@@ -24,9 +24,9 @@ from contracts.config.base import load_config
 from contracts.steps.manifest import Manifest, Result, write_manifest
 from contracts.steps.step import claim
 from flows.pipeline.config import RunConfig
-from flows.pipeline.plan import plan
-from flows.pipeline.planned_step import PlannedStep
-from flows.pipeline.run_folder import claim_run, is_finished
+from flows.pipeline.folder.run_folder import claim_run, is_finished
+from flows.pipeline.planning.plan import plan
+from flows.pipeline.planning.planned_step import PlannedStep
 
 _CONFIG = Path("configs/demo.yaml")
 _SHARE, _MILLISECONDS = 0.03, 20.0

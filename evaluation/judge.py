@@ -20,11 +20,11 @@ from contracts.steps.step import Stage
 from contracts.tables.parts import write_atomic, write_part
 from contracts.tables.schemas import JUDGEMENTS, QUESTIONS
 from evaluation.judging.asking import Asking
-from evaluation.judging.benchmarks import REFEREES, SideFiles, read_sides, with_repeats
 from evaluation.judging.config import JudgingConfig
 from evaluation.judging.files import PinnedFile
-from evaluation.judging.game import Judged, Referee, Sides
 from evaluation.judging.noise import between_orders, noise
+from evaluation.judging.referees.benchmarks import REFEREES, SideFiles, read_sides, with_repeats
+from evaluation.judging.referees.game import Judged, Referee, Sides
 from evaluation.judging.standing import PUBLISHED, Standing, judged_questions, not_comparable
 from evaluation.win_rates.agreement import Agreement
 from runtime.stage_process import main

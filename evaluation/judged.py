@@ -19,9 +19,9 @@ from contracts.tables.parts import read_table, write_part
 from contracts.tables.schemas import ANSWERS, JUDGEMENTS, QUESTIONS, WIN_RATES
 from evaluation.config import WinRatesConfig
 from evaluation.judge import JudgingFacts
-from evaluation.judging.benchmarks import REFEREES
 from evaluation.judging.files import PinnedFile
 from evaluation.judging.parts import Judged, judged_questions, parts
+from evaluation.judging.referees.benchmarks import REFEREES
 from evaluation.win_rates.agreement import Agreement
 from evaluation.win_rates.annotations import average_length
 from evaluation.win_rates.controlled import CONTROLS, Controlled, Materials

@@ -9,14 +9,14 @@ from contracts.errors import UserError
 from evaluation.benchmarks.base import Benchmark
 from evaluation.benchmarks.questions import look, read_questions
 from evaluation.config import EvaluationConfig
-from evaluation.judging.benchmarks import question_key, read_side, refuse_unanswered
 from evaluation.judging.config import RunJudge
 from evaluation.judging.cost import Budget, read_price
 from evaluation.judging.files import JudgingFile
-from evaluation.judging.game import Question
+from evaluation.judging.referees.benchmarks import question_key, read_side, refuse_unanswered
+from evaluation.judging.referees.game import Question
 from evaluation.win_rates.controlled import instructions_asked
 from evaluation.win_rates.difficulty import read_difficulty, refuse_no_difficulty
-from runtime.chat.endpoint import key_of, refuse_unreachable
+from runtime.chat_api.endpoint import key_of, refuse_unreachable
 
 _NO_REFERENCES = (
     "a judge of MT-Bench needs the reference answers: give FastChat's "

@@ -27,7 +27,7 @@ from evaluation import answers, questions
 from evaluation.benchmarks import NamedBenchmark
 from evaluation.config import AnswersConfig, OutputsLabel, QuestionsConfig, answering
 from flows.pipeline.console import console, print_done, print_warning, step_line
-from flows.pipeline.planned_step import PlannedStep
+from flows.pipeline.planning.planned_step import PlannedStep
 from flows.pipeline.preload import preload
 from flows.pipeline.run_step import run_step
 from generation import sample

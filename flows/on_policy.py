@@ -19,18 +19,18 @@ from contracts.errors import ConfigDrift, UserError
 from contracts.steps.lock import folder_lock
 from evaluation import gate
 from evaluation.gating.answers import read_question, write_answer
-from flows.pipeline.check import refuse_unready
+from flows.pipeline.checks.check import refuse_unready
 from flows.pipeline.config import RunConfig
 from flows.pipeline.console import print_done, print_warning, step_line
-from flows.pipeline.gates import ask, asks, question_line
-from flows.pipeline.next_steps import next_steps, planned_anew
-from flows.pipeline.old_states import remove_old_states
-from flows.pipeline.plan import GATE, PAIR
-from flows.pipeline.plan_evaluation import VERDICT
-from flows.pipeline.planned_step import PlannedStep
+from flows.pipeline.folder.old_states import remove_old_states
+from flows.pipeline.folder.prune import prune_quietly
+from flows.pipeline.folder.run_folder import claim_run, make_folder, refuse_drift, steps_left
+from flows.pipeline.planning.gates import ask, asks, question_line
+from flows.pipeline.planning.next_steps import next_steps, planned_anew
+from flows.pipeline.planning.plan import GATE, PAIR
+from flows.pipeline.planning.plan_evaluation import VERDICT
+from flows.pipeline.planning.planned_step import PlannedStep
 from flows.pipeline.preload import preload
-from flows.pipeline.prune import prune_quietly
-from flows.pipeline.run_folder import claim_run, make_folder, refuse_drift, steps_left
 from flows.pipeline.run_step import run_step
 from flows.prefect_ import artifacts
 from flows.prefect_.gate import flow_run_id, wait, wake_at

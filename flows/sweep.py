@@ -15,15 +15,15 @@ from contracts.errors import Interrupted, OnPolicyError, Terminated, UserError
 from contracts.steps.fingerprint import of_json
 from contracts.tables.parts import write_atomic
 from flows.on_policy import on_policy
-from flows.pipeline.check import refuse_unready
+from flows.pipeline.checks.check import refuse_unready
 from flows.pipeline.config import RunConfig
 from flows.pipeline.console import print_warning
+from flows.pipeline.folder.run_folder import claim_together, make_folder, steps_left
 from flows.pipeline.load_run import load_run, refuse_machines
 from flows.pipeline.preload import preload
-from flows.pipeline.run_folder import claim_together, make_folder, steps_left
 from flows.prefect_ import artifacts
 from flows.prefect_.outage import remembered, run_flow
-from flows.prefect_.server import ensure_server
+from flows.prefect_.run_server import ensure_server
 from flows.report.figures import intervals, to_svg
 from flows.report.run_data import finished_rounds
 from runtime.signals import interruptible

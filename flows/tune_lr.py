@@ -16,15 +16,15 @@ from contracts.steps.lock import folder_lock
 from contracts.steps.step import here_of
 from contracts.tables.parts import read_table, write_atomic
 from flows.on_policy import run_stage
-from flows.pipeline.check import refuse_unready
+from flows.pipeline.checks.check import refuse_unready
 from flows.pipeline.config import RunConfig
+from flows.pipeline.folder.run_folder import claim_together, make_folder, refuse_busy
 from flows.pipeline.load_run import refuse_machines
-from flows.pipeline.plan import plan
-from flows.pipeline.planned_step import PlannedStep
-from flows.pipeline.run_folder import claim_together, make_folder, refuse_busy
+from flows.pipeline.planning.plan import plan
+from flows.pipeline.planning.planned_step import PlannedStep
 from flows.prefect_ import artifacts
 from flows.prefect_.outage import remembered, run_flow
-from flows.prefect_.server import ensure_server
+from flows.prefect_.run_server import ensure_server
 from flows.report.figures import learning_rates, to_png
 from flows.tune.source import Source, read_source
 from runtime.signals import interruptible

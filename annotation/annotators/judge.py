@@ -8,8 +8,8 @@ from pydantic import Field
 from annotation.annotators.base import AnnotatorVariant, Setting
 from contracts.checks import Check
 from contracts.config.base import Resources
-from runtime.chat.config import ChatModel
-from runtime.chat.endpoint import key_of, refuse_unreachable
+from runtime.chat_api.config import ChatModel
+from runtime.chat_api.endpoint import key_of, refuse_unreachable
 
 if TYPE_CHECKING:
     from annotation.scorers.protocol import Scorer

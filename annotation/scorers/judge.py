@@ -14,8 +14,8 @@ from annotation.scorers.judge_answers import JudgeAnswers
 from annotation.scorers.judgement import PAIRWISE, POINTWISE, grade, winner
 from annotation.scorers.protocol import Conversation, Score, by_comparison, transcript
 from contracts.errors import OnPolicyError
-from runtime.chat.completion import Refusal
-from runtime.chat.endpoint import ChatEndpoint, Unanswered
+from runtime.chat_api.completion import Refusal
+from runtime.chat_api.endpoint import ChatEndpoint, Unanswered
 
 _HARMLESS = POINTWISE.format(
     criteria="correctness", conversation="user: What is 2 + 2?", first="2 + 2 is 4."

@@ -3,7 +3,7 @@
 import re
 
 from annotation.scorers.protocol import Score, checked
-from runtime.chat.completion import Refusal
+from runtime.chat_api.completion import Refusal
 
 POINTWISE = """Judge the response to the conversation below by its {criteria}.
 

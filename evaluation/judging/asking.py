@@ -11,12 +11,12 @@ from contracts.chat import Message
 from contracts.errors import OnPolicyError
 from evaluation.judging.config import LLMJudge
 from evaluation.judging.cost import Budget, estimate, read_price, size_of
-from evaluation.judging.game import Game, Judged, NoScore, Referee, Verdict
+from evaluation.judging.referees.game import Game, Judged, NoScore, Referee, Verdict
 from evaluation.judging.reply_journal import ReplyJournal
-from runtime.chat.adaptive_limit import AdaptiveLimit
-from runtime.chat.completion import Completion, Refusal
-from runtime.chat.dispatcher import Dispatcher
-from runtime.chat.endpoint import ChatEndpoint, Unanswered
+from runtime.chat_api.adaptive_limit import AdaptiveLimit
+from runtime.chat_api.completion import Completion, Refusal
+from runtime.chat_api.dispatcher import Dispatcher
+from runtime.chat_api.endpoint import ChatEndpoint, Unanswered
 from runtime.progress import Progress
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from contracts.config.base import Config, Resources
 from evaluation.judging.files import PinnedFile
-from runtime.chat.config import ChatModel
+from runtime.chat_api.config import ChatModel
 
 BenchmarkName = Literal["alpaca_eval", "arena_hard", "mt_bench"]
 BENCHMARKS: tuple[BenchmarkName, ...] = get_args(BenchmarkName)

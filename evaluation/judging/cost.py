@@ -8,8 +8,8 @@ from threading import Condition
 from contracts.chat import Message
 from contracts.config.base import read_yaml
 from contracts.errors import OnPolicyError, UserError
-from evaluation.judging.game import Game
-from runtime.chat.completion import Completion, Refusal
+from evaluation.judging.referees.game import Game
+from runtime.chat_api.completion import Completion, Refusal
 
 _BYTES_A_TOKEN = 4.0
 """Of English text, until the endpoint's own counts say better."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.judging.game import Judged
+from evaluation.judging.referees.game import Judged
 from evaluation.win_rates.agreement import Agreement, agreement
 from evaluation.win_rates.estimate import Resampling
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from contracts.tables.parts import read_table
-from evaluation.judging.benchmarks import question_key
+from evaluation.judging.referees.benchmarks import question_key
 
 FEWEST = 10
 """Prompts that a part needs: an interval of fewer says nothing. MT-Bench's categories have ten."""

@@ -8,7 +8,7 @@ from threading import Event, Thread
 from types import TracebackType
 
 from contracts.tables.journal import Journal
-from runtime.chat.completion import Completion
+from runtime.chat_api.completion import Completion
 
 _SYNC_SECONDS = 0.02
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evaluation.judging.game import Judged
+from evaluation.judging.referees.game import Judged
 
 
 @dataclass(frozen=True)

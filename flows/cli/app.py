@@ -75,7 +75,7 @@ def decide(
     debug: Debug = False,
 ) -> None:
     """Say what follows a round, where its gate asks, or has decided otherwise."""
-    from flows.pipeline.gates import decide as answer
+    from flows.pipeline.planning.gates import decide as answer
 
     typer.echo(answer(run_folder, round_name, action, by, why))
 
@@ -89,7 +89,7 @@ def prune(
     debug: Debug = False,
 ) -> None:
     """Free old rounds' weights that no later step, resume or gate can ask for."""
-    from flows.pipeline.prune import prune as free
+    from flows.pipeline.folder.prune import prune as free
 
     typer.echo(free(run_folder, keep, dry_run))
 

@@ -9,7 +9,7 @@ from evaluation.judge import STAGE, JudgingFacts
 from evaluation.judging.config import JudgingConfig
 from evaluation.win_rates.agreement import Agreement
 from flows.pipeline.console import console, step_line
-from flows.pipeline.planned_step import PlannedStep
+from flows.pipeline.planning.planned_step import PlannedStep
 from flows.pipeline.run_step import run_step
 from runtime.signals import interruptible
 

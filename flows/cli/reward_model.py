@@ -14,11 +14,11 @@ from contracts.steps.step import Stage
 from evaluation.reward_models.reward_bench import RewardBench, Subset, reward_bench
 from evaluation.reward_models.scoring import score_cases
 from evaluation.win_rates.estimate import Estimate, Resampling
-from flows.pipeline.check import refuse_unready
+from flows.pipeline.checks.check import refuse_unready
 from flows.pipeline.config import RunConfig
 from flows.pipeline.console import console, step_line
 from flows.pipeline.load_run import load_run
-from flows.pipeline.planned_step import PlannedStep
+from flows.pipeline.planning.planned_step import PlannedStep
 from flows.pipeline.run_step import run_step
 from runtime.signals import interruptible
 

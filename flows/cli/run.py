@@ -5,15 +5,10 @@ from pathlib import Path
 
 from contracts.errors import AwaitsAnswer
 from contracts.steps.step import is_begun
-from flows.pipeline.check import Looking, refuse_unready, summary
+from flows.pipeline.checks.check import Looking, refuse_unready, summary
 from flows.pipeline.config import RunConfig
 from flows.pipeline.console import console
-from flows.pipeline.gates import stopped_line, waiting
-from flows.pipeline.load_run import load_run
-from flows.pipeline.plan import plan
-from flows.pipeline.planned_step import PlannedStep
-from flows.pipeline.preload import preload
-from flows.pipeline.run_folder import (
+from flows.pipeline.folder.run_folder import (
     is_finished,
     made_anew,
     make_folder,
@@ -22,8 +17,13 @@ from flows.pipeline.run_folder import (
     settled,
     steps_left,
 )
+from flows.pipeline.load_run import load_run
+from flows.pipeline.planning.gates import stopped_line, waiting
+from flows.pipeline.planning.plan import plan
+from flows.pipeline.planning.planned_step import PlannedStep
+from flows.pipeline.preload import preload
 from flows.prefect_ import settings
-from flows.prefect_.server import ensure_server
+from flows.prefect_.run_server import ensure_server
 from runtime.signals import interruptible
 from runtime.stage_process import configure_logging
 from training import train

@@ -18,7 +18,7 @@ from contracts.steps.manifest import Manifest, read_manifest
 from contracts.tables.parts import part_paths
 from flows.explore.prompt_view import show_prompt
 from flows.explore.sql import matching_rows, naming_damage, open_parts, query
-from flows.pipeline.step_order import place
+from flows.pipeline.planning.step_order import place
 
 _PIPE_WIDTH = 140
 _LONGEST_TEXT = 600

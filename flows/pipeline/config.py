@@ -23,8 +23,8 @@ from contracts.models.hub import Kind, full_name
 from contracts.models.model import ModelConfig, split_reference
 from evaluation.config import EvaluationConfig
 from evaluation.gating.config import GateConfig
-from flows.pipeline.carry_over import carry_over_fault
-from flows.pipeline.round_rules import RoundRule, StartFrom, merged
+from flows.pipeline.planning.carry_over import carry_over_fault
+from flows.pipeline.planning.round_rules import RoundRule, StartFrom, merged
 from generation.config import PromptsConfig, SampleConfig
 from training.config import FormatConfig, ReplayConfig, TrainConfig
 

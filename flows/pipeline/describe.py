@@ -19,8 +19,8 @@ from contracts.errors import UserError
 from contracts.steps.manifest import Manifest
 from contracts.steps.step import Stage
 from flows.pipeline.config import RunConfig
-from flows.pipeline.plan import plan
-from flows.pipeline.planned_step import PlannedStep
+from flows.pipeline.planning.plan import plan
+from flows.pipeline.planning.planned_step import PlannedStep
 from runtime.stage_process import exit_code_of
 
 # The least that a run has, and what a config may ask for beside; nothing that they name is read.

@@ -8,7 +8,7 @@ from contracts.errors import UserError
 from contracts.steps.fingerprint import of_json
 from contracts.steps.step import config_changes
 from flows.pipeline.config import RunConfig
-from flows.pipeline.run_folder import run_identity
+from flows.pipeline.folder.run_folder import run_identity
 
 
 def load_run(path: Path, overrides: Sequence[str]) -> RunConfig:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from annotation.config import ScoreConfig
-from flows.pipeline.planned_step import PlannedStep
+from flows.pipeline.planning.planned_step import PlannedStep
 from generation.config import SampleConfig
 from runtime.fork_server.running import ensure_server
 from training.config import ReferenceConfig, TrainConfig
@@ -18,7 +18,7 @@ def preload(steps: Sequence[PlannedStep]) -> None:
 
 def _modules(steps: Iterable[PlannedStep]) -> Iterator[str]:
     """What is needed first comes first."""
-    yield "flows.pipeline.look_inside"
+    yield "flows.pipeline.checks.look_inside"
     for step in steps:
         yield step.stage.module
     for step in steps:

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from contracts.errors import OnPolicyError, UserError
 from contracts.steps.manifest import Manifest
 from contracts.steps.step import claim
-from flows.pipeline.planned_step import PlannedStep
-from flows.pipeline.reuse import take_over
+from flows.pipeline.folder.reuse import take_over
+from flows.pipeline.planning.planned_step import PlannedStep
 from runtime.child_process import Child
 from runtime.module_process import start_module
 from runtime.progress import Reading, parse_progress

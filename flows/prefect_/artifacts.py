@@ -16,7 +16,7 @@ from prefect.artifacts import (
 )
 
 from flows.pipeline.console import print_warning, summary
-from flows.pipeline.planned_step import PlannedStep
+from flows.pipeline.planning.planned_step import PlannedStep
 from flows.prefect_.publisher import Publisher
 from flows.report.evaluation_page import evaluation_lines
 from flows.report.figures import round_figures, to_png

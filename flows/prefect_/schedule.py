@@ -7,8 +7,8 @@ from prefect.client.schemas.schedules import CronSchedule
 from prefect.flows import EntrypointType  # type: ignore[attr-defined]
 
 from contracts.errors import UserError
+from flows.prefect_.run_server import has_server
 from flows.prefect_.runner_log import tell_failures
-from flows.prefect_.server import has_server
 
 
 def refuse_unserved(cron: str) -> None:

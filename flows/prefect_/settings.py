@@ -13,7 +13,7 @@ _ALWAYS = {
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
     # In an outage it would print each event that it cannot send, 2 kB apiece; we say it once.
     "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",
-    # A server for the time of a run is ours to start and to end (`flows.prefect_.server`).
+    # A server for the time of a run is ours to start and to end (`flows.prefect_.run_server`).
     "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
 }
 _DEFAULTS = {

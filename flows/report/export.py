@@ -15,7 +15,7 @@ from contracts.steps.disk_space import naming_what_is_full, refuse_unwritable
 from contracts.steps.fingerprint import changed_files, refuse_not_whole
 from contracts.steps.manifest import read_manifest
 from contracts.tables.parts import write_atomic
-from flows.pipeline.recorded import round_keys
+from flows.pipeline.folder.recorded import round_keys
 from flows.report.hub import hub_id, hub_token, public
 from flows.report.hub import push as upload
 from flows.report.model_card import write_model_card

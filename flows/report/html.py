@@ -15,7 +15,7 @@ from markupsafe import Markup
 from contracts.errors import UserError
 from contracts.steps.fingerprint import of_file, of_json
 from contracts.tables.parts import write_atomic
-from flows.pipeline.recorded import recorded_keys
+from flows.pipeline.folder.recorded import recorded_keys
 from flows.report.figures import round_figures, to_svg
 from flows.report.run_data import RoundData, finished_rounds, sample_pairs, step_summaries
 

@@ -14,7 +14,7 @@ from contracts.tables.parts import read_table
 from evaluation.judged import WinRatesFacts
 from evaluation.win_rates.estimate import Resampling, mean, times
 from evaluation.win_rates.published import PUBLISHED, Measured
-from flows.pipeline.recorded import recorded_keys
+from flows.pipeline.folder.recorded import recorded_keys
 
 _BY_RULE = "none"
 """The judge of figures that are scored by rule."""

@@ -20,8 +20,8 @@ from contracts.steps.step import read_step
 from contracts.tables.parts import part_paths, read_part, read_table
 from evaluation.compare import CompareFacts, Gains, Shares
 from evaluation.verdict import VerdictFacts
-from flows.pipeline.lineage import decision_of
-from flows.pipeline.step_order import place
+from flows.pipeline.planning.lineage import decision_of
+from flows.pipeline.planning.step_order import place
 from flows.report.evaluation_data import EvaluationData
 from generation.sample import SampleFacts
 from training.format import FormatFacts

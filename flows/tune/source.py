@@ -8,8 +8,8 @@ from contracts.config.base import apply_overrides, check
 from contracts.errors import UserError
 from contracts.steps.manifest import read_manifest
 from flows.pipeline.config import RunConfig
+from flows.pipeline.folder.recorded import recorded
 from flows.pipeline.load_run import load_run
-from flows.pipeline.recorded import recorded
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ def fork_server() -> None:
     """One process from which the stages and workers of all tests here are forked, as a run has
     one for its own; it ends with this process."""
     from flows.pipeline.load_run import load_run
-    from flows.pipeline.plan import plan
+    from flows.pipeline.planning.plan import plan
     from flows.pipeline.preload import preload
 
     preload(plan(load_run(CHECKOUT / "configs" / "demo.yaml", [])))

@@ -75,7 +75,7 @@ def test_a_signal_to_the_whole_group_ends_run_stage_and_server_at_once(
     run, stage = start(tmp_path, own, [*small, "evaluation.sampling.engine.kind=vllm"])
     started = started_by(run.pid)
     assert stage in [process.pid for process in started]
-    assert any("flows.prefect_.server" in process.cmdline() for process in started)
+    assert any("flows.prefect_.run_server" in process.cmdline() for process in started)
     os.killpg(run.pid, number)
     _, stderr = run.communicate(timeout=30)
     assert run.returncode == code, stderr
@@ -110,7 +110,7 @@ def _is_starting_its_server(run: int) -> bool:
     """What looks at the config starts first."""
     with suppress(psutil.Error):
         children = [child.cmdline() for child in psutil.Process(run).children()]
-        return any("flows.prefect_.server" in command for command in children)
+        return any("flows.prefect_.run_server" in command for command in children)
     return False
 
 

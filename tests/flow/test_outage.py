@@ -48,8 +48,8 @@ from prefect import flow
 from contracts.errors import OnPolicyError
 from flows.on_policy import run_stage
 from flows.prefect_.outage import remembered, run_flow
-from flows.pipeline.planned_step import PlannedStep
-from flows.prefect_.server import ensure_server
+from flows.pipeline.planning.planned_step import PlannedStep
+from flows.prefect_.run_server import ensure_server
 from tiny_stage import STAGE, Settings
 
 @flow(name="point", persist_result=False)
@@ -95,7 +95,7 @@ def test_a_run_whose_server_dies_in_mid_stage_finishes_and_says_so(tmp_path: Pat
     while not (tmp_path / "long" / ".lock-holder").exists() and run.poll() is None:
         time.sleep(0.05)
     started = psutil.Process(run.pid).children()
-    next(child for child in started if "flows.prefect_.server" in child.cmdline()).kill()
+    next(child for child in started if "flows.prefect_.run_server" in child.cmdline()).kill()
 
     output, errors = run.communicate()
     assert run.returncode == 0, errors

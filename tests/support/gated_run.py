@@ -13,10 +13,10 @@ from evaluation import gate
 from evaluation.gating.answers import VerdictSaid
 from evaluation.verdicts.decide import Outcome, Reason
 from flows.pipeline.config import RunConfig
-from flows.pipeline.gates import asks
-from flows.pipeline.next_steps import next_steps, planned_anew
-from flows.pipeline.plan_evaluation import VERDICT
-from flows.pipeline.run_folder import claim_run
+from flows.pipeline.folder.run_folder import claim_run
+from flows.pipeline.planning.gates import asks
+from flows.pipeline.planning.next_steps import next_steps, planned_anew
+from flows.pipeline.planning.plan_evaluation import VERDICT
 from training import train
 
 TRUTH = {"kind": "function", "name": "truth", "function": "demo.rubric:score"}

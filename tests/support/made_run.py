@@ -6,8 +6,8 @@ from contracts.steps.fingerprint import of_json
 from contracts.steps.manifest import Manifest, Result, write_manifest
 from contracts.steps.step import claim, describe
 from flows.pipeline.config import RunConfig
-from flows.pipeline.plan import plan
-from flows.pipeline.run_folder import claim_run, settled
+from flows.pipeline.folder.run_folder import claim_run, settled
+from flows.pipeline.planning.plan import plan
 
 
 def make(config: RunConfig, salt: str = "") -> list[str]:

@@ -13,7 +13,7 @@ from contracts.steps.manifest import Manifest, Result, read_manifest, write_mani
 from contracts.steps.step import run_once
 from contracts.tables.parts import read_table, write_part
 from contracts.tables.schemas import TOKENS
-from flows.pipeline.plan import plan
+from flows.pipeline.planning.plan import plan
 from training import replay
 from training.config import ReplayConfig
 

@@ -20,7 +20,7 @@ from contracts.config.base import check
 from contracts.errors import UserError
 from contracts.models.hub import commit_of, may_move
 from flows.pipeline.config import RunConfig
-from flows.pipeline.plan import plan
+from flows.pipeline.planning.plan import plan
 from generation.engines.adapter import resolve
 
 if TYPE_CHECKING:
@@ -45,8 +45,8 @@ from annotation.armorm.model import load_armorm
 from contracts.config.base import check
 from contracts.models.model import load_tokenizer
 from flows.pipeline.config import RunConfig
-from flows.pipeline.plan import plan
-from flows.pipeline.run_folder import claim_run
+from flows.pipeline.planning.plan import plan
+from flows.pipeline.folder.run_folder import claim_run
 from generation.engines.transformers import _load
 from generation.sources.columns import read_column
 from training.config import TrainResources

@@ -13,8 +13,8 @@ from annotation.config import ScoreConfig
 from contracts.config.base import Config, check
 from contracts.errors import ConfigDrift, UserError
 from contracts.steps.step import Stage, changes, claim, describe
-from flows.pipeline.planned_step import PlannedStep
-from flows.pipeline.reuse import take_over
+from flows.pipeline.folder.reuse import take_over
+from flows.pipeline.planning.planned_step import PlannedStep
 from generation import sample
 from generation.config import SampleConfig
 from runtime import device

@@ -9,10 +9,10 @@ import pytest
 from checkout import CHECKOUT
 from judging_files import llm_judge, write_outputs
 
-from evaluation.judging.alpaca_eval import AlpacaEvalReferee, is_switched, preference
-from evaluation.judging.benchmarks import SideFiles, read_sides
-from evaluation.judging.game import Game, Sides
-from runtime.chat.completion import Completion
+from evaluation.judging.referees.alpaca_eval import AlpacaEvalReferee, is_switched, preference
+from evaluation.judging.referees.benchmarks import SideFiles, read_sides
+from evaluation.judging.referees.game import Game, Sides
+from runtime.chat_api.completion import Completion
 
 ANNOTATIONS = CHECKOUT.parent / "shared/data/alpaca_eval/annotations/gemma-2b-it.json"
 JUDGE = llm_judge("http://127.0.0.1:1")

@@ -7,8 +7,8 @@ import pytest
 
 from contracts.errors import UserError
 from evaluation.judging.cost import Budget, OverBudget, Price, estimate, read_price
-from evaluation.judging.game import Game
-from runtime.chat.completion import Completion, Refusal
+from evaluation.judging.referees.game import Game
+from runtime.chat_api.completion import Completion, Refusal
 
 PRICE = Price(input=2.0, output=8.0)
 

@@ -10,15 +10,15 @@ from checkout import CHECKOUT
 from judging_files import llm_judge, write_model_answers, write_questions
 
 from contracts.errors import OnPolicyError, UserError
-from evaluation.judging import prompt_texts
-from evaluation.judging.arena_hard import ArenaHardReferee
-from evaluation.judging.benchmarks import SideFiles, read_sides, with_repeats
-from evaluation.judging.game import Game, Judged, Sides, Verdict, unread
-from evaluation.judging.mt_bench import MTBenchReferee
-from runtime.chat.completion import Completion
+from evaluation.judging.referees import prompt_texts
+from evaluation.judging.referees.arena_hard import ArenaHardReferee
+from evaluation.judging.referees.benchmarks import SideFiles, read_sides, with_repeats
+from evaluation.judging.referees.game import Game, Judged, Sides, Verdict, unread
+from evaluation.judging.referees.mt_bench import MTBenchReferee
+from runtime.chat_api.completion import Completion
 
 DATA = CHECKOUT.parent / "shared/data"
-PROMPTS = CHECKOUT / "evaluation/judging/prompts"
+PROMPTS = CHECKOUT / "evaluation/judging/referees/prompts"
 JUDGE = llm_judge("http://127.0.0.1:1")
 needs_data = pytest.mark.skipif(not DATA.exists(), reason="public data is not beside the tree")
 

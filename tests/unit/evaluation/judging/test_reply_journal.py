@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from evaluation.judging.reply_journal import ReplyJournal
-from runtime.chat.completion import Completion
+from runtime.chat_api.completion import Completion
 
 
 def test_the_last_reply_is_on_disk_when_the_stage_ends(tmp_path: Path, monkeypatch) -> None:

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from evaluation.judging.game import Game, Judged, Verdict, unread
 from evaluation.judging.noise import between_orders, noise
+from evaluation.judging.referees.game import Game, Judged, Verdict, unread
 from evaluation.judging.standing import PUBLISHED, judged_questions, not_comparable
 
 PAPER = PUBLISHED["alpaca_eval"]

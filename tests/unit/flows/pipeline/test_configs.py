@@ -7,7 +7,7 @@ from checkout import CHECKOUT
 
 from contracts.config.base import load_config
 from flows.pipeline.config import RunConfig
-from flows.pipeline.plan import plan
+from flows.pipeline.planning.plan import plan
 
 CONFIGS = sorted((CHECKOUT / "configs").glob("*.yaml"))
 

@@ -7,7 +7,7 @@ from checkout import CHECKOUT
 
 from flows.pipeline import preload
 from flows.pipeline.load_run import load_run
-from flows.pipeline.plan import plan
+from flows.pipeline.planning.plan import plan
 
 
 @pytest.mark.parametrize(("overrides", "also", "not_these"), [
@@ -29,7 +29,7 @@ def test_a_run_imports_what_its_stages_need_and_nothing_else(
     preload.preload(steps)
     preload.preload([])
     (modules,) = begun
-    assert modules[0] == "flows.pipeline.look_inside"
+    assert modules[0] == "flows.pipeline.checks.look_inside"
     assert {step.stage.module for step in steps} | {*also} <= {*modules}
     assert not {*not_these} & {*modules}
     assert all(find_spec(module) for module in modules)

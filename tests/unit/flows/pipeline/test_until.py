@@ -9,10 +9,10 @@ from minimal_run import config
 
 from contracts.errors import UserError
 from flows.pipeline.config import RunConfig
-from flows.pipeline.next_steps import next_steps
-from flows.pipeline.plan import plan
-from flows.pipeline.redo import up_to
-from flows.pipeline.run_folder import claim_run, steps_left
+from flows.pipeline.folder.redo import up_to
+from flows.pipeline.folder.run_folder import claim_run, steps_left
+from flows.pipeline.planning.next_steps import next_steps
+from flows.pipeline.planning.plan import plan
 
 
 @pytest.mark.parametrize(

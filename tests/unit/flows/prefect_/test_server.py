@@ -13,7 +13,7 @@ from checkout import CHECKOUT
 
 from contracts.errors import UserError
 from flows.prefect_ import settings
-from flows.prefect_.server import refuse_silent
+from flows.prefect_.run_server import refuse_silent
 from flows.prefect_.standing_server import address_of, serve
 
 

@@ -1,0 +1,1 @@
+"""What a judge is asked in each benchmark, and how its replies count."""

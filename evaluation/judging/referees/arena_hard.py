@@ -1,0 +1,120 @@
+"""Arena-Hard v0.1's judging, as arena-hard-auto does it.
+
+Two games a question: first the baseline is assistant A, then the model. A judgement without a
+verdict is followed up once in the same conversation; two different verdicts in it are none.
+`>>` counts three times.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from contracts.chat import Message
+from evaluation.judging.answer_files import file_name
+from evaluation.judging.config import LLMJudge
+from evaluation.judging.referees.game import (
+    Game,
+    Judged,
+    NoScore,
+    Question,
+    Sides,
+    Verdict,
+    missing,
+    unread,
+)
+from evaluation.judging.referees.prompt_texts import filled, prompt_json, two_messages
+from runtime.chat_api.completion import Completion
+
+PROMPT = "arena_hard_v0.1"
+_VERDICT = re.compile(r"\[\[([AB<>=]+)\]\]")
+_FOR_A = {
+    "A>>B": (1.0, 3), "A>B": (1.0, 1), "A=B": (0.5, 1), "A<B": (0.0, 1), "A<<B": (0.0, 3),
+    "B>>A": (0.0, 3), "B>A": (0.0, 1), "B=A": (0.5, 1), "B<A": (1.0, 1), "B<<A": (1.0, 3),
+}  # fmt: skip
+"""Score of A and weight, as `load_judgments` of arena-hard-auto counts them (weight=3)."""
+_ORDERS = ("baseline_first", "model_first")
+
+
+class ArenaHardReferee:
+    """Pairwise, both orders."""
+
+    has_baseline: ClassVar = True
+    middle: ClassVar[float | None] = 0.5
+    turns_each: ClassVar = 1
+    figure: ClassVar = "win_rate"
+
+    def __init__(self) -> None:
+        texts, self.prompt_sha256 = prompt_json(f"{PROMPT}.json")
+        self._system, self._user = texts["system_prompt"], texts["prompt_template"]
+        self._follow_up = texts["follow_up"]
+
+    def request(self, judge: LLMJudge) -> dict[str, Any]:
+        """Greedy, at most 4,096 tokens (judge_config.yaml)."""
+        return {"temperature": judge.temperature or 0.0, "max_tokens": judge.max_tokens or 4096}
+
+    def games(self, sides: Sides) -> list[Game]:
+        """Two a question."""
+        return [self._game(q, sides, order) for q in sides.questions for order in _ORDERS]
+
+    def _game(self, question: Question, sides: Sides, order: Any) -> Game:
+        if error := missing(question, sides, needs_baseline=True):
+            return Game(question.key, order, (), PROMPT, error=error)
+        model, baseline = (answer.turns[0] for answer in sides.of(question) if answer)
+        first, second = (model, baseline) if order == "model_first" else (baseline, model)
+        values = {"question_1": question.turns[0], "answer_1": first, "answer_2": second}
+        return Game(
+            question.key, order, two_messages(self._system, filled(self._user, values)), PROMPT
+        )
+
+    def read(self, game: Game, replies: Sequence[Completion], judge: LLMJudge) -> Verdict:
+        """The one verdict in all replies."""
+        verdicts = {found for reply in replies for found in _VERDICT.findall(reply.text)}
+        if not verdicts:
+            return unread("the judgement has no verdict such as [[A>B]]")
+        if len(verdicts) > 1:
+            told = f"the judgement has the verdicts {', '.join(sorted(verdicts))}"
+            return Verdict(error=NoScore("contradicts", told))
+        label = verdicts.pop()
+        if label not in _FOR_A:
+            return unread(f"the judgement's verdict is {label!r}")
+        score, weight = _FOR_A[label]
+        return Verdict(score if game.order == "model_first" else 1 - score, label, weight)
+
+    def points(self, score: float) -> float:
+        """Per cent."""
+        return 100 * score
+
+    def follow_up(self, game: Game, replies: Sequence[Completion]) -> tuple[Message, ...]:
+        """The conversation so far, and that it be ended."""
+        asked = list(game.messages)
+        for reply in replies:
+            asked.append({"role": "assistant", "content": reply.text})
+            asked.append({"role": "user", "content": self._follow_up})
+        return tuple(asked)
+
+    def files(self, judged: Sequence[Judged], sides: Sides, judge: LLMJudge) -> dict[str, str]:
+        """`model_judgment/JUDGE/MODEL.jsonl`: a row a question, with both games."""
+        games: dict[str, dict[str, Judged]] = {}
+        for one in judged:
+            if not one.game.repeat and one.game.messages:
+                games.setdefault(one.game.question_id, {})[one.game.order] = one
+        rows = [
+            {
+                "question_id": key,
+                "model": sides.model.generator,
+                "judge": judge.model,
+                "games": [
+                    {
+                        "user_prompt": orders[order].game.messages[1]["content"],
+                        "judgment": orders[order].text,
+                        "score": orders[order].verdict.label,
+                    }
+                    for order in _ORDERS
+                ],
+            }
+            for key, orders in games.items()
+        ]
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        folder = f"model_judgment/{file_name(judge.model)}"
+        return {f"{folder}/{file_name(sides.model.generator)}.jsonl": text}

@@ -1,0 +1,177 @@
+"""The benchmarks that can be judged: their rules, and how their files become questions."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from contracts.errors import UserError
+from contracts.tables.parts import read_table
+from evaluation.judging.answer_files import (
+    Answers,
+    instruction_key,
+    read_answers,
+    read_outputs,
+    read_question_rows,
+    refuse_foreign,
+)
+from evaluation.judging.config import BenchmarkName
+from evaluation.judging.referees.alpaca_eval import AlpacaEvalReferee
+from evaluation.judging.referees.arena_hard import ArenaHardReferee
+from evaluation.judging.referees.game import Game, Question, Referee, Sides
+from evaluation.judging.referees.mt_bench import WITH_REFERENCE, MTBenchReferee
+
+REFEREES: Mapping[str, type[Referee]] = {
+    "alpaca_eval": AlpacaEvalReferee,
+    "arena_hard": ArenaHardReferee,
+    "mt_bench": MTBenchReferee,
+}
+
+
+@dataclass(frozen=True)
+class SideFiles:
+    """What is judged, and by what."""
+
+    answers: Path
+    """A file, or the folder of a run's ANSWERS."""
+    baseline: Path | None = None
+    questions: Path | None = None
+    """`question.jsonl`."""
+    references: Path | None = None
+    asked: Path | None = None
+    """QUESTIONS, in place of `questions` and of those that the baseline answers."""
+
+
+def read_sides(benchmark: BenchmarkName, files: SideFiles) -> Sides:
+    """What is to be judged, from the benchmark's own files.
+
+    Raises:
+        UserError: a file is missing, is not what it should be, answers something twice, or
+            answers what is not asked.
+    """
+    _refuse_missing(benchmark, files)
+    path = _official_file(files.answers, benchmark)
+    model = read_side(benchmark, path)
+    against = read_side(benchmark, files.baseline) if files.baseline else None
+    questions, what = _questions(benchmark, files, against)
+    keys = {question.key for question in questions}
+    refuse_foreign(path, model, keys, what)
+    if against is not None and files.baseline is not None:
+        if files.asked:
+            refuse_unanswered(files.baseline, against, questions)
+        else:
+            refuse_foreign(files.baseline, against, keys, what)
+    if benchmark == "mt_bench" and files.references:
+        questions = _with_references(questions, read_answers(files.references))
+    return Sides(questions, model, against)
+
+
+def refuse_unanswered(path: Path, baseline: Answers, questions: Sequence[Question]) -> None:
+    """
+    Raises:
+        UserError: the baseline lacks an answer to one of the questions.
+    """
+    lacking = [one for one in questions if one.key not in baseline.by_key]
+    if lacking:
+        raise UserError(
+            f"{path}: has no answer to {len(lacking):,} of the {len(questions):,} questions, the "
+            f"first: {lacking[0].turns[0]!r:.100}; give a baseline's answers to these very ones"
+        )
+
+
+def read_side(benchmark: str, path: Path) -> Answers:
+    """
+    Raises:
+        UserError: it is no file of the benchmark's answers.
+    """
+    return read_outputs(path) if benchmark == "alpaca_eval" else read_answers(path)
+
+
+def asked_questions(benchmark: str, folder: Path) -> list[Question]:
+    """A benchmark's questions in QUESTIONS, in order.
+
+    Raises:
+        UserError: one has fewer turns than are judged.
+    """
+    found: dict[str, Question] = {}
+    columns = ["benchmark", "question_id", "messages", "category"]
+    for row in read_table(folder, columns).to_pylist():
+        if row["benchmark"] != benchmark:
+            continue
+        text = row["messages"][-1]["content"]
+        name = row["question_id"]
+        if name in found:
+            found[name].turns.append(text)
+        else:
+            key = question_key(benchmark, name, text)
+            found[name] = Question(key, [text], row["category"])
+    for one in found.values():
+        if len(one.turns) < REFEREES[benchmark].turns_each:
+            raise UserError(
+                f"{folder}: question {one.key} of {benchmark} has {len(one.turns)} turns; "
+                f"{REFEREES[benchmark].turns_each} are judged"
+            )
+    return list(found.values())
+
+
+def question_key(benchmark: str, question_id: str, text: str) -> str:
+    """By what judgements name a question: AlpacaEval's files know it by its words alone."""
+    return instruction_key(text) if benchmark == "alpaca_eval" else question_id
+
+
+def with_repeats(games: Sequence[Game], repeats: int) -> list[Game]:
+    """The games, and once more those of `repeats` questions, drawn by the questions' hashes."""
+    keys = dict.fromkeys(game.question_id for game in games)
+    drawn = sorted(keys, key=lambda key: hashlib.sha256(key.encode()).hexdigest())[:repeats]
+    again = [replace(one, repeat=1) for one in games if one.question_id in drawn and one.messages]
+    return [*games, *again]
+
+
+def _official_file(answers: Path, benchmark: str) -> Path:
+    """The benchmark's file below a run's ANSWERS; of a file, itself.
+
+    Raises:
+        UserError: there is none below the folder.
+    """
+    if not answers.is_dir():
+        return answers
+    below = answers / benchmark
+    files = [*below.glob("model_outputs.json"), *below.glob("model_answer/*.jsonl")]
+    if not files:
+        raise UserError(f"{answers}: holds no answers to {benchmark}")
+    return files[0]
+
+
+def _questions(
+    benchmark: str, files: SideFiles, against: Answers | None
+) -> tuple[list[Question], str]:
+    """What is asked, and where that stands."""
+    if files.asked:
+        return asked_questions(benchmark, files.asked), str(files.asked)
+    if files.questions:
+        rows = read_question_rows(files.questions, REFEREES[benchmark].turns_each)
+        return [Question(*row) for row in rows], str(files.questions)
+    assert against is not None
+    asked = [Question(key, [one.record["instruction"]]) for key, one in against.by_key.items()]
+    return asked, str(files.baseline)
+
+
+def _refuse_missing(benchmark: str, files: SideFiles) -> None:
+    if benchmark != "mt_bench" and files.baseline is None:
+        raise UserError(f"{benchmark}: give the file of the baseline's answers")
+    if benchmark != "alpaca_eval" and files.questions is None and files.asked is None:
+        raise UserError(f"{benchmark}: give its question.jsonl as the questions")
+    if benchmark == "mt_bench" and files.references is None:
+        raise UserError(
+            "mt_bench: give the file of the reference answers (reference_answer/*.jsonl) to "
+            f"{', '.join(WITH_REFERENCE)}"
+        )
+
+
+def _with_references(questions: Sequence[Question], references: Answers) -> list[Question]:
+    return [
+        replace(question, reference=found.turns)
+        if (found := references.by_key.get(question.key)) and question.category in WITH_REFERENCE
+        else question
+        for question in questions
+    ]

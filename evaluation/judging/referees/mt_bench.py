@@ -1,0 +1,120 @@
+"""MT-Bench's judging: single-answer grading as FastChat does it, each turn by itself.
+
+A rating of 1 to 10 for the first turn, and one for the second with both turns in view; in math,
+reasoning and coding beside a reference answer.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from contracts.chat import Message
+from evaluation.judging.answer_files import file_name
+from evaluation.judging.config import LLMJudge
+from evaluation.judging.referees.game import (
+    Game,
+    Judged,
+    NoScore,
+    Question,
+    Sides,
+    Verdict,
+    missing,
+    unread,
+)
+from evaluation.judging.referees.prompt_texts import filled, prompt_json, two_messages
+from runtime.chat_api.completion import Completion
+
+WITH_REFERENCE = ("math", "reasoning", "coding")
+_PATTERNS = (re.compile(r"\[\[(\d+\.?\d*)\]\]"), re.compile(r"\[(\d+\.?\d*)\]"))
+_NO_RATING = -1
+"""What FastChat writes, and leaves out of its means, where a judgement has no rating."""
+
+
+class MTBenchReferee:
+    """One answer alone, turn by turn."""
+
+    has_baseline: ClassVar = False
+    middle: ClassVar[float | None] = None
+    turns_each: ClassVar = 2
+    figure: ClassVar = "score"
+
+    def __init__(self) -> None:
+        self._texts, self.prompt_sha256 = prompt_json("mt_bench_single.json")
+
+    def request(self, judge: LLMJudge) -> dict[str, Any]:
+        """Greedy, at most 2,048 tokens (fastchat/llm_judge/common.py)."""
+        return {"temperature": judge.temperature or 0.0, "max_tokens": judge.max_tokens or 2048}
+
+    def games(self, sides: Sides) -> list[Game]:
+        """Two a question."""
+        turns = (1, 2)
+        return [self._game(question, sides, turn) for question in sides.questions for turn in turns]
+
+    def _game(self, question: Question, sides: Sides, turn: int) -> Game:
+        has_reference = question.category in WITH_REFERENCE
+        prompt = f"single{'-math' if has_reference else ''}-v1{'-multi-turn' if turn == 2 else ''}"
+        error = missing(question, sides, needs_baseline=False)
+        if has_reference and len(question.reference or []) < turn:
+            error = error or NoScore("missing", "there is no reference answer to this question")
+        if error:
+            return Game(question.key, "alone", (), prompt, turn, error=error)
+        answers = sides.model.by_key[question.key].turns
+        values = _values(question, answers, turn)
+        texts = self._texts[prompt]
+        messages = two_messages(texts["system_prompt"], filled(texts["prompt_template"], values))
+        return Game(question.key, "alone", messages, prompt, turn)
+
+    def read(self, game: Game, replies: Sequence[Completion], judge: LLMJudge) -> Verdict:
+        """The last reply's first rating in double brackets, else in single ones."""
+        found = next((hit for p in _PATTERNS if (hit := p.search(replies[-1].text))), None)
+        if found is None:
+            return unread("the judgement has no rating such as [[5]]")
+        rating = float(found[1])
+        if not 1 <= rating <= 10:
+            return unread(f"the judgement's rating is {found[1]}, not 1 to 10")
+        return Verdict(rating, found[1])
+
+    def points(self, score: float) -> float:
+        """The rating itself."""
+        return score
+
+    def follow_up(self, game: Game, replies: Sequence[Completion]) -> tuple[Message, ...]:
+        """The same again."""
+        return game.messages
+
+    def files(self, judged: Sequence[Judged], sides: Sides, judge: LLMJudge) -> dict[str, str]:
+        """`model_judgment/JUDGE_single.jsonl`: a row a question and turn."""
+        rows = [
+            {
+                "question_id": _number(one.game.question_id),
+                "model": sides.model.generator,
+                "judge": [judge.model, one.game.prompt],
+                "user_prompt": one.game.messages[1]["content"],
+                "judgment": one.text or "$ERROR$",
+                "score": _NO_RATING if one.verdict.score is None else one.verdict.score,
+                "turn": one.game.turn,
+                "tstamp": 0.0,
+            }
+            for one in judged
+            if one.game.messages and not one.game.repeat
+        ]
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        return {f"model_judgment/{file_name(judge.model)}_single.jsonl": text}
+
+
+def _values(question: Question, answers: list[str], turn: int) -> dict[str, str]:
+    """What stands in the prompt's places."""
+    values = {"question": question.turns[0], "answer": answers[0]}
+    for number in range(1, turn + 1):
+        if question.reference:
+            values[f"ref_answer_{number}"] = question.reference[number - 1]
+        if turn == 2:
+            values[f"question_{number}"] = question.turns[number - 1]
+            values[f"answer_{number}"] = answers[number - 1]
+    return values
+
+
+def _number(key: str) -> int | str:
+    """FastChat's ids are numbers."""
+    return int(key) if key.isdecimal() else key

@@ -1,0 +1,1 @@
+"""What can be known to be amiss before a run's first stage."""

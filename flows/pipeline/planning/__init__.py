@@ -1,0 +1,1 @@
+"""A run's steps from its config: pure data, nothing started."""

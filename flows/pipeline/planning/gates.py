@@ -1,0 +1,126 @@
+"""Gates that ask: who is to answer, what was answered, and how a run says that it waits."""
+
+import getpass
+import re
+from pathlib import Path
+from typing import get_args
+
+from contracts.errors import UserError
+from evaluation import gate
+from evaluation.gating.answers import (
+    Question,
+    VerdictSaid,
+    read_answer,
+    read_question,
+    said,
+    write_answer,
+    write_question,
+)
+from evaluation.gating.config import Action
+from flows.pipeline.config import RunConfig
+from flows.pipeline.folder.recorded import recorded
+from flows.pipeline.planning.lineage import decision_of, lineage
+from flows.pipeline.planning.planned_step import PlannedStep
+
+TIME_LIMIT = "time limit"
+
+
+def asks(step: PlannedStep, config: RunConfig) -> bool:
+    """Whether the step is a gate that a person is still to answer."""
+    if step.stage is not gate.STAGE or step.done or config.gating is None:
+        return False
+    verdict = said(step.out.parent)
+    answered = read_answer(step.out.parent) is not None
+    return verdict is not None and not answered and config.gating.rule(verdict.outcome) == "ask"
+
+
+def ask(folder: Path, config: RunConfig, flow_run: str | None) -> Question | None:
+    """Record what the gate after the round in `folder` asks, and who waits for the answer.
+
+    None where its time has run out, and the answer that then stands is written.
+    """
+    assert config.gating is not None
+    asking, before = config.gating.asking, read_question(folder)
+    waits = before.flow_run if before and before.flow_run else flow_run
+    question = write_question(folder, asking.hours, asking.then, waits)
+    if not question.is_over:
+        return question
+    write_answer(folder, asking.then, TIME_LIMIT, f"nobody answered until {question.until}")
+    return None
+
+
+def waiting(config: RunConfig) -> str | None:
+    """What the run says while a person is to answer, and time is left; None of one that goes on."""
+    undecided = lineage(config).undecided
+    if undecided is None:
+        return None
+    folder = config.folder / f"round-{undecided}"
+    question = read_question(folder)
+    is_open = question and not question.is_over and read_answer(folder) is None
+    return question_line(folder, question) if question and is_open else None
+
+
+def question_line(folder: Path, question: Question) -> str:
+    """What is asked, and how to answer."""
+    return (
+        f"{folder}: {_verdict_line(said(folder))} What follows is for you to say: onpolicy decide "
+        f"{folder.parent} {folder.name} {'|'.join(get_args(Action))}, then the same command again. "
+        f"From {question.until} on it is `{question.then}`"
+    )
+
+
+def stopped_line(config: RunConfig) -> str | None:
+    """Why a gate has ended the run; None of one that no gate has."""
+    stopped = lineage(config).stopped
+    if stopped is None:
+        return None
+    folder = config.folder / f"round-{stopped}"
+    decision = decision_of(folder)
+    assert decision is not None
+    why = f", {decision.why}" if decision.why else ""
+    return (
+        f"{config.name}: stopped at the gate after round {stopped} by {decision.by}{why}. "
+        f"{_verdict_line(said(folder))} To go on all the same: onpolicy decide {config.folder} "
+        f"round-{stopped} promote|last_good, then the same command with --redo "
+        f"round-{stopped}/gate"
+    )
+
+
+def decide(run: Path, place: str, action: Action, by: str | None, why: str) -> str:
+    """Answer the gate after a round; what to do next.
+
+    Args:
+        place: the round: `round-2`, or `2`.
+        by: who decides; the user of this machine unless given.
+
+    Raises:
+        UserError: there is no such run, gate or verdict.
+    """
+    config = recorded(run)
+    if config is None:
+        raise UserError(f"{run}: no run lies here (it has no config.yaml)")
+    if config.gating is None:
+        raise UserError(f"{run}: this run has no gate; give its config one: `gate: {{}}`")
+    folder = run / f"round-{_number(place)}"
+    if said(folder) is None:
+        raise UserError(f"{folder}: has no verdict yet to answer to")
+    write_answer(folder, action, by or getpass.getuser(), why)
+    if decision := decision_of(folder):
+        return (f"{folder}: {decision.by} had decided `{decision.action}`; `onpolicy run ... "
+                f"--redo {folder.name}/gate` takes your `{action}` instead")  # fmt: skip
+    return f"{folder}: `{action}` it is; the same `onpolicy run` goes on from there"
+
+
+def _number(place: str) -> int:
+    found = re.fullmatch(r"(?:round-)?([1-9]\d{0,2})/?", place)
+    if not found:
+        raise UserError(f"{place!r}: name a round, e.g. round-2")
+    return int(found.group(1))
+
+
+def _verdict_line(verdict: VerdictSaid | None) -> str:
+    if verdict is None:
+        return ""
+    reasons = [one for one in verdict.reasons if one.effect == verdict.outcome]
+    why = "; ".join(f"{one.measure} {one.says}" for one in reasons)
+    return f"The verdict is {verdict.outcome}{f' ({why})' if why else ''}."

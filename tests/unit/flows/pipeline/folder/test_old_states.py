@@ -1,0 +1,86 @@
+"""Optimizer's states that no later round needs are removed; what a gate may go back to stays."""
+
+from collections.abc import Callable
+
+import pytest
+from gated_run import make_gated, read
+
+from flows.pipeline.config import RunConfig
+from flows.pipeline.folder.old_states import remove_old_states
+from flows.pipeline.folder.run_folder import claim_run
+from flows.pipeline.planning.next_steps import next_steps
+
+CARRYING = {"carry_optimizer": True, "schedule_rounds": 4}
+
+
+def with_states(config: RunConfig, rounds: int) -> None:
+    for number in range(1, rounds + 1):
+        folder = config.folder / f"round-{number}" / "policy" / ".optimizer"
+        folder.mkdir(parents=True)
+        (folder / "state").write_text("AdamW")
+
+
+def states(config: RunConfig) -> list[str]:
+    return sorted(path.parts[-3] for path in config.folder.glob("round-*/policy/.optimizer"))
+
+
+@pytest.mark.parametrize(("kept", "left"), [
+    (None, ["round-1", "round-2", "round-3"]),
+    (2, ["round-2", "round-3"]),
+    (1, ["round-3"]),
+])  # fmt: skip
+def test_as_many_of_the_newest_are_kept_as_the_config_says(
+    settings: Callable[..., RunConfig], kept: int | None, left: list[str]
+) -> None:
+    resources = {"resources": {"states_kept": kept}}
+    config = settings(rounds=4, training=CARRYING | resources)
+    with_states(config, 3)
+    remove_old_states(config, trained=3)
+    assert states(config) == left
+
+
+GATE = {
+    "rounds": 3,
+    "gate": {"worse": "last_good"},
+    "training": CARRYING | {"resources": {"states_kept": 1}},
+}
+
+
+def gated(settings: Callable[..., RunConfig]) -> RunConfig:
+    verdict = {"require_second_reward": False}
+    evaluation = {"sampling": {"n": 1, "temperature": 0}, "verdict": verdict}
+    config = settings(**GATE, evaluation=evaluation)
+    config.folder.mkdir(parents=True)
+    return claim_run(config)
+
+
+def carried_by(config: RunConfig, number: int) -> dict[str, str]:
+    """What a round's training goes on from."""
+    path = f"round-{number}/policy"
+    reads = next(step for step in next_steps(config) if step.path == path).reads
+    return {
+        name: value.removeprefix(f"{config.folder}/")
+        for name, value in reads.items()
+        if name in ("policy", "optimizer")
+    }
+
+
+def test_a_round_that_was_sent_back_goes_on_with_the_state_of_the_policy_it_goes_back_to(
+    settings: Callable[..., RunConfig],
+) -> None:
+    config = gated(settings)
+    make_gated(config, {1: "better", 2: "worse", 3: "better"})
+    assert read(config, "round-2/gate")["action"] == "last_good"
+    assert carried_by(config, 3) == {"policy": "round-1/policy", "optimizer": "round-1/policy"}
+    with_states_there = config.folder / "round-1" / "policy" / ".optimizer"
+    with_states_there.mkdir()
+    remove_old_states(config, trained=2)
+    assert with_states_there.exists()
+
+
+def test_a_round_that_is_sent_back_to_the_start_begins_with_no_state(
+    settings: Callable[..., RunConfig],
+) -> None:
+    config = gated(settings)
+    make_gated(config, {1: "worse", 2: "better", 3: "better"})
+    assert carried_by(config, 2) == {"policy": str(config.policy.path)}

@@ -1,0 +1,81 @@
+"""Old policies' weights are freed where nothing that is left can ask for them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gated_run import JUDGED, finished
+
+from contracts.errors import UserError
+from contracts.steps.fingerprint import edited_files
+from flows.pipeline.config import RunConfig
+from flows.pipeline.folder.prune import prune, prune_quietly
+from flows.pipeline.folder.run_folder import claim_run, is_finished, refuse_drift
+
+Settings = Callable[..., RunConfig]
+
+
+def heavy(run: RunConfig) -> list[str]:
+    return sorted(path.parts[-3] for path in run.folder.glob("round-*/policy/model.safetensors"))
+
+
+def test_a_finished_run_keeps_the_last_policy_and_is_as_finished_as_before(
+    settings: Settings,
+) -> None:
+    run = finished(settings(rounds=3))
+    assert heavy(run) == ["round-1", "round-2", "round-3"]
+    told = prune(run.folder, keep=1, dry_run=True)
+    assert "round-1/policy: would free" in told and "2 policies" in told
+    assert len(heavy(run)) == 3
+    prune(run.folder, keep=1)
+    assert heavy(run) == ["round-3"]
+    assert prune(run.folder, keep=1).endswith("of 0 policies")
+
+
+def test_what_was_freed_is_named_where_it_is_read_and_is_no_drift(settings: Settings) -> None:
+    run = finished(settings(rounds=2))
+    prune(run.folder, keep=1)
+    refuse_drift(run)
+    assert is_finished(run)
+    assert edited_files(run.folder / "round-1" / "policy") == [
+        "model.safetensors was freed by `onpolicy prune`"
+    ]
+
+
+def test_what_a_round_that_is_left_reads_stays(settings: Settings) -> None:
+    run = finished(settings(rounds=2))
+    run = claim_run(run.model_copy(update={"rounds": 3}), again=["round-2/pairs"])
+    prune(run.folder, keep=1)
+    assert heavy(run) == ["round-1"]
+
+
+def test_the_policy_that_an_open_gate_may_go_back_to_stays(settings: Settings) -> None:
+    run = finished(settings(rounds=4, evaluation=JUDGED, gate={"worse": "ask"}), round_3="worse")
+    prune(run.folder, keep=1)
+    assert heavy(run) == ["round-2", "round-3"]
+
+
+def test_a_policy_that_another_run_begins_from_stays(settings: Settings, tmp_path: Path) -> None:
+    run = finished(settings(rounds=2))
+    other = run.folder.parent / "other"
+    other.mkdir()
+    (other / "config.yaml").write_text(f"policy: {{path: {run.folder}/round-1/policy}}\n")
+    prune(run.folder, keep=1)
+    assert heavy(run) == ["round-1", "round-2"]
+
+
+def test_a_run_frees_nothing_unless_its_config_asks_for_it(settings: Settings) -> None:
+    run = finished(settings(rounds=2))
+    assert prune_quietly(run) is None and len(heavy(run)) == 2
+    told = prune_quietly(run.model_copy(update={"resources": asking(run, 1)}))
+    assert told and "round-1/policy" in told and heavy(run) == ["round-2"]
+
+
+def asking(run: RunConfig, keep: int) -> Any:
+    return run.resources.model_copy(update={"keep_policies": keep})
+
+
+def test_no_run_no_pruning(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no run lies here"):
+        prune(tmp_path, keep=1)

@@ -1,0 +1,87 @@
+"""A chat endpoint's statuses, against a real HTTP server."""
+
+import json
+import math
+from collections.abc import Callable
+
+import pytest
+from judge_endpoint import KEY
+
+from contracts.errors import UserError
+from runtime.chat_api.completion import Completion, Refusal, read_completion
+from runtime.chat_api.config import ChatModel
+from runtime.chat_api.endpoint import ChatEndpoint, Unanswered, has_key
+
+BODY = {"messages": [{"role": "user", "content": "Hello?"}]}
+
+
+def endpoint_at(url: str) -> ChatEndpoint:
+    config = ChatModel(model="judge-1", base_url=url, api_key_env="JUDGE_KEY")
+    return ChatEndpoint("judge 'judge-1'", config, timeout=5.0)
+
+
+def test_an_answer_is_its_text(serve: Callable) -> None:
+    endpoint = serve(lambda _: "Hello.")
+    assert endpoint_at(endpoint.url).complete(BODY) == Completion("Hello.")
+    assert endpoint.bodies[0]["model"] == "judge-1"
+
+
+@pytest.mark.parametrize(("header", "seconds"), [("7", 7.0), ("Wed, 21 Oct 2026", None)])
+def test_a_429_says_how_long_to_wait(serve: Callable, header: str, seconds: float | None) -> None:
+    endpoint = serve(lambda _: 429)
+    endpoint.headers = {"Retry-After": header}
+    with pytest.raises(Unanswered) as raised:
+        endpoint_at(endpoint.url).complete(BODY)
+    assert (raised.value.is_throttled, raised.value.retry_after) == (True, seconds)
+    assert len(endpoint.bodies) == 1
+
+
+def test_an_account_without_credit_is_no_429_to_wait_for(serve: Callable) -> None:
+    endpoint = serve(lambda _: 429)
+    endpoint.error = {"error": {"message": "pay", "code": "insufficient_quota"}}
+    with pytest.raises(UserError, match="wants to be paid first; check the environment variable J"):
+        endpoint_at(endpoint.url).complete(BODY)
+
+
+@pytest.mark.parametrize("status", [401, 402, 403])
+def test_a_refused_key_names_its_variable_and_never_the_key(serve: Callable, status: int) -> None:
+    with pytest.raises(UserError, match="variable JUDGE_KEY") as raised:
+        endpoint_at(serve(lambda _: status).url).complete(BODY)
+    assert KEY not in str(raised.value)
+
+
+def test_whether_there_is_a_key_can_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("JUDGE_KEY", raising=False)
+    assert not has_key(ChatModel(model="x", api_key_env="JUDGE_KEY"))
+    assert has_key(ChatModel(model="x", api_key_env=None))
+
+
+def test_the_first_tokens_alternatives_and_the_counts_are_read() -> None:
+    top = [{"token": "m", "logprob": math.log(0.9)}, {"token": "M", "logprob": None}, "x"]
+    body = {
+        "choices": [
+            {"message": {"content": "m"}, "logprobs": {"content": [{"top_logprobs": top}]}}
+        ],
+        "usage": {"prompt_tokens": 12, "completion_tokens": 1},
+    }
+    found = read_completion(json.dumps(body).encode())
+    assert found == Completion("m", {"m": math.log(0.9)}, 12, 1)
+
+
+@pytest.mark.parametrize("logprobs", [None, {}, {"content": None}, {"content": []}, "x"])
+def test_an_answer_without_log_probs_has_none(logprobs: object) -> None:
+    body = {"choices": [{"message": {"content": "m"}, "logprobs": logprobs}], "usage": None}
+    assert read_completion(json.dumps(body).encode()) == Completion("m")
+
+
+def test_a_choice_without_a_text_is_a_refusal() -> None:
+    body = {"choices": [{"message": {"refusal": "No."}}]}
+    assert read_completion(json.dumps(body).encode()) == Refusal(200, "No.")
+
+
+def test_an_endpoint_without_a_key_is_told_word_for_word(serve: Callable) -> None:
+    said = b'{"error": {"message": "The model \'nonexistent-8b\' does not exist; nonetheless try"}}'
+    endpoint = serve(lambda _: said)
+    one = ChatEndpoint("it", ChatModel(model="m", base_url=endpoint.url, api_key_env=None), 5.0)
+    with pytest.raises(Unanswered, match="'nonexistent-8b' does not exist; nonetheless try"):
+        one.complete(BODY)
