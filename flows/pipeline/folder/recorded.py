@@ -42,7 +42,8 @@ def round_keys(folder: Path) -> dict[str, Any]:
     """
     keys = recorded_keys(folder.parent)
     number = int(folder.name.removeprefix("round-"))
-    for first, rule in sorted(keys.get("by_round", {}).items()):
+    rules = {int(first): rule for first, rule in keys.get("by_round", {}).items()}
+    for first, rule in sorted(rules.items()):
         if first <= number:
             given = {name: value for name, value in rule.items() if value}
             keys = merged(keys, given)

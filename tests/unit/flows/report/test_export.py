@@ -97,7 +97,9 @@ def test_the_card_says_what_the_hub_and_a_reader_look_for(run: Path) -> None:
 
 def test_the_card_of_a_round_tells_its_own_settings(run: Path) -> None:
     for first, rate in ((1, "3e-05"), (2, "4e-05")):
-        rules = {"by_round": {first: {"sampling": {}, "training": {"learning_rate": float(rate)}}}}
+        rules = {
+            "by_round": {str(first): {"sampling": {}, "training": {"learning_rate": float(rate)}}}
+        }
         (run / "config.yaml").write_text(yaml.safe_dump(CONFIG | rules))
         write_model_card(RoundData(run / "round-1"), run)
         assert (rate in (run / "README.md").read_text()) == (first == 1)
