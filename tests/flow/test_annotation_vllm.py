@@ -149,5 +149,5 @@ def test_a_model_without_its_heads_is_refused(inputs, reward_model, tmp_path):
         config, {**inputs, "models": {"armo": str(headless)}}, tmp_path / "out"
     )
     assert process.returncode == 2
-    assert "its reward heads are missing" in process.stdout
-    assert "gating.layers.1.weight" in process.stdout
+    assert "its reward heads are missing" in process.stderr
+    assert "gating.layers.1.weight" in process.stderr

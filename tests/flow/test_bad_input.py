@@ -83,10 +83,9 @@ def test_a_bad_prompt_file_is_named_with_its_line(
 def test_another_config_on_a_runs_folder_changes_nothing(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:
-    bad = written(tmp_path, '{"prompt": "List two fruits."}', '{"prompt": ')
-    run(environment, tmp_path, bad)
+    assert run(environment, tmp_path, "--until", "prompts").returncode == 0
     before = (tmp_path / "bad" / "config.yaml").read_bytes()
-    ended = run(environment, tmp_path, bad, "seed=7")
+    ended = run(environment, tmp_path, "seed=7")
     assert ended.returncode == 2 and "seed: was 42, now 7" in ended.stderr
     assert (tmp_path / "bad" / "config.yaml").read_bytes() == before
 
