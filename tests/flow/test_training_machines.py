@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -122,16 +123,12 @@ def test_a_machine_that_dies_ends_the_training_which_then_goes_on_from_its_check
     assert (manifest.facts["steps"], manifest.facts["processes"]) == (120, 2)
 
 
-def listening(tree: psutil.Process) -> set[str]:
-    """Addresses on which a process or one of its descendants listens."""
-    found = set()
-    for process in (tree, *tree.children(recursive=True)):
-        try:
-            connections = process.net_connections("inet")
-        except psutil.NoSuchProcess:
-            continue
-        found |= {c.laddr.ip for c in connections if c.status == psutil.CONN_LISTEN}
-    return found
+def listening(process: psutil.Process) -> set[str]:
+    """Addresses on which a process listens; none once it has ended."""
+    with suppress(psutil.NoSuchProcess):
+        connections = process.net_connections("inet")
+        return {c.laddr.ip for c in connections if c.status == psutil.CONN_LISTEN}
+    return set()
 
 
 @pytest.mark.parametrize("strategy", ["zero3", "none"])  # fsdp's processes meet as none's do
