@@ -2,12 +2,13 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 
 import pytest
 
-from runtime.child_process import start_child
+from runtime.child_process import end_group_after, start_child
 
 LEAVES_ONE_BEHIND = """
 import subprocess, sys, time
@@ -36,6 +37,18 @@ def test_what_a_killed_child_left_behind_ends_and_the_output_closes() -> None:
     while is_running(left) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not is_running(left)
+
+
+def test_what_a_child_left_behind_ends_also_where_the_child_was_reaped_before() -> None:
+    program = LEAVES_ONE_BEHIND.replace("time.sleep(600)\n", "")
+    child = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert child.stdout and child.wait(30) == 0
+    left = int(child.stdout.readline())
+    assert is_running(left)
+    end_group_after(child.pid)
+    assert child.stdout.read() == ""  # until it is gone
 
 
 def test_a_child_that_ends_well_gives_its_code_and_its_lines() -> None:
