@@ -1,10 +1,12 @@
 """The Prefect UI, in a real browser on a real server."""
 
+import itertools
 import json
 import re
 import subprocess
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,9 +28,11 @@ def page(chromium: str, url: str, profile: Path) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
 
 
-def ask(server: dict[str, str], what: str) -> list[dict]:
+def ask(server: dict[str, str], what: str, **which: Any) -> list[dict]:
     request = urllib.request.Request(
-        f"{server['PREFECT_API_URL']}/{what}/filter", b"{}", {"content-type": "application/json"}
+        f"{server['PREFECT_API_URL']}/{what}/filter",
+        json.dumps(which).encode(),
+        {"content-type": "application/json"},
     )
     with urllib.request.urlopen(request) as answer:
         return json.load(answer)
@@ -40,8 +44,14 @@ def test_the_run_reads_as_the_pipeline(
     runs = {run["name"]: run["id"] for run in ask(prefect_server, "flow_runs")}
     base = prefect_server["PREFECT_API_URL"].removesuffix("/api")
     dom = page(chromium, f"{base}/runs/flow-run/{runs['demo']}?tab=TaskRuns", tmp_path)
-    for title in ("load prompts", "round 1: sample responses", "round 1: train policy"):
+    for title in ("load prompts", "round 1: sample responses"):  # on the page's first screen
         assert title in dom
+    tasks = ask(prefect_server, "task_runs", flow_runs={"id": {"any_": [runs["demo"]]}})
+    in_order = sorted(tasks, key=lambda task: task["expected_start_time"])
+    names = [task["name"] for task in in_order]
+    steps = ("load prompts", "round 1: sample responses", "round 1: train policy")
+    for before, after in itertools.pairwise([*steps, "round 1: write report"]):
+        assert names.index(before) < names.index(after)
 
 
 def test_progress_pairs_and_plots_are_artifacts(
