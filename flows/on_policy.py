@@ -23,11 +23,12 @@ from flows.pipeline.checks.check import refuse_unready
 from flows.pipeline.config import RunConfig
 from flows.pipeline.console import print_done, print_warning, step_line
 from flows.pipeline.folder.old_states import remove_old_states
+from flows.pipeline.folder.progress import StepRecord, record_plan
 from flows.pipeline.folder.prune import prune_quietly
 from flows.pipeline.folder.run_folder import claim_run, make_folder, refuse_drift, steps_left
 from flows.pipeline.planning.gates import ask, asks, question_line
 from flows.pipeline.planning.next_steps import next_steps, planned_anew
-from flows.pipeline.planning.plan import GATE, PAIR
+from flows.pipeline.planning.plan import GATE, PAIR, plan
 from flows.pipeline.planning.plan_evaluation import VERDICT
 from flows.pipeline.planning.planned_step import PlannedStep
 from flows.pipeline.preload import preload
@@ -67,10 +68,13 @@ def on_policy(
         refuse_unready(settings, left)
     with folder_lock(settings.folder):
         settings = claim_run(settings, next_round, redo)
+        record_plan(settings.folder, plan(settings))
         for step in next_steps(settings, until):
             if asks(step, settings) and not _is_answered(step, settings):
                 break
             _run(planned_anew(step, settings) if step.stage is gate.STAGE else step, settings)
+            if step.stage is gate.STAGE:
+                record_plan(settings.folder, plan(settings))
             if step.stage is train.STAGE:
                 remove_old_states(settings, step.round)
             if step.label == (GATE if settings.gating else VERDICT):
@@ -132,12 +136,13 @@ def run_stage(step: PlannedStep) -> None:
     """Run one step in a subprocess, with its log lines and its progress in the Prefect run."""
     logger = get_run_logger()
     skipped = step.done is not None
-    progress = artifacts.StepProgress(step)
+    progress, record = artifacts.StepProgress(step), StepRecord(step)
     with step_line(step.title) as bar:
 
         def on_progress(reading: Reading) -> None:
             bar.update(reading)
             progress.publish(reading)
+            record.update(reading)
 
         def on_line(line: str) -> None:
             level, _, text = line.partition(" ")
@@ -146,7 +151,11 @@ def run_stage(step: PlannedStep) -> None:
                 logging.getLevelName(level) if known else logging.INFO, text if known else line
             )
 
-        manifest = run_step(step, on_line, on_progress)
+        try:
+            manifest = run_step(step, on_line, on_progress)
+        except BaseException as error:
+            record.fail(error)
+            raise
     logger.info("%d rows; dropped: %s", manifest.rows, manifest.dropped or "none")
     print_done(step.title, manifest, skipped)
     for package in manifest.mixed:

@@ -3,6 +3,7 @@
 import json
 import time
 from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
 
 from runtime.stdout import print_line
 
@@ -69,3 +70,13 @@ def parse_progress(line: str) -> Reading | None:
         return Reading(**json.loads(line[len(_MARK) :]))
     except (ValueError, TypeError):  # torn: the stage was killed as it wrote the line
         return None
+
+
+def summary(reading: Reading) -> str:
+    """`640/1,000 samples, 212/s, 0:00:02 left, loss 1.23`, with what is known."""
+    parts = [f"{reading.done:,}/{reading.total:,} {reading.unit}"]
+    if reading.rate:
+        parts.append(f"{reading.rate:,.3g}/s")
+    if reading.seconds_left is not None and reading.done < reading.total:
+        parts.append(f"{timedelta(seconds=round(reading.seconds_left))} left")
+    return ", ".join(parts + ([reading.note] if reading.note else []))

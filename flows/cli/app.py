@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from flows.cli import glance
 from flows.cli.evaluation import evaluate_reward_model, judge, win_rate
 from flows.cli.options import Debug
 from flows.cli.tune import app as tune_app
@@ -20,6 +21,7 @@ app = typer.Typer(
 )
 
 app.add_typer(tune_app, name="tune")
+app.command()(glance.status)
 app.command()(win_rate)
 app.command()(judge)
 app.command()(evaluate_reward_model)

@@ -4,14 +4,13 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
 from contracts.steps.manifest import Manifest
-from runtime.progress import Reading
+from runtime.progress import Reading, summary
 
 # No markup: a path, a name or a stage's line with brackets in it is shown as it is.
 console = Console(file=sys.stderr, highlight=False, soft_wrap=True, markup=False)
@@ -63,16 +62,6 @@ class StepBar:
     def __exit__(self, *_: object) -> None:
         if self._bar:
             self._bar.stop()
-
-
-def summary(reading: Reading) -> str:
-    """`640/1,000 samples, 212/s, 0:00:02 left, loss 1.23`, with what is known."""
-    parts = [f"{reading.done:,}/{reading.total:,} {reading.unit}"]
-    if reading.rate:
-        parts.append(f"{reading.rate:,.3g}/s")
-    if reading.seconds_left is not None and reading.done < reading.total:
-        parts.append(f"{timedelta(seconds=round(reading.seconds_left))} left")
-    return ", ".join(parts + ([reading.note] if reading.note else []))
 
 
 @contextmanager

@@ -15,13 +15,13 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
-from flows.pipeline.console import print_warning, summary
+from flows.pipeline.console import print_warning
 from flows.pipeline.planning.planned_step import PlannedStep
 from flows.prefect_.publisher import Publisher
 from flows.report.evaluation_page import evaluation_lines
 from flows.report.figures import round_figures, to_png
 from flows.report.run_data import RoundData, sample_pairs
-from runtime.progress import Reading
+from runtime.progress import Reading, summary
 
 _EVERY_SECONDS = 2.0
 _FLUSH_SECONDS = 10.0

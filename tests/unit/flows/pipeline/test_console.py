@@ -1,8 +1,8 @@
 """The progress line and the figures behind it."""
 
 from contracts.steps.manifest import Manifest
-from flows.pipeline.console import console, print_done, print_warning, summary
-from runtime.progress import Progress, Reading, parse_progress
+from flows.pipeline.console import console, print_done, print_warning
+from runtime.progress import Progress, Reading, parse_progress, summary
 
 
 def test_a_reading_shows_count_rate_and_time_left() -> None:

@@ -1,0 +1,183 @@
+"""`onpolicy status`: how far a run is, by its folder alone.
+
+It imports neither Prefect nor pyarrow nor the planner where the run has recorded its steps, so
+that it answers at once; it writes nothing and waits for no lock.
+"""
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from contracts.errors import UserError
+from contracts.steps.lock import holder_of
+from runtime.progress import Reading, summary
+
+_PLAN, _PROGRESS = ".plan.json", ".progress.json"
+_SILENT_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class StageStatus:
+    """One stage of a run."""
+
+    path: str
+    title: str
+    state: str
+    """done, running, failed, stopped (begun, and its process is gone), waits (for an answer) or
+    to do."""
+    rows: int | None = None
+    dropped: dict[str, int] = field(default_factory=dict)
+    seconds: float | None = None
+    """How long it took, or has gone on."""
+    taken_from: str | None = None
+    reading: Reading | None = None
+    silent: float | None = None
+    """Seconds since it was last heard of."""
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """A run, as its folder tells."""
+
+    run: str
+    holder: str | None
+    """Who writes to it now: `process 12 on host`; null where nobody does."""
+    stages: list[StageStatus]
+
+    @property
+    def done(self) -> int:
+        """Number of finished stages."""
+        return sum(stage.state == "done" for stage in self.stages)
+
+    @property
+    def state(self) -> str:
+        """done, running, failed, waits or stopped."""
+        if self.holder:
+            return "running"
+        if self.done == len(self.stages):
+            return "done"
+        states = {stage.state for stage in self.stages}
+        return next((state for state in ("failed", "waits") if state in states), "stopped")
+
+
+def status(run: Path) -> RunStatus:
+    """How far the run in a folder is.
+
+    Raises:
+        UserError: there is no run.
+    """
+    if not (run / "config.yaml").is_file():
+        raise UserError(f"{run}: no run lies here (it has no config.yaml); name a run's folder, "
+                        "e.g. runs/demo")  # fmt: skip
+    steps = _read(run / _PLAN) or _planned(run)
+    said = _read(run / _PROGRESS) or {}
+    stages = [_stage(run, step["path"], step["title"], said) for step in steps]
+    return RunStatus(str(run), holder_of(run), stages)
+
+
+def as_json(told: RunStatus) -> str:
+    """For programs; rates in units a second, times in seconds."""
+    stages = []
+    for stage in told.stages:
+        plain = asdict(stage)
+        if reading := stage.reading:
+            plain["reading"] |= {"rate": reading.rate, "seconds_left": reading.seconds_left}
+        stages.append(plain)
+    whole = {"run": told.run, "state": told.state, "holder": told.holder,
+             "done": told.done, "of": len(told.stages), "stages": stages}  # fmt: skip
+    return json.dumps(whole, indent=1)
+
+
+def as_text(told: RunStatus) -> str:
+    """For people: a line for the run, a line a stage."""
+    who = f" ({told.holder})" if told.holder else ""
+    head = f"{told.run}: {told.state}{who}, {told.done} of {len(told.stages)} stages done"
+    return "\n".join([head, *(line for stage in told.stages for line in _lines(stage))])
+
+
+def _lines(stage: StageStatus) -> Iterator[str]:
+    yield f"  {stage.state:<8} {stage.title:<37} {_detail(stage)}".rstrip()
+    if stage.error:
+        yield from (f"           {line}" for line in stage.error.splitlines())
+
+
+def _detail(stage: StageStatus) -> str:
+    if stage.state == "done":
+        took = "taken over" if stage.taken_from else _time(stage.seconds or 0)
+        dropped = ", ".join(f"{count:,} {why}" for why, count in stage.dropped.items())
+        return f"{stage.rows:,} rows, {took}" + (f", dropped: {dropped}" if dropped else "")
+    if stage.state == "waits":
+        return "for an answer: onpolicy decide"
+    said = [summary(stage.reading)] if stage.reading else []
+    if stage.state == "running" and stage.seconds is not None:
+        said.append(f"for {_time(stage.seconds)}")
+        if stage.silent is not None and stage.silent > _SILENT_SECONDS:
+            said.append(f"last heard of {_time(stage.silent)} ago")
+    return ", ".join(said)
+
+
+def _stage(run: Path, path: str, title: str, said: dict[str, Any]) -> StageStatus:
+    folder = run / path
+    if manifest := _read(folder / "_manifest.json"):
+        return StageStatus(path, title, "done", manifest["rows"], manifest["dropped"],
+                           manifest["seconds"], manifest["taken_from"])  # fmt: skip
+    begun = said if said.get("path") == path else {}
+    if holder_of(folder):
+        return _begun(StageStatus(path, title, "running"), begun)
+    if begun.get("error"):
+        return _begun(StageStatus(path, title, "failed", error=begun["error"]), begun)
+    if begun and holder_of(run):  # its process has not yet locked its folder
+        return _begun(StageStatus(path, title, "running"), begun)
+    if _asks(folder):
+        return StageStatus(path, title, "waits")
+    if begun or (folder / "_step.json").exists():
+        return _begun(StageStatus(path, title, "stopped"), begun)
+    return StageStatus(path, title, "to do")
+
+
+def _begun(stage: StageStatus, said: dict[str, Any]) -> StageStatus:
+    if not said:
+        return stage
+    reading = Reading(**said["reading"]) if said["reading"] else None
+    end = time.time() if stage.state == "running" else said["at"]
+    told = {
+        "reading": reading,
+        "seconds": end - said["started"],
+        "silent": time.time() - said["at"],
+    }
+    return StageStatus(**(vars(stage) | told))
+
+
+def _asks(folder: Path) -> bool:
+    """Whether the folder is that of a gate whose question is open (evaluation.gating.answers)."""
+    round_folder = folder.parent
+    asked, answered = round_folder / "question.json", round_folder / "answer.json"
+    return folder.name == "gate" and asked.exists() and not answered.exists()
+
+
+def _planned(run: Path) -> list[dict[str, str]]:
+    """By its config: of a run that was copied without its hidden files."""
+    from flows.pipeline.folder.recorded import recorded
+    from flows.pipeline.planning.plan import plan
+
+    config = recorded(run)
+    assert config
+    here = config.model_copy(update={"runs_dir": run.parent, "name": run.name})
+    return [{"path": step.path, "title": step.title} for step in plan(here)]
+
+
+def _read(path: Path) -> Any:
+    """A JSON file, or None where it is missing or damaged; `onpolicy inspect` tells of damage."""
+    try:
+        return json.loads(path.read_text())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 60 else str(timedelta(seconds=round(seconds)))

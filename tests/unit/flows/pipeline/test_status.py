@@ -1,0 +1,112 @@
+"""`onpolicy status`: a run's stages, told by its folder alone."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from checkout import CHECKOUT
+from made_run import made
+from typer.testing import CliRunner
+
+from contracts.errors import OnPolicyError, UserError
+from contracts.steps.lock import folder_lock
+from flows.cli.app import app
+from flows.explore.status import as_text, status
+from flows.pipeline.config import RunConfig
+from flows.pipeline.folder.progress import StepRecord, record_plan
+from flows.pipeline.folder.run_folder import claim_run
+from flows.pipeline.planning.plan import plan
+from flows.pipeline.planning.planned_step import PlannedStep
+from runtime.progress import Reading
+
+
+@pytest.fixture
+def run(settings: Callable[..., RunConfig]) -> RunConfig:
+    """A run of one round, claimed, its steps recorded, nothing done."""
+    config = settings(rounds=1)
+    config.folder.mkdir(parents=True)
+    config = claim_run(config)
+    record_plan(config.folder, plan(config))
+    return config
+
+
+def first(run: RunConfig) -> PlannedStep:
+    return plan(run)[0]
+
+
+def test_nothing_is_done_yet(run: RunConfig) -> None:
+    told = status(run.folder)
+    assert told.state == "stopped" and told.done == 0
+    assert {stage.state for stage in told.stages} == {"to do"}
+
+
+def test_a_finished_run_is_done_with_its_rows(run: RunConfig) -> None:
+    made(run)
+    told = status(run.folder)
+    assert told.state == "done" and told.done == len(plan(run))
+    assert "done" in as_text(told) and "1 rows" in as_text(told)
+
+
+def test_a_stage_that_runs_tells_its_rate_and_the_time_left(run: RunConfig) -> None:
+    record = StepRecord(first(run))
+    record.update(Reading(done=30, total=30, unit="rows", resumed=10, seconds=10.0))
+    with folder_lock(run.folder):
+        told = status(run.folder)
+    assert told.state == "running" and told.holder and told.holder.startswith("process ")
+    assert told.stages[0].state == "running" and "30/30 rows, 2/s" in as_text(told)
+    assert {stage.state for stage in told.stages[1:]} == {"to do"}
+
+
+def test_a_stage_whose_process_was_killed_is_stopped_not_running(run: RunConfig) -> None:
+    StepRecord(first(run))
+    told = status(run.folder)
+    assert told.state == "stopped" and told.stages[0].state == "stopped"
+
+
+def test_the_last_error_is_told_until_the_stage_is_done(run: RunConfig) -> None:
+    StepRecord(first(run)).fail(OnPolicyError("the disk is full"))
+    told = status(run.folder)
+    assert told.state == "failed" and "the disk is full" in as_text(told)
+    made(run)
+    assert "the disk is full" not in as_text(status(run.folder))
+
+
+def test_a_gate_that_asks_says_that_it_waits(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("{}")
+    gate = {"path": "round-1/gate", "title": "round 1: decide what follows"}
+    (tmp_path / ".plan.json").write_text(json.dumps([gate]))
+    (tmp_path / "round-1").mkdir()
+    (tmp_path / "round-1" / "question.json").write_text("{}")
+    assert status(tmp_path).state == "waits" and "onpolicy decide" in as_text(status(tmp_path))
+    (tmp_path / "round-1" / "answer.json").write_text("{}")
+    assert status(tmp_path).state == "stopped"
+
+
+def test_a_copy_without_hidden_files_is_told_by_its_config(run: RunConfig) -> None:
+    (run.folder / ".plan.json").unlink()
+    assert len(status(run.folder).stages) == len(plan(run))
+
+
+def test_a_folder_that_is_no_run_says_what_to_name(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no run lies here.*runs/demo"):
+        status(tmp_path)
+
+
+def test_programs_read_the_same_as_json(run: RunConfig) -> None:
+    StepRecord(first(run)).update(Reading(done=2, total=2, unit="rows", resumed=0, seconds=4.0))
+    told = json.loads(CliRunner().invoke(app, ["status", str(run.folder), "--json"]).stdout)
+    assert told["of"] == len(told["stages"]) and told["stages"][0]["reading"]["rate"] == 0.5
+
+
+def test_it_imports_nothing_heavy_and_writes_nothing(run: RunConfig) -> None:
+    before = sorted(run.folder.rglob("*"))
+    heavy = "{'pyarrow', 'prefect', 'torch', 'numpy', 'pydantic'} & set(sys.modules)"
+    code = (
+        "import sys; from pathlib import Path; from flows.explore.status import as_text, status;"
+        f"as_text(status(Path({str(run.folder.absolute())!r}))); assert not {heavy}, {heavy}"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, check=True)
+    assert sorted(run.folder.rglob("*")) == before
