@@ -24,8 +24,9 @@ from evaluation.judging.config import JudgingConfig
 from evaluation.judging.files import PinnedFile
 from evaluation.judging.noise import between_orders, noise
 from evaluation.judging.referees.benchmarks import REFEREES, SideFiles, read_sides, with_repeats
-from evaluation.judging.referees.game import Judged, Referee, Sides
-from evaluation.judging.standing import PUBLISHED, Standing, judged_questions, not_comparable
+from evaluation.judging.referees.game import Judged, Sides, judged_questions
+from evaluation.judging.referees.referee import Referee
+from evaluation.judging.standing import Standing, not_comparable
 from evaluation.win_rates.agreement import Agreement
 from runtime.stage_process import main
 
@@ -149,7 +150,7 @@ def _facts(
         baseline=sides.baseline.generator if sides.baseline else None,
         answers_sha256=sides.model.sha256,
         standing=standing,
-        not_comparable=not_comparable(standing, PUBLISHED[config.benchmark]),
+        not_comparable=not_comparable(standing, referee.published),
         errors=dict(sorted(errors.items())),
         noise=noise(judged, referee.middle),
         between_orders=between_orders(judged, referee.middle),

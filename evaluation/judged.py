@@ -24,7 +24,7 @@ from evaluation.judging.parts import Judged, judged_questions, parts
 from evaluation.judging.referees.benchmarks import REFEREES
 from evaluation.win_rates.agreement import Agreement
 from evaluation.win_rates.annotations import average_length
-from evaluation.win_rates.controlled import CONTROLS, Controlled, Materials
+from evaluation.win_rates.controlled import Controlled, Materials
 from evaluation.win_rates.estimate import Estimate, Resampling
 from evaluation.win_rates.prompt_scores import PromptScores, prompt_scores
 from runtime.stage_process import main
@@ -73,7 +73,7 @@ class JudgedBenchmark(Facts):
     @property
     def chosen(self) -> str:
         """The figure that a verdict reads: length-controlled where it is known."""
-        return "lc_win_rate" if "lc_win_rate" in self.gains else REFEREES[self.benchmark]().figure
+        return "lc_win_rate" if "lc_win_rate" in self.gains else REFEREES[self.benchmark].figure
 
 
 class WinRatesFacts(Facts):
@@ -95,16 +95,17 @@ def run(config: WinRatesConfig, inputs: WinRatesInputs, out: Path) -> Result:
         judge, _, benchmark = name.partition("/")
         questions = judged_questions(benchmark, inputs.questions, inputs.answers)
         materials = _materials(config, inputs, benchmark, folder, questions)
-        controlled = CONTROLS[benchmark](materials, inputs.before.get(name), resampling)
+        before = inputs.before.get(name)
+        controlled = REFEREES[benchmark].controlled(materials, before, resampling)
         facts = _facts(folder)
         scores = _scores(folder, benchmark)
         if not len(scores):
             continue
-        found = _figures(judge, facts, scores, questions, controlled, resampling)
-        gains = _gains(benchmark, scores, inputs.before.get(name), controlled, resampling)
-        found = found.model_copy(update={"gains": gains})
-        judged.append(found)
-        rows += _rows(found, folder, scores, questions, resampling)
+        figures = _figures(judge, facts, scores, questions, controlled, resampling)
+        gains = _gains(benchmark, scores, before, controlled, resampling)
+        figures = figures.model_copy(update={"gains": gains})
+        judged.append(figures)
+        rows += _rows(figures, folder, scores, questions, resampling)
     write_part(out, 0, pa.Table.from_pylist(rows, schema=WIN_RATES), WIN_RATES)
     return Result(len(rows), facts=WinRatesFacts(judged=judged))
 
@@ -146,7 +147,7 @@ def _figures(
 ) -> JudgedBenchmark:  # fmt: skip
     standing = facts.standing
     answers = [questions[key].answer for key in scores.keys]
-    main_figure = REFEREES[standing.benchmark]().figure
+    main_figure = REFEREES[standing.benchmark].figure
     return JudgedBenchmark(
         judge=judge,
         model=standing.judge,
@@ -169,30 +170,30 @@ def _gains(
     resampling: Resampling,
 ) -> dict[str, Estimate]:  # fmt: skip
     gain = scores.gain(_scores(before, benchmark), resampling) if before else None
-    figure = REFEREES[benchmark]().figure
+    figure = REFEREES[benchmark].figure
     return {**({figure: gain} if gain else {}), **controlled.gains}
 
 
 def _rows(
-    found: JudgedBenchmark, folder: Path, scores: PromptScores, questions: Mapping[str, Judged],
+    judged: JudgedBenchmark, folder: Path, scores: PromptScores, questions: Mapping[str, Judged],
     resampling: Resampling,
 ) -> list[dict[str, Any]]:  # fmt: skip
-    fixed = {"judge": found.judge, "benchmark": found.benchmark, "asked": found.asked}
+    fixed = {"judge": judged.judge, "benchmark": judged.benchmark, "asked": judged.asked}
 
     def row(figure: str, part: str, estimate: Estimate, n: int) -> dict[str, Any]:
         return {**fixed, "figure": figure, "part": part, "n": n, **vars(estimate)}
 
-    figure = REFEREES[found.benchmark]().figure
-    rows = [row(name, ALL, estimate, found.n) for name, estimate in found.figures.items()]
-    rows += [row(f"{name}_gain", ALL, estimate, found.n) for name, estimate in found.gains.items()]
+    figure = REFEREES[judged.benchmark].figure
+    rows = [row(name, ALL, estimate, judged.n) for name, estimate in judged.figures.items()]
+    rows += [row(f"{name}_gain", ALL, gain, judged.n) for name, gain in judged.gains.items()]
     turns = sorted(set(read_table(folder, ["turn"])["turn"].to_pylist()))
     for turn in turns if len(turns) > 1 else ():
-        own = _scores(folder, found.benchmark, turn)
-        if len(own):
-            rows.append(row(figure, f"turn {turn}", own.estimate(resampling), len(own)))
+        of_turn = _scores(folder, judged.benchmark, turn)
+        if len(of_turn):
+            rows.append(row(figure, f"turn {turn}", of_turn.estimate(resampling), len(of_turn)))
     for part, keys in parts(questions, scores.keys):
-        own = scores.only(keys)
-        rows.append(row(figure, part, own.estimate(resampling), len(own)))
+        of_part = scores.only(keys)
+        rows.append(row(figure, part, of_part.estimate(resampling), len(of_part)))
     return rows
 
 

@@ -12,7 +12,7 @@ from evaluation.config import EvaluationConfig
 from evaluation.judging.config import RunJudge
 from evaluation.judging.cost import Budget, read_price
 from evaluation.judging.files import JudgingFile
-from evaluation.judging.referees.benchmarks import question_key, read_side, refuse_unanswered
+from evaluation.judging.referees.benchmarks import REFEREES, refuse_unanswered
 from evaluation.judging.referees.game import Question
 from evaluation.win_rates.controlled import instructions_asked
 from evaluation.win_rates.difficulty import read_difficulty, refuse_no_difficulty
@@ -67,19 +67,18 @@ def _look_at_files(
     Raises:
         UserError: a file is not there, or does not belong to the questions.
     """
-    if benchmark.label == "mt_bench" and "references" not in files:
+    referee = REFEREES[benchmark.label]
+    if referee.categories_with_reference and "references" not in files:
         raise UserError(_NO_REFERENCES)
     paths = {role: file.pin.locate(pinned(file.path)) for role, file in files.items()}
     asked = read_questions(benchmark, pinned(benchmark.source))
     texts = [question.messages[-1]["content"] for question in asked]
-    keys = [
-        question_key(benchmark.label, one.key, text) for one, text in zip(asked, texts, strict=True)
-    ]
+    keys = [referee.question_key(one.key, text) for one, text in zip(asked, texts, strict=True)]
     if path := paths.get("baseline"):
         known = [Question(key, [text]) for key, text in zip(keys, texts, strict=True)]
-        refuse_unanswered(path, read_side(benchmark.label, path), known)
+        refuse_unanswered(path, referee.read_answers(path), known)
     if path := paths.get("references"):
-        read_side(benchmark.label, path)
+        referee.read_answers(path)
     if path := paths.get("difficulty") or paths.get("gamed"):
         _look_at_difficulty(path, texts)
 

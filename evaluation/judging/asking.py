@@ -11,7 +11,8 @@ from contracts.chat import Message
 from contracts.errors import OnPolicyError
 from evaluation.judging.config import LLMJudge
 from evaluation.judging.cost import Budget, estimate, read_price, size_of
-from evaluation.judging.referees.game import Game, Judged, NoScore, Referee, Verdict
+from evaluation.judging.referees.game import Game, Judged, NoScore, Verdict
+from evaluation.judging.referees.referee import Referee
 from evaluation.judging.reply_journal import ReplyJournal
 from runtime.chat_api.adaptive_limit import AdaptiveLimit
 from runtime.chat_api.completion import Completion, Refusal

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from contracts.tables.parts import read_table
-from evaluation.judging.referees.benchmarks import question_key
+from evaluation.judging.referees.benchmarks import REFEREES
 
 FEWEST = 10
 """Prompts that a part needs: an interval of fewer says nothing. MT-Bench's categories have ten."""
@@ -38,13 +38,14 @@ def judged_questions(benchmark: str, questions: Path, answers: Path) -> dict[str
         .to_pylist()
         if (row["benchmark"], row["turn"], row["sample"]) == (benchmark, 1, 0)
     }  # fmt: skip
-    found = {}
+    key_of = REFEREES[benchmark].question_key
+    by_key = {}
     for row in read_table(questions, columns).to_pylist():
         if (row["benchmark"], row["turn"]) == (benchmark, 1):
             text, name = row["messages"][-1]["content"], row["question_id"]
             answer = answered.get(name) or ""
-            found[question_key(benchmark, name, text)] = Judged(text, row["category"], answer)
-    return found
+            by_key[key_of(name, text)] = Judged(text, row["category"], answer)
+    return by_key
 
 
 def parts(

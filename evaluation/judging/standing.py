@@ -1,10 +1,10 @@
 """What a result stands on, and why two results can't stand in one column."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evaluation.judging.referees.game import Judged
+PAPERS_JUDGE = "gpt-4-1106-preview"
+"""Who judged the published figures of the recipe's paper (SimPO, section 4)."""
 
 
 @dataclass(frozen=True)
@@ -28,35 +28,6 @@ class Standing:
     """Of the file of the answers it played against; null where there are none, or not known."""
 
 
-PUBLISHED = {
-    "alpaca_eval": Standing(
-        "alpaca_eval",
-        "gpt-4-1106-preview",
-        "784227e6dc2832fc08c43d2c8ea3a308e7523780187a1aaad2f85e30bac85f62",
-        {"temperature": 1.0, "max_tokens": 1, "logprobs": True, "top_logprobs": 5},
-        805,
-        805,
-    ),
-    "arena_hard": Standing(
-        "arena_hard",
-        "gpt-4-1106-preview",
-        "c2fc88e8d631bb881fd4d256de50fcad9ab9de418f5de90b49f90ca85adda968",
-        {"temperature": 0.0, "max_tokens": 4096},
-        500,
-        500,
-    ),
-    "mt_bench": Standing(
-        "mt_bench",
-        "gpt-4-1106-preview",
-        "8ebbcd89536dde2ce7bcadfa07f5a1a04cfb1206e8067564da73f7959c9e3d2b",
-        {"temperature": 0.0, "max_tokens": 2048},
-        80,
-        80,
-    ),
-}
-"""What the published figures of the recipe's paper (SimPO, section 4) stand on."""
-
-
 def not_comparable(one: Standing, other: Standing) -> list[str]:
     """Why the first result must not stand in a column with the second; empty where it may."""
     reasons = [
@@ -77,13 +48,6 @@ def not_comparable(one: Standing, other: Standing) -> list[str]:
     if one.judged != other.judged:
         reasons.append(f"{one.judged:,} prompts judged, there {other.judged:,}")
     return reasons
-
-
-def judged_questions(judged: Sequence[Judged]) -> int:
-    """Questions whose every first game has a score."""
-    games = [one for one in judged if not one.game.repeat]
-    failed = {one.game.question_id for one in games if one.verdict.score is None}
-    return len({one.game.question_id for one in games} - failed)
 
 
 def _told(decoding: dict[str, Any]) -> str:

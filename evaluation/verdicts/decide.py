@@ -138,9 +138,9 @@ def decide(evidence: Evidence, config: VerdictConfig) -> Verdict:
 
 
 def _rewards(evidence: Evidence) -> Iterator[Reason]:
-    for measure in ("training_reward", "second_reward"):
-        gain: Interval | None = getattr(evidence, measure)
-        yield _sided(measure, gain, 0.0, "gain of the mean reward")
+    says = "gain of the mean reward"
+    yield _sided("training_reward", evidence.training_reward, 0.0, says)
+    yield _sided("second_reward", evidence.second_reward, 0.0, says)
 
 
 def _win_rate(evidence: Evidence) -> Reason:

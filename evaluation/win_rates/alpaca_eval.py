@@ -1,5 +1,6 @@
 """AlpacaEval 2: raw and length-controlled win rate of one file of judgements."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from contracts.errors import UserError
 from evaluation.win_rates.annotations import Annotations, read_annotations
 from evaluation.win_rates.difficulty import judged, read_difficulty, read_gamed
 from evaluation.win_rates.estimate import Estimate, Resampling, mean, times
+from evaluation.win_rates.figures import Figures, counted, line
 from evaluation.win_rates.instructions import Instructions
 from evaluation.win_rates.length_control import (
     FEWEST,
@@ -24,7 +26,7 @@ _MOST_HARD = 0.05
 
 
 @dataclass(frozen=True)
-class AlpacaEval:
+class AlpacaEval(Figures):
     """Win rates in per cent against the baseline, and what forbids to set them beside others."""
 
     model: str
@@ -49,6 +51,24 @@ class AlpacaEval:
     """Share of judgements without a probability."""
     not_comparable: list[str]
     """Why the published figures do not stand beside these; empty where they do."""
+
+    def lines(self, sure: str) -> Iterator[str]:
+        """Both win rates, and what forbids to compare them."""
+        judges = ", ".join(self.annotators) or "nobody named"
+        prompts = f"{counted(self.n, self.asked)} prompts"
+        yield f"{self.model} against {self.baseline}: {prompts}, judged by {judges}"
+        yield line("win rate", self.win_rate, " %", sure, self.standard_error)
+        if self.lc_win_rate:
+            note = ", too small: of the predictions alone"
+            rate, error = self.lc_win_rate, self.lc_standard_error
+            yield line("length-controlled", rate, " %", sure, error, note)
+            if not self.regularised:
+                yield "  fitted without the gamed baselines (--gamed) of the leaderboard's fit"
+        else:
+            yield "  length-controlled  not known without --difficulty or --gamed"
+        yield f"  average length     {self.average_length} characters"
+        for reason in self.not_comparable:
+            yield f"  not comparable with the leaderboard: {reason}"
 
 
 def alpaca_eval_win_rate(

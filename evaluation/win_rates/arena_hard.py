@@ -7,7 +7,7 @@ is counted, not skipped in silence. With one baseline Bradley-Terry is the logit
 the mean is the figure.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import numpy as np
 from contracts.errors import UserError
 from evaluation.win_rates.agreement import agreement
 from evaluation.win_rates.estimate import Estimate, Resampling, ratio, refitted, times
+from evaluation.win_rates.figures import Figures, counted, line
 from evaluation.win_rates.records import Record, read_rows, refuse_several
 from evaluation.win_rates.style import Style, difference
 from runtime.lean_imports import without_pandas
@@ -47,7 +48,7 @@ class Games:
 
 
 @dataclass(frozen=True)
-class ArenaHard:
+class ArenaHard(Figures):
     """Per cent of the games won against the baseline."""
 
     n: int
@@ -61,6 +62,14 @@ class ArenaHard:
     """At equal token length, headers, lists and bold; None without the answers' styles."""
     position_agreement: Estimate
     """Share of prompts where both orders name the same side, per cent."""
+
+    def lines(self, sure: str) -> Iterator[str]:
+        """The win rate, the one at equal style, and how far both orders agree."""
+        yield f"{counted(self.n, self.asked)} prompts with a verdict of both games"
+        yield line("win rate", self.win_rate, " %", sure)
+        if self.style_controlled:
+            yield line("at equal style", self.style_controlled, " %", sure)
+        yield line("both orders agree", self.position_agreement, " %", sure)
 
 
 def read_games(path: Path) -> tuple[list[Games], list[str]]:

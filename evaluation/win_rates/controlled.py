@@ -1,6 +1,6 @@
 """Figures that hold something still: AlpacaEval's length, Arena-Hard's style."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -61,9 +61,7 @@ def length_controlled(
     return Controlled(figures, {"lc_win_rate": new.gain(old, resampling)})
 
 
-def style_controlled(
-    materials: Materials, before: Path | None, resampling: Resampling
-) -> Controlled:
+def style_controlled(materials: Materials, resampling: Resampling) -> Controlled:
     """Arena-Hard's win rate at equal style, where the baseline's answers say their lengths."""
     baseline = materials.files.get("baseline")
     if baseline is None:
@@ -75,18 +73,6 @@ def style_controlled(
     styles = (read_styles(own), read_styles(baseline))
     found = arena_hard_win_rate(games, resampling, styles=styles).style_controlled
     return Controlled({"style_controlled": found} if found else {})
-
-
-def nothing(materials: Materials, before: Path | None, resampling: Resampling) -> Controlled:
-    """MT-Bench rates answers alone."""
-    return Controlled()
-
-
-CONTROLS: Mapping[str, Callable[[Materials, Path | None, Resampling], Controlled]] = {
-    "alpaca_eval": length_controlled,
-    "arena_hard": style_controlled,
-    "mt_bench": nothing,
-}
 
 
 def instructions_asked(asked: Sequence[str]) -> Instructions:

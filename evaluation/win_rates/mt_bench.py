@@ -5,7 +5,7 @@ that could not be read, is counted here, and in no mean. Intervals are over ques
 turns are drawn together.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from contracts.errors import UserError
 from evaluation.win_rates.estimate import Estimate, Resampling, ratio
+from evaluation.win_rates.figures import Figures, counted, line
 from evaluation.win_rates.records import number_of, read_rows, refuse_several
 
 _UNREAD = -1
@@ -31,7 +32,7 @@ class Judgement:
 
 
 @dataclass(frozen=True)
-class MtBench:
+class MtBench(Figures):
     """Mean scores, 1 to 10."""
 
     n: int
@@ -41,6 +42,13 @@ class MtBench:
     overall: Estimate
     turns: Mapping[int, Estimate]
     categories: Mapping[str, Estimate]
+
+    def lines(self, sure: str) -> Iterator[str]:
+        """The means: over all, by turn, by category."""
+        yield f"{counted(self.n, self.asked)} answers with a score"
+        turns = {f"turn {turn}": mean for turn, mean in self.turns.items()}
+        for name, mean in {"overall": self.overall, **turns, **self.categories}.items():
+            yield line(name, mean, "", sure)
 
 
 def read_judgements(path: Path) -> list[Judgement]:

@@ -37,10 +37,10 @@ def win_rate(
 ) -> None:
     """Win rates with intervals, from a file of judgements alone."""
     from evaluation.win_rates.estimate import Resampling
-    from flows.cli.win_rate import Files
+    from evaluation.win_rates.figures import FiguresFiles
     from flows.cli.win_rate import win_rate as figures
 
-    files = Files(gamed, difficulty, instructions, answers)
+    files = FiguresFiles(gamed, difficulty, instructions, answers)
     typer.echo(figures(annotations, benchmark, files, Resampling(resamples), as_json))
 
 

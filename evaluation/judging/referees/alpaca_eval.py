@@ -9,13 +9,23 @@ Other than there: an answer that holds `<|im_end|>` or `{output_2}` reaches the 
 import json
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from random import Random
 from typing import Any, ClassVar
 
 from contracts.chat import Message
+from evaluation.judging.answer_files import Answers, instruction_key, read_outputs
 from evaluation.judging.config import LLMJudge
 from evaluation.judging.referees.game import Game, Judged, Sides, Verdict, missing, unread
-from evaluation.judging.referees.prompt_texts import filled, prompt_file, two_messages
+from evaluation.judging.referees.prompt_texts import filled, prompt_text, two_messages
+from evaluation.judging.referees.referee import Referee
+from evaluation.judging.standing import PAPERS_JUDGE, Standing
+from evaluation.win_rates.alpaca_eval import AlpacaEval, alpaca_eval_win_rate
+from evaluation.win_rates.controlled import Controlled, Materials, length_controlled
+from evaluation.win_rates.difficulty import DIFFICULTY_FILE, GAMED_FILE, located
+from evaluation.win_rates.estimate import Resampling
+from evaluation.win_rates.figures import FiguresFiles
+from evaluation.win_rates.instructions import alpaca_eval, instructions_of
 from runtime.chat_api.completion import Completion
 
 PROMPT = "alpaca_eval_clf"
@@ -29,18 +39,49 @@ _ANNOTATORS = {
 """What the package calls these judges under its own decoding; they share one prompt."""
 
 
-class AlpacaEvalReferee:
+class AlpacaEvalReferee(Referee):
     """Pairwise, one order a question."""
 
+    prompt_sha256: ClassVar = "784227e6dc2832fc08c43d2c8ea3a308e7523780187a1aaad2f85e30bac85f62"
     has_baseline: ClassVar = True
+    asks_by_baseline: ClassVar = True
     middle: ClassVar[float | None] = 1.5
     turns_each: ClassVar = 1
     figure: ClassVar = "win_rate"
+    published: ClassVar = Standing(
+        "alpaca_eval",
+        PAPERS_JUDGE,
+        prompt_sha256,
+        {"temperature": 1.0, "max_tokens": 1, "logprobs": True, "top_logprobs": 5},
+        questions=805,
+        judged=805,
+    )
 
     def __init__(self) -> None:
-        file = prompt_file(f"{PROMPT}.txt")
-        self.prompt_sha256 = file.sha256
-        self._system, self._user = _chatml(file.text)
+        self._system, self._user = _chatml(prompt_text(f"{PROMPT}.txt", self.prompt_sha256))
+
+    @staticmethod
+    def read_answers(path: Path) -> Answers:
+        """AlpacaEval's `model_outputs.json`."""
+        return read_outputs(path)
+
+    @staticmethod
+    def question_key(question_id: str, text: str) -> str:
+        """A hash of its words: AlpacaEval's files know a question by nothing else."""
+        return instruction_key(text)
+
+    @staticmethod
+    def figures(judgements: Path, files: FiguresFiles, resampling: Resampling) -> AlpacaEval:
+        """The win rate, and the length-controlled one where a difficulty is given."""
+        instructions = instructions_of(files.instructions) if files.instructions else alpaca_eval()
+        gamed = located(files.gamed, GAMED_FILE) if files.gamed else None
+        difficulty = located(files.difficulty, DIFFICULTY_FILE) if files.difficulty else None
+        return alpaca_eval_win_rate(judgements, instructions, resampling, gamed, difficulty)
+
+    @staticmethod
+    def controlled(materials: Materials, before: Path | None, resampling: Resampling) -> Controlled:
+        """The length-controlled win rate, where the instructions' difficulties are known."""
+        return length_controlled(materials, before, resampling)
 
     def request(self, judge: LLMJudge) -> dict[str, Any]:
         """One token at temperature 1, for the log-probs of its alternatives."""

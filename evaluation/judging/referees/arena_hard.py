@@ -8,6 +8,7 @@ verdict is followed up once in the same conversation; two different verdicts in 
 import json
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 from contracts.chat import Message
@@ -24,6 +25,13 @@ from evaluation.judging.referees.game import (
     unread,
 )
 from evaluation.judging.referees.prompt_texts import filled, prompt_json, two_messages
+from evaluation.judging.referees.referee import Referee
+from evaluation.judging.standing import PAPERS_JUDGE, Standing
+from evaluation.win_rates.arena_hard import ArenaHard, arena_hard_win_rate, read_games
+from evaluation.win_rates.controlled import Controlled, Materials, style_controlled
+from evaluation.win_rates.estimate import Resampling
+from evaluation.win_rates.figures import FiguresFiles
+from evaluation.win_rates.style import read_styles
 from runtime.chat_api.completion import Completion
 
 PROMPT = "arena_hard_v0.1"
@@ -36,18 +44,41 @@ _FOR_A = {
 _ORDERS = ("baseline_first", "model_first")
 
 
-class ArenaHardReferee:
+class ArenaHardReferee(Referee):
     """Pairwise, both orders."""
 
+    prompt_sha256: ClassVar = "c2fc88e8d631bb881fd4d256de50fcad9ab9de418f5de90b49f90ca85adda968"
     has_baseline: ClassVar = True
     middle: ClassVar[float | None] = 0.5
     turns_each: ClassVar = 1
     figure: ClassVar = "win_rate"
+    published: ClassVar = Standing(
+        "arena_hard",
+        PAPERS_JUDGE,
+        prompt_sha256,
+        {"temperature": 0.0, "max_tokens": 4096},
+        questions=500,
+        judged=500,
+    )
 
     def __init__(self) -> None:
-        texts, self.prompt_sha256 = prompt_json(f"{PROMPT}.json")
+        texts = prompt_json(f"{PROMPT}.json", self.prompt_sha256)
         self._system, self._user = texts["system_prompt"], texts["prompt_template"]
         self._follow_up = texts["follow_up"]
+
+    @staticmethod
+    def figures(judgements: Path, files: FiguresFiles, resampling: Resampling) -> ArenaHard:
+        """The win rate, and the one at equal style where both sides' answers are given."""
+        games, unjudged = read_games(judgements)
+        styles = None
+        if files.answers:
+            styles = (read_styles(files.answers[0]), read_styles(files.answers[1]))
+        return arena_hard_win_rate(games, resampling, unjudged, styles=styles)
+
+    @staticmethod
+    def controlled(materials: Materials, before: Path | None, resampling: Resampling) -> Controlled:
+        """The win rate at equal style, where the baseline's answers are there."""
+        return style_controlled(materials, resampling)
 
     def request(self, judge: LLMJudge) -> dict[str, Any]:
         """Greedy, at most 4,096 tokens (judge_config.yaml)."""

@@ -7,25 +7,20 @@ from pathlib import Path
 
 from contracts.errors import UserError
 from contracts.tables.parts import read_table
-from evaluation.judging.answer_files import (
-    Answers,
-    instruction_key,
-    read_answers,
-    read_outputs,
-    read_question_rows,
-    refuse_foreign,
-)
+from evaluation.judging.answer_files import Answers, read_question_rows, refuse_foreign
 from evaluation.judging.config import BenchmarkName
 from evaluation.judging.referees.alpaca_eval import AlpacaEvalReferee
 from evaluation.judging.referees.arena_hard import ArenaHardReferee
-from evaluation.judging.referees.game import Game, Question, Referee, Sides
-from evaluation.judging.referees.mt_bench import WITH_REFERENCE, MTBenchReferee
+from evaluation.judging.referees.game import Game, Question, Sides
+from evaluation.judging.referees.mt_bench import MTBenchReferee
+from evaluation.judging.referees.referee import Referee
 
 REFEREES: Mapping[str, type[Referee]] = {
     "alpaca_eval": AlpacaEvalReferee,
     "arena_hard": ArenaHardReferee,
     "mt_bench": MTBenchReferee,
 }
+"""Each benchmark that can be judged; `judging.config.BenchmarkName` names the same."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +45,10 @@ def read_sides(benchmark: BenchmarkName, files: SideFiles) -> Sides:
             answers what is not asked.
     """
     _refuse_missing(benchmark, files)
+    referee = REFEREES[benchmark]
     path = _official_file(files.answers, benchmark)
-    model = read_side(benchmark, path)
-    against = read_side(benchmark, files.baseline) if files.baseline else None
+    model = referee.read_answers(path)
+    against = referee.read_answers(files.baseline) if files.baseline else None
     questions, what = _questions(benchmark, files, against)
     keys = {question.key for question in questions}
     refuse_foreign(path, model, keys, what)
@@ -61,8 +57,9 @@ def read_sides(benchmark: BenchmarkName, files: SideFiles) -> Sides:
             refuse_unanswered(files.baseline, against, questions)
         else:
             refuse_foreign(files.baseline, against, keys, what)
-    if benchmark == "mt_bench" and files.references:
-        questions = _with_references(questions, read_answers(files.references))
+    if referee.categories_with_reference and files.references:
+        references = referee.read_answers(files.references)
+        questions = _with_references(questions, references, referee.categories_with_reference)
     return Sides(questions, model, against)
 
 
@@ -79,44 +76,31 @@ def refuse_unanswered(path: Path, baseline: Answers, questions: Sequence[Questio
         )
 
 
-def read_side(benchmark: str, path: Path) -> Answers:
-    """
-    Raises:
-        UserError: it is no file of the benchmark's answers.
-    """
-    return read_outputs(path) if benchmark == "alpaca_eval" else read_answers(path)
-
-
 def asked_questions(benchmark: str, folder: Path) -> list[Question]:
     """A benchmark's questions in QUESTIONS, in order.
 
     Raises:
         UserError: one has fewer turns than are judged.
     """
-    found: dict[str, Question] = {}
+    by_id: dict[str, Question] = {}
+    referee = REFEREES[benchmark]
     columns = ["benchmark", "question_id", "messages", "category"]
     for row in read_table(folder, columns).to_pylist():
         if row["benchmark"] != benchmark:
             continue
         text = row["messages"][-1]["content"]
         name = row["question_id"]
-        if name in found:
-            found[name].turns.append(text)
+        if name in by_id:
+            by_id[name].turns.append(text)
         else:
-            key = question_key(benchmark, name, text)
-            found[name] = Question(key, [text], row["category"])
-    for one in found.values():
-        if len(one.turns) < REFEREES[benchmark].turns_each:
+            by_id[name] = Question(referee.question_key(name, text), [text], row["category"])
+    for one in by_id.values():
+        if len(one.turns) < referee.turns_each:
             raise UserError(
                 f"{folder}: question {one.key} of {benchmark} has {len(one.turns)} turns; "
-                f"{REFEREES[benchmark].turns_each} are judged"
+                f"{referee.turns_each} are judged"
             )
-    return list(found.values())
-
-
-def question_key(benchmark: str, question_id: str, text: str) -> str:
-    """By what judgements name a question: AlpacaEval's files know it by its words alone."""
-    return instruction_key(text) if benchmark == "alpaca_eval" else question_id
+    return list(by_id.values())
 
 
 def with_repeats(games: Sequence[Game], repeats: int) -> list[Game]:
@@ -157,21 +141,24 @@ def _questions(
 
 
 def _refuse_missing(benchmark: str, files: SideFiles) -> None:
-    if benchmark != "mt_bench" and files.baseline is None:
+    referee = REFEREES[benchmark]
+    if referee.has_baseline and files.baseline is None:
         raise UserError(f"{benchmark}: give the file of the baseline's answers")
-    if benchmark != "alpaca_eval" and files.questions is None and files.asked is None:
+    if not (referee.asks_by_baseline or files.questions or files.asked):
         raise UserError(f"{benchmark}: give its question.jsonl as the questions")
-    if benchmark == "mt_bench" and files.references is None:
+    if referee.categories_with_reference and files.references is None:
         raise UserError(
-            "mt_bench: give the file of the reference answers (reference_answer/*.jsonl) to "
-            f"{', '.join(WITH_REFERENCE)}"
+            f"{benchmark}: give the file of the reference answers (reference_answer/*.jsonl) to "
+            f"{', '.join(referee.categories_with_reference)}"
         )
 
 
-def _with_references(questions: Sequence[Question], references: Answers) -> list[Question]:
+def _with_references(
+    questions: Sequence[Question], references: Answers, categories: Sequence[str]
+) -> list[Question]:
     return [
-        replace(question, reference=found.turns)
-        if (found := references.by_key.get(question.key)) and question.category in WITH_REFERENCE
+        replace(question, reference=answer.turns)
+        if (answer := references.by_key.get(question.key)) and question.category in categories
         else question
         for question in questions
     ]

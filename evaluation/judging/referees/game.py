@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Literal
 
 from contracts.chat import Message
 from evaluation.judging.answer_files import Answer, Answers
-from evaluation.judging.config import LLMJudge
 from runtime.chat_api.completion import Completion
 
 Order = Literal["baseline_first", "model_first", "alone"]
@@ -62,45 +61,6 @@ class Verdict:
     """Why there is none."""
 
 
-class Referee(Protocol):
-    """A benchmark's rules."""
-
-    prompt_sha256: str
-    """Hash of the file of its prompts."""
-    has_baseline: ClassVar[bool]
-    """Whether answers are compared with another model's."""
-    middle: ClassVar[float | None]
-    """The score at which neither side wins; None where answers are rated alone."""
-    turns_each: ClassVar[int]
-    """Turns of each question that are judged."""
-    figure: ClassVar[str]
-    """What its mean is called."""
-
-    def request(self, judge: LLMJudge) -> dict[str, Any]:
-        """The judge's decoding, as the request has it; without model and messages."""
-        ...
-
-    def games(self, sides: "Sides") -> list[Game]:
-        """The judgements to be made, in the questions' order."""
-        ...
-
-    def read(self, game: Game, replies: Sequence[Completion], judge: LLMJudge) -> Verdict:
-        """What the replies so far say; an error where they can't be read."""
-        ...
-
-    def points(self, score: float) -> float:
-        """A score in the figure's unit: per cent, or the rating."""
-        ...
-
-    def follow_up(self, game: Game, replies: Sequence[Completion]) -> tuple[Message, ...]:
-        """What to ask after replies that could not be read."""
-        ...
-
-    def files(self, judged: Sequence["Judged"], sides: "Sides", judge: LLMJudge) -> dict[str, str]:
-        """The judgements as the benchmark's own tools read them: text by relative path."""
-        ...
-
-
 @dataclass(frozen=True)
 class Question:
     """A question of a benchmark."""
@@ -153,3 +113,10 @@ def missing(question: Question, sides: Sides, needs_baseline: bool) -> NoScore |
 def unread(why: str) -> Verdict:
     """The verdict of a judgement that cannot be read."""
     return Verdict(error=NoScore("unparsed", why))
+
+
+def judged_questions(judged: Sequence[Judged]) -> int:
+    """How many questions have a score for each of their first games."""
+    games = [one for one in judged if not one.game.repeat]
+    failed = {one.game.question_id for one in games if one.verdict.score is None}
+    return len({one.game.question_id for one in games} - failed)

@@ -7,6 +7,7 @@ reasoning and coding beside a reference answer.
 import json
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 from contracts.chat import Message
@@ -23,24 +24,43 @@ from evaluation.judging.referees.game import (
     unread,
 )
 from evaluation.judging.referees.prompt_texts import filled, prompt_json, two_messages
+from evaluation.judging.referees.referee import Referee
+from evaluation.judging.standing import PAPERS_JUDGE, Standing
+from evaluation.win_rates.estimate import Resampling
+from evaluation.win_rates.figures import FiguresFiles
+from evaluation.win_rates.mt_bench import CATEGORIES, MtBench, mt_bench_scores, read_judgements
 from runtime.chat_api.completion import Completion
 
-WITH_REFERENCE = ("math", "reasoning", "coding")
 _PATTERNS = (re.compile(r"\[\[(\d+\.?\d*)\]\]"), re.compile(r"\[(\d+\.?\d*)\]"))
 _NO_RATING = -1
 """What FastChat writes, and leaves out of its means, where a judgement has no rating."""
 
 
-class MTBenchReferee:
+class MTBenchReferee(Referee):
     """One answer alone, turn by turn."""
 
+    prompt_sha256: ClassVar = "8ebbcd89536dde2ce7bcadfa07f5a1a04cfb1206e8067564da73f7959c9e3d2b"
     has_baseline: ClassVar = False
+    categories_with_reference: ClassVar = ("math", "reasoning", "coding")
     middle: ClassVar[float | None] = None
     turns_each: ClassVar = 2
     figure: ClassVar = "score"
+    published: ClassVar = Standing(
+        "mt_bench",
+        PAPERS_JUDGE,
+        prompt_sha256,
+        {"temperature": 0.0, "max_tokens": 2048},
+        questions=80,
+        judged=80,
+    )
 
     def __init__(self) -> None:
-        self._texts, self.prompt_sha256 = prompt_json("mt_bench_single.json")
+        self._texts = prompt_json("mt_bench_single.json", self.prompt_sha256)
+
+    @staticmethod
+    def figures(judgements: Path, files: FiguresFiles, resampling: Resampling) -> MtBench:
+        """Mean ratings, by turn and by category."""
+        return mt_bench_scores(read_judgements(judgements), CATEGORIES, resampling)
 
     def request(self, judge: LLMJudge) -> dict[str, Any]:
         """Greedy, at most 2,048 tokens (fastchat/llm_judge/common.py)."""
@@ -52,7 +72,7 @@ class MTBenchReferee:
         return [self._game(question, sides, turn) for question in sides.questions for turn in turns]
 
     def _game(self, question: Question, sides: Sides, turn: int) -> Game:
-        has_reference = question.category in WITH_REFERENCE
+        has_reference = question.category in self.categories_with_reference
         prompt = f"single{'-math' if has_reference else ''}-v1{'-multi-turn' if turn == 2 else ''}"
         error = missing(question, sides, needs_baseline=False)
         if has_reference and len(question.reference or []) < turn:

@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,46 +10,35 @@ from contracts.chat import Message
 from contracts.errors import OnPolicyError
 
 _FOLDER = Path(__file__).parent / "prompts"
-_SHA256 = {
-    "alpaca_eval_clf.txt": "784227e6dc2832fc08c43d2c8ea3a308e7523780187a1aaad2f85e30bac85f62",
-    "arena_hard_v0.1.json": "c2fc88e8d631bb881fd4d256de50fcad9ab9de418f5de90b49f90ca85adda968",
-    "mt_bench_single.json": "8ebbcd89536dde2ce7bcadfa07f5a1a04cfb1206e8067564da73f7959c9e3d2b",
-}
-"""Of each file as its source has it (`prompts/README.md`)."""
 
 
-@dataclass(frozen=True)
-class PromptFile:
-    """A file of prompts."""
+def prompt_text(name: str, sha256: str) -> str:
+    """A prompt file that nobody has edited.
 
-    text: str
-    sha256: str
-
-
-def prompt_file(name: str) -> PromptFile:
-    """A prompt file, which nobody has edited.
+    Args:
+        sha256: its hash as its source has it (`prompts/README.md`).
 
     Raises:
         OnPolicyError: its hash is another: what it holds is not the benchmark's prompt.
     """
     data = (_FOLDER / name).read_bytes()
-    sha256 = hashlib.sha256(data).hexdigest()
-    if sha256 != _SHA256[name]:
+    actual = hashlib.sha256(data).hexdigest()
+    if actual != sha256:
         raise OnPolicyError(
-            f"{_FOLDER / name}: is not the benchmark's own prompt (its hash is {sha256}); "
+            f"{_FOLDER / name}: is not the benchmark's own prompt (its hash is {actual}); "
             "install the package anew"
         )
-    return PromptFile(data.decode(), sha256)
+    return data.decode()
 
 
-def prompt_json(name: str) -> tuple[dict[str, Any], str]:
-    """A prompt file in JSON, and its hash.
+def prompt_json(name: str, sha256: str) -> dict[str, Any]:
+    """A prompt file in JSON that nobody has edited.
 
     Raises:
-        OnPolicyError: as `prompt_file`.
+        OnPolicyError: its hash is not `sha256`.
     """
-    file = prompt_file(name)
-    return json.loads(file.text), file.sha256
+    prompts: dict[str, Any] = json.loads(prompt_text(name, sha256))
+    return prompts
 
 
 def two_messages(system: str, user: str) -> tuple[Message, ...]:

@@ -7,8 +7,9 @@ from judging_files import llm_judge, write_model_answers, write_outputs, write_q
 from evaluation.judging.referees.alpaca_eval import AlpacaEvalReferee
 from evaluation.judging.referees.arena_hard import ArenaHardReferee
 from evaluation.judging.referees.benchmarks import SideFiles, read_sides
-from evaluation.judging.referees.game import Judged, Referee, Sides, Verdict, unread
+from evaluation.judging.referees.game import Judged, Sides, Verdict, unread
 from evaluation.judging.referees.mt_bench import MTBenchReferee
+from evaluation.judging.referees.referee import Referee
 from evaluation.win_rates.annotations import read_annotations
 from evaluation.win_rates.arena_hard import read_games
 from evaluation.win_rates.instructions import instructions_of

@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 
 from evaluation.judging.noise import between_orders, noise
-from evaluation.judging.referees.game import Game, Judged, Verdict, unread
-from evaluation.judging.standing import PUBLISHED, judged_questions, not_comparable
+from evaluation.judging.referees.alpaca_eval import AlpacaEvalReferee
+from evaluation.judging.referees.game import Game, Judged, Verdict, judged_questions, unread
+from evaluation.judging.standing import not_comparable
 
-PAPER = PUBLISHED["alpaca_eval"]
+PAPER = AlpacaEvalReferee.published
 
 
 def judged(key: str, score: float | None, order: str = "alone", repeat: int = 0) -> Judged:
