@@ -1,0 +1,183 @@
+"""What a step has made so far, in a store: its parts, journals and last checkpoint, so that a
+machine that is taken away in the middle of a step costs the minutes since the last push.
+
+    STEP/_begun.json                      which files it is made of; replaced by each push
+    STEP/_begun/FINGERPRINT/part-00000.parquet
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from contracts.errors import UserError
+from contracts.steps import fingerprint
+from contracts.steps.manifest import is_inside
+from contracts.steps.step import read_step, save_step
+from contracts.tables.parts import sync_folder
+from runtime.store.objects import Objects, StoreError, at_once
+from runtime.store.transfer import receive_all
+
+RECORD = "_begun.json"
+CHECKPOINTS = ".checkpoints"
+_METRICS = f"{CHECKPOINTS}/metrics.jsonl"
+_KINDS = (".jsonl", ".parquet")
+_SENDING = ".sending"
+_NOT_OURS = (".tmp-", _SENDING)
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A step's files as they were at one moment."""
+
+    step: dict[str, Any]
+    files: dict[str, str]
+    """Fingerprints by name."""
+
+    def key(self, place: str, name: str) -> str:
+        """Where one of its files lies."""
+        return f"{place}/_begun/{self.files[name]}/{name}"
+
+
+def read_begun(objects: Objects, place: str) -> Begun | None:
+    """What the store holds of a step that has not finished; None if that is nothing.
+
+    Raises:
+        StoreError: the store cannot say, or what lies there is damaged.
+    """
+    data = objects.read(f"{place}/{RECORD}")
+    if data is None:
+        return None
+    try:
+        held = json.loads(data)
+        begun = Begun(held["step"], {str(n): str(value) for n, value in held["files"].items()})
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise StoreError(f"{objects.address}/{place}/{RECORD}: is damaged; remove it") from None
+    if outside := [name for name in begun.files if not is_inside(name)]:
+        raise StoreError(f"{objects.address}/{place}/{RECORD}: {outside[0]!r} is no file of a step")
+    return begun
+
+
+def last_checkpoint(folder: Path) -> str:
+    """The name of the last whole checkpoint in a step's folder; empty where there is none."""
+    return max((path.name for path in (folder / CHECKPOINTS).glob("step-*")), default="")
+
+
+class Snapshots:
+    """Pushes what one step has made so far, again and again; what is there is not sent twice."""
+
+    def __init__(self, objects: Objects, place: str, folder: Path, checkpoints: bool) -> None:
+        """
+        Args:
+            checkpoints: whether checkpoints are pushed too, 12 bytes a trained weight each.
+        """
+        self._objects, self._place, self._folder = objects, place, folder
+        self._checkpoints = checkpoints
+        self._there: set[str] | None = None
+        self._last: dict[str, str] = {}
+
+    def push(self, go_on: Callable[[], bool]) -> bool:
+        """Push what lies there now; whether the store has it. No once it is not to `go_on`.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        held = self._folder / _SENDING
+        shutil.rmtree(held, ignore_errors=True)
+        try:
+            begun = self._linked(held)
+            return bool(begun.files) and self._send(begun, held, go_on)
+        except (FileNotFoundError, UserError):  # the step went on: it removed a journal, or ended
+            return False
+        finally:
+            shutil.rmtree(held, ignore_errors=True)
+
+    def _linked(self, held: Path) -> Begun:
+        """Links to all files: a checkpoint may be removed while it is pushed. Journals first: their
+        records may be in a part a moment later, never the other way."""
+        names = sorted(self._names(), key=lambda name: (not name.endswith(".jsonl"), name))
+        for name in names:
+            (held / name).parent.mkdir(parents=True, exist_ok=True)
+            if name.endswith(".jsonl"):  # it grows: as it is now
+                shutil.copyfile(self._folder / name, held / name)
+            else:
+                _link(self._folder / name, held / name)
+        files = {name: fingerprint.of_file(held / name) for name in names}
+        return Begun(read_step(self._folder / "_step.json"), files)
+
+    def _names(self) -> Iterator[str]:
+        """Of a training what it resumes from; else what is written whole, or line by line."""
+        below = self._folder / CHECKPOINTS
+        if not below.is_dir():
+            return (name for name in _files(self._folder) if name.endswith(_KINDS))
+        newest = last_checkpoint(self._folder) if self._checkpoints else ""
+        held = [f"{CHECKPOINTS}/{name}" for name in _files(below / newest, Path(newest))]
+        return iter([_METRICS, *held] if newest else [])
+
+    def _send(self, begun: Begun, held: Path, go_on: Callable[[], bool]) -> bool:
+        if begun.files == self._last:
+            return True
+        prefix = f"{self._place}/_begun"
+        if self._there is None:
+            self._there = set(self._objects.sizes(prefix))
+        keys = {begun.key(self._place, name): held / name for name in begun.files}
+        missing = [key for key in keys if key not in self._there]
+
+        def send(key: str) -> None:
+            if go_on():
+                self._objects.send(key, keys[key])
+
+        at_once(send, missing)
+        if not go_on():
+            return False
+        record = {"step": begun.step, "files": begun.files}
+        self._objects.write(f"{self._place}/{RECORD}", json.dumps(record, indent=1).encode())
+        self._objects.remove(self._there - keys.keys())
+        self._there, self._last = set(keys), begun.files
+        return True
+
+
+def _files(folder: Path, inside: Path = Path()) -> Iterator[str]:
+    for path in folder.rglob("*"):
+        place = path.relative_to(folder)
+        if path.is_file() and not any(part.startswith(_NOT_OURS) for part in place.parts):
+            yield (inside / place).as_posix()
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except FileNotFoundError:
+        raise
+    except OSError:  # a file system without links
+        shutil.copyfile(source, target)
+
+
+def restore(objects: Objects, place: str, begun: Begun, out: Path) -> None:
+    """Make the folder of a step that was begun as the store last saw it. `out` must not exist.
+
+    Raises:
+        StoreError: the store failed; or another machine has just replaced what was there.
+    """
+    made = out.with_name(f".pulling-{out.name}")
+    shutil.rmtree(made, ignore_errors=True)
+    made.mkdir(parents=True)
+    receive_all(objects, {n: (begun.key(place, n), f) for n, f in begun.files.items()}, made)
+    for folder in [path for path in made.rglob("*") if path.is_dir()]:
+        sync_folder(folder)
+    save_step(made, begun.step)
+    made.replace(out)
+    sync_folder(out.parent)
+
+
+def forget_begun(objects: Objects, place: str) -> None:
+    """Remove what the store holds of a step that was not finished, its record first.
+
+    Raises:
+        StoreError: the store failed.
+    """
+    objects.remove([f"{place}/{RECORD}"])
+    objects.remove(objects.sizes(f"{place}/_begun"))

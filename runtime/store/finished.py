@@ -1,0 +1,151 @@
+"""Finished steps in a store: whole with their manifest, invisible without it.
+
+    STEP/_manifest.json              what `Finished` holds; created once, last
+    STEP/FINGERPRINT/part-00000.parquet
+
+A step's files lie under the fingerprint of all of them, so that two machines that make one step
+never write to each other's: equal files are equal objects, and of different ones those that lose
+the manifest are seen by nobody.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from contracts.errors import UserError
+from contracts.steps import fingerprint
+from contracts.steps.manifest import Manifest, is_inside, read_manifest, save_manifest
+from contracts.steps.step import read_step, save_step
+from contracts.tables.parts import sync_folder
+from runtime.store.objects import Objects, at_once
+from runtime.store.transfer import receive_all
+
+MANIFEST = "_manifest.json"
+
+
+class TakenByAnother(UserError):
+    """A store holds the step already, with other content."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished step as a store holds it."""
+
+    step: dict[str, Any]
+    """Its `_step.json`."""
+    manifest: Manifest
+    beside: dict[str, str] = field(default_factory=dict)
+    """Fingerprints of hidden files that later steps read, and that may go before the others."""
+
+    def key(self, place: str, name: str) -> str:
+        """Where one of its files lies."""
+        return f"{place}/{self.manifest.fingerprint}/{name}"
+
+
+def read_finished(objects: Objects, place: str) -> Finished | None:
+    """The finished step at `place`; None if there is none, or it is only half pushed.
+
+    Raises:
+        StoreError: the store cannot say.
+        UserError: what lies there is no step.
+    """
+    data = objects.read(f"{place}/{MANIFEST}")
+    if data is None:
+        return None
+    try:
+        held = json.loads(data)
+        done = Finished(held["step"], Manifest(**held["manifest"]), held["beside"])
+        names = [*done.manifest.files, *done.beside, done.manifest.fingerprint]
+        outside = [name for name in names if not is_inside(name)]
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{objects.address}/{place}/{MANIFEST}: is damaged; remove "
+                        f"{objects.address}/{place} from the store") from None  # fmt: skip
+    if outside:
+        raise UserError(f"{objects.address}/{place}: {outside[0]!r} is no file of a step; remove "
+                        "it from the store")  # fmt: skip
+    return done
+
+
+def push(objects: Objects, place: str, folder: Path, beside: str = "") -> bool:
+    """Push a finished step, its manifest last; whether it was not there before.
+
+    Args:
+        beside: a hidden folder in the step's, whose files go with it.
+
+    Raises:
+        StoreError: the store failed; the same call goes on where it stopped.
+        TakenByAnother: the store holds this step with other content; nothing of it was changed.
+        UserError: a file is not as the step left it.
+    """
+    done = _described(folder, beside)
+    if there := read_finished(objects, place):
+        _refuse_other(objects, place, there, done)
+        return False
+    has = objects.sizes(f"{place}/{done.manifest.fingerprint}")
+
+    def send(name: str) -> None:
+        path = folder / name
+        wanted = done.manifest.files.get(name) or done.beside[name]
+        if fingerprint.of_file(path) != wanted:
+            raise UserError(f"{path}: was edited since its step finished; it is not pushed")
+        if has.get(done.key(place, name)) != path.stat().st_size:
+            objects.send(done.key(place, name), path)
+
+    at_once(send, [*done.manifest.files, *done.beside])
+    record = {"step": done.step, "manifest": asdict(done.manifest), "beside": done.beside}
+    if objects.create(f"{place}/{MANIFEST}", json.dumps(record, indent=1).encode()):
+        return True
+    if there := read_finished(objects, place):
+        _refuse_other(objects, place, there, done)
+    return False
+
+
+def _described(folder: Path, beside: str) -> Finished:
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise UserError(f"{folder}: this stage has not finished; run it first")
+    hidden = fingerprint.of_files(folder / beside) if beside else {}
+    named = {f"{beside}/{name}": value for name, value in hidden.items()}
+    return Finished(read_step(folder / "_step.json"), manifest, named)
+
+
+def _refuse_other(objects: Objects, place: str, there: Finished, ours: Finished) -> None:
+    if there.manifest.fingerprint != ours.manifest.fingerprint:
+        raise TakenByAnother(
+            f"{objects.address}/{place}: another machine has finished this step of this run with "
+            "other content; nothing of it was changed"
+        )
+
+
+def pull(objects: Objects, place: str, done: Finished, out: Path) -> None:
+    """Make the folder of a finished step, with all that it holds at once. `out` must not exist.
+
+    What has come already stays, so that the same call goes on where it stopped.
+
+    Raises:
+        StoreError: the store failed, or a file is not what its step made.
+        OSError: the disk is full.
+    """
+    made = out.with_name(f".pulling-{out.name}-{done.manifest.fingerprint[:8]}")
+    made.mkdir(parents=True, exist_ok=True)
+    there = objects.sizes(f"{place}/{done.manifest.fingerprint}") if done.beside else {}
+    beside = {n: value for n, value in done.beside.items() if done.key(place, n) in there}
+    files = done.manifest.files | beside
+    receive_all(objects, {n: (done.key(place, n), value) for n, value in files.items()}, made)
+    for folder in [path for path in made.rglob("*") if path.is_dir()]:
+        sync_folder(folder)
+    save_step(made, done.step)
+    save_manifest(made, done.manifest)
+    made.replace(out)
+    sync_folder(out.parent)
+
+
+def forget(objects: Objects, place: str) -> None:
+    """Remove a step from the store, its manifest first.
+
+    Raises:
+        StoreError: the store failed; what is left is seen by nobody once the manifest is gone.
+    """
+    objects.remove([f"{place}/{MANIFEST}"])
+    objects.remove(objects.sizes(f"{place}/"))

@@ -1,0 +1,229 @@
+"""The objects of a store, with plain errors. obstore is imported where a store is opened.
+
+A PUT is atomic: an object that exists is whole. Nothing is renamed, which on S3 is a copy and a
+delete.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from contracts.errors import OnPolicyError, UserError, first_line
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+T = TypeVar("T")
+
+_RETRIES = 5
+_SECONDS = 120.0
+# Larger objects go up in pieces, and exist once the last of them is there. S3 takes 10,000.
+_PIECE = 16 << 20
+_MOST_PIECES = 9_000
+_CHUNK = 8 << 20
+# More at once gain nothing: 12 pieces of each go up together.
+_AT_ONCE = 8
+_LONGEST = 300
+
+
+class StoreError(OnPolicyError):
+    """A store did not answer, or refused; what it was to hold is still here."""
+
+
+class Objects:
+    """The objects below an address. Credentials come from the environment, as obstore's readers
+    of it know them (`AWS_ACCESS_KEY_ID`, `GOOGLE_APPLICATION_CREDENTIALS`, `AZURE_...`)."""
+
+    def __init__(self, address: str, retries: int = _RETRIES, seconds: float = _SECONDS) -> None:
+        """
+        Args:
+            address: as `runtime.store.address.checked` has left it.
+            retries: how often obstore repeats a request that failed for the moment.
+            seconds: how long one request may take; large files are many.
+
+        Raises:
+            UserError: obstore is not installed, or the address cannot be opened.
+        """
+        self.address = address
+        self._store = _opened(address, retries, seconds)
+
+    def read(self, key: str) -> bytes | None:
+        """An object's bytes; None where there is none.
+
+        Raises:
+            StoreError: the store cannot say.
+        """
+        import obstore
+
+        with self._told("reading", key):
+            try:
+                return bytes(obstore.get(self._store, key).bytes())
+            except FileNotFoundError as error:
+                _raise_without_bucket(error)
+                return None
+
+    def write(self, key: str, data: bytes) -> None:
+        """Put an object in place, whatever was there."""
+        import obstore
+
+        with self._told("writing", key):
+            obstore.put(self._store, key, data)
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Put an object where there is none; whether this call did it: of several, one does."""
+        import obstore
+        from obstore.exceptions import AlreadyExistsError, PreconditionError
+
+        with self._told("writing", key):
+            try:
+                obstore.put(self._store, key, data, mode="create")
+            except (AlreadyExistsError, PreconditionError):
+                # Also where our own PUT was done, its answer lost, and the request repeated.
+                return self.read(key) == data
+            return True
+
+    def send(self, key: str, path: Path) -> None:
+        """Put a file in place.
+
+        Raises:
+            FileNotFoundError: the file is gone.
+        """
+        import obstore
+
+        size = path.stat().st_size
+        piece = max(_PIECE, -(-size // _MOST_PIECES))
+        with self._told("writing", key):
+            obstore.put(self._store, key, path, chunk_size=piece)
+
+    def receive(self, key: str, path: Path) -> None:
+        """Write an object to a file, whose name comes to be once it is on the disk.
+
+        Raises:
+            StoreError: there is none, or it did not come whole.
+        """
+        import obstore
+
+        temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+        try:
+            with temporary.open("wb") as file:
+                for chunk in self._chunks(lambda: obstore.get(self._store, key), key):
+                    file.write(chunk)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _chunks(self, get: Callable[[], Any], key: str) -> Iterator[Any]:
+        with self._told("reading", key):
+            stream = iter(get().stream(_CHUNK))
+        while True:
+            with self._told("reading", key):
+                chunk = next(stream, None)
+            if chunk is None:
+                return
+            yield chunk
+
+    def sizes(self, prefix: str) -> dict[str, int]:
+        """Bytes of each object whose key begins with a folder's name, by its key."""
+        import obstore
+
+        with self._told("listing", prefix):
+            listed = [meta for page in obstore.list(self._store, prefix or None) for meta in page]
+        return {meta["path"]: meta["size"] for meta in listed}
+
+    def remove(self, keys: Iterable[str]) -> None:
+        """Remove objects; one that is gone already is none the worse."""
+        import obstore
+
+        def remove_one(key: str) -> None:
+            with self._told("removing", key):
+                try:
+                    obstore.delete(self._store, key)
+                except FileNotFoundError as error:
+                    _raise_without_bucket(error)
+
+        at_once(remove_one, list(keys))
+
+    @contextmanager
+    def _told(self, doing: str, key: str) -> Iterator[None]:
+        """Name the object where obstore fails, and nothing that a request was signed with."""
+        from obstore.exceptions import BaseError
+
+        try:
+            yield
+        except (BaseError, FileNotFoundError, ValueError, _NoBucket) as error:
+            reason = _reason(error)
+            raise StoreError(f"{self.address}/{key}: {doing} failed: {reason}") from None
+
+
+class _NoBucket(Exception):
+    """What was asked for is not missing in its bucket: the bucket is."""
+
+
+def _raise_without_bucket(error: FileNotFoundError) -> None:
+    if re.search("NoSuchBucket|ContainerNotFound|bucket does not exist", str(error)):
+        raise _NoBucket(str(error)) from None
+
+
+def at_once(do: Callable[[T], None], items: Sequence[T]) -> None:
+    """Do it for each item, several at a time; the first error, once none is under way."""
+    if len(items) < 2:
+        for item in items:
+            do(item)
+        return
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        futures = [pool.submit(do, item) for item in items]
+        try:
+            for future in futures:
+                future.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _opened(address: str, retries: int, seconds: float) -> "ObjectStore":
+    try:
+        from obstore.exceptions import BaseError
+        from obstore.store import from_url
+    except ModuleNotFoundError:
+        raise UserError(
+            f"{address}: a store needs obstore, which is not installed; "
+            "pip install 'onpolicy[store]'"
+        ) from None
+    backoff = {"init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=3),
+               "base": 2}  # fmt: skip
+    options: dict[str, Any] = {}
+    if not address.lower().startswith("file:"):
+        options = {
+            "retry_config": {"max_retries": retries, "backoff": backoff,
+                             "retry_timeout": timedelta(seconds=120)},
+            "client_options": {"timeout": timedelta(seconds=seconds),
+                               "connect_timeout": timedelta(seconds=10),
+                               "allow_http": _plain_http()},
+        }  # fmt: skip
+    try:
+        store: ObjectStore = from_url(address, **options)
+    except (BaseError, ValueError) as error:
+        raise UserError(f"{address}: cannot be opened: {_reason(error)}") from None
+    return store
+
+
+def _plain_http() -> bool:
+    """Whether the environment allows an endpoint without TLS, e.g. one on this machine."""
+    given = (os.environ.get(f"{kind}_ALLOW_HTTP", "") for kind in ("AWS", "AZURE", "GOOGLE"))
+    return any(value.lower() in ("1", "true") for value in given)
+
+
+def _reason(error: BaseException) -> str:
+    """Why, in a line. Azure's secrets stand in an address's query, which is left out."""
+    text = str(error)
+    line = re.sub(r"\?[^\s)]*", "", first_line(error).partition("<?xml")[0]).rstrip(" :")
+    if code := re.search(r"<Code>(\w+)</Code>", text):
+        line = f"{code[1]} ({line})"
+    return line[:_LONGEST]

@@ -1,0 +1,111 @@
+"""A store is asked and answers in plain words; no secret is in them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from s3_server import S3, SECRET
+
+from contracts.errors import UserError
+from runtime.store.address import address_given, checked, is_address, split_address
+from runtime.store.objects import Objects, StoreError
+
+
+@pytest.mark.parametrize(
+    "address", ["s3://bucket", "s3://bucket/a/b/", "gs://bucket/x", "az://box", "file:///shared"]
+)
+def test_addresses_of_stores(address: str) -> None:
+    assert checked(address) == address.rstrip("/")
+    assert is_address(address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["bucket", "s3:/bucket", "s3://", "s3:///x", "http://host/x", "memory:///", "file://x",
+     "s3://bucket/../x", "s3://bucket/a b"],
+)  # fmt: skip
+def test_what_is_no_address_is_told_with_those_that_are(address: str) -> None:
+    with pytest.raises(ValueError, match="s3://bucket/prefix"):
+        checked(address)
+
+
+@pytest.mark.parametrize("address", ["s3://me:hidden@bucket/x", "az://box/x?sig=hidden"])
+def test_an_address_with_a_secret_is_refused_and_not_repeated(address: str) -> None:
+    with pytest.raises(UserError, match="no user name, no password") as told:
+        address_given("--store", address)
+    assert "hidden" not in str(told.value)
+
+
+def test_an_address_is_a_store_and_a_key_in_it(tmp_path: Path) -> None:
+    assert split_address("s3://bucket/runs/first/prompts") == ("s3://bucket", "runs/first/prompts")
+    (tmp_path / "store").mkdir()
+    address = f"file://{tmp_path}/store/first/prompts"
+    (tmp_path / "store" / "first").mkdir()
+    assert split_address(address) == (f"file://{tmp_path}/store/first", "prompts")
+
+
+def test_an_object_is_created_once(address: str) -> None:
+    objects = Objects(address)
+    assert objects.create("a/b", b"first")
+    assert not objects.create("a/b", b"second")
+    assert objects.create("a/b", b"first")  # as if the answer to the first had been lost
+    assert objects.read("a/b") == b"first"
+
+
+def test_what_is_not_there_is_none_and_may_be_removed(address: str) -> None:
+    objects = Objects(address)
+    assert objects.read("nothing") is None
+    assert objects.sizes("nothing") == {}
+    objects.remove(["nothing", "here"])
+
+
+def test_a_bucket_that_is_not_there_is_an_error_and_no_empty_store(s3: S3) -> None:
+    objects = Objects("s3://no-such-bucket/prefix", retries=0)
+    for ask in (lambda: objects.read("a"), lambda: objects.sizes(""),
+                lambda: objects.write("a", b""), lambda: objects.create("a", b"")):  # fmt: skip
+        with pytest.raises(StoreError, match=r"s3://no-such-bucket/prefix/a?: .*NoSuchBucket"):
+            ask()
+
+
+def test_a_server_that_fails_for_the_moment_is_asked_again(s3: S3) -> None:
+    s3.faults.plan(seed=3, count=2, among=3)
+    objects = Objects(s3.bucket)
+    objects.write("a", b"text")
+    assert objects.read("a") == b"text"
+
+
+def test_a_server_that_is_down_is_told_without_a_secret(s3: S3) -> None:
+    s3.faults.is_down = True
+    with pytest.raises(StoreError, match="500") as told:
+        Objects(s3.bucket, retries=0).read("a")
+    assert SECRET not in str(told.value)
+    assert told.value.__cause__ is None and told.value.__suppress_context__
+
+
+def test_a_folder_that_is_not_there_is_refused_by_its_name(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"file://{tmp_path}/shard: cannot be opened"):
+        Objects(f"file://{tmp_path}/shard")
+
+
+def test_an_endpoint_without_tls_needs_the_users_word(
+    s3: S3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWS_ALLOW_HTTP")
+    with pytest.raises(StoreError):
+        Objects(s3.bucket, retries=0).write("a", b"text")
+
+
+def test_obstore_is_imported_where_a_store_is_opened_and_not_before() -> None:
+    code = (
+        "import sys, runtime.store.finished, runtime.store.begun; print('obstore' in sys.modules)"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).split() == ["False"]
+
+
+def test_without_obstore_the_extra_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "obstore.exceptions", None)
+    with pytest.raises(UserError, match=r"pip install 'onpolicy\[store\]'"):
+        Objects(f"file://{tmp_path}")
