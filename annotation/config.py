@@ -42,12 +42,7 @@ def scored_alone(annotators: Sequence[Annotator]) -> list[Annotator]:
     """
     alone = [annotator for annotator in annotators if not annotator.is_relative]
     names = {annotator.name for annotator in alone}
-    return [
-        annotator
-        for annotator in alone
-        if not isinstance(annotator, EnsembleConfig)
-        or names.issuperset(member.name for member in annotator.members)
-    ]
+    return [annotator for annotator in alone if names.issuperset(annotator.combines)]
 
 
 class ScoreConfig(Config):
@@ -67,20 +62,15 @@ class ScoreConfig(Config):
 
     @model_validator(mode="after")
     def _members_are_annotators(self) -> Self:
-        known = {a.name for a in self.annotators if not isinstance(a, EnsembleConfig)}
-        for ensemble in self.ensembles:
-            for member in ensemble.members:
-                if member.name not in known:
+        known = {annotator.name for annotator in self.annotators if not annotator.combines}
+        for annotator in self.annotators:
+            for member in annotator.combines:
+                if member not in known:
                     raise ValueError(
-                        f"ensemble {ensemble.name!r}: no annotator is named {member.name!r}; "
+                        f"ensemble {annotator.name!r}: no annotator is named {member!r}; "
                         f"there is {', '.join(sorted(known))}"
                     )
         return self
-
-    @property
-    def ensembles(self) -> list[EnsembleConfig]:
-        """The annotators that are computed from others' scores."""
-        return [a for a in self.annotators if isinstance(a, EnsembleConfig)]
 
 
 class CandidatesConfig(Config):

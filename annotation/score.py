@@ -15,7 +15,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
-from annotation.annotators.base import RewardModel
 from annotation.config import ScoreConfig, scored_alone
 from annotation.scorers.judge_answers import answers_of
 from annotation.scoring.inputs import ScoreInputs
@@ -79,7 +78,7 @@ def run(config: ScoreConfig, inputs: ScoreInputs, out: Path) -> Result:
         answers_of(out, index).remove()  # left by a kill just after its part was written
     rows = [pq.read_metadata(path).num_rows for path in sources.values()]
     resumed = sum(rows) - sum(rows[i] for i in parts)
-    fetch_models(inputs.model_of(a) for a in config.annotators if isinstance(a, RewardModel))
+    fetch_models(inputs.model_of(a) for a in config.annotators if a.reference)
     scorers = (
         WorkerPool(placement, config, inputs, out)
         if placement.workers
@@ -94,7 +93,7 @@ def run(config: ScoreConfig, inputs: ScoreInputs, out: Path) -> Result:
         facts = scorers.facts
     finally:
         scorers.close()
-    facts |= {e.name: {"members": [m.name for m in e.members]} for e in config.ensembles}
+    facts |= {a.name: {"members": list(a.combines)} for a in config.annotators if a.combines}
     del scorers  # and with them the models: what comes next needs the memory
     for name, agreement in agreements(config, inputs, out).items():
         facts[name]["agreement"] = agreement

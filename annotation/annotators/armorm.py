@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
-from annotation.annotators.base import RewardModel, Setting
+from annotation.annotators.base import RewardModel, ScoreResources, Setting
 from contracts.checks import Check
 from contracts.errors import UserError
 from contracts.models.model import local_folder
@@ -47,9 +47,10 @@ class ArmoRMConfig(RewardModel):
         yield Check(f"{key}.weights", self._refuse_unknown_objectives, of=self.reference)
         yield Check(f"{key}.engine", self._refuse_unfit_for_vllm, of=self.reference)
 
-    def in_float32(self) -> Self:
-        """The same model, exact: by our own batches."""
-        return super().in_float32().model_copy(update={"engine": "native"})
+    def exact(self, resources: ScoreResources) -> Self | None:
+        """In float32 by our own batches."""
+        exact = super().exact(resources)
+        return exact and exact.model_copy(update={"engine": "native"})
 
     def _refuse_unknown_objectives(self) -> None:
         from annotation.scorers.heads import objective_names

@@ -3,8 +3,9 @@
 A config is read where no model is, so what computes is imported where it is built.
 """
 
+import datetime
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
@@ -18,7 +19,9 @@ from runtime.device import what_auto_is
 
 if TYPE_CHECKING:
     from annotation.scorers.judge_answers import JudgeAnswers
-    from annotation.scorers.protocol import Scorer
+    from annotation.scorers.protocol import Conversation, Score, Scorer
+
+DateOf = Callable[[ModelConfig], datetime.date | None]
 
 
 class ScoreResources(Resources):
@@ -91,6 +94,23 @@ class AnnotatorVariant(Config, ABC):
         return False
 
     @property
+    def combines(self) -> Sequence[str]:
+        """The annotators whose scores it combines; empty for one that scores by itself."""
+        return ()
+
+    def combine(
+        self,
+        conversations: "Sequence[Conversation]",
+        scores_of: "Mapping[str, Sequence[Score]]",
+    ) -> "list[Score]":
+        """A score for each response, made of the scores of those it `combines`.
+
+        Args:
+            scores_of: their scores by name, in the order of the conversations' responses.
+        """
+        raise NotImplementedError(f"{self.kind} combines no scores")
+
+    @property
     def looked_at(self) -> str:
         """What `look_inside` opens, for messages."""
         return self.reference or f"annotator {self.name!r}"
@@ -113,6 +133,22 @@ class AnnotatorVariant(Config, ABC):
     def shared_by(self, workers: int) -> Self:
         """The annotator's config in each of `workers` workers."""
         return self
+
+    def at(self, reference: str) -> Self:
+        """The annotator with its model at another reference."""
+        return self
+
+    def dated(self, date_of: DateOf) -> Self:
+        """The annotator whose model is told the day, unless it is told one or needs none."""
+        return self
+
+    def cutting(self) -> Self:
+        """The annotator that scores the beginning of what is too long for it."""
+        return self
+
+    def exact(self, resources: ScoreResources) -> Self | None:
+        """The annotator in float32; None where it computes in no less."""
+        return None
 
 
 class RewardModel(ModelConfig, AnnotatorVariant):
@@ -158,6 +194,20 @@ class RewardModel(ModelConfig, AnnotatorVariant):
         dtypes = what_auto_is(self.dtype, device)
         return {f"{self.name} {key}": value for key, value in dtypes.items()}
 
-    def in_float32(self) -> Self:
-        """The same model, exact."""
+    def dated(self, date_of: DateOf) -> Self:
+        """With the day for its chat template, where it has one."""
+        return super().dated(date_of) if self.applies_template else self
+
+    def cutting(self) -> Self:
+        """Too long is truncated."""
+        return self.model_copy(update={"too_long": "truncate"})
+
+    def exact(self, resources: ScoreResources) -> Self | None:
+        """In float32, if these resources make it bfloat16."""
+        import torch
+
+        from annotation.scorers.reward_models import placement
+
+        if placement(self, resources)[1] == torch.float32:
+            return None
         return self.model_copy(update={"dtype": "float32"})

@@ -1,11 +1,15 @@
 """Scores made of other annotators' scores."""
 
-from typing import Annotated, Literal, NoReturn, Self
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn, Self
 
 from pydantic import Field, model_validator
 
 from annotation.annotators.base import AnnotatorVariant, Setting
 from contracts.config.base import Config
+
+if TYPE_CHECKING:
+    from annotation.scorers.protocol import Conversation, Score
 
 
 class Member(Config):
@@ -39,8 +43,23 @@ class EnsembleConfig(AnnotatorVariant):
         return self
 
     def build(self, setting: Setting) -> NoReturn:
-        """Nothing of its own scores: `annotation.scoring.ensemble` combines what others gave."""
+        """An ensemble has no scorer: it is computed by `combine`."""
         raise NotImplementedError(self.kind)
+
+    @property
+    def combines(self) -> list[str]:
+        """Its members' names."""
+        return [member.name for member in self.members]
+
+    def combine(
+        self,
+        conversations: "Sequence[Conversation]",
+        scores_of: "Mapping[str, Sequence[Score]]",
+    ) -> "list[Score]":
+        """The weighted mean of its members' scores."""
+        from annotation.scorers.ensemble import combine
+
+        return combine(self, conversations, scores_of)
 
     @property
     def is_relative(self) -> bool:

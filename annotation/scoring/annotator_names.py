@@ -3,7 +3,6 @@
 import difflib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from annotation.annotators.ensemble import EnsembleConfig
 from annotation.config import Annotator
 
 
@@ -42,15 +41,14 @@ def _given_twice(names: Sequence[str], others: Sequence[str]) -> Iterator[str]:
 def _missing_members(
     everybody: Sequence[Annotator], evaluation: Sequence[Annotator]
 ) -> Iterator[str]:
-    known = [one.name for one in everybody if not isinstance(one, EnsembleConfig)]
-    for ensemble in evaluation:
-        if isinstance(ensemble, EnsembleConfig):
-            for member in ensemble.members:
-                if member.name not in known:
-                    yield (
-                        f"evaluation.annotators: ensemble {ensemble.name!r}: no annotator is named "
-                        f"{member.name!r}; {_there_is(member.name, known)}"
-                    )
+    known = [one.name for one in everybody if not one.combines]
+    for annotator in evaluation:
+        for member in annotator.combines:
+            if member not in known:
+                yield (
+                    f"evaluation.annotators: ensemble {annotator.name!r}: no annotator is named "
+                    f"{member!r}; {_there_is(member, known)}"
+                )
 
 
 def _undecided(

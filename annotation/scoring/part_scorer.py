@@ -9,11 +9,9 @@ import numpy as np
 import pyarrow as pa
 
 from annotation.annotators.base import AnnotatorVariant, ScoreResources, Setting
-from annotation.annotators.ensemble import EnsembleConfig
 from annotation.config import ScoreConfig
 from annotation.scorers.judge_answers import JudgeAnswers
 from annotation.scorers.protocol import Conversation, Score, Scorer
-from annotation.scoring.ensemble import combine
 from annotation.scoring.inputs import ScoreInputs
 from annotation.scoring.prompt_lookup import Prompts
 from contracts.tables.parts import encode, read_part
@@ -36,9 +34,9 @@ class PartScorer:
         self._scorers = {
             annotator.name: open_scorer(annotator, inputs, config.resources, self._answers)
             for annotator in config.annotators
-            if not isinstance(annotator, EnsembleConfig)
+            if not annotator.combines
         }
-        self._ensembles = config.ensembles
+        self._ensembles = [one for one in config.annotators if one.combines]
         self._prompts = Prompts(inputs.prompts)
 
     @property
@@ -93,13 +91,13 @@ def score_part(
     responses: pa.Table,
     prompts: Prompts,
     scorers: dict[str, Scorer],
-    ensembles: Sequence[EnsembleConfig] = (),
+    ensembles: Sequence[AnnotatorVariant] = (),
 ) -> pa.Table:
     """SCORES rows for a part of responses (prompt_id, response_id, text)."""
     conversations, order = _conversations(responses, prompts)
     by_annotator = {name: scorer.score(conversations) for name, scorer in scorers.items()}
     for ensemble in ensembles:
-        by_annotator[ensemble.name] = combine(ensemble, conversations, by_annotator)
+        by_annotator[ensemble.name] = ensemble.combine(conversations, by_annotator)
     places = np.argsort(order, kind="stable")
     blocks = [
         _block(responses, name, [scores[i] for i in places])

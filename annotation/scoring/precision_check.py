@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict
 
-from annotation.annotators.base import RewardModel
+from annotation.annotators.base import AnnotatorVariant
 from annotation.config import ScoreConfig
 from annotation.scoring.inputs import ScoreInputs
 from annotation.scoring.part_scorer import open_scorer, score_part
@@ -50,21 +50,22 @@ class Agreement(BaseModel):
 
 def agreements(config: ScoreConfig, inputs: ScoreInputs, out: Path) -> dict[str, Agreement]:
     """For each annotator that runs below float32, how its scores in `out` agree with float32's."""
-    rough = [a for a in config.annotators if isinstance(a, RewardModel) and _is_rough(a, config)]
-    if not rough or not config.resources.agreement_prompts:
+    resources = config.resources
+    exact = [one for a in config.annotators if (one := a.exact(resources))]
+    if not exact or not resources.agreement_prompts:
         return {}
     gc.collect()
-    sample = _sample(inputs.responses, config.resources.agreement_prompts)
+    sample = _sample(inputs.responses, resources.agreement_prompts)
     if sample is None:
         return {}
     prompts = Prompts(inputs.prompts)
 
-    def rescore(annotator: RewardModel) -> pa.Table:
-        scorers = {annotator.name: open_scorer(annotator, inputs, config.resources)}
+    def rescore(annotator: AnnotatorVariant) -> pa.Table:
+        scorers = {annotator.name: open_scorer(annotator, inputs, resources)}
         return score_part(sample, prompts, scorers)
 
     by_annotator = {}
-    for annotator in rough:
+    for annotator in exact:
         scores = _stored(out, annotator.name, sample)
         by_annotator[annotator.name] = _agreement(annotator, scores, rescore)
         log.info("%s: agreement with float32: %s", annotator.name, by_annotator[annotator.name])
@@ -89,24 +90,16 @@ def agreement_of(rough: pa.Table, exact: pa.Table) -> Agreement:
     )
 
 
-def _is_rough(annotator: RewardModel, config: ScoreConfig) -> bool:
-    import torch
-
-    from annotation.scorers.reward_models import placement
-
-    return placement(annotator, config.resources)[1] != torch.float32
-
-
 def _agreement(
-    annotator: RewardModel, stored: pa.Table, rescore: Callable[[RewardModel], pa.Table]
+    exact: AnnotatorVariant, stored: pa.Table, rescore: Callable[[AnnotatorVariant], pa.Table]
 ) -> Agreement:
     import torch
 
     try:
-        return agreement_of(stored, rescore(annotator.in_float32()))
+        return agreement_of(stored, rescore(exact))
     except torch.OutOfMemoryError:
         # The scores are made; what is only told of them is not worth losing them for.
-        log.warning("%s: does not fit in float32, so nothing is compared", annotator.name)
+        log.warning("%s: does not fit in float32, so nothing is compared", exact.name)
         return Agreement(prompts=0, reason="the model does not fit the device in float32")
     finally:
         gc.collect()

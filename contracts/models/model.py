@@ -2,8 +2,9 @@
 
 import datetime
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from contracts.config.base import Config
 from contracts.errors import UserError, first_line
@@ -33,6 +34,15 @@ class ModelConfig(Config):
     def reference(self) -> str:
         """The model as a stage's input: a path, or owner/name@revision."""
         return f"{self.path}@{self.revision}" if self.revision else self.path
+
+    def at(self, reference: str) -> Self:
+        """The same model at another reference: its commit, or where it lies on this machine."""
+        path, revision = split_reference(reference)
+        return self.model_copy(update={"path": path, "revision": revision})
+
+    def dated(self, date_of: "Callable[[ModelConfig], datetime.date | None]") -> Self:
+        """The same model, told the day unless it names one of its own."""
+        return self.model_copy(update={"date": self.date or date_of(self)})
 
 
 def split_reference(reference: str) -> tuple[str, str | None]:

@@ -7,8 +7,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from annotation.annotators.base import RewardModel
-from annotation.annotators.ensemble import EnsembleConfig
 from annotation.config import (
     Annotator,
     DemonstrationsConfig,
@@ -243,12 +241,7 @@ class RunConfig(Config):
         and none may be left out for it.
         """
         alone = scored_alone([*self.annotation.annotators, *self.evaluation.annotators])
-        return [
-            annotator.model_copy(update={"too_long": "truncate"})
-            if isinstance(annotator, RewardModel)
-            else annotator
-            for annotator in alone
-        ]
+        return [annotator.cutting() for annotator in alone]
 
     @property
     def trained_by(self) -> str:
@@ -279,5 +272,5 @@ class RunConfig(Config):
 
 def _with_members(annotators: Sequence[Annotator]) -> set[str]:
     """Their names, and those of an ensemble's members."""
-    members = [m.name for a in annotators if isinstance(a, EnsembleConfig) for m in a.members]
+    members = [name for annotator in annotators for name in annotator.combines]
     return {annotator.name for annotator in annotators}.union(members)

@@ -50,7 +50,7 @@ def run_step(step: PlannedStep, on_line: OnLine, on_progress: OnProgress) -> Man
 
 
 def _start(step: PlannedStep) -> Child:
-    return start_module(step.stage.name, [str(step.out / "_step.json")], {})
+    return start_module(step.stage.module, [str(step.out / "_step.json")], {})
 
 
 def _follow(process: Child, on_line: OnLine, on_progress: OnProgress) -> tuple[str | None, str]:

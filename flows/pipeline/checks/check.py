@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
 
 import annotation.readiness
 import evaluation.readiness
@@ -19,10 +18,9 @@ import generation.readiness
 import training.readiness
 from annotation.config import Annotator, ScoreConfig
 from contracts.checks import Check, faults
-from contracts.config.base import Config
 from contracts.errors import UserError
 from contracts.models.hub import is_hub_id
-from contracts.models.model import ModelConfig, local_folder, split_reference
+from contracts.models.model import local_folder
 from contracts.models.weights import refuse_other_weights
 from contracts.steps.disk_space import NO_ROOM
 from contracts.steps.step import Stage
@@ -42,8 +40,6 @@ from runtime.module_process import start_module
 from training import format as tokens
 from training import reference, train
 from training.launch.disk_space import refuse_no_room, steps_of
-
-M = TypeVar("M", bound=Config)
 
 # The stages that read the policy: its weights, or its tokenizer and template.
 _OF_THE_POLICY = (sample.STAGE, tokens.STAGE, reference.STAGE, train.STAGE)
@@ -125,7 +121,7 @@ def summary(config: RunConfig) -> str:
 def _references(config: RunConfig) -> list[str]:
     """Every model, the policy first."""
     models = [config.policy, *annotators_of(config).values()]
-    return [config.pinned(model.reference) for model in models if isinstance(model, ModelConfig)]
+    return [config.pinned(model.reference) for model in models if model.reference]
 
 
 def _is_away(model: str) -> bool:
@@ -193,12 +189,9 @@ def _annotators(config: RunConfig, left: Sequence[PlannedStep]) -> dict[str, Ann
     return {key: one for key, one in annotators_of(config).items() if one.name in names}
 
 
-def _pinned(config: RunConfig, model: M) -> M:
-    """A model, or what has one, by the commit that the run has fixed."""
-    if not isinstance(model, ModelConfig):
-        return model
-    path, revision = split_reference(config.pinned(model.reference))
-    return model.model_copy(update={"path": path, "revision": revision})
+def _pinned(config: RunConfig, annotator: Annotator) -> Annotator:
+    """An annotator whose model, if it has one, is at the commit that the run has fixed."""
+    return annotator.at(config.pinned(annotator.reference)) if annotator.reference else annotator
 
 
 def refuse_read_only(folder: Path) -> None:
@@ -241,8 +234,9 @@ def _steps(config: RunConfig) -> int | None:
 
 def _inside(config: RunConfig, left: Sequence[PlannedStep]) -> Inside:
     config = dated(config)  # the claim, which fixes the day, comes after the looks
-    policy = _pinned(config, config.policy) if _has(left, *_OF_THE_POLICY) else None
-    return Inside(policy=policy, annotators=_annotators(config, left))
+    reads_policy = _has(left, *_OF_THE_POLICY)
+    policy = config.policy.at(config.pinned(config.policy.reference))
+    return Inside(policy=policy if reads_policy else None, annotators=_annotators(config, left))
 
 
 @cache

@@ -75,8 +75,7 @@ def _looks(inside: Inside) -> list[Check]:
         checkpoint = partial(training.readiness.look_inside, policy.reference)
         looks += [("policy.path", look, policy.reference) for look in (sampling, checkpoint)]
     for key, annotator in inside.annotators.items():
-        model = annotator.reference if isinstance(annotator, ModelConfig) else None
-        looks.append((key, annotator.look_inside, model))
+        looks.append((key, annotator.look_inside, annotator.reference))
     return [Check(key, partial(_alone, look), model) for key, look, model in looks]
 
 

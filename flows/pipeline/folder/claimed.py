@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from datetime import date
 from typing import Any
 
-from annotation.annotators.base import RewardModel
 from contracts.clock import reads_clock, template_of
 from contracts.models import hub
 from contracts.models.model import ModelConfig
@@ -120,19 +119,13 @@ def _with_judges(config: RunConfig, is_asked: Callable[[RunJudge], bool | None])
 def _with_dates(config: RunConfig, date_of: Callable[[ModelConfig], date | None]) -> RunConfig:
     """The config with a date for each model that has none of its own and whose template asks."""
 
-    def told(model: Any) -> Any:
-        if not isinstance(model, ModelConfig):
-            return model
-        if isinstance(model, RewardModel) and not model.applies_template:
-            return model
-        return model.model_copy(update={"date": model.date or date_of(model)})
-
     def all_told(section: Any) -> Any:
-        return section.model_copy(update={"annotators": [told(one) for one in section.annotators]})
+        annotators = [annotator.dated(date_of) for annotator in section.annotators]
+        return section.model_copy(update={"annotators": annotators})
 
     return config.model_copy(
         update={
-            "policy": told(config.policy),
+            "policy": config.policy.dated(date_of),
             "annotation": all_told(config.annotation),
             "evaluation": all_told(config.evaluation),
         }

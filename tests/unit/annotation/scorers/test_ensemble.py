@@ -4,8 +4,8 @@ import pytest
 
 from annotation.annotators.ensemble import EnsembleConfig
 from annotation.config import ScoreConfig
+from annotation.scorers.ensemble import combine
 from annotation.scorers.protocol import Conversation, Score
-from annotation.scoring.ensemble import combine
 
 TALKS = [Conversation([], ["a", "b"]), Conversation([], ["c"])]
 
