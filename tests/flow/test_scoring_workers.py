@@ -1,17 +1,17 @@
-"""Scoring by worker processes that are killed, crash, hang, and cannot load their model."""
+"""Scoring by worker processes that are killed, crash, and cannot load their model."""
 
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 from checkout import CHECKOUT
+from scoring_configs import config_of, fish, function_config
 
 from annotation import score
 from annotation.config import ScoreConfig
@@ -34,16 +34,6 @@ POISON = "zzpoison"
 def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """The workers share the cores with each other and with us."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-
-
-def config_of(model: Path, workers: int, **resources: Any) -> ScoreConfig:
-    armorm = {"kind": "armorm", "name": "armo", "path": str(model), "max_length": 512}
-    resources = {"device": "cpu", "workers": workers, **resources}
-    return ScoreConfig.model_validate({"annotators": [armorm], "resources": resources})
-
-
-def fish(count: int) -> list[str]:
-    return [f"name {i} {'red ' * (i % 9)}fish" for i in range(count)]
 
 
 def test_the_number_of_workers_changes_no_byte(
@@ -100,21 +90,6 @@ def test_a_part_that_crashes_only_as_a_whole_is_named_itself(
     config = function_config("moody_rewards:reward")
     with pytest.raises(OnPolicyError, match=r"part-00000\.parquet: scoring it crashed .* again"):
         run_once(score.STAGE, config, inputs, tmp_path / "scores")
-
-
-def test_a_stopped_worker_does_not_stop_whoever_writes_to_it(
-    poisoned_armorm: Path, tmp_path: Path, write_run: WriteRun
-) -> None:
-    inputs = write_run(tmp_path, fish(2), per_part=2) | {"models": {"armo": str(poisoned_armorm)}}
-    config = config_of(poisoned_armorm, 1).model_dump(mode="json")
-    job = {"config": config, "inputs": inputs, "out": str(tmp_path)}
-    member = pool.ScoringWorker(Placement(1), 0, work, job, Patience(3), "armo")
-    while not member.ready:
-        assert poll([member]) == []
-    os.kill(member._process.pid, signal.SIGSTOP)
-    member.send(index=0, path="x" * 10_000_000, one_by_one=False)
-    assert poll([member]) == [(member, None)]
-    assert member.reap() == Death("hung: silent for 3 s", False, loading=False, hung=True)
 
 
 KILLS_ITSELF = """
@@ -175,12 +150,6 @@ def test_workers_on_the_cpu_divide_its_cores(
     assert found == {max(1, cores() // 2)}
 
 
-def function_config(function: str, **resources: Any) -> ScoreConfig:
-    annotator = {"kind": "function", "name": "moody", "function": function}
-    resources = {"workers": 1, **resources}
-    return ScoreConfig.model_validate({"annotators": [annotator], "resources": resources})
-
-
 BROKEN_ON_0 = """
 import os, time
 
@@ -221,55 +190,6 @@ def test_a_worker_that_cannot_load_its_model_is_the_users_mistake(
     command = [sys.executable, "-m", "annotation.score", str(out / "_step.json")]
     ended = subprocess.run(command, cwd=CHECKOUT, capture_output=True, check=False)
     assert ended.returncode == 2
-
-
-@pytest.fixture
-def stopped_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """The first worker that is given a part is stopped, as one that hangs."""
-    stopped: list[int] = []
-    give: Callable[..., None] = pool.ScoringWorker.give
-
-    def given(member: pool.ScoringWorker, part: pool.Part) -> None:
-        if not stopped:
-            stopped.append(member._process.pid)
-            os.kill(stopped[0], signal.SIGSTOP)
-        give(member, part)
-
-    monkeypatch.setattr(pool.ScoringWorker, "give", given)
-    yield stopped
-    assert stopped and not psutil.pid_exists(stopped[0])
-
-
-def test_a_worker_that_hangs_is_replaced_and_its_part_scored(
-    poisoned_armorm: Path,
-    tmp_path: Path,
-    stopped_once: list[int],
-    caplog: pytest.LogCaptureFixture,
-    write_run: WriteRun,
-) -> None:
-    inputs = write_run(tmp_path, fish(8), per_part=2) | {"models": {"armo": str(poisoned_armorm)}}
-    config = config_of(poisoned_armorm, 1, hang_timeout=3)
-    made = run_once(score.STAGE, config, inputs, tmp_path / "scores")
-    assert made.rows == read_table(tmp_path / "scores").num_rows == 24
-    assert "hung: silent for 3 s" in caplog.text
-
-
-def test_a_part_whose_scoring_always_hangs_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_run: WriteRun
-) -> None:
-    (tmp_path / "slow_rewards.py").write_text(
-        "import time\n"
-        "def reward(messages, text):\n"
-        "    while '3' in messages[0]['content']:\n"
-        "        time.sleep(1)\n"
-        "    return 1.0\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
-    inputs = write_run(tmp_path, fish(6), per_part=2)
-    config = function_config("slow_rewards:reward", hang_timeout=3)
-    with pytest.raises(OnPolicyError, match=r"on prompt p0003 crashed .*hung: silent for 3 s"):
-        run_once(score.STAGE, config, inputs, tmp_path / "scores")
-    assert len(part_paths(tmp_path / "scores")) == 1
 
 
 WITH_A_CHILD = """

@@ -9,13 +9,12 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
+from tiny_logprobs import POLICY, REFERENCE, logprobs, softplus, value
 
-from training.config import TrainConfig
 from training.losses.alphapo import AlphaPOConfig
 from training.losses.base import (
     Divergence,
     PairLogprobs,
-    PairLosses,
     ResponseLogprobs,
     pair_losses,
 )
@@ -32,26 +31,6 @@ from training.losses.rrhf import RRHFConfig
 from training.losses.sft import SFTConfig
 from training.losses.simpo import SimPOConfig
 from training.losses.slic_hf import SLiCConfig
-from training.losses.wpo import weighted
-
-
-def responses(totals: list[float], tokens: list[int]) -> ResponseLogprobs:
-    return ResponseLogprobs(
-        torch.tensor(totals, dtype=torch.float64), torch.tensor(tokens, dtype=torch.float64)
-    )
-
-
-def logprobs(chosen: list[float], rejected: list[float], tokens: int = 2) -> PairLogprobs:
-    """Responses of `tokens` tokens with the given mean log-probs."""
-    sides = ([mean * tokens for mean in means] for means in (chosen, rejected))
-    return PairLogprobs(*(responses(side, [tokens] * len(side)) for side in sides))
-
-
-# One pair for the methods below: lp_w = -6 over 3 tokens, lp_l = -8 over 2 tokens, and a
-# reference at ref_w = -7, ref_l = -7.5: log-ratios 1 and -0.5, a token 1/3 and -1/4.
-POLICY = PairLogprobs(responses([-6.0], [3]), responses([-8.0], [2]))
-REFERENCE = PairLogprobs(responses([-7.0], [3]), responses([-7.5], [2]))
-
 
 METHODS: list[Any] = [
     SimPOConfig(),
@@ -72,15 +51,6 @@ METHODS: list[Any] = [
     SLiCConfig(),
     SFTConfig(),
 ]
-
-
-def softplus(x: float) -> float:
-    """-log sigmoid(-x)."""
-    return math.log(1 + math.exp(x))
-
-
-def value(result: PairLosses) -> float:
-    return float(result.loss.item())
 
 
 def test_the_margin_is_beta_times_the_ratio_and_is_subtracted_once() -> None:
@@ -290,37 +260,3 @@ def test_ld_dpo_counts_the_longer_responses_last_tokens_for_less() -> None:
     plain = pair_losses(DPOConfig(beta=0.2), POLICY, REFERENCE)
     assert value(plain) == value(pair_losses(LDDPOConfig(beta=0.2, alpha=1.0), SHARED,
                                              SHARED_REFERENCE))  # fmt: skip
-
-
-def collided(response: ResponseLogprobs, by_token: float) -> ResponseLogprobs:
-    """Where the policy's own tokens have the log-prob `by_token`."""
-    return replace(response, collisions=by_token * response.tokens)
-
-
-def test_wpo_weighs_a_pair_by_how_likely_the_policy_is_to_say_it() -> None:
-    # Means -2 and -4 where the policy's own tokens have -2.5 and -3: exp(0.5 - 1).
-    policy = PairLogprobs(collided(POLICY.chosen, -2.5), collided(POLICY.rejected, -3.0))
-    for config in (SimPOConfig(), DPOConfig(), ORPOConfig()):
-        losses = pair_losses(config, policy, REFERENCE)
-        result = weighted(losses, policy)
-        assert result.weights is not None
-        assert result.weights.item() == pytest.approx(math.exp(-0.5))
-        assert value(result) == pytest.approx(math.exp(-0.5) * value(losses))
-        assert result.chosen_rewards == losses.chosen_rewards
-
-
-def test_wpos_weight_has_no_gradient() -> None:
-    total = torch.tensor([-6.0], dtype=torch.float64, requires_grad=True)
-    policy = PairLogprobs(
-        collided(replace(POLICY.chosen, total=total), -2.0), collided(POLICY.rejected, -4.0)
-    )
-    losses = pair_losses(SimPOConfig(), policy)
-    (plain,) = torch.autograd.grad(losses.loss.sum(), total, retain_graph=True)
-    (slope,) = torch.autograd.grad(weighted(losses, policy).loss.sum(), total)
-    assert slope == pytest.approx(plain)  # the weight is exp(0 + 0)
-
-
-@pytest.mark.parametrize("loss", ["sft", "kto"])
-def test_a_weight_of_pairs_is_refused_where_a_loss_is_of_single_responses(loss: str) -> None:
-    with pytest.raises(ValidationError, match=f"weighting `wpo` .* loss `{loss}` is of single"):
-        TrainConfig.model_validate({"loss": loss, "weighting": "wpo"})

@@ -9,55 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from repeat_stage import STAGE, Settings, Texts, repeat, step
 
-from contracts.config.base import Config, Resources, check
 from contracts.errors import UserError
-from contracts.steps.facts import OfPolicy
 from contracts.steps.fingerprint import of_file, of_files, of_json
-from contracts.steps.inputs import Data, Inputs
 from contracts.steps.manifest import Manifest, Result, read_manifest
-from contracts.steps.step import Stage, claim, run_once
+from contracts.steps.step import claim, run_once
 from flows.pipeline.folder import reuse
 from flows.pipeline.folder.reuse import take_over
 from flows.pipeline.planning.planned_step import PlannedStep
 from flows.pipeline.run_step import run_step
-
-
-class Workers(Resources):
-    processes: int = 1
-
-
-class Settings(Config):
-    times: int = 2
-    resources: Workers = Workers()
-
-
-class Texts(Inputs):
-    text: Data
-
-
-def repeat(config: Settings, inputs: Texts, out: Path) -> Result:
-    text = Path(inputs.text).read_text()
-    (out / "adapter").mkdir(exist_ok=True)
-    (out / "adapter" / "weights.json").write_text("{}")
-    (out / "part-00000.parquet").write_text(text * config.times)
-    (out / ".cache").write_text("ours alone")
-    return Result(rows=config.times, facts=OfPolicy(policy="p"))
-
-
-STAGE = Stage(
-    name="test.repeat", version=1, config=Settings, inputs=Texts, output="a text",
-    facts=OfPolicy, run=repeat,
-)  # fmt: skip
-
-
-def step(runs: Path, run: str, text: str = "fish ", **settings: Any) -> PlannedStep:
-    source = runs / run / "text.txt"
-    source.parent.mkdir(parents=True, exist_ok=True)
-    source.write_text(text)
-    inputs = Texts(text=str(source))
-    config = check(Settings, settings, origin="test")
-    return PlannedStep(runs / run, "round-1/texts", "repeat", STAGE, config, inputs, shared=True)
 
 
 @pytest.fixture
