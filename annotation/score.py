@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
 from annotation.config import ScoreConfig, scored_alone
-from annotation.scorers.judge_answers import answers_of
+from annotation.scorers.judge.answers import answers_of
 from annotation.scoring.inputs import ScoreInputs
 from annotation.scoring.part_scorer import PartScorer
 from annotation.scoring.precision_check import Agreement, agreements

@@ -17,9 +17,9 @@ from collections.abc import Callable
 import numpy as np
 
 from benchmarks.support.outcome import report
+from evaluation.win_rates.alpaca_eval.length_control import Judged, length_controlled
 from evaluation.win_rates.arena_hard import Games, arena_hard_win_rate
 from evaluation.win_rates.estimate import Estimate, Resampling, mean
-from evaluation.win_rates.length_control import Judged, length_controlled
 
 _CONFIDENCE = 0.95
 _NORMAL = 1.959964

@@ -23,7 +23,7 @@ from evaluation.judging.files import PinnedFile
 from evaluation.judging.parts import Judged, judged_questions, parts
 from evaluation.judging.referees.benchmarks import REFEREES
 from evaluation.win_rates.agreement import Agreement
-from evaluation.win_rates.annotations import average_length
+from evaluation.win_rates.alpaca_eval.annotations import average_length
 from evaluation.win_rates.controlled import Controlled, Materials
 from evaluation.win_rates.estimate import Estimate, Resampling
 from evaluation.win_rates.prompt_scores import PromptScores, prompt_scores

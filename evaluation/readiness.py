@@ -14,8 +14,8 @@ from evaluation.judging.cost import Budget, read_price
 from evaluation.judging.files import JudgingFile
 from evaluation.judging.referees.benchmarks import REFEREES, refuse_unanswered
 from evaluation.judging.referees.game import Question
+from evaluation.win_rates.alpaca_eval.difficulty import read_difficulty, refuse_no_difficulty
 from evaluation.win_rates.controlled import instructions_asked
-from evaluation.win_rates.difficulty import read_difficulty, refuse_no_difficulty
 from runtime.chat_api.endpoint import key_of, refuse_unreachable
 
 _NO_REFERENCES = (

@@ -18,7 +18,7 @@ from contracts.models.weights import read_config
 from runtime.device import what_auto_is
 
 if TYPE_CHECKING:
-    from annotation.scorers.judge_answers import JudgeAnswers
+    from annotation.scorers.judge.answers import JudgeAnswers
     from annotation.scorers.protocol import Conversation, Score, Scorer
 
 DateOf = Callable[[ModelConfig], datetime.date | None]

@@ -30,7 +30,7 @@ class JudgeResources(Resources):
 class JudgeConfig(AnnotatorVariant, ChatModel):
     """A language model behind an OpenAI-compatible chat endpoint, asked for its judgement."""
 
-    preloads: ClassVar[str] = "annotation.scorers.judge"
+    preloads: ClassVar[str] = "annotation.scorers.judge.scorer"
     keeps_answers: ClassVar[bool] = True
     kind: Literal["judge"] = "judge"
     compare: Literal["pairwise", "pointwise"] = "pairwise"
@@ -47,7 +47,7 @@ class JudgeConfig(AnnotatorVariant, ChatModel):
 
     def build(self, setting: Setting) -> "Scorer":
         """A client of the endpoint."""
-        from annotation.scorers.judge import open_judge
+        from annotation.scorers.judge.scorer import open_judge
 
         return open_judge(self, setting.answers)
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from annotation.annotators.base import AnnotatorVariant, ScoreResources, Setting
 from annotation.config import ScoreConfig
-from annotation.scorers.judge_answers import JudgeAnswers
+from annotation.scorers.judge.answers import JudgeAnswers
 from annotation.scorers.protocol import Conversation, Score, Scorer
 from annotation.scoring.inputs import ScoreInputs
 from annotation.scoring.prompt_lookup import Prompts

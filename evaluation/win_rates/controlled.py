@@ -4,12 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from evaluation.win_rates.alpaca_eval import AlpacaEvalFiles, length_controlled_rate
-from evaluation.win_rates.annotations import read_annotations
+from evaluation.win_rates.alpaca_eval.annotations import read_annotations
+from evaluation.win_rates.alpaca_eval.instructions import (
+    Instructions,
+    alpaca_eval,
+    instructions_among,
+)
+from evaluation.win_rates.alpaca_eval.length_control import FEWEST
+from evaluation.win_rates.alpaca_eval.win_rate import AlpacaEvalFiles, length_controlled_rate
 from evaluation.win_rates.arena_hard import arena_hard_win_rate, read_games
 from evaluation.win_rates.estimate import Estimate, Resampling
-from evaluation.win_rates.instructions import Instructions, alpaca_eval, instructions_among
-from evaluation.win_rates.length_control import FEWEST
 from evaluation.win_rates.style import read_styles
 
 

@@ -15,7 +15,7 @@ from checkout import CHECKOUT
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
 
 # Six small rounds that are one training; a trainer of its own strategy is killed elsewhere
-# (test_training_engines), and so are vLLM's workers (test_sampling_workers).
+# (training/test_engines), and so are vLLM's workers (generation/test_workers).
 SMALL = [
     "rounds=6",
     "prompts_per_round=8",

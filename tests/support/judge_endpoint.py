@@ -8,8 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from annotation.annotators.judge import JudgeConfig
-from annotation.scorers.judge import JudgeScorer, open_judge
-from annotation.scorers.judge_answers import JudgeAnswers
+from annotation.scorers.judge.answers import JudgeAnswers
+from annotation.scorers.judge.scorer import JudgeScorer, open_judge
 from annotation.scorers.protocol import Conversation
 
 KEY = "sk-never-to-be-seen"

@@ -10,8 +10,8 @@ from itertools import chain, permutations
 from typing import Any
 
 from annotation.annotators.judge import JudgeConfig
-from annotation.scorers.judge_answers import JudgeAnswers
-from annotation.scorers.judgement import PAIRWISE, POINTWISE, grade, winner
+from annotation.scorers.judge.answers import JudgeAnswers
+from annotation.scorers.judge.judgement import PAIRWISE, POINTWISE, grade, winner
 from annotation.scorers.protocol import Conversation, Score, by_comparison, transcript
 from contracts.errors import OnPolicyError
 from runtime.chat_api.completion import Refusal

@@ -20,12 +20,12 @@ from evaluation.judging.referees.game import Game, Judged, Sides, Verdict, missi
 from evaluation.judging.referees.prompt_texts import filled, prompt_text, two_messages
 from evaluation.judging.referees.referee import Referee
 from evaluation.judging.standing import PAPERS_JUDGE, Standing
-from evaluation.win_rates.alpaca_eval import AlpacaEval, alpaca_eval_win_rate
+from evaluation.win_rates.alpaca_eval.difficulty import DIFFICULTY_FILE, GAMED_FILE, located
+from evaluation.win_rates.alpaca_eval.instructions import alpaca_eval, instructions_of
+from evaluation.win_rates.alpaca_eval.win_rate import AlpacaEval, alpaca_eval_win_rate
 from evaluation.win_rates.controlled import Controlled, Materials, length_controlled
-from evaluation.win_rates.difficulty import DIFFICULTY_FILE, GAMED_FILE, located
 from evaluation.win_rates.estimate import Resampling
 from evaluation.win_rates.figures import FiguresFiles
-from evaluation.win_rates.instructions import alpaca_eval, instructions_of
 from runtime.chat_api.completion import Completion
 
 PROMPT = "alpaca_eval_clf"

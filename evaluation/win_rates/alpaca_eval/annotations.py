@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from contracts.errors import UserError
-from evaluation.win_rates.instructions import Instructions
+from evaluation.win_rates.alpaca_eval.instructions import Instructions
 from evaluation.win_rates.records import Record, number_of, read_rows, refuse_several, text_of
 
 _HARD = (0.0, 1.0, 1.5, 2.0)

@@ -9,9 +9,9 @@ import numpy as np
 from contracts.errors import UserError
 from contracts.models.hub import dataset_file, is_hub_id
 from contracts.models.model import split_reference
-from evaluation.win_rates.annotations import Annotations
-from evaluation.win_rates.instructions import Instructions
-from evaluation.win_rates.length_control import Gamed, Judged
+from evaluation.win_rates.alpaca_eval.annotations import Annotations
+from evaluation.win_rates.alpaca_eval.instructions import Instructions
+from evaluation.win_rates.alpaca_eval.length_control import Gamed, Judged
 from evaluation.win_rates.records import number_of, read_csv
 
 GAMED_FILE = "df_gamed.csv"

@@ -9,7 +9,7 @@ from pathlib import Path
 from contracts.errors import UserError
 from evaluation.win_rates.records import read_rows, text_of
 
-_ALPACA_EVAL = Path(__file__).with_name("alpaca_eval_instructions.txt")
+_ALPACA_EVAL = Path(__file__).with_name("instructions.txt")
 _DIGITS = 16
 
 

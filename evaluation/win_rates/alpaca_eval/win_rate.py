@@ -5,12 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from contracts.errors import UserError
-from evaluation.win_rates.annotations import Annotations, read_annotations
-from evaluation.win_rates.difficulty import judged, read_difficulty, read_gamed
-from evaluation.win_rates.estimate import Estimate, Resampling, mean, times
-from evaluation.win_rates.figures import Figures, counted, line
-from evaluation.win_rates.instructions import Instructions
-from evaluation.win_rates.length_control import (
+from evaluation.win_rates.alpaca_eval.annotations import Annotations, read_annotations
+from evaluation.win_rates.alpaca_eval.difficulty import judged, read_difficulty, read_gamed
+from evaluation.win_rates.alpaca_eval.instructions import Instructions
+from evaluation.win_rates.alpaca_eval.length_control import (
     FEWEST,
     Gamed,
     Judged,
@@ -18,6 +16,8 @@ from evaluation.win_rates.length_control import (
     LengthControlledRate,
     length_controlled,
 )
+from evaluation.win_rates.estimate import Estimate, Resampling, mean, times
+from evaluation.win_rates.figures import Figures, counted, line
 
 JUDGE = "weighted_alpaca_eval_gpt4_turbo"
 BASELINE = "gpt4_1106_preview"

@@ -10,9 +10,9 @@ from evaluation.judging.referees.benchmarks import SideFiles, read_sides
 from evaluation.judging.referees.game import Judged, Sides, Verdict, unread
 from evaluation.judging.referees.mt_bench import MTBenchReferee
 from evaluation.judging.referees.referee import Referee
-from evaluation.win_rates.annotations import read_annotations
+from evaluation.win_rates.alpaca_eval.annotations import read_annotations
+from evaluation.win_rates.alpaca_eval.instructions import instructions_of
 from evaluation.win_rates.arena_hard import read_games
-from evaluation.win_rates.instructions import instructions_of
 from evaluation.win_rates.mt_bench import read_judgements
 
 NONE = unread("x")

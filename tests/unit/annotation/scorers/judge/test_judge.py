@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 from judge_endpoint import KEY, QUESTION, grades, judge, prefer_longer, responses_in
 
-from annotation.scorers.judge_answers import answers_of
-from annotation.scorers.judgement import grade, winner
+from annotation.scorers.judge.answers import answers_of
+from annotation.scorers.judge.judgement import grade, winner
 from annotation.scorers.protocol import Conversation
 from contracts.errors import OnPolicyError, UserError
 

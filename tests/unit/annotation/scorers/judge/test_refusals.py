@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from judge_endpoint import KEY, QUESTION, grades, judge, prefer_longer
 
-from annotation.scorers.judge_answers import answers_of
+from annotation.scorers.judge.answers import answers_of
 from annotation.scorers.protocol import Conversation
 from contracts.errors import OnPolicyError, UserError
 from contracts.tables.parts import write_part

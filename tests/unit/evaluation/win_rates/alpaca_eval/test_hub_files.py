@@ -12,7 +12,7 @@ from small_hub import SmallHub
 PROGRAM = """
 import sys
 from contracts.errors import UserError
-from evaluation.win_rates.difficulty import GAMED_FILE, located
+from evaluation.win_rates.alpaca_eval.difficulty import GAMED_FILE, located
 for reference in sys.argv[1:]:
     try:
         print(located(reference, GAMED_FILE).read_text()[:5])

@@ -15,10 +15,10 @@ import alpaca_eval_files as files
 import pytest
 
 from contracts.errors import UserError
-from evaluation.win_rates.alpaca_eval import AlpacaEval, alpaca_eval_win_rate
-from evaluation.win_rates.annotations import average_length
+from evaluation.win_rates.alpaca_eval.annotations import average_length
+from evaluation.win_rates.alpaca_eval.instructions import alpaca_eval, instructions_of
+from evaluation.win_rates.alpaca_eval.win_rate import AlpacaEval, alpaca_eval_win_rate
 from evaluation.win_rates.estimate import Resampling
-from evaluation.win_rates.instructions import alpaca_eval, instructions_of
 from evaluation.win_rates.records import read_csv, read_rows
 
 FEW = Resampling(resamples=50)

@@ -1,0 +1,1 @@
+"""An LLM judge of responses: what it is asked, how it is read, and where its answers are kept."""
