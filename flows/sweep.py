@@ -18,7 +18,7 @@ from flows.on_policy import on_policy
 from flows.pipeline.checks.check import refuse_unready
 from flows.pipeline.config import RunConfig
 from flows.pipeline.console import print_warning
-from flows.pipeline.folder.run_folder import claim_together, make_folder, steps_left
+from flows.pipeline.folder.run_folder import claim_together, make_folder, refuse_busy, steps_left
 from flows.pipeline.load_run import load_run, refuse_machines
 from flows.pipeline.preload import preload
 from flows.prefect_ import artifacts
@@ -54,14 +54,16 @@ def run_sweep(path: Path, overrides: Sequence[str], grid: Sequence[str]) -> Path
     """Run each point of the grid that is not done yet; the path of the comparison page."""
     grid_points = points(grid)
     runs = [load_run(path, [*overrides, *point]) for point in grid_points]
-    for run in runs:
+    for run, point in zip(runs, grid_points, strict=True):
         refuse_machines("sweep", run)
+        _refuse_asking(run, point)
     if len({run.name for run in runs}) < len(runs):
         raise UserError("--grid: two points are the same run; leave `name` to the sweep")
     preload([step for run in runs for step in steps_left(run)])
     for run in runs:
         refuse_unready(run)
         make_folder(run)
+        refuse_busy(run.folder)
     base = load_run(path, overrides)
     name = f"{base.name}-sweep-{of_json(grid_points)[:6]}"
     labels = [", ".join(point) for point in grid_points]
@@ -76,6 +78,19 @@ def run_sweep(path: Path, overrides: Sequence[str], grid: Sequence[str]) -> Path
             f"The others are compared in {folder / 'report.html'}; the same command tries again."
         )
     return folder / "report.html"
+
+
+def _refuse_asking(run: RunConfig, point: Sequence[str]) -> None:
+    """
+    Raises:
+        UserError: a point's gate asks a person, and a sweep goes on to its next point at once.
+    """
+    for outcome in ("better", "same", "worse") if run.gate else ():
+        if getattr(run.gate, outcome) == "ask":
+            raise UserError(
+                f"gate.{outcome}: ask ({', '.join(point)}): a sweep waits for nobody; "
+                "set it to promote, stop or last_good"
+            )
 
 
 @flow(name="sweep", flow_run_name="{name}", persist_result=False)

@@ -9,8 +9,12 @@ import yaml
 from checkout import CHECKOUT
 
 from contracts.config.base import load_config
-from contracts.errors import Interrupted, OnPolicyError, Terminated, UserError
+from contracts.errors import FolderBusy, Interrupted, OnPolicyError, Terminated, UserError
+from contracts.steps.lock import folder_lock
+from flows import sweep as sweep_module
 from flows.pipeline.config import RunConfig
+from flows.pipeline.folder.run_folder import make_folder
+from flows.pipeline.load_run import load_run
 from flows.sweep import points, run_points, run_sweep, write_comparison
 from flows.tune_lr import Asked, run_lr
 from runtime.signals import interruptible
@@ -31,6 +35,25 @@ def test_an_entry_without_key_or_value_is_refused(entry: str) -> None:
 def test_one_run_by_several_names_is_refused() -> None:
     with pytest.raises(UserError, match="leave `name` to the sweep"):
         run_sweep(DEMO, [], ["name=a,b"])
+
+
+def test_a_gate_that_asks_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"gate.worse: ask \(seed=2\): a sweep waits for nobody"):
+        run_sweep(DEMO, [f"runs_dir={tmp_path}", "gate={worse: ask}"], ["seed=2"])
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_point_that_another_process_writes_to_is_told_before_any_point_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep_module, "preload", lambda _steps: None)
+    monkeypatch.setattr(sweep_module, "refuse_unready", lambda _run: None)  # it needs the models
+    overrides, grid = [f"runs_dir={tmp_path}"], ["seed=1,2"]
+    busy = load_run(DEMO, [*overrides, "seed=2"])
+    make_folder(busy)
+    with folder_lock(busy.folder), pytest.raises(FolderBusy, match=busy.name):
+        run_sweep(DEMO, overrides, grid)
+    assert not [*tmp_path.glob("*/config.yaml")]
 
 
 def test_the_page_escapes_what_a_config_says_and_sorts_by_gain(tmp_path: Path) -> None:
