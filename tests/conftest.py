@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,8 @@ from checkout import CHECKOUT
 from hypothesis import settings
 from shapes import check_shapes
 from xdist.scheduler import LoadFileScheduling
+
+from runtime.torch_settings import reread_compiling
 
 # Before any test imports a module that it checks.
 check_shapes()
@@ -67,6 +70,17 @@ class _Scheduling(LoadFileScheduling):
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
     """How `pytest -n` hands tests out."""
     return _Scheduling(config, log)
+
+
+@pytest.fixture(autouse=True)
+def environment_of_its_own() -> Iterator[None]:
+    """A stage sets what its libraries read, for its own process; here the next test shares it."""
+    before = dict(os.environ)
+    yield
+    for name in os.environ.keys() - before.keys() - {"PYTEST_CURRENT_TEST"}:
+        del os.environ[name]
+    os.environ.update(before)
+    reread_compiling()
 
 
 @pytest.fixture(scope="session")
