@@ -33,6 +33,7 @@ from flows.pipeline.planning.plan_evaluation import VERDICT
 from flows.pipeline.planning.planned_step import PlannedStep
 from flows.pipeline.preload import preload
 from flows.pipeline.run_step import run_step
+from flows.pipeline.store.run_store import WithoutStore, storing
 from flows.prefect_ import artifacts
 from flows.prefect_.gate import flow_run_id, wait, wake_at
 from flows.prefect_.outage import remembered
@@ -66,17 +67,21 @@ def on_policy(
         left = steps_left(settings, redo, next_round, until)
         preload(left)
         refuse_unready(settings, left)
-    with folder_lock(settings.folder):
+    with folder_lock(settings.folder), storing(settings) as store:
+        store.begin(settings, redo)
         settings = claim_run(settings, next_round, redo)
+        store.claimed(settings)
         record_plan(settings.folder, plan(settings))
         for step in next_steps(settings, until):
             if asks(step, settings) and not _is_answered(step, settings):
                 break
-            _run(planned_anew(step, settings) if step.stage is gate.STAGE else step, settings)
+            if step.stage is gate.STAGE:
+                step = planned_anew(step, settings)
+            _run(step, settings, store)
             if step.stage is gate.STAGE:
                 record_plan(settings.folder, plan(settings))
             if step.stage is train.STAGE:
-                remove_old_states(settings, step.round)
+                store.dropped(remove_old_states(settings, step.round))
             if step.label == (GATE if settings.gating else VERDICT):
                 _report(step)
                 if freed := prune_quietly(settings):
@@ -85,12 +90,15 @@ def on_policy(
     return str(settings.folder / "report.html")
 
 
-def _run(step: PlannedStep, settings: RunConfig) -> None:
+def _run(step: PlannedStep, settings: RunConfig, store: WithoutStore) -> None:
     try:
-        _as_task(step, settings)(step)
+        store.fetch(step)
+        with store.watching(step):
+            _as_task(step, settings)(step)
     except ConfigDrift:  # a stage that was made anew came out other: tell all that read it
         refuse_drift(settings)
         raise
+    store.push(step)
 
 
 def _report(step: PlannedStep) -> None:

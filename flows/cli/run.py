@@ -22,6 +22,8 @@ from flows.pipeline.planning.gates import stopped_line, waiting
 from flows.pipeline.planning.plan import plan
 from flows.pipeline.planning.planned_step import PlannedStep
 from flows.pipeline.preload import preload
+from flows.pipeline.store.adopt import adopt_first
+from flows.pipeline.store.run_store import push_finished
 from flows.prefect_ import settings
 from flows.prefect_.run_server import ensure_server
 from runtime.signals import interruptible
@@ -39,18 +41,20 @@ def run_config(
     """Run what a config describes, with the stages of `redo` made anew, as far as the stage
     `until`; say where the report is."""
     config = load_run(path, overrides)
-    again = made_anew(config, redo)
     if rank := machine_rank(config.training.resources):
         configure_logging()
         with interruptible():
-            join(config.folder, rank, _finished(config, again))
+            join(config.folder, rank, _finished(config, made_anew(config, redo)))
         return
+    adopt_first(config, redo)
+    again = made_anew(config, redo)
     if not config.folder.is_dir():
         make_folder(config)
     refuse_drift(config, redo)
     if again:
         _say_anew(config, again)
     elif _is_over(config, until):
+        push_finished(config)
         return
     make_folder(config)
     refuse_busy(config.folder)

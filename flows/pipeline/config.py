@@ -24,6 +24,7 @@ from evaluation.gating.config import GateConfig
 from flows.pipeline.planning.carry_over import carry_over_fault
 from flows.pipeline.planning.round_rules import RoundRule, StartFrom, merged
 from generation.config import PromptsConfig, SampleConfig
+from runtime.store.address import StoreAddress
 from training.config import FormatConfig, ReplayConfig, TrainConfig
 
 MOST_ROUNDS = 100
@@ -42,6 +43,15 @@ class FlowResources(Resources):
     keep_policies: Annotated[int, Field(ge=1)] | None = None
     """Free the weights of all policies but the last so many rounds' after each round, as
     `onpolicy prune` does; none keeps them all."""
+    store: StoreAddress | None = None
+    """Where finished steps are pushed to and pulled from: `s3://bucket/prefix`, `gs://...`,
+    `az://...` or `file:///shared/folder` (needs `onpolicy[store]`). Credentials come from the
+    environment."""
+    store_every: Annotated[float, Field(gt=0)] | None = 300.0
+    """Seconds between pushes of what an unfinished step has made so far; none: finished steps
+    alone are pushed."""
+    store_checkpoints: bool = True
+    """Push each of training's checkpoints as it is made; the disk holds one more meanwhile."""
 
 
 class RunConfig(Config):

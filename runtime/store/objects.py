@@ -29,10 +29,17 @@ _CHUNK = 8 << 20
 # More at once gain nothing: 12 pieces of each go up together.
 _AT_ONCE = 8
 _LONGEST = 300
+_REFUSALS = ("NoSuchBucket", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch",
+             "401 Unauthorized", "403 Forbidden", "Permission denied", "Read-only")  # fmt: skip
 
 
 class StoreError(OnPolicyError):
     """A store did not answer, or refused; what it was to hold is still here."""
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether it answered, and asking again is of no use: no right, or no such bucket."""
+        return any(word in str(self) for word in _REFUSALS)
 
 
 class Objects:

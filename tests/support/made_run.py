@@ -8,6 +8,7 @@ from contracts.steps.step import claim, describe
 from flows.pipeline.config import RunConfig
 from flows.pipeline.folder.run_folder import claim_run, settled
 from flows.pipeline.planning.plan import plan
+from flows.pipeline.planning.planned_step import PlannedStep
 
 
 def make(config: RunConfig, salt: str = "") -> list[str]:
@@ -19,13 +20,18 @@ def make(config: RunConfig, salt: str = "") -> list[str]:
     made = []
     for step in plan(settled(config)):
         if claim(step.stage, step.config, step.inputs, step.out) is None:
-            recorded = describe(step.stage, step.config, step.inputs)
-            text = of_json([recorded["identity"], step.path, salt])
-            (step.out / "part-00000.parquet").write_text(text)
-            write_manifest(step.out, step.stage.name, Result(rows=1), Manifest.clock())
+            fill(step, salt)
             made.append(step.path)
     (config.folder / "report.html").write_text("a report")
     return made
+
+
+def fill(step: PlannedStep, salt: str = "") -> None:
+    """Make a claimed step."""
+    recorded = describe(step.stage, step.config, step.inputs)
+    text = of_json([recorded["identity"], step.path, salt])
+    (step.out / "part-00000.parquet").write_text(text)
+    write_manifest(step.out, step.stage.name, Result(rows=1), Manifest.clock())
 
 
 def made(config: RunConfig) -> RunConfig:

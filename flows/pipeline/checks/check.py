@@ -32,6 +32,7 @@ from flows.pipeline.folder.claimed import dated, with_keys
 from flows.pipeline.folder.run_folder import settled, steps_left
 from flows.pipeline.planning.plan import plan
 from flows.pipeline.planning.planned_step import PlannedStep
+from flows.pipeline.store.adopt import refuse_unusable
 from generation import prompts, sample
 from generation.config import SampleConfig
 from generation.engines.adapter import resolve
@@ -159,6 +160,7 @@ def _checks(config: RunConfig, left: Sequence[PlannedStep]) -> Iterator[Check]:
         for key, of in config.stretches.items():
             for check in training.readiness.checks(of.training, policy):
                 yield replace(check, key=f"{key}{check.key}") if key else check
+    yield Check("resources.store", lambda: refuse_unusable(config))
     yield Check("runs_dir", lambda: _refuse_no_room(config, policy, left))
 
 

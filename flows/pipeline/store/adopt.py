@@ -1,0 +1,148 @@
+"""Before a run makes anything: all that its store has of it is pulled into its folder."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from contracts.config.yaml import dump_yaml
+from contracts.errors import OnPolicyError, UserError
+from contracts.steps.lock import folder_lock
+from contracts.steps.step import is_begun
+from contracts.tables.parts import write_atomic
+from flows.pipeline.config import RunConfig
+from flows.pipeline.console import console, print_warning
+from flows.pipeline.folder import redo
+from flows.pipeline.folder.recorded import NAME
+from flows.pipeline.folder.run_folder import made_anew, make_folder, settled
+from flows.pipeline.planning.next_steps import next_steps
+from flows.pipeline.planning.planned_step import PlannedStep
+from flows.pipeline.store.claim import (
+    Claim,
+    read_claim,
+    refuse_another,
+    refuse_unwritable,
+    take_up,
+)
+from flows.pipeline.store.shelf import Shelf, way_out
+from runtime.store.finished import Finished
+from runtime.store.objects import Objects, StoreError
+
+
+def adopt(config: RunConfig, again: Sequence[str] = ()) -> set[str]:
+    """Make the run's folder what its store holds of the run; the paths of the steps it holds.
+    The caller holds the folder's lock.
+
+    Args:
+        again: what is to be made anew, which is not pulled.
+
+    Raises:
+        OnPolicyError: the store does not answer.
+        UserError: it may not be read or written; it holds another run of that name, or a step of
+            this one that is another here.
+    """
+    objects = Objects(str(config.resources.store))
+    try:
+        refuse_unwritable(objects, config.name)
+        if there := read_claim(objects, config.name):
+            refuse_another(objects, config, there)
+            _take_up(config, there)
+            return _adopt_steps(config, Shelf(objects, config.name), again)
+    except StoreError as error:
+        kind = UserError if error.is_refusal else OnPolicyError
+        raise kind(f"resources.store: {error}\nNothing was started.") from None
+    return set()
+
+
+def adopt_first(config: RunConfig, again: Sequence[str] = ()) -> None:
+    """`adopt` before anything is looked at, where the run has a store; makes its folder.
+
+    Raises:
+        FolderBusy: another process writes there.
+        OnPolicyError, UserError: as `adopt`.
+    """
+    if config.resources.store:
+        make_folder(config)
+        with folder_lock(config.folder):
+            adopt(config, again)
+
+
+def refuse_unusable(config: RunConfig) -> None:
+    """Look into the run's store, where it has one; reads only.
+
+    Raises:
+        OnPolicyError, UserError: as `adopt`.
+    """
+    if not config.resources.store:
+        return
+    objects = Objects(config.resources.store)
+    try:
+        objects.sizes(f"{config.name}/")
+        if there := read_claim(objects, config.name):
+            refuse_another(objects, config, there)
+    except StoreError as error:
+        raise UserError(str(error)) from None
+
+
+def _take_up(config: RunConfig, there: Claim) -> None:
+    path = config.folder / NAME
+    if not path.exists():
+        write_atomic(path, dump_yaml(there.config.model_dump(mode="json")).encode())
+    take_up(config.folder, there)
+
+
+def _adopt_steps(config: RunConfig, shelf: Shelf, again: Sequence[str]) -> set[str]:
+    anew = {step.path for step in made_anew(config, again)} | {*redo.recorded(config.folder)}
+    stored = shelf.finished()
+    pulled = 0
+    for step in next_steps(settled(config)):
+        if step.path in anew or _waits(step):
+            continue
+        if done := stored.get(step.path):
+            pulled += _adopted(shelf, step, done)
+        elif not is_begun(step.out):
+            _restore(shelf, step)
+    if pulled:
+        console.print(f"{config.name}: {pulled} steps pulled from {shelf.objects.address}")
+    return set(stored)
+
+
+def _adopted(shelf: Shelf, step: PlannedStep, done: Finished) -> bool:
+    """Whether the step was pulled: it was not finished here.
+
+    Raises:
+        UserError: it is another here.
+    """
+    if here := step.done:
+        if here.fingerprint != done.manifest.fingerprint:
+            raise UserError(
+                f"{step.out}: {shelf.objects.address} holds this step with other content, made by "
+                f"another machine; nothing was changed. {way_out(step)}"
+            )
+        return False
+    if step.out.exists():  # begun here; since then another machine has finished it
+        with folder_lock(step.out):
+            pass
+        shutil.rmtree(step.out)
+    shelf.pull(step, done)
+    return True
+
+
+def _restore(shelf: Shelf, step: PlannedStep) -> None:
+    """What was begun is worth minutes, and nothing ends for it."""
+    try:
+        begun = shelf.begun(step)
+        if begun is None:
+            return
+        shutil.rmtree(step.out, ignore_errors=True)
+        shelf.restore(step, begun)
+    except StoreError as error:
+        print_warning(f"{step.path}: what was begun elsewhere is made again: {error}")
+    else:
+        console.print(f"  {step.title}: goes on from what another machine has pushed")
+
+
+def _waits(step: PlannedStep) -> bool:
+    """Whether something of the run that the step reads is not finished."""
+    read = [Path(value) for value in step.reads.values()]
+    inside = [path for path in read if path.is_relative_to(step.run)]
+    return any(not (path / "_manifest.json").is_file() for path in inside)

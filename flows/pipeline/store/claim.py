@@ -1,0 +1,117 @@
+"""Whose a run's place in a store is: `RUN/_run.json`, created once, by the run that came first."""
+
+import json
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from contracts.config.base import check
+from contracts.errors import UserError
+from contracts.steps.step import config_changes
+from contracts.tables.parts import write_atomic
+from flows.pipeline.config import RunConfig
+from flows.pipeline.folder.claimed import as_claimed
+from flows.pipeline.folder.recorded import recorded
+from flows.pipeline.folder.run_folder import run_identity
+from runtime.store.objects import Objects
+
+_OBJECT = "_run.json"
+_PROBE = "_probe"
+_HERE = ".store.json"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A run as the store knows it."""
+
+    run: str
+    """Its own id, which another run of that name does not have."""
+    config: RunConfig
+    """The config that it was last claimed with."""
+
+
+def read_claim(objects: Objects, name: str) -> Claim | None:
+    """The run of that name; None if the store has none.
+
+    Raises:
+        StoreError: the store cannot say.
+        UserError: what lies there is damaged, or of another version.
+    """
+    where = f"{objects.address}/{name}/{_OBJECT}"
+    if (data := objects.read(f"{name}/{_OBJECT}")) is None:
+        return None
+    try:
+        held = json.loads(data)
+        run, config = str(held["run"]), held["config"]
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{where}: is damaged; give the run another `name`") from None
+    return Claim(run, check(RunConfig, config, origin=where))
+
+
+def refuse_another(objects: Objects, config: RunConfig, there: Claim) -> None:
+    """
+    Raises:
+        UserError: the store holds another run of that name; says what is other.
+    """
+    if _id_here(config.folder) == there.run:
+        return
+    ours = recorded(config.folder) or as_claimed(config, there.config)
+    changes = config_changes(run_identity(there.config), run_identity(ours))
+    if changes:
+        raise UserError(
+            f"{objects.address}/{config.name}: the store holds another run of this name; nothing "
+            "was changed.\n  " + "\n  ".join(changes) + "\nChoose another `name` or another "
+            "`resources.store`."
+        )
+
+
+def refuse_unwritable(objects: Objects, name: str) -> None:
+    """
+    Raises:
+        StoreError: nothing can be written there.
+    """
+    objects.write(f"{name}/{_PROBE}", b"")
+
+
+def take_up(folder: Path, there: Claim) -> None:
+    """From here on the run in `folder` is the store's."""
+    _write_id(folder, there.run)
+
+
+def announce(objects: Objects, config: RunConfig) -> None:
+    """Tell the store which run this is, and by which config it goes on.
+
+    Raises:
+        StoreError: the store failed.
+        UserError: another machine has begun another run of that name a moment ago.
+    """
+    key, mine = f"{config.name}/{_OBJECT}", _id_here(config.folder) or uuid.uuid4().hex
+    data = _encoded(Claim(mine, config))
+    if (there := read_claim(objects, config.name)) is None:
+        _write_id(config.folder, mine)
+        if objects.create(key, data):
+            return
+        there = read_claim(objects, config.name)
+    if there and there.run != mine:
+        refuse_another(objects, config, there)
+        _write_id(config.folder, there.run)
+        data = _encoded(Claim(there.run, config))
+    if there is None or there.config != config:
+        objects.write(key, data)
+
+
+def _encoded(claim: Claim) -> bytes:
+    held: dict[str, Any] = {"run": claim.run, "config": claim.config.model_dump(mode="json")}
+    return json.dumps(held, indent=1).encode()
+
+
+def _id_here(folder: Path) -> str | None:
+    try:
+        return str(json.loads((folder / _HERE).read_text())["run"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _write_id(folder: Path, run: str) -> None:
+    write_atomic(folder / _HERE, json.dumps({"run": run}).encode())

@@ -1,0 +1,178 @@
+"""A run's steps in its store: by the run's own name, and by what they are made of."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+from contracts.errors import ConfigDrift, UserError
+from contracts.steps.fingerprint import of_json
+from contracts.steps.manifest import is_inside, versions
+from contracts.steps.step import changes, describe, read_step
+from flows.pipeline.planning.planned_step import PlannedStep
+from runtime.store import finished
+from runtime.store.begun import Begun, Snapshots, forget_begun, read_begun, restore
+from runtime.store.finished import Finished, read_finished
+from runtime.store.objects import Objects, at_once
+from training import carried
+
+_BY_CONTENT = "_steps"
+
+
+class Shelf:
+    """What a store holds of one run."""
+
+    def __init__(self, objects: Objects, run: str) -> None:
+        self.objects = objects
+        self.run = run
+
+    def finished(self) -> dict[str, Finished]:
+        """Every finished step, by its path.
+
+        Raises:
+            StoreError: the store cannot say.
+        """
+        found: dict[str, Finished] = {}
+
+        def read(path: str) -> None:
+            if done := read_finished(self.objects, f"{self.run}/{path}"):
+                found[path] = done
+
+        at_once(read, self._paths("_manifest.json"))
+        return found
+
+    def _paths(self, name: str) -> list[str]:
+        keys = self.objects.sizes(f"{self.run}/")
+        ends = [key.removeprefix(f"{self.run}/") for key in keys if key.endswith(f"/{name}")]
+        return sorted(path.removesuffix(f"/{name}") for path in ends)
+
+    def read(self, step: PlannedStep) -> Finished | None:
+        """The step as the store holds it, if it does.
+
+        Raises:
+            StoreError: the store cannot say.
+        """
+        return read_finished(self.objects, self._key(step))
+
+    def pull(self, step: PlannedStep, done: Finished) -> None:
+        """Make the step's folder as the run left it.
+
+        Raises:
+            StoreError: the store failed, or a file is not what was pushed.
+            ConfigDrift: the step was made by another config or from other inputs.
+        """
+        if lines := changes(step.stage, done.step, _described(step)):
+            raise ConfigDrift(
+                f"{self._place(step)}: was made by another config; nothing was changed.\n  "
+                + "\n  ".join(lines)
+                + "\nChoose another `name`, or have it made anew: `onpolicy pull` the run, then "
+                f"the same `onpolicy run` with `--redo {step.path}`."
+            )
+        finished.pull(self.objects, self._key(step), done, step.out)
+
+    def pull_by_content(self, step: PlannedStep) -> Finished | None:
+        """Take the step over from any run that made it by the same settings from the same inputs
+        with the same packages; None where the store knows of none.
+
+        Raises:
+            StoreError: as `pull`.
+        """
+        planned = _described(step)
+        data = self.objects.read(_content_key(planned, versions()))
+        place = _place_in(data) if data else None
+        done = read_finished(self.objects, place) if place else None
+        if place is None or done is None or not _will_do(step, planned, done):
+            return None
+        origin = done.manifest.taken_from or f"{self.objects.address}/{place}"
+        taken = replace(done, step=planned, manifest=replace(done.manifest, taken_from=origin))
+        finished.pull(self.objects, place, taken, step.out)
+        return taken
+
+    def push(self, step: PlannedStep) -> None:
+        """Push a finished step, and make it known by its content.
+
+        Raises:
+            StoreError, UserError: as `runtime.store.finished.push`.
+        """
+        try:
+            finished.push(self.objects, self._key(step), step.out, beside=carried.FOLDER)
+        except finished.TakenByAnother as error:
+            raise UserError(f"{error}. {way_out(step)}") from None
+        forget_begun(self.objects, self._key(step))
+        manifest = step.done
+        if step.shared and manifest and not manifest.taken_from:
+            key = _content_key(read_step(step.out / "_step.json"), manifest.versions)
+            held = {"run": self.run, "path": step.path}
+            self.objects.write(key, json.dumps(held).encode())
+
+    def begun(self, step: PlannedStep) -> Begun | None:
+        """What was made of a step before its machine was taken away; None if that is nothing, or
+        was made by another config.
+
+        Raises:
+            StoreError: the store cannot say.
+        """
+        begun = read_begun(self.objects, self._key(step))
+        return begun if begun and not changes(step.stage, begun.step, _described(step)) else None
+
+    def restore(self, step: PlannedStep, begun: Begun) -> None:
+        """Make the step's folder as it was then.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        restore(self.objects, self._key(step), begun, step.out)
+
+    def snapshots(self, step: PlannedStep, checkpoints: bool) -> Snapshots:
+        """What pushes the step's unfinished work."""
+        return Snapshots(self.objects, self._key(step), step.out, checkpoints)
+
+    def forget(self, path: str) -> None:
+        """Remove a step that is to be made anew.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        finished.forget(self.objects, f"{self.run}/{path}")
+
+    def drop_state(self, path: str) -> None:
+        """Remove the optimizer's state of a policy; 12 bytes a weight."""
+        keys = self.objects.sizes(f"{self.run}/{path}")
+        self.objects.remove(key for key in keys if f"/{carried.FOLDER}/" in key)
+
+    def _key(self, step: PlannedStep) -> str:
+        return f"{self.run}/{step.path}"
+
+    def _place(self, step: PlannedStep) -> str:
+        return f"{self.objects.address}/{self._key(step)}"
+
+
+def way_out(step: PlannedStep) -> str:
+    """What to do where two machines made one step."""
+    return (
+        "Let one machine go on with a run. To take the store's step, delete "
+        f"{step.out} and those after it; to replace it, give the same `onpolicy run` with "
+        f"`--redo {step.path}`"
+    )
+
+
+def _described(step: PlannedStep) -> dict[str, Any]:
+    return describe(step.stage, step.config, step.inputs)
+
+
+def _content_key(step: dict[str, Any], made_by: dict[str, str]) -> str:
+    essence = {key: step[key] for key in ("stage", "version", "identity")}
+    return f"{_BY_CONTENT}/{of_json(essence | {'versions': made_by})}.json"
+
+
+def _place_in(data: bytes) -> str | None:
+    try:
+        held = json.loads(data)
+        place = f"{held['run']}/{held['path']}"
+    except (ValueError, KeyError, TypeError):
+        return None
+    return place if is_inside(place) else None
+
+
+def _will_do(step: PlannedStep, planned: dict[str, Any], done: Finished) -> bool:
+    same = not changes(step.stage, done.step, planned) and done.manifest.versions == versions()
+    return same and not step.stage.refuse(step.config, done.manifest)
