@@ -1,10 +1,13 @@
 """Sends many requests at once, as many as the endpoint bears, and each again where that helps.
 
-A request that waits for its next attempt holds no place: others go on meanwhile.
+A request that waits for its next attempt holds no place: others go on meanwhile. Once its time has
+come it goes before those never tried, so that an endpoint that is gone is known by the first few.
 """
 
 import heapq
+import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from random import Random
@@ -57,6 +60,7 @@ class Dispatcher(Generic[T, R]):
         self._attempts = attempts
         self._first_wait = first_wait
         self._changed = Condition()
+        self._fresh: deque[T] = deque()
         self._waiting: list[_Waiting[T]] = []
         self._one_at_a_time = Lock()
         self._in_flight = self._settling = 0
@@ -71,9 +75,8 @@ class Dispatcher(Generic[T, R]):
             Exception: what `ask` or `done` raised, once the requests in flight have ended; their
                 answers went to `done` before.
         """
-        for item in items:
-            self._put(item, 0.0, 0)
-        places = min(self._limit.most, len(self._waiting))
+        self._fresh.extend(items)
+        places = min(self._limit.most, len(self._fresh))
         threads = [Thread(target=self._work, daemon=True) for _ in range(places)]
         for thread in threads:
             thread.start()
@@ -81,10 +84,6 @@ class Dispatcher(Generic[T, R]):
             thread.join()
         if self._error is not None:
             raise self._error
-
-    def _put(self, item: T, due: float, failures: int) -> None:
-        self._ordered += 1
-        heapq.heappush(self._waiting, _Waiting(due, self._ordered, item, failures))
 
     def _work(self) -> None:
         while (one := self._next()) is not None:
@@ -102,7 +101,8 @@ class Dispatcher(Generic[T, R]):
                     self._error = self._error or error
             with self._changed:
                 self._settling -= 1
-                self._changed.notify_all()
+                # All, only where they are to end: 64 threads woken by each answer cost more than it.
+                self._changed.notify(self._limit.most if self._is_over() else 1)
 
     def _free_place(self) -> None:
         """Another request may go; what this one's answer leads to is not known yet."""
@@ -114,15 +114,29 @@ class Dispatcher(Generic[T, R]):
     def _next(self) -> _Waiting[T] | None:
         """What to ask next, waited for; None where nothing is left, or an error ended it all."""
         with self._changed:
-            while self._error is None and (self._waiting or self._in_flight or self._settling):
+            while not self._is_over():
                 now = time.monotonic()
-                due = max(self._waiting[0].due, self._quiet_until) if self._waiting else None
-                if due is not None and due <= now and self._in_flight < self._limit.width:
+                due = self._next_due()
+                if due <= now and self._in_flight < self._limit.width:
                     self._in_flight += 1
-                    return heapq.heappop(self._waiting)
-                is_later = due is not None and due > now
-                self._changed.wait(due - now if due is not None and is_later else None)
+                    return self._first(now)
+                self._changed.wait(due - now if now < due < math.inf else None)
             return None
+
+    def _is_over(self) -> bool:
+        left = self._fresh or self._waiting or self._in_flight or self._settling
+        return self._error is not None or not left
+
+    def _next_due(self) -> float:
+        """When the next request may go; never, where all are in flight."""
+        due = 0.0 if self._fresh else self._waiting[0].due if self._waiting else math.inf
+        return max(due, self._quiet_until)
+
+    def _first(self, now: float) -> _Waiting[T]:
+        """One that waited for this, else one that was never tried."""
+        if self._waiting and (self._waiting[0].due <= now or not self._fresh):
+            return heapq.heappop(self._waiting)
+        return _Waiting(now, 0, self._fresh.popleft())
 
     def _take(self, one: _Waiting[T], answer: R | Unanswered, sent: float) -> None:
         with self._changed:
@@ -132,8 +146,8 @@ class Dispatcher(Generic[T, R]):
         with self._one_at_a_time:
             following = list(self._done(one.item, answer))
         with self._changed:
-            for item in following:
-                self._put(item, 0.0, 0)
+            self._fresh.extendleft(following)
+            self._changed.notify(len(following))
 
     def _is_put_off(self, one: _Waiting[T], answer: R | Unanswered, sent: float) -> bool:
         """Whether the item waits for another attempt; the limit learns how this one went."""
@@ -146,7 +160,9 @@ class Dispatcher(Generic[T, R]):
         if one.failures + 1 >= self._attempts:
             return False
         wait = self._wait(one.failures, answer, sent, now)
-        self._put(one.item, now + wait, one.failures + 1)
+        self._ordered += 1
+        again = _Waiting(now + wait, self._ordered, one.item, one.failures + 1)
+        heapq.heappush(self._waiting, again)
         return True
 
     def _wait(self, failures: int, answer: Unanswered, sent: float, now: float) -> float:

@@ -59,12 +59,20 @@ def test_what_was_not_answered_is_asked_again_and_given_up_after_its_attempts():
     assert isinstance(asked.answers[7], Unanswered) and asked.asked[7] == 3
 
 
-def test_a_429_lowers_the_limit_and_its_retry_after_is_kept():
-    asked = Asked({0: [Unanswered("status 429", 429, retry_after=0.02)]})
+def test_many_429s_lower_the_limit_and_their_retry_after_is_kept():
+    asked = Asked({n: [Unanswered("status 429", 429, retry_after=0.02)] for n in range(10)})
     started = time.monotonic()
-    limit = asked.run(range(10), width=10)
+    limit = asked.run(range(20), width=10)
     assert limit.episodes == 1 and asked.answers[0] == 0
     assert time.monotonic() - started >= 0.02
+
+
+def test_what_failed_goes_before_what_was_never_tried_once_its_wait_is_over():
+    asked = Asked({0: [Unanswered("status 500", 500)] * 9})
+    order: list[int] = []
+    asked.done = lambda item, answer: order.append(item) or []
+    asked.run(range(400), attempts=3, width=1)
+    assert order.index(0) < 200
 
 
 def test_an_error_ends_all_asking_but_loses_no_answer_that_was_in_flight():
