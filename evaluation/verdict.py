@@ -109,7 +109,7 @@ def run(config: RoundVerdictConfig, inputs: VerdictInputs, out: Path) -> Result:
 
 
 STAGE = Stage(
-    name="evaluation.verdict", version=2, config=RoundVerdictConfig, inputs=VerdictInputs,
+    name="evaluation.verdict", version=3, config=RoundVerdictConfig, inputs=VerdictInputs,
     output=REASONS, facts=VerdictFacts, run=run,
 )  # fmt: skip
 

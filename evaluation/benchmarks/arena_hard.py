@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
+from contracts.errors import UserError
 from evaluation.benchmarks.base import (
     Answer,
     Benchmark,
@@ -41,7 +42,10 @@ class _ArenaHard(Benchmark):
         """Either published layout: `uid` and `prompt`, or `question_id` and one of `turns`."""
         turns = record.get("turns")
         if turns:
-            prompt = text_of(f"{origin} turns[0]", dict(turns[0]), "content")
+            first = turns[0] if isinstance(turns, list) else turns
+            if not isinstance(first, Mapping):
+                raise UserError(f"{origin}: 'turns' is no list of objects with a 'content'")
+            prompt = text_of(f"{origin} turns[0]", first, "content")
         else:
             prompt = text_of(origin, record, "prompt")
         key = text_of(origin, record, "uid", "question_id")

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field
 from contracts.config.base import Config
 from contracts.errors import UserError
 from contracts.models.hub import dataset_file, is_hub_id
+from contracts.models.model import split_reference
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _ALPACA_EVAL = "tatsu-lab/alpaca_eval@2edc6fad8be6b14ea7230aabfd08188da6b8b814"
@@ -52,6 +53,23 @@ class JudgingFile(PinnedFile):
     def pin(self) -> PinnedFile:
         """What holds wherever it lies."""
         return PinnedFile(file=self.file, sha256=self.sha256)
+
+
+def published_file(reference: str, published: JudgingFile) -> Path:
+    """A file here, or the one of this name in a dataset on the hub; of the dataset that published
+    it, with the published hash.
+
+    Raises:
+        UserError: there is no such file, or the dataset now holds another one.
+    """
+    is_published = split_reference(reference)[0] == split_reference(published.path)[0]
+    try:
+        pin = published.pin if is_published else PinnedFile(file=published.file)
+        return pin.locate(reference)
+    except UserError as error:
+        if not is_published:
+            raise
+        raise UserError(f"{error}; the published one is in {published.path}") from None
 
 
 def _with_options(given: Any) -> Any:

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from contracts.config.base import Config
+from evaluation.verdicts.plain_number import plain
 
 Outcome = Literal["better", "same", "worse"]
 Effect = Literal["better", "same", "worse", "missing"]
@@ -65,7 +66,7 @@ class Evidence(Config):
     """Accuracy, per cent."""
     ifeval: Change | None = None
     """Prompt-level strict accuracy, per cent."""
-    drift: float | None = None
+    drift: Interval | None = None
     """Mean log-ratio a token of policy over start on the policy's own held-out answers, nats."""
 
 
@@ -161,7 +162,7 @@ def _sided(measure: str, figure: Interval | None, even: float, what: str) -> Rea
         effect = "better"
     elif figure.is_sure and figure.high < even:
         effect = "worse"
-    says = f"{figure.value:.4g} ({figure.low:.4g} to {figure.high:.4g}) {what}"
+    says = f"{plain(figure.value)} ({plain(figure.low)} to {plain(figure.high)}) {what}"
     unsure = "" if figure.is_sure else "; answers without a score could turn it"
     return Reason(measure=measure, effect=effect, says=says + unsure)
 
@@ -188,7 +189,9 @@ def _risen(measure: str, change: Change | None, limit: float) -> Reason:
     if change is None:
         return _missing(measure)
     rise = change.after - change.before
-    return _limited(measure, rise, limit, f"{_moved(change)}, {rise:+.3g}", change, change.low)
+    return _limited(
+        measure, rise, limit, f"{_moved(change)}, {plain(rise, '+')}", change, change.low
+    )
 
 
 def _fallen(measure: str, change: Change | None, limit: float) -> Reason:
@@ -196,17 +199,21 @@ def _fallen(measure: str, change: Change | None, limit: float) -> Reason:
         return _missing(measure)
     drop = change.before - change.after
     mildest = None if change.high is None else -change.high
-    return _limited(measure, drop, limit, f"{_moved(change)}, {-drop:+.3g} points", change, mildest)
+    return _limited(
+        measure, drop, limit, f"{_moved(change)}, {plain(-drop, '+')} points", change, mildest
+    )
 
 
-def _drift(drift: float | None, limit: float) -> Reason:
+def _drift(drift: Interval | None, limit: float) -> Reason:
     if drift is None:
         return _missing("drift")
-    return _limited("drift", abs(drift), limit, f"{drift:.3g} nats a token from the start")
+    says = f"{plain(drift.value)} nats a token from the start"
+    mildest = max(drift.low, -drift.high, 0.0)
+    return _limited("drift", abs(drift.value), limit, says, drift, mildest)
 
 
 def _moved(change: Change) -> str:
-    return f"{change.before:.4g} before, {change.after:.4g} after"
+    return f"{plain(change.before)} before, {plain(change.after)} after"
 
 
 def _limited(
@@ -214,18 +221,18 @@ def _limited(
     harm: float,
     limit: float,
     says: str,
-    change: Change | None = None,
-    mildest: float | None = None,
+    change: Change | Interval,
+    mildest: float | None,
 ) -> Reason:
     """
     Args:
-        change: what the harm is read from, where it is one.
+        change: what the harm is read from.
         mildest: the end of the harm's interval that does least; None where there is none.
     """
     says = f"{says}; allowed is {limit:g}"
-    if change and change.low is not None and change.high is not None:
-        says += f"; 95 % interval {change.low:+.3g} to {change.high:+.3g}"
-    if change and not change.is_sure:
+    if change.low is not None and change.high is not None:
+        says += f"; 95 % interval {plain(change.low, '+')} to {plain(change.high, '+')}"
+    if not change.is_sure:
         return Reason(
             measure=measure, effect="missing", says=f"{says}; one policy left out more answers"
         )

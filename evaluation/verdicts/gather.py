@@ -18,7 +18,7 @@ from evaluation.judged import WinRatesFacts
 from evaluation.verdicts.decide import Change, Interval
 from evaluation.verdicts.paired import changed_mean, changed_share, unpaired_share
 from evaluation.verdicts.refusals import is_refusal
-from evaluation.win_rates.estimate import Resampling
+from evaluation.win_rates.estimate import Resampling, mean
 from evaluation.win_rates.rewards import RewardWinRate, reward_win_rates
 from generation.sampling.repetition import repetition as repeated
 
@@ -102,10 +102,10 @@ def _refuses(texts: pa.StringArray) -> np.ndarray:
     return np.array([is_refusal(text) for text in texts.to_pylist()], float)
 
 
-def drift(by_start: Path | None, by_policy: Path | None) -> float | None:
+def drift(by_start: Path | None, by_policy: Path | None) -> Interval | None:
     """Mean log-ratio a token of policy over start, of the policy's own held-out answers, nats.
 
-    Each answer counts once, whatever its length.
+    Each answer counts once, whatever its length; a prompt's two are drawn together.
     """
     if by_start is None or by_policy is None:
         return None
@@ -116,7 +116,8 @@ def drift(by_start: Path | None, by_policy: Path | None) -> float | None:
         / start[f"{side}_tokens"].to_numpy()
         for side in SIDES
     ]
-    return float(np.mean(ratios))
+    found = mean(np.mean(ratios, axis=0), Resampling())
+    return Interval(value=found.value, low=found.low, high=found.high)
 
 
 def judged_gains(win_rates: Path | None, judge: str | None) -> dict[str, Interval]:

@@ -1,33 +1,103 @@
 """A round's evaluation as markdown, for the Prefect UI."""
 
+import html
+import re
 from collections.abc import Sequence
 
+from evaluation.answers import BenchmarkAnswers
 from evaluation.win_rates.estimate import Estimate
+from flows.report.evaluation_data import EvaluationData
 from flows.report.run_data import RoundData
+
+_MARKUP = re.compile(r"[\\`*_\[\]!#~]")
+
+
+_SHOWN_CHARACTERS = 300
 
 
 def evaluation_lines(data: RoundData) -> list[str]:
-    """Reasons, win rates and figures beside the published ones, each a table, if it has rows."""
+    """All of the report's evaluation section, each table where it has rows."""
     evaluation = data.evaluation
-    lines = _table("Reasons", ("measure", "effect", "figure"), data.reasons)
+    return [
+        *_table("Reasons", ("measure", "effect", "figure"), data.reasons),
+        *_benchmarks(evaluation),
+        *_judged(evaluation),
+        *_published(evaluation),
+        *_by_reward_model(evaluation),
+    ]
+
+
+def _benchmarks(evaluation: EvaluationData) -> list[str]:
+    rows = [
+        (name, f"{now.answered:,} of {now.turns:,}", *_both(before, now, "characters", 1, 0),
+         *_both(before, now, "accuracy", 100, 2))
+        for name, (before, now) in evaluation.benchmarks.items()
+    ]  # fmt: skip
+    header = ("benchmark", "answered", "characters before", "now", "right before, %", "now")
+    return _table("Benchmarks", header, rows)
+
+
+def _both(
+    before: BenchmarkAnswers | None, now: BenchmarkAnswers, name: str, scale: int, decimals: int
+) -> list[str]:
+    """A figure before and now; empty where there is none."""
+    values = (getattr(one, name, None) for one in (before, now))
+    return ["" if one is None else f"{scale * one:,.{decimals}f}" for one in values]
+
+
+def _judged(evaluation: EvaluationData) -> list[str]:
     rows = [
         (one.judge, one.benchmark, name, told(one.figures[name]), told(one.gains.get(name)),
-         f"{one.n} of {one.asked}")
+         f"{one.n} of {one.asked}", f"{one.average_length:,}")
         for one in evaluation.judged for name in one.figures
     ]  # fmt: skip
-    header = ("judge", "benchmark", "figure", "now", "gain", "prompts")
-    lines += _table("Win rates by judge", header, rows)
-    beside = [
+    header = ("judge", "benchmark", "figure", "now", "gain", "prompts", "characters")
+    parts = [
+        (row["judge"], row["benchmark"], row["part"], told(Estimate(row["value"], row["low"],
+         row["high"])), str(row["n"]))
+        for row in evaluation.judged_parts
+    ]  # fmt: skip
+    named = ("judge", "benchmark", "part", "figure", "prompts")
+    title = "By turn, category and length"
+    return _table("Win rates by judge", header, rows) + _table(title, named, parts)
+
+
+def _published(evaluation: EvaluationData) -> list[str]:
+    rows = [
         (line.measured.model, line.measured.metric, told(line.measured.estimate),
          f"{line.published.value:.1f}" if line.published else "",
          "; ".join(line.not_comparable))
         for line in evaluation.published
     ]  # fmt: skip
-    named = ("model", "metric", "here", "published", "not comparable")
-    lines += _table("Beside the published figures", named, beside)
+    header = ("model", "metric", "here", "published", "not comparable")
+    return _table("Beside the published figures", header, rows)
+
+
+def _by_reward_model(evaluation: EvaluationData) -> list[str]:
+    """Win rate over the start in parts, its largest wins and losses, and the objectives."""
     parts = [(part, told(rate), str(n)) for part, n, rate in evaluation.reward_parts]
     title = f"Win rate over the start by {evaluation.annotator}"
-    return lines + _table(title, ("held-out prompts", "win rate, %", "prompts"), parts)
+    lines = _table(title, ("held-out prompts", "win rate, %", "prompts"), parts)
+    for name, examples in evaluation.examples.items():
+        rows = [
+            (_cut(one.prompt), _cut(one.start), _cut(one.after),
+             f"{one.start_score:.4f}", f"{one.after_score:.4f}")
+            for one in examples
+        ]  # fmt: skip
+        header = ("prompt", "start", "now", "score of the start", "now")
+        lines += _table(f"The {name} over the start by {evaluation.annotator}", header, rows)
+    means = [
+        (annotator, name, f"{start:.4f}", f"{now:.4f}")
+        for annotator, name, start, now in evaluation.objectives
+    ]
+    header = ("annotator", "objective", "start", "now")
+    return lines + _table("The reward model's objectives", header, means)
+
+
+def _cut(text: str) -> str:
+    """Of a model's or a prompt's text as much as a cell holds, as text: no markup, no link."""
+    short = text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]} ..."
+    return _MARKUP.sub(r"\\\g<0>", html.escape(short, quote=False))
 
 
 def told(figure: Estimate | None) -> str:

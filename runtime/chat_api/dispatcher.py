@@ -101,7 +101,7 @@ class Dispatcher(Generic[T, R]):
                     self._error = self._error or error
             with self._changed:
                 self._settling -= 1
-                # All, only where they are to end: 64 threads woken by each answer cost more than it.
+                # All only where they are to end: each answer would wake 64 threads.
                 self._changed.notify(self._limit.most if self._is_over() else 1)
 
     def _free_place(self) -> None:

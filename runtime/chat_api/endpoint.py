@@ -234,6 +234,6 @@ def _client(config: ChatModel, key: str, timeout: float) -> "Client":
 
 
 def _trusted(url: str) -> ssl.SSLContext | Literal[True]:
-    """Whose certificates count: the machine's, which take 30 ms of processor time to read. Behind plain HTTP nobody's
-    do, so that a redirect from there to HTTPS is refused."""
+    """Whose certificates count: the machine's, which take 30 ms of processor time to read. Behind
+    plain HTTP nobody's do, so that a redirect from there to HTTPS is refused."""
     return True if url.startswith("https:") else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -16,11 +16,11 @@ from typing import Any, ClassVar
 from contracts.chat import Message
 from evaluation.judging.answer_files import Answers, instruction_key, read_outputs
 from evaluation.judging.config import LLMJudge
+from evaluation.judging.files import AlpacaEvalFiles, JudgingFile, published_file
 from evaluation.judging.referees.game import Game, Judged, Sides, Verdict, missing, unread
 from evaluation.judging.referees.prompt_texts import filled, prompt_text, two_messages
 from evaluation.judging.referees.referee import Referee
 from evaluation.judging.standing import PAPERS_JUDGE, Standing
-from evaluation.win_rates.alpaca_eval.difficulty import DIFFICULTY_FILE, GAMED_FILE, located
 from evaluation.win_rates.alpaca_eval.instructions import alpaca_eval, instructions_of
 from evaluation.win_rates.alpaca_eval.win_rate import AlpacaEval, alpaca_eval_win_rate
 from evaluation.win_rates.controlled import Controlled, Materials, length_controlled
@@ -74,8 +74,9 @@ class AlpacaEvalReferee(Referee):
     def figures(judgements: Path, files: FiguresFiles, resampling: Resampling) -> AlpacaEval:
         """The win rate, and the length-controlled one where a difficulty is given."""
         instructions = instructions_of(files.instructions) if files.instructions else alpaca_eval()
-        gamed = located(files.gamed, GAMED_FILE) if files.gamed else None
-        difficulty = located(files.difficulty, DIFFICULTY_FILE) if files.difficulty else None
+        published = AlpacaEvalFiles()
+        gamed = _located(files.gamed, published.gamed)
+        difficulty = _located(files.difficulty, published.difficulty)
         return alpaca_eval_win_rate(judgements, instructions, resampling, gamed, difficulty)
 
     @staticmethod
@@ -191,3 +192,7 @@ def _chatml(text: str) -> tuple[str, str]:
     parts = [part.partition("\n")[2] for part in text.split("<|im_start|>")[1:]]
     system, user = (part.split("<|im_end|>")[0].strip() for part in parts)
     return system, user
+
+
+def _located(reference: str | None, published: JudgingFile | None) -> Path | None:
+    return published_file(reference, published) if reference and published else None

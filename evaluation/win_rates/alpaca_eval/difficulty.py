@@ -1,46 +1,17 @@
 """AlpacaEval's files for its length-controlled win rate, joined by instruction."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from contracts.errors import UserError
-from contracts.models.hub import dataset_file, is_hub_id
-from contracts.models.model import split_reference
 from evaluation.win_rates.alpaca_eval.annotations import Annotations
 from evaluation.win_rates.alpaca_eval.instructions import Instructions
 from evaluation.win_rates.alpaca_eval.length_control import Gamed, Judged
 from evaluation.win_rates.records import number_of, read_csv
 
-GAMED_FILE = "df_gamed.csv"
-DIFFICULTY_FILE = "instruction_difficulty.csv"
-_OFFICIAL = "tatsu-lab/alpaca_eval"
-_GAMED_SHA256 = "97aeec3f1c7de6dee6fd31fe66f1702623f4614c3efe1c6fc5f4927cd5fd674d"
-"""At revision 2edc6fad8be6b14ea7230aabfd08188da6b8b814, with which the leaderboard was made."""
 _DIFFICULTY = "instruction_difficulty"
-
-
-def located(reference: str, file: str) -> Path:
-    """A file here, or `file` of a dataset on the hub, given as `owner/name@revision`.
-
-    Raises:
-        UserError: there is no such file, or the official gamed baselines are no longer those that
-            the leaderboard was made with.
-    """
-    if not is_hub_id(reference):
-        return Path(reference)
-    path = dataset_file(reference, file)
-    if split_reference(reference)[0] == _OFFICIAL and file == GAMED_FILE:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        if digest != _GAMED_SHA256:
-            raise UserError(
-                f"{reference}: the sha256 of {file} is {digest}, not {_GAMED_SHA256}, which the "
-                "leaderboard was made with; give --gamed the revision "
-                f"{_OFFICIAL}@2edc6fad8be6b14ea7230aabfd08188da6b8b814, or a file of your own"
-            )
-    return path
 
 
 def read_difficulty(path: Path, instructions: Instructions) -> dict[int, float]:

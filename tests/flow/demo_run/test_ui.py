@@ -28,6 +28,32 @@ def page(chromium: str, url: str, profile: Path) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
 
 
+WIDTHS = """<body><script>
+addEventListener("load", () => {{
+  for (const frame of document.querySelectorAll("iframe")) {{
+    const wide = frame.contentDocument.documentElement.scrollWidth;
+    document.body.append(`${{frame.width}} wide, needs ${{wide}};`);
+  }}
+}});
+</script>{frames}</body>"""
+
+
+def widths_needed(chromium: str, url: str, folder: Path) -> tuple[dict[int, int], str]:
+    """What a page needs on a telephone and on a desk, in pixels, and what the browser complained
+    of."""
+    frames = [
+        f'<iframe width="{width}" height="900" src="{url}"></iframe>' for width in (390, 1200)
+    ]
+    wrapper = folder / "widths.html"
+    wrapper.write_text(WIDTHS.format(frames="".join(frames)))
+    command = [chromium, *FLAGS, "--allow-file-access-from-files", "--enable-logging=stderr",
+               f"--user-data-dir={folder}", "--dump-dom", wrapper.as_uri()]  # fmt: skip
+    ended = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    found = re.findall(r"(\d+) wide, needs (\d+);", ended.stdout)
+    said = "\n".join(line for line in ended.stderr.splitlines() if "CONSOLE" in line)
+    return {int(width): int(needed) for width, needed in found}, said
+
+
 def ask(server: dict[str, str], what: str, **which: Any) -> list[dict]:
     request = urllib.request.Request(
         f"{server['PREFECT_API_URL']}/{what}/filter",
@@ -78,3 +104,12 @@ def test_the_report_shows_gains_plots_and_pairs_without_scripts(
     for text in ("Held-out reward", "armorm", "truth", "Sample pairs", "Stages", "Loss"):
         assert text in dom
     assert dom.count("<svg") >= 6
+
+
+def test_the_report_needs_no_sideways_scrolling_on_a_telephone_or_a_desk(
+    demo_run: Path, chromium: str, tmp_path: Path
+) -> None:
+    needed, complaints = widths_needed(chromium, (demo_run / "report.html").as_uri(), tmp_path)
+    assert needed.keys() == {390, 1200}
+    assert all(needed[width] <= width for width in needed)
+    assert not complaints

@@ -106,6 +106,7 @@ def test_what_is_asked_twice_is_refused_for_answers_are_joined_by_it(tmp_path: P
     [
         (AlpacaEval(), {"prompt": "Hi."}, r"questions.jsonl:1: no text in 'instruction'"),
         (MTBench(), {"turns": ["Hi.", 3]}, "no list of texts in 'turns'"),
+        (ArenaHard(), {"turns": ["Hi."]}, "'turns' is no list of objects with a 'content'"),
         (GSM8K(), {"question": "2 + 2?"}, "no text in 'answer'; it holds question"),
         (MMLU(), {"question": "?", "choices": ["1"], "correct_answer": "2"}, "none of its choices"),
         (PromptFile(path="questions.jsonl"), {"prompt": " "}, "nothing to ask"),

@@ -22,7 +22,7 @@ HARMLESS = Evidence(
     gsm8k=Change(before=87.4, after=85.5),
     mmlu=Change(before=72.7, after=72.2),
     ifeval=Change(before=70, after=68),
-    drift=0.2,
+    drift=Interval(value=0.2, low=0.1, high=0.3),
 )
 
 
@@ -56,8 +56,8 @@ def test_a_policy_that_gains_by_both_annotators_and_harms_nothing_is_better() ->
         ("gsm8k", Change(before=87.4, after=85.0)),
         ("mmlu", Change(before=72.7, after=70.0)),
         ("ifeval", Change(before=70, after=65)),
-        ("drift", 0.6),
-        ("drift", -0.6),
+        ("drift", Interval(value=0.7, low=0.6, high=0.8)),
+        ("drift", Interval(value=-0.7, low=-0.8, high=-0.6)),
     ],
 )
 def test_any_one_harm_makes_it_worse_and_is_named(measure: str, value: Any) -> None:
@@ -95,7 +95,7 @@ def test_a_missing_measure_neither_helps_nor_hinders() -> None:
 
 
 def test_a_gate_reads_it_back_from_json() -> None:
-    found = verdict(drift=0.9)
+    found = verdict(drift=UP)
     assert Verdict.model_validate_json(found.model_dump_json()) == found
 
 
@@ -121,10 +121,12 @@ def test_a_figure_that_missing_scores_could_turn_counts_neither_way(figure: Inte
         ("length", Change(before=300, after=500, low=1.4, high=1.9), "worse"),
         ("repetition", Change(before=0, after=0.04, low=0.01, high=0.07), "better"),
         ("repetition", Change(before=0, after=0.04, low=0.03, high=0.05), "worse"),
+        ("drift", Interval(value=0.6, low=0.4, high=0.8), "better"),
+        ("drift", Interval(value=-0.6, low=-0.8, high=-0.4), "better"),
     ],
 )
 def test_a_harm_counts_where_its_whole_interval_lies_beyond_the_limit(
-    measure: str, change: Change, outcome: str
+    measure: str, change: Change | Interval, outcome: str
 ) -> None:
     found = verdict(**{measure: change})
     assert found.outcome == outcome

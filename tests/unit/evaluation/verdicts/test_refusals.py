@@ -46,5 +46,8 @@ def scored(folder: Path, *rows: tuple[float, float]) -> Path:
 def test_drift_is_the_mean_log_ratio_a_token_of_policy_over_start(tmp_path: Path) -> None:
     start = scored(tmp_path / "start", (-20, -10), (-30, -5))
     policy = scored(tmp_path / "policy", (-15, -10), (-20, -4))
-    assert drift(start, policy) == pytest.approx((0.5 + 0 + 1 + 0.2) / 4)
+    found = drift(start, policy)
+    assert found and found.value == pytest.approx((0.5 + 0 + 1 + 0.2) / 4)
+    # Either prompt's own mean, where it alone was drawn.
+    assert (found.low, found.high) == pytest.approx((0.25, 0.6))
     assert drift(None, policy) is None

@@ -110,7 +110,8 @@ def test_the_report_shows_the_pairs_lengths_and_what_was_taken_off_for_them(run:
 
 
 def test_a_gain_is_green_only_where_the_answers_without_a_score_cannot_undo_it(run: Path) -> None:
-    assert 'class="number good">+0.1000' in write_report(run).read_text()
+    good = 'class="number good" data-label="gain over start">+0.1000'
+    assert good in write_report(run).read_text()
     unsure = GAIN | {"at_lowest": -0.03, "at_highest": 0.3, "verdict": "unclear"}
     shares = {"start": 0.0, "before": 0.0, "after": 0.4}
     gains = GAINS | {"over_start": unsure, "over_before": unsure, "unscored": shares}
@@ -119,7 +120,7 @@ def test_a_gain_is_green_only_where_the_answers_without_a_score_cannot_undo_it(r
     page = write_report(run).read_text()
     assert 'class="number good"' not in page
     for text in (
-        "at lowest -0.0300<br>at highest +0.3000",
+        "missing scores lowest: -0.0300<br>missing scores highest: +0.3000",
         "0.0, 0.0, 40.0<",
         "no prompt of which",
     ):
@@ -221,8 +222,17 @@ def test_the_evaluation_stands_beside_the_published_figures_with_parts_and_examp
     ):
         assert text in page, text
     assert "<script" not in page
-    lines = evaluation_lines(RoundData(run / "round-1"))
-    assert "| gpt | alpaca_eval | lc_win_rate | 71.0 [69.0, 73.0] | 20.0 [17.0, 23.0] |" in lines[1]
+    lines = "\n".join(evaluation_lines(RoundData(run / "round-1")))
+    for text in (
+        "| gpt | alpaca_eval | lc_win_rate | 71.0 [69.0, 73.0] | 20.0 [17.0, 23.0] | 805 of 805 |",
+        "| gpt | alpaca_eval | category koala | 64.5 [60.0, 68.0] | 100 |",
+        "| length 4: 30 to 39 tokens |",
+        "## The largest losses over the start by truth",
+        "round-0 30 &lt;script&gt;alert(1)&lt;/script&gt;",
+        "## The reward model's objectives",
+    ):
+        assert text in lines, text
+    assert "<script" not in lines
 
 
 def test_the_report_says_how_bfloat16_scores_agree_with_float32(run: Path) -> None:

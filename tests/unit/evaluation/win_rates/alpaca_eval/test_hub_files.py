@@ -12,10 +12,10 @@ from small_hub import SmallHub
 PROGRAM = """
 import sys
 from contracts.errors import UserError
-from evaluation.win_rates.alpaca_eval.difficulty import GAMED_FILE, located
+from evaluation.judging.files import AlpacaEvalFiles, published_file
 for reference in sys.argv[1:]:
     try:
-        print(located(reference, GAMED_FILE).read_text()[:5])
+        print(published_file(reference, AlpacaEvalFiles().gamed).read_text()[:5])
     except UserError as error:
         print(error)
 """
@@ -39,4 +39,4 @@ def test_a_revision_is_loaded_and_another_official_file_is_refused(tmp_path: Pat
     first, second = printed.splitlines()
     assert first == "index"
     assert "tatsu-lab/alpaca_eval@main: the sha256 of df_gamed.csv is " in second
-    assert "give --gamed the revision tatsu-lab/alpaca_eval@2edc6fad" in second
+    assert "the published one is in tatsu-lab/alpaca_eval@2edc6fad" in second
