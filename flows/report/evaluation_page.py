@@ -90,8 +90,8 @@ def _by_reward_model(evaluation: EvaluationData) -> list[str]:
         (annotator, name, f"{start:.4f}", f"{now:.4f}")
         for annotator, name, start, now in evaluation.objectives
     ]
-    header = ("annotator", "objective", "start", "now")
-    return lines + _table("The reward model's objectives", header, means)
+    named = ("annotator", "objective", "start", "now")
+    return lines + _table("The reward model's objectives", named, means)
 
 
 def _cut(text: str) -> str:
