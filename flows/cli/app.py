@@ -22,6 +22,7 @@ app = typer.Typer(
 
 app.add_typer(tune_app, name="tune")
 app.command()(glance.status)
+app.command()(glance.browse)
 app.command()(win_rate)
 app.command()(judge)
 app.command()(evaluate_reward_model)

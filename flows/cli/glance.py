@@ -17,3 +17,17 @@ def status(run_folder: RunFolder, *, as_json: Json = False, debug: Debug = False
 
     told = status.status(run_folder)
     typer.echo(status.as_json(told) if as_json else status.as_text(told))
+
+
+def browse(
+    run_folder: RunFolder,
+    *,
+    port: Annotated[
+        int, typer.Option(help="Port on loopback; 0 takes any free one.", min=0, max=65535)
+    ] = 8765,
+    debug: Debug = False,
+) -> None:
+    """Look through a run's prompts, responses, scores and pairs, in a browser on this machine."""
+    from flows.browse.serve import browse as serve
+
+    serve(run_folder, port)

@@ -1,0 +1,1 @@
+"""A page on loopback to look through a run's prompts, responses and scores."""

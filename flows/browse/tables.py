@@ -1,0 +1,63 @@
+"""What of a run can be looked through: its finished parts, by kind and by round."""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from contracts.errors import UserError
+from contracts.tables.parts import part_paths
+
+_ROUND = re.compile(r"round-(\d+)")
+
+
+@dataclass(frozen=True)
+class Responses:
+    """One table of responses, with the tables beside it."""
+
+    round: int
+    held_out: bool
+    folder: Path
+    """Of the round, or of its evaluation."""
+
+    def parts(self, name: str) -> list[str]:
+        """The parts of its `responses`, `scores` or `pairs`, as DuckDB takes them."""
+        return [str(part) for part in part_paths(self.folder / name)]
+
+
+def responses_of(run: Path) -> list[Responses]:
+    """Every table of responses below a run's folder, in order.
+
+    Raises:
+        UserError: there is none.
+    """
+    found = []
+    for folder in run.glob("round-*"):
+        if number := _ROUND.fullmatch(folder.name):
+            found.append(Responses(int(number[1]), False, folder))
+            found.append(Responses(int(number[1]), True, folder / "evaluation"))
+    tables = [table for table in found if table.parts("responses")]
+    if not tables:
+        raise UserError(f"{run}: no responses lie below it; name a run's folder, e.g. runs/demo, "
+                        "once a round has sampled")  # fmt: skip
+    return sorted(tables, key=lambda table: (table.round, table.held_out))
+
+
+def prompts_of(run: Path) -> list[str]:
+    """The parts of the run's prompts; of a round alone, those of its own."""
+    folders = [run / "prompts", *sorted(run.glob("round-*/prompts"))]
+    return next(
+        ([str(part) for part in parts] for folder in folders if (parts := part_paths(folder))), []
+    )
+
+
+def objectives_of(run: Path) -> dict[str, list[str]]:
+    """Each annotator's names of its objectives, as the stages that scored have told them."""
+    names: dict[str, list[str]] = {}
+    for path in sorted(run.glob("round-*/**/scores/_manifest.json")):
+        try:
+            annotators = json.loads(path.read_text())["facts"]["annotators"]
+        except (ValueError, KeyError, TypeError):  # `onpolicy inspect` tells of damage
+            continue
+        names |= {name: told.get("objectives") or [] for name, told in annotators.items()}
+    return names

@@ -1,0 +1,196 @@
+"""Memory that a stage takes at its peak, on each GPU (or in each process on a CPU).
+
+By the shapes that a model's config.json gives (contracts.models.architecture, which a test holds
+against a model on the `meta` device) and by what each layer keeps for its backward pass;
+`benchmarks.plan_memory` compares it with measured peaks. Nothing is loaded.
+
+Sizes in numbers a token: H hidden, I intermediate, Q and K the widths of all query and key heads.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from contracts.models.architecture import Sizes, language_model, sizes
+
+_MIB = 1 << 20
+_CPU_BLOCK, _GPU_BLOCK = 8 * _MIB, 256 * _MIB
+# Numbers that one norm keeps a token: what it normed, and what its weight was multiplied with.
+_GEMMA2_NORMS, _NORMS = 4, 2
+# [samples, vocabulary] float32 that one draw holds: logits, sorted, indices, softmax, sums.
+_COPIES_OF_LOGITS = 6
+
+Strategy = Literal["none", "zero2", "zero3", "fsdp"]
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes on one GPU, or in one process, at a stage's peak."""
+
+    weights: int = 0
+    gradients: int = 0
+    optimizer: int = 0
+    activations: int = 0
+    kv_cache: int = 0
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.weights + self.gradients + self.optimizer + self.activations + self.kv_cache
+
+
+@dataclass(frozen=True)
+class Model:
+    """A language model, by its config.json."""
+
+    config: Mapping[str, Any]
+    of: Sizes
+    parameters: int
+    """Numbers in all of its tensors."""
+    matrix: int
+    """Numbers in its largest tensor."""
+    layer: int
+    """Numbers in one of its layers."""
+
+    @classmethod
+    def read(cls, config: Mapping[str, Any]) -> "Model | None":
+        """None where the family is not known here."""
+        of, shapes = sizes(config), language_model(config)
+        if of is None or shapes is None:
+            return None
+        counts = {name: math.prod(shape) for name, shape in shapes.items()}
+        layer = sum(count for name, count in counts.items() if ".layers.0." in name)
+        return cls(config, of, sum(counts.values()), max(counts.values()), layer)
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One forward pass of a training or of a scoring."""
+
+    tokens: int
+    """All that it holds, prompts included."""
+    answers: int
+    """Those whose log-probs are wanted."""
+    width: int
+    """Bytes of a number in the forward pass: 2 in bfloat16, 4 in float32."""
+    logits: int
+    """Bytes of float32 logits that may exist at once."""
+    on_gpu: bool = False
+
+
+def training(
+    model: Model,
+    one: Pass,
+    *,
+    passes: int,
+    processes: int = 1,
+    strategy: Strategy = "none",
+    trained: int | None = None,
+    checkpointing: bool = False,
+    offload: Literal["none", "optimizer", "parameters"] = "none",
+) -> Memory:
+    """The peak of an optimizer step: all states, and the last layer's backward pass.
+
+    Args:
+        passes: forward passes a step; with several, the first one's gradients lie there already.
+        trained: numbers that AdamW moves, where those are not all (LoRA).
+    """
+    moved = model.parameters if trained is None else trained
+    held, grads, states = _states(model.parameters, moved, one.width, processes, strategy)
+    head = 4 * model.of.vocabulary * model.of.hidden if trained is None else 0
+    # Beside full gradients the head's new ones; in the only pass, they are the first.
+    beside = head if passes > 1 else 0
+    own = _kept(model, one, checkpointing) + _logits(model, one) + beside
+    own += 4 * model.layer * (strategy == "zero3")  # gathered
+    if passes == 1:
+        # Gradients come as activations go.
+        grads = max(grads, own + head) - own if own < grads else head
+    update = (4 * moved if one.on_gpu else 8 * model.matrix) // (
+        processes if _splits(strategy) else 1
+    )
+    own = max(own, update)
+    if offload != "none":
+        states = 0
+    if offload == "parameters":
+        held = 2 * one.width * model.layer
+    return Memory(held, grads, states, own)
+
+
+def inference(model: Model, one: Pass, processes: int = 1) -> Memory:
+    """The peak of a forward pass without gradients, e.g. of the reference.
+
+    Args:
+        processes: those that share the weights (FSDP).
+    """
+    layer = one.tokens * one.width * (4 * model.of.hidden + 3 * model.of.intermediate)
+    head = _logits(model, one) if one.answers else 0
+    return Memory(one.width * model.parameters // processes, activations=max(layer, head))
+
+
+def sampling(model: Model, samples: int, prompt: int, answer: int, width: int) -> Memory:
+    """One batch of samples decoded together, in transformers."""
+    return Memory(
+        width * model.parameters,
+        activations=max(
+            samples * prompt * width * (4 * model.of.hidden + 3 * model.of.intermediate),
+            4 * _COPIES_OF_LOGITS * samples * model.of.vocabulary,
+        ),
+        kv_cache=samples * (prompt + answer) * kv_bytes(model, width),
+    )
+
+
+def kv_bytes(model: Model, width: int) -> int:
+    """Bytes of keys and values that all layers keep of a token."""
+    return 2 * model.of.layers * model.of.keys * width
+
+
+def _splits(strategy: Strategy) -> bool:
+    return strategy != "none"
+
+
+def _states(
+    parameters: int, moved: int, width: int, processes: int, strategy: Strategy
+) -> tuple[int, int, int]:
+    """Bytes of the weights, the gradients, and AdamW's averages with its float32 masters."""
+    masters = 4 if width == 2 else 0  # beside weights in bfloat16
+    if strategy == "none":
+        # float32 weights are the masters; autocast holds a copy in bfloat16.
+        frozen = parameters - moved
+        held = 4 * moved + width * frozen + (2 * moved if width == 2 else 0)
+        return held, 4 * moved, 8 * moved
+    split = processes
+    held = width * parameters // (split if strategy in ("zero3", "fsdp") else 1)
+    return held, 4 * moved // split, (8 + masters) * moved // split
+
+
+def _kept(model: Model, one: Pass, checkpointing: bool) -> int:
+    """Bytes that all layers keep for the backward pass, and the last layer's gradients."""
+    of = model.of
+    a_layer = _a_token(model, one.width)
+    backward = one.width * (3 * of.intermediate + 2 * of.hidden)
+    layers = of.layers * a_layer
+    if checkpointing:
+        layers = of.layers * of.hidden * one.width + a_layer
+    states = 2 * one.answers * of.hidden * one.width
+    return one.tokens * (layers + backward + 3 * of.hidden * 4) + states
+
+
+def _a_token(model: Model, width: int) -> int:
+    """Bytes that one layer keeps a token."""
+    of, family = model.of, model.config["model_type"]
+    norms = _GEMMA2_NORMS if family == "gemma2" else _NORMS
+    # A norm computes in float32 and hands on in the width of the pass: 2 H and 1 H.
+    normed = norms * 2 * of.hidden * 4
+    handed_on = 2 * of.hidden * width
+    attention = (2 * of.queries + 2 * of.keys) * width
+    if family == "qwen3":
+        attention += 2 * (of.queries + of.keys) * 4
+    return normed + handed_on + attention + 4 * of.intermediate * width
+
+
+def _logits(model: Model, one: Pass) -> int:
+    """Bytes of logits that are kept, and of the block that is worked on."""
+    every = 4 * one.answers * model.of.vocabulary
+    block = min(one.logits, _GPU_BLOCK if one.on_gpu else _CPU_BLOCK)
+    return min(every, one.logits) + min(every, 2 * block)
