@@ -4,17 +4,16 @@ DuckDB may read the run's folder and nothing else, and every value of a request 
 part of a query.
 """
 
-import threading
-from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
+from flows.browse.search import Search, Searches
 from flows.browse.tables import Responses, objectives_of, prompts_of, responses_of
 
 _MEMORY = "256MB"
-_KEPT_SEARCHES = 16
 _LONGEST_SHOWN = 2_000
 
 _RESPONSES = """
@@ -43,8 +42,7 @@ class Index:
         self.objectives = objectives_of(self.run)
         self.files: list[str] = []
         self._prompts = prompts_of(self.run)
-        self._searches: OrderedDict[tuple[str, str], list[int]] = OrderedDict()
-        self._searching = threading.Lock()
+        self._searches = Searches()
         self._connection = _closed(self.run)
         self._fill()
         self.annotators: list[str] = [
@@ -89,38 +87,30 @@ class Index:
             )
         )
 
-    def matches(self, words: str, where: str) -> list[int]:
-        """The rows of the responses whose text (or whose prompt's) holds `words`, in any case."""
-        key = (words.casefold(), where)
-        with self._searching:
-            if key not in self._searches:
-                search = self._in_prompts if where == "prompts" else self._in_responses
-                self._searches[key] = search(f"%{_plain(words)}%")
-            self._searches.move_to_end(key)
-            while len(self._searches) > _KEPT_SEARCHES:
-                self._searches.popitem(last=False)
-            return self._searches[key]
+    def search(self, words: str, where: str) -> Search:
+        """The responses whose text (or whose prompt's) holds `words`, in any case."""
+        if where == "prompts":
+            return self._searches.begin(words, where, self._prompts, self._in_prompts)
+        return self._searches.begin(words, where, self.files, self._in_responses)
 
-    def _in_responses(self, pattern: str) -> list[int]:
+    def _in_responses(self, files: Sequence[str], pattern: str) -> list[int]:
         found = self.rows(
             "SELECT r.row FROM (SELECT filename, file_row_number AS place"
             " FROM read_parquet(?, filename=true, file_row_number=true)"
             " WHERE text ILIKE ? ESCAPE '\\') AS hit"
             " JOIN files ON files.name = hit.filename"
             " JOIN responses AS r ON r.file = files.file AND r.place = hit.place",
-            [self.files, pattern],
+            [files, pattern],
         )
         return [row for (row,) in found]
 
-    def _in_prompts(self, pattern: str) -> list[int]:
-        if not self._prompts:
-            return []
+    def _in_prompts(self, files: Sequence[str], pattern: str) -> list[int]:
         found = self.rows(
             "SELECT row FROM responses WHERE prompt_id IN ("
             " SELECT prompt_id FROM read_parquet(?)"
             " WHERE array_to_string(list_transform(messages, lambda m: m.content), ' ')"
             " ILIKE ? ESCAPE '\\')",
-            [self._prompts, pattern],
+            [files, pattern],
         )
         return [row for (row,) in found]
 
@@ -181,10 +171,3 @@ def _closed(run: Path) -> duckdb.DuckDBPyConnection:
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
     return connection
-
-
-def _plain(words: str) -> str:
-    """What is searched for, without the meaning that `%` and `_` have in a pattern."""
-    for mark in ("\\", "%", "_"):
-        words = words.replace(mark, f"\\{mark}")
-    return words

@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from flows.browse.index import Index
+from flows.browse.search import Search
 
 PAGE = 25
 _LAST_PAGE = 1_000_000
@@ -83,6 +84,8 @@ class Page:
     rows: list[dict[str, Any]]
     total: int
     number: int
+    searched: int
+    """Percent of all texts that were looked through."""
 
     @property
     def last(self) -> int:
@@ -92,7 +95,8 @@ class Page:
 
 def responses(index: Index, asked: Asked) -> Page:
     """The responses asked for, with their texts, their prompts and one annotator's scores."""
-    where = _responses_where(index, asked)
+    search = search_of(index, asked)
+    where, searched = _responses_where(asked, search), search.percent if search else 100
     annotator = annotator_of(index, asked)
     source = "FROM responses r LEFT JOIN scores s ON s.row = r.row AND s.annotator = ?"
     order = SORTS[asked.one_of("sort", [*SORTS], "prompt")]
@@ -110,10 +114,10 @@ def responses(index: Index, asked: Asked) -> Page:
     prompts = index.prompts([row["prompt_id"] for row in rows])
     for row in rows:
         row |= {"text": texts[row["row"]], "prompt": last_words(prompts.get(row["prompt_id"]))}
-    return Page(rows, total[0][0], asked.page)
+    return Page(rows, total[0][0], asked.page, searched)
 
 
-def _responses_where(index: Index, asked: Asked) -> _Where:
+def _responses_where(asked: Asked, search: Search | None) -> _Where:
     where = _Where()
     if asked.round is not None:
         where.add("r.round = ?", asked.round)
@@ -126,10 +130,16 @@ def _responses_where(index: Index, asked: Asked) -> _Where:
     for name, sign in (("low", ">="), ("high", "<=")):
         if (bound := asked.number(name)) is not None:
             where.add(f"s.score {sign} ?", bound)
-    if words := asked.text("words"):
-        rows = index.matches(words, asked.one_of("where", ["responses", "prompts"], "responses"))
-        where.add("r.row IN (SELECT unnest(?::INTEGER[]))", rows)
+    if search:
+        where.add("r.row IN (SELECT unnest(?::INTEGER[]))", search.rows)
     return where
+
+
+def search_of(index: Index, asked: Asked) -> Search | None:
+    """The search for the words that are asked for, if any are."""
+    where = asked.one_of("where", ["responses", "prompts"], "responses")
+    words = asked.text("words")
+    return index.search(words, where) if words else None
 
 
 def annotator_of(index: Index, asked: Asked) -> str:
@@ -145,10 +155,11 @@ def pairs(index: Index, asked: Asked) -> Page:
     for name, sign in (("low", ">="), ("high", "<=")):
         if (bound := asked.number(name)) is not None:
             where.add(f"margin {sign} ?", bound)
-    if words := asked.text("words"):
-        matching = index.matches(words, "responses")
+    search = search_of(index, asked)
+    searched = search.percent if search else 100
+    if search:
         either = " OR ".join(f"{name}.row IN (SELECT unnest(?::INTEGER[]))" for name in "cj")
-        where.add(f"({either})", matching, matching)
+        where.add(f"({either})", search.rows, search.rows)
     order = PAIR_SORTS[asked.one_of("sort", [*PAIR_SORTS], "widest margin")]
     source = "FROM pairs p " + " ".join(
         f"LEFT JOIN responses {name} ON {name}.response_id = p.{side}_id"
@@ -171,7 +182,7 @@ def pairs(index: Index, asked: Asked) -> Page:
         row["prompt"] = last_words(prompts.get(row["prompt_id"]))
         for side in ("chosen", "rejected"):
             row[f"{side}_text"] = texts.get(row[side], "")
-    return Page(rows, total[0][0], asked.page)
+    return Page(rows, total[0][0], asked.page, searched)
 
 
 def last_words(messages: Sequence[Mapping[str, str]] | None) -> str:

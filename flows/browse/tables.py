@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from contracts.errors import UserError
-from contracts.tables.parts import part_paths
 
 _ROUND = re.compile(r"round-(\d+)")
 
@@ -22,7 +21,7 @@ class Responses:
 
     def parts(self, name: str) -> list[str]:
         """The parts of its `responses`, `scores` or `pairs`, as DuckDB takes them."""
-        return [str(part) for part in part_paths(self.folder / name)]
+        return [str(part) for part in _parts(self.folder / name)]
 
 
 def responses_of(run: Path) -> list[Responses]:
@@ -43,11 +42,16 @@ def responses_of(run: Path) -> list[Responses]:
     return sorted(tables, key=lambda table: (table.round, table.held_out))
 
 
+def _parts(folder: Path) -> list[Path]:
+    """As contracts.tables.parts has them, without pyarrow, whose import takes half a second."""
+    return sorted(folder.glob("part-*.parquet"))
+
+
 def prompts_of(run: Path) -> list[str]:
     """The parts of the run's prompts; of a round alone, those of its own."""
     folders = [run / "prompts", *sorted(run.glob("round-*/prompts"))]
     return next(
-        ([str(part) for part in parts] for folder in folders if (parts := part_paths(folder))), []
+        ([str(part) for part in parts] for folder in folders if (parts := _parts(folder))), []
     )
 
 

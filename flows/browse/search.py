@@ -1,0 +1,70 @@
+"""Searches of all texts: begun in a thread, and shown as far as they are."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+_PATIENCE = 0.25
+"""Seconds that a page waits for a search before it shows what is found so far."""
+_FILES_AT_ONCE = 48
+_KEPT = 16
+
+Look = Callable[[Sequence[str], str], list[int]]
+"""From files and a pattern to the rows that match."""
+
+
+@dataclass
+class Search:
+    """One search, under way or done."""
+
+    files: int
+    looked: int = 0
+    """Files looked through."""
+    rows: list[int] = field(default_factory=list)
+    """Of the responses that match."""
+    done: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def percent(self) -> int:
+        """How far it is."""
+        return 100 if self.done.is_set() else 100 * self.looked // max(1, self.files)
+
+
+class Searches:
+    """The last few searches by their words, so that a page further or another order is quick."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[tuple[str, str], Search] = OrderedDict()
+        self._lock = threading.Lock()
+        self._one = threading.Lock()
+
+    def begin(self, words: str, where: str, files: Sequence[str], look: Look) -> Search:
+        """The search for `words`; waits a little for its end."""
+        key = (words.casefold(), where)
+        with self._lock:
+            if key not in self._known:
+                self._known[key] = Search(len(files))
+                arguments = (self._known[key], f"%{_plain(words)}%", files, look)
+                threading.Thread(target=self._run, args=arguments, daemon=True).start()
+            self._known.move_to_end(key)
+            while len(self._known) > _KEPT:
+                self._known.popitem(last=False)
+            search = self._known[key]
+        search.done.wait(_PATIENCE)
+        return search
+
+    def _run(self, search: Search, pattern: str, files: Sequence[str], look: Look) -> None:
+        with self._one:  # each takes all cores
+            for first in range(0, len(files), _FILES_AT_ONCE):
+                some = files[first : first + _FILES_AT_ONCE]
+                search.rows = search.rows + look(some, pattern)
+                search.looked += len(some)
+        search.done.set()
+
+
+def _plain(words: str) -> str:
+    """What is searched for, without the meaning that `%` and `_` have in a pattern."""
+    for mark in ("\\", "%", "_"):
+        words = words.replace(mark, f"\\{mark}")
+    return words
