@@ -170,7 +170,10 @@ def evaluate(
 
 @app.command()
 def inspect(
-    path: Annotated[Path, typer.Argument(help="A table's folder, a part, a round or a run.")],
+    path: Annotated[
+        str,
+        typer.Argument(help="A table's folder, a part, a round or a run; or s3://.../round-1."),
+    ],
     rows: Annotated[int, typer.Option(min=0, help="Sample rows to show.")] = 3,
     where: Annotated[str | None, typer.Option(help="Filter, e.g. 'margin > 0.2'.")] = None,
     sort: Annotated[str | None, typer.Option(help="Sort; -margin is widest first.")] = None,
@@ -182,8 +185,29 @@ def inspect(
 ) -> None:
     """Show rows, schema and a readable sample of any table, or query a run."""
     from flows.explore.tables import View, show
+    from runtime.store.address import is_address
 
-    show(path, View(rows, where, sort, prompt, sql))
+    view = View(rows, where, sort, prompt, sql)
+    if is_address(path):
+        from flows.explore.stored import show_stored
+
+        show_stored(path, view)
+    else:
+        show(Path(path), view)
+
+
+@app.command()
+def pull(
+    run: Annotated[str, typer.Argument(help="The run's name in the store.")],
+    *,
+    store: Annotated[str, typer.Option(help="s3://bucket/prefix, gs://, az:// or file:///.")],
+    into: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
+    debug: Debug = False,
+) -> None:
+    """Fetch what a store has of a run: its config and every finished step."""
+    from flows.pipeline.store.pull import pull_run
+
+    typer.echo(pull_run(run, store, into))
 
 
 @app.command()

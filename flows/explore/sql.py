@@ -30,7 +30,7 @@ _CLOSED = {
 }
 # PIVOT counts as MULTI; DESCRIBE, SUMMARIZE and SHOW as SELECT.
 _READS = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN, duckdb.StatementType.MULTI}
-_CHECKED = ds.ParquetFileFormat(
+CHECKED = ds.ParquetFileFormat(
     default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True)
 )
 _ROUND = re.compile(r"round-(\d+)/(.+)")
@@ -78,8 +78,18 @@ def matching_rows(
     Raises:
         UserError: an expression is not valid, or the parts' columns differ.
     """
+    with naming_damage(parts):
+        return matching(open_parts(parts), where, sort, rows)
+
+
+def matching(dataset: ds.Dataset, where: str | None, sort: str | None, rows: int) -> pa.Table:
+    """The same of a table that is open.
+
+    Raises:
+        UserError: an expression is not valid.
+    """
     with duckdb.connect(":memory:", config=_CLOSED) as connection:
-        table = connection.from_arrow(open_parts(parts))
+        table = connection.from_arrow(dataset)
         columns = ", ".join(table.columns)
         if where is not None:
             with _told("--where", columns):
@@ -89,7 +99,7 @@ def matching_rows(
                 table = table.order(f"({sort[1:]}) DESC" if sort.startswith("-") else sort)
         # A cast fails only here, where rows are read.
         given = "--where" if sort is None else "--where or --sort"
-        with _told(given, columns), naming_damage(parts):
+        with _told(given, columns):
             return table.limit(rows).to_arrow_table()
 
 
@@ -141,7 +151,7 @@ def open_parts(parts: Sequence[Path]) -> ds.Dataset:
             raise UserError(
                 f"{path}: its columns differ from those of {parts[0]}; name one of the files"
             )
-    return ds.dataset([str(path) for path in parts], schema=schemas[0], format=_CHECKED)
+    return ds.dataset([str(path) for path in parts], schema=schemas[0], format=CHECKED)
 
 
 @contextmanager

@@ -42,16 +42,20 @@ class View:
         return [option for option, value in given.items() if value is not None]
 
 
+def terminal() -> Console:
+    """Where it is shown. On a pipe rich assumes 80 columns, and cuts the folders' names."""
+    width = None if sys.stdout.isatty() else _PIPE_WIDTH
+    return Console(soft_wrap=True, highlight=False, width=width)
+
+
 def show(path: Path, view: View) -> None:
     """Print what is known of a table, a part, a round or a whole run.
 
     Raises:
         UserError: there is nothing to read at `path`, or an expression is not valid.
     """
-    # On a pipe rich assumes 80 columns, and cuts the folders' names.
-    width = None if sys.stdout.isatty() else _PIPE_WIDTH
-    console = Console(soft_wrap=True, highlight=False, width=width)
-    _refuse_ignored(view)
+    console = terminal()
+    refuse_ignored(view)
     if view.sql is not None:
         _print_table(console, query(path, view.sql))
     elif view.prompt is not None:
@@ -67,7 +71,7 @@ def show(path: Path, view: View) -> None:
         _show_table(console, path, view)
 
 
-def _refuse_ignored(view: View) -> None:
+def refuse_ignored(view: View) -> None:
     given = {"--sql": view.sql, "--prompt": view.prompt}
     alone = [option for option, value in given.items() if value is not None]
     if len(alone + view.expressions) > 1 and alone:
@@ -97,7 +101,7 @@ def _show_folders(console: Console, path: Path) -> None:
     manifests = sorted(path.rglob("_manifest.json"), key=lambda file: place(file.parent))
     if not manifests:
         raise UserError(f"{path}: neither a table nor a run (no parquet, no manifest below it)")
-    table = Table("folder", "stage", "rows", "dropped", "time")
+    table = steps_table()
     faults = []
     for file in manifests:
         where = escape(str(file.parent.relative_to(path)))
@@ -108,11 +112,21 @@ def _show_folders(console: Console, path: Path) -> None:
             faults.append(str(error))
             continue
         if manifest:
-            dropped = ", ".join(f"{n:,} {why}" for why, n in manifest.dropped.items())
-            table.add_row(where, manifest.stage, f"{manifest.rows:,}", dropped, manifest.took)
+            add_step(table, where, manifest)
             faults += _damage(file.parent, manifest)
     console.print(table)
     _warn(console, faults)
+
+
+def steps_table() -> Table:
+    """A table with a line for each finished step."""
+    return Table("folder", "stage", "rows", "dropped", "time")
+
+
+def add_step(table: Table, where: str, manifest: Manifest) -> None:
+    """Add a step's line."""
+    dropped = ", ".join(f"{n:,} {why}" for why, n in manifest.dropped.items())
+    table.add_row(where, manifest.stage, f"{manifest.rows:,}", dropped, manifest.took)
 
 
 def _damage(folder: Path, manifest: Manifest | None) -> list[str]:
@@ -145,12 +159,15 @@ def _show_table(console: Console, path: Path, view: View) -> None:
             _warn(console, _damage(path, read_manifest(path)))
         except UserError as error:  # its manifest alone
             _warn(console, [str(error)])
+    print_rows(console, dataset, shown, f"{len(parts)} part(s), {path}")
+
+
+def print_rows(console: Console, dataset: ds.Dataset, shown: pa.Table, where: str) -> None:
+    """Print a table's size, its schema and the rows that are `shown`."""
     total = dataset.count_rows()
     metadata = dataset.schema.metadata or {}
     name = metadata.get(b"table", b"table").decode()
-    console.print(
-        f"[bold]{escape(name)}[/]: {total:,} rows in {len(parts)} part(s), {escape(str(path))}"
-    )
+    console.print(f"[bold]{escape(name)}[/]: {total:,} rows in {escape(where)}")
     columns = Table("column", "type", "what it is")
     for field in dataset.schema:
         doc = (field.metadata or {}).get(b"doc", b"").decode()

@@ -165,7 +165,7 @@ class Objects:
         try:
             yield
         except (BaseError, FileNotFoundError, ValueError, _NoBucket) as error:
-            reason = _reason(error)
+            reason = reason_of(error)
             raise StoreError(f"{self.address}/{key}: {doing} failed: {reason}") from None
 
 
@@ -203,22 +203,41 @@ def _opened(address: str, retries: int, seconds: float) -> "ObjectStore":
             f"{address}: a store needs obstore, which is not installed; "
             "pip install 'onpolicy[store]'"
         ) from None
+    try:
+        store: ObjectStore = from_url(address, **_options(address, retries, seconds))
+    except (BaseError, ValueError) as error:
+        raise UserError(f"{address}: cannot be opened: {reason_of(error)}") from None
+    return store
+
+
+def _options(address: str, retries: int, seconds: float) -> dict[str, Any]:
+    if address.lower().startswith("file:"):
+        return {}
     backoff = {"init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=3),
                "base": 2}  # fmt: skip
-    options: dict[str, Any] = {}
-    if not address.lower().startswith("file:"):
-        options = {
-            "retry_config": {"max_retries": retries, "backoff": backoff,
-                             "retry_timeout": timedelta(seconds=120)},
-            "client_options": {"timeout": timedelta(seconds=seconds),
-                               "connect_timeout": timedelta(seconds=10),
-                               "allow_http": _plain_http()},
-        }  # fmt: skip
-    try:
-        store: ObjectStore = from_url(address, **options)
-    except (BaseError, ValueError) as error:
-        raise UserError(f"{address}: cannot be opened: {_reason(error)}") from None
-    return store
+    return {
+        "retry_config": {
+            "max_retries": retries,
+            "backoff": backoff,
+            "retry_timeout": timedelta(seconds=120),
+        },
+        "client_options": {
+            "timeout": timedelta(seconds=seconds),
+            "connect_timeout": timedelta(seconds=10),
+            "allow_http": _plain_http(),
+        },
+    }
+
+
+def arrow_files(address: str) -> Any:
+    """The file system of an address's scheme, as pyarrow reads it: paths begin with the bucket,
+    or with the root of `file://`."""
+    from obstore.fsspec import FsspecStore
+    from pyarrow.fs import FSSpecHandler, PyFileSystem
+
+    scheme: Any = address.partition("://")[0].lower()
+    options = _options(address, _RETRIES, _SECONDS)
+    return PyFileSystem(FSSpecHandler(FsspecStore(scheme, **options)))
 
 
 def _plain_http() -> bool:
@@ -227,7 +246,7 @@ def _plain_http() -> bool:
     return any(value.lower() in ("1", "true") for value in given)
 
 
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
     """Why, in a line. Azure's secrets stand in an address's query, which is left out."""
     text = str(error)
     line = re.sub(r"\?[^\s)]*", "", first_line(error).partition("<?xml")[0]).rstrip(" :")

@@ -7,6 +7,7 @@ from pathlib import Path
 from contracts.config.yaml import dump_yaml
 from contracts.errors import OnPolicyError, UserError
 from contracts.steps.lock import folder_lock
+from contracts.steps.manifest import Manifest
 from contracts.steps.step import is_begun
 from contracts.tables.parts import write_atomic
 from flows.pipeline.config import RunConfig
@@ -45,7 +46,7 @@ def adopt(config: RunConfig, again: Sequence[str] = ()) -> set[str]:
         refuse_unwritable(objects, config.name)
         if there := read_claim(objects, config.name):
             refuse_another(objects, config, there)
-            _take_up(config, there)
+            take_up_claim(config, there)
             return _adopt_steps(config, Shelf(objects, config.name), again)
     except StoreError as error:
         kind = UserError if error.is_refusal else OnPolicyError
@@ -83,7 +84,8 @@ def refuse_unusable(config: RunConfig) -> None:
         raise UserError(str(error)) from None
 
 
-def _take_up(config: RunConfig, there: Claim) -> None:
+def take_up_claim(config: RunConfig, there: Claim) -> None:
+    """The run in the config's folder is the store's; with the store's config, if it has none."""
     path = config.folder / NAME
     if not path.exists():
         write_atomic(path, dump_yaml(there.config.model_dump(mode="json")).encode())
@@ -113,18 +115,37 @@ def _adopted(shelf: Shelf, step: PlannedStep, done: Finished) -> bool:
         UserError: it is another here.
     """
     if here := step.done:
-        if here.fingerprint != done.manifest.fingerprint:
-            raise UserError(
-                f"{step.out}: {shelf.objects.address} holds this step with other content, made by "
-                f"another machine; nothing was changed. {way_out(step)}"
-            )
+        refuse_other_content(shelf, step.out, step.path, here, done)
         return False
-    if step.out.exists():  # begun here; since then another machine has finished it
-        with folder_lock(step.out):
-            pass
-        shutil.rmtree(step.out)
+    clear_begun(step.out)
     shelf.pull(step, done)
     return True
+
+
+def refuse_other_content(
+    shelf: Shelf, folder: Path, path: str, here: Manifest, there: Finished
+) -> None:
+    """
+    Raises:
+        UserError: the step is finished here with other content than in the store.
+    """
+    if here.fingerprint != there.manifest.fingerprint:
+        raise UserError(
+            f"{folder}: {shelf.objects.address} holds this step with other content, made by "
+            f"another machine; nothing was changed. {way_out(folder, path)}"
+        )
+
+
+def clear_begun(folder: Path) -> None:
+    """Remove a step that was begun here and that another machine has finished since.
+
+    Raises:
+        FolderBusy: it goes on.
+    """
+    if folder.exists():
+        with folder_lock(folder):
+            pass
+        shutil.rmtree(folder)
 
 
 def _restore(shelf: Shelf, step: PlannedStep) -> None:

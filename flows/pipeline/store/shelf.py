@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from contracts.errors import ConfigDrift, UserError
@@ -43,7 +44,7 @@ class Shelf:
     def _paths(self, name: str) -> list[str]:
         keys = self.objects.sizes(f"{self.run}/")
         ends = [key.removeprefix(f"{self.run}/") for key in keys if key.endswith(f"/{name}")]
-        return sorted(path.removesuffix(f"/{name}") for path in ends)
+        return sorted(path.removesuffix(f"/{name}") for path in ends if is_inside(path))
 
     def read(self, step: PlannedStep) -> Finished | None:
         """The step as the store holds it, if it does.
@@ -68,6 +69,14 @@ class Shelf:
                 f"the same `onpolicy run` with `--redo {step.path}`."
             )
         finished.pull(self.objects, self._key(step), done, step.out)
+
+    def pull_to(self, path: str, done: Finished, out: Path) -> None:
+        """The same of any step, whatever it was made by.
+
+        Raises:
+            StoreError: as `pull`.
+        """
+        finished.pull(self.objects, f"{self.run}/{path}", done, out)
 
     def pull_by_content(self, step: PlannedStep) -> Finished | None:
         """Take the step over from any run that made it by the same settings from the same inputs
@@ -96,7 +105,7 @@ class Shelf:
         try:
             finished.push(self.objects, self._key(step), step.out, beside=carried.FOLDER)
         except finished.TakenByAnother as error:
-            raise UserError(f"{error}. {way_out(step)}") from None
+            raise UserError(f"{error}. {way_out(step.out, step.path)}") from None
         forget_begun(self.objects, self._key(step))
         manifest = step.done
         if step.shared and manifest and not manifest.taken_from:
@@ -146,12 +155,12 @@ class Shelf:
         return f"{self.objects.address}/{self._key(step)}"
 
 
-def way_out(step: PlannedStep) -> str:
+def way_out(folder: Path, path: str) -> str:
     """What to do where two machines made one step."""
     return (
         "Let one machine go on with a run. To take the store's step, delete "
-        f"{step.out} and those after it; to replace it, give the same `onpolicy run` with "
-        f"`--redo {step.path}`"
+        f"{folder} and those after it; to replace it, give the same `onpolicy run` with "
+        f"`--redo {path}`"
     )
 
 

@@ -1,0 +1,65 @@
+"""`onpolicy pull`: a run's finished steps out of a store, into its folder here."""
+
+from pathlib import Path
+
+from contracts.config.base import as_file_name
+from contracts.errors import UserError
+from contracts.steps.lock import folder_lock
+from contracts.steps.manifest import read_manifest
+from flows.pipeline.config import RunConfig
+from flows.pipeline.folder.run_folder import make_folder
+from flows.pipeline.store.adopt import clear_begun, refuse_other_content, take_up_claim
+from flows.pipeline.store.claim import Claim, read_claim, refuse_another
+from flows.pipeline.store.shelf import Shelf
+from runtime.store.address import address_given
+from runtime.store.finished import Finished
+from runtime.store.objects import Objects, StoreError
+
+
+def pull_run(name: str, address: str, runs: Path) -> str:
+    """Fetch every finished step of a run that is not here; what was fetched, in words.
+
+    Raises:
+        FolderBusy: the run is going on here.
+        UserError: the store has no such run, or another than the one that is here.
+        StoreError: the store does not answer.
+    """
+    objects = Objects(address_given("--store", address))
+    there = read_claim(objects, name) if as_file_name(name, "") == name else None
+    if there is None:
+        raise UserError(f"{objects.address}: holds no run {name!r}{_known(objects)}")
+    config = there.config.model_copy(update={"runs_dir": runs, "name": name})
+    make_folder(config)
+    with folder_lock(config.folder):
+        refuse_another(objects, config, there)
+        return _pull(Shelf(objects, name), config, there)
+
+
+def _pull(shelf: Shelf, config: RunConfig, there: Claim) -> str:
+    take_up_claim(config, there)
+    stored = shelf.finished()
+    missing = [path for path, done in stored.items() if not _is_here(shelf, config, path, done)]
+    for path in missing:
+        clear_begun(config.folder / path)
+        shelf.pull_to(path, stored[path], config.folder / path)
+    size = sum(sum(stored[path].manifest.sizes.values()) for path in missing)
+    return (
+        f"{config.folder}: {len(missing)} of {len(stored)} finished steps pulled "
+        f"({size / (1 << 20):,.1f} MiB); `onpolicy run {config.folder}/config.yaml` goes on"
+    )
+
+
+def _is_here(shelf: Shelf, config: RunConfig, path: str, done: Finished) -> bool:
+    here = read_manifest(config.folder / path)
+    if here is not None:
+        refuse_other_content(shelf, config.folder / path, path, here, done)
+    return here is not None
+
+
+def _known(objects: Objects) -> str:
+    try:
+        keys = [key for key in objects.sizes("") if key.endswith("/_run.json")]
+    except StoreError:
+        return ""
+    names = ", ".join(key.removesuffix("/_run.json") for key in keys)
+    return f"; it has {names}" if names else ""

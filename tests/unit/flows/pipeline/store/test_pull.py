@@ -1,0 +1,119 @@
+"""`onpolicy pull` and `onpolicy inspect s3://...`: what a store has, here and where it lies."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from made_run import tables
+from s3_server import S3
+from stored_run import run
+from stored_steps import begun_step
+
+from contracts.errors import UserError
+from contracts.steps.manifest import Manifest, Result, write_manifest
+from flows.explore.stored import show_stored
+from flows.explore.tables import View
+from flows.pipeline.config import RunConfig
+from flows.pipeline.store.pull import pull_run
+from runtime.store.finished import push
+from runtime.store.objects import Objects
+
+Machine = Callable[..., RunConfig]
+
+
+def store_of(config: RunConfig) -> str:
+    return str(config.resources.store)
+
+
+def test_a_run_is_pulled_by_its_name_and_a_second_time_nothing_is(
+    machine: Machine, tmp_path: Path
+) -> None:
+    a = machine("a")
+    made = run(a)
+    told = pull_run("test", store_of(a), tmp_path / "here")
+    assert f"{len(made)} of {len(made)} finished steps pulled" in told
+    assert tables(tmp_path / "here" / "test") == tables(a.folder)
+    assert "0 of" in pull_run("test", store_of(a), tmp_path / "here")
+    assert run(machine("b")) == []
+
+
+def test_a_run_that_the_store_does_not_have_is_told_with_those_it_has(
+    machine: Machine, tmp_path: Path
+) -> None:
+    a = machine("a")
+    run(a, until="round-1/prompts")
+    for name in ("tset", "../test"):
+        with pytest.raises(UserError, match=r"holds no run '.*'; it has test"):
+            pull_run(name, store_of(a), tmp_path / "here")
+    assert not (tmp_path / "here").exists()
+
+
+def test_another_run_that_lies_here_by_that_name_is_not_written_over(
+    machine: Machine, tmp_path: Path
+) -> None:
+    a = machine("a")
+    run(a, until="round-1/prompts")
+    other = machine("b", seed=7)
+    without = other.resources.model_copy(update={"store": None})
+    run(other.model_copy(update={"resources": without}), until="round-1/prompts")
+    with pytest.raises(UserError, match="holds another run of this name"):
+        pull_run("test", store_of(a), other.runs_dir)
+
+
+@pytest.fixture
+def pairs(s3: S3, tmp_path: Path) -> str:
+    """The address of a table in a store: margins 0, -0.5 and 0.9, in two parts."""
+    folder = begun_step(tmp_path / "pairs", parts=0)
+    for number, margins in enumerate(([0.0, -0.5], [0.9])):
+        table = pa.table({"margin": margins, "text": ["x"] * len(margins)})
+        path = folder / f"part-{number:05d}.parquet"
+        pq.write_table(table, path, write_page_checksum=True)
+    write_manifest(folder, "annotation.pairs", Result(rows=3), Manifest.clock())
+    push(Objects(s3.bucket), "runs/demo/round-1/pairs", folder)
+    return f"{s3.bucket}/runs/demo/round-1/pairs"
+
+
+def test_a_table_is_read_where_it_lies(pairs: str, capsys: pytest.CaptureFixture[str]) -> None:
+    show_stored(pairs, View(rows=1))
+    told = capsys.readouterr().out
+    assert f"3 rows in 2 part(s), {pairs}" in told
+    assert "margin: 0" in told
+
+
+def test_its_rows_are_filtered_and_sorted(pairs: str, capsys: pytest.CaptureFixture[str]) -> None:
+    show_stored(pairs, View(where="margin >= 0", sort="-margin"))
+    told = capsys.readouterr().out
+    assert told.index("margin: 0.9") < told.index("margin: 0\n")
+    assert "-0.5" not in told
+
+
+def test_a_run_in_a_store_is_a_line_for_each_finished_step(
+    pairs: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    show_stored(pairs.removesuffix("/round-1/pairs"), View())
+    assert "round-1/pairs" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("view", "said"),
+    [(View(sql="SELECT 1"), "pull the run first"), (View(where="margin > 0"), "one table")],
+)
+def test_what_needs_more_than_one_table_is_told(pairs: str, view: View, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        show_stored(pairs.removesuffix("/round-1/pairs"), view)
+
+
+def test_where_nothing_lies_that_is_told(s3: S3) -> None:
+    with pytest.raises(UserError, match="neither a table nor a run lies there"):
+        show_stored(f"{s3.bucket}/nothing", View())
+
+
+def test_a_shared_folder_is_read_alike(
+    machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a = machine("a")
+    run(a, until="round-1/prompts")
+    show_stored(f"{store_of(a)}/test", View())
+    assert "round-1/prompts" in capsys.readouterr().out
