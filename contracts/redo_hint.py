@@ -21,8 +21,8 @@ def way_out(folder: Path) -> str:
         return f"make it anew: the same `onpolicy run` with `--redo {stage}`"
     paid = sorted(path.name for pattern in PAID_FOR for path in folder.glob(pattern))
     if paid:
-        kept = ", ".join(paid)
-        return f"delete all in {folder} but {kept}, which was paid for, and run again"
+        paid_names = ", ".join(paid)
+        return f"delete all in {folder} but {paid_names}, which was paid for, and run again"
     return f"delete {folder} and run again"
 
 

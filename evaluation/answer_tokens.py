@@ -46,17 +46,17 @@ def run(config: AnswerTokensConfig, inputs: AnswerTokensInputs, out: Path) -> Re
     rows: list[dict[str, Any]] = []
     dropped = 0
     for prompt in read_table(inputs.prompts, ["prompt_id", "messages", "split"]).to_pylist():
-        found = answers.get(prompt["prompt_id"], [])
+        answered = answers.get(prompt["prompt_id"], [])
         if prompt["split"] != "test" or len(rows) == config.count:
             continue
         try:
             ids = chat.prompt_ids(prompt["messages"])
         except RowError:
             ids = []
-        if not found or not ids:
+        if not answered or not ids:
             dropped += 1
             continue
-        rows.append(_row(prompt["prompt_id"], ids, found))
+        rows.append(_row(prompt["prompt_id"], ids, answered))
     if not rows:
         raise OnPolicyError(f"{inputs.responses}: no held-out prompt has an answer to score")
     write_part(out, 0, pa.Table.from_pylist(rows, schema=TOKENS), TOKENS)
@@ -65,12 +65,12 @@ def run(config: AnswerTokensConfig, inputs: AnswerTokensInputs, out: Path) -> Re
 
 def _answers(responses: Path) -> dict[str, list[list[int]]]:
     """Token ids of each prompt's first two answers that hold any."""
-    found: dict[str, list[list[int]]] = {}
+    by_prompt: dict[str, list[list[int]]] = {}
     for row in read_table(responses, ["prompt_id", "token_ids"]).to_pylist():
-        own = found.setdefault(row["prompt_id"], [])
-        if row["token_ids"] and len(own) < len(SIDES):
-            own.append(row["token_ids"])
-    return found
+        ids = by_prompt.setdefault(row["prompt_id"], [])
+        if row["token_ids"] and len(ids) < len(SIDES):
+            ids.append(row["token_ids"])
+    return by_prompt
 
 
 def _row(prompt_id: str, ids: list[int], answers: list[list[int]]) -> dict[str, Any]:

@@ -93,8 +93,8 @@ def run(config: AnswersConfig, inputs: AnswersInputs, out: Path) -> Result:
     write_part(out, 0, pa.Table.from_pylist(rows, schema=ANSWERS), ANSWERS)
     sources = {row["benchmark"]: row["source"] for row in questions}
     for label, benchmark in benchmarks.items():
-        whole = whole_answers([row for row in rows if row["benchmark"] == label], sources[label])
-        for name, text in benchmark.files(whole, config.label.generator).items():
+        complete = whole_answers([row for row in rows if row["benchmark"] == label], sources[label])
+        for name, text in benchmark.files(complete, config.label.generator).items():
             path = out / label / name
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(path, text.encode())
@@ -115,15 +115,15 @@ def read_responses(folder: Path, questions: Sequence[Row]) -> Responses:
         UserError: one answers another prompt, or a response is there twice.
     """
     rows = read_table(folder, _COLUMNS).to_pylist()
-    asked = {row["prompt_id"] for row in questions}
-    foreign = [row["response_id"] for row in rows if row["prompt_id"] not in asked]
+    prompt_ids = {row["prompt_id"] for row in questions}
+    foreign = [row["response_id"] for row in rows if row["prompt_id"] not in prompt_ids]
     twice = [
         name for name, count in Counter(row["response_id"] for row in rows).items() if count > 1
     ]
-    for told, names in (("answer none of these questions", foreign), ("are there twice", twice)):
+    for fault, names in (("answer none of these questions", foreign), ("are there twice", twice)):
         if names:
             raise UserError(
-                f"{folder}: {len(names)} of its responses {told}, the first is {names[0]}; give "
+                f"{folder}: {len(names)} of its responses {fault}, the first is {names[0]}; give "
                 "the responses that were sampled of these very questions"
             )
     path = folder / ERRORS_NAME
@@ -139,19 +139,19 @@ def answer_rows(
 ) -> list[Row]:
     """ANSWERS: a row for each turn and sample, in the questions' order."""
     rows: list[Row] = []
-    asked = {row["prompt_id"]: row for row in questions}
+    by_prompt = {row["prompt_id"]: row for row in questions}
     for question in questions:
         for sample in range(question["n"]):
             response_id = f"{question['prompt_id']}-{sample}"
-            found = responses.rows.get(response_id)
+            response = responses.rows.get(response_id)
             row = {name: question[name] for name in _SHARED} | {
                 "sample": sample,
                 "response_id": response_id,
-                "messages": _conversation(question, sample, asked, responses),
-                "answer": found["text"] if found else None,
-                "n_tokens": found["n_tokens"] if found else None,
-                "finish_reason": found["finish_reason"] if found else None,
-                "error": None if found else responses.error_of(response_id),
+                "messages": _conversation(question, sample, by_prompt, responses),
+                "answer": response["text"] if response else None,
+                "n_tokens": response["n_tokens"] if response else None,
+                "finish_reason": response["finish_reason"] if response else None,
+                "error": None if response else responses.error_of(response_id),
             }
             rows.append(row | _score(row, benchmarks[question["benchmark"]]))
     return rows
@@ -172,8 +172,8 @@ def _conversation(
 def _score(row: Row, benchmark: Benchmark) -> Row:
     if not benchmark.exact or row["answer"] is None:
         return {"parsed": None, "correct": None}
-    found = benchmark.parse(row["answer"], row["reference"])
-    return {"parsed": found.answer, "correct": found.correct}
+    parsed = benchmark.parse(row["answer"], row["reference"])
+    return {"parsed": parsed.answer, "correct": parsed.correct}
 
 
 def whole_answers(rows: Sequence[Row], source: str) -> list[Answer]:
@@ -183,42 +183,44 @@ def whole_answers(rows: Sequence[Row], source: str) -> list[Answer]:
         turns.setdefault((row["question_id"], row["sample"]), []).append(row)
     return [
         Answer(
-            question=Question(key, found[0]["messages"], category=found[0]["category"]),
+            question=Question(key, answers[0]["messages"], category=answers[0]["category"]),
             source=source,
-            turns=[row["answer"] for row in found],
-            tokens=[row["n_tokens"] for row in found],
+            turns=[row["answer"] for row in answers],
+            tokens=[row["n_tokens"] for row in answers],
             sample=sample,
         )
-        for (key, sample), found in turns.items()
-        if all(row["answer"] is not None for row in found)
+        for (key, sample), answers in turns.items()
+        if all(row["answer"] is not None for row in answers)
     ]
 
 
 def decodings(rows: Sequence[Row], label: str) -> list[dict[str, Any]]:
     """The decodings of a benchmark's answers, each with how many turns it drew."""
     names = ("preset", "temperature", "top_p", "max_tokens", "n")
-    own = [tuple(row[name] for name in names) for row in rows if row["benchmark"] == label]
+    per_question = [tuple(row[name] for name in names) for row in rows if row["benchmark"] == label]
     return [
         dict(zip(names, values, strict=True)) | {"turns": count}
-        for values, count in sorted(Counter(own).items())
+        for values, count in sorted(Counter(per_question).items())
     ]
 
 
 def summary(rows: Sequence[Row], label: str, benchmark: Benchmark) -> BenchmarkAnswers:
     """Figures of one benchmark."""
-    own = [row for row in rows if row["benchmark"] == label]
-    answered = [row for row in own if row["answer"] is not None]
+    answered_rows = [row for row in rows if row["benchmark"] == label]
+    answered = [row for row in answered_rows if row["answer"] is not None]
     characters = sum(len(row["answer"]) for row in answered)
-    is_exact = benchmark.exact and bool(own)
+    is_exact = benchmark.exact and bool(answered_rows)
     metrics = None
-    if len(answered) == len(own):
-        metrics = benchmark.metrics([row["answer"] for row in own])
+    if len(answered) == len(answered_rows):
+        metrics = benchmark.metrics([row["answer"] for row in answered_rows])
     return BenchmarkAnswers(
-        turns=len(own),
+        turns=len(answered_rows),
         answered=len(answered),
         truncated=sum(row["finish_reason"] == "length" for row in answered),
         characters=round(characters / len(answered), 1) if answered else None,
-        accuracy=sum(bool(row["correct"]) for row in own) / len(own) if is_exact else None,
+        accuracy=sum(bool(row["correct"]) for row in answered_rows) / len(answered_rows)
+        if is_exact
+        else None,
         unparsed=sum(row["parsed"] is None for row in answered) if is_exact else None,
         metrics=metrics,
     )

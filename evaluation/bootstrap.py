@@ -92,14 +92,16 @@ def bounded_gain(
     Raises:
         ValueError: no prompt has all its scores.
     """
-    whole = ~np.isnan(before.mean + after.mean)
-    found = paired_gain(before.mean[whole], after.mean[whole], resamples, confidence, seed)
-    if whole.all():
-        return found
+    has_all_scores = ~np.isnan(before.mean + after.mean)
+    gain = paired_gain(
+        before.mean[has_all_scores], after.mean[has_all_scores], resamples, confidence, seed
+    )
+    if has_all_scores.all():
+        return gain
     lowest = paired_gain(before.high, after.low, resamples, confidence, seed)
     highest = paired_gain(before.low, after.high, resamples, confidence, seed)
     alike = before.unscored == after.unscored
-    return replace(found, at_lowest=lowest.low, at_highest=highest.high, alike_unscored=alike)
+    return replace(gain, at_lowest=lowest.low, at_highest=highest.high, alike_unscored=alike)
 
 
 def _blocks(total: int) -> list[int]:

@@ -126,9 +126,9 @@ def pair_up(scores: Mapping[str, pa.Table]) -> pa.Table:
     columns: dict[str, Any] = {key: table[key] for key in _KEYS} | {"answers": answers}
     for policy in _POLICIES:
         total, scored = counted[f"{policy}_total"], counted[f"{policy}_scored"]
-        whole = scored == answers
-        mean = np.divide(total, answers, where=whole, out=np.zeros(len(total)))
-        columns |= {policy: pa.array(mean, mask=~whole), f"{policy}_total": total}
+        has_all_scores = scored == answers
+        mean = np.divide(total, answers, where=has_all_scores, out=np.zeros(len(total)))
+        columns |= {policy: pa.array(mean, mask=~has_all_scores), f"{policy}_total": total}
         columns[f"{policy}_unscored"] = (answers - scored).astype(np.int32)
     scored = np.sum([counted[f"{policy}_scored"] for policy in _POLICIES], axis=0)
     return pa.table(columns).filter(pa.array(scored > 0))
@@ -143,22 +143,25 @@ def summarize(
     where no prompt has all its scores and there is no gain to tell.
     """
     rows = table.filter(pc.field("annotator") == annotator)
-    own = {p: found.filter(pc.field("annotator") == annotator) for p, found in scores.items()}
+    scores_of = {p: found.filter(pc.field("annotator") == annotator) for p, found in scores.items()}
     answers = pc.sum(rows["answers"]).as_py()
     shares = Shares(
         unscored={p: pc.sum(rows[f"{p}_unscored"]).as_py() / answers for p in _POLICIES},
-        cut={p: pc.count(own[p]["cut"]).as_py() / answers for p in _POLICIES},
+        cut={p: pc.count(scores_of[p]["cut"]).as_py() / answers for p in _POLICIES},
     )
-    rewards = _rewards(rows, [found["score"] for found in own.values()])
-    whole = ~np.isnan(rewards["after"].mean)
-    if not whole.any():
+    rewards = _rewards(rows, [found["score"] for found in scores_of.values()])
+    has_all_scores = ~np.isnan(rewards["after"].mean)
+    if not has_all_scores.any():
         return shares
 
     def gain(old: str) -> Gain:
         settings = (config.resamples, config.confidence, config.seed)
         return bounded_gain(rewards[old], rewards["after"], *settings)
 
-    means = {policy: float(own.mean[whole].mean()) for policy, own in rewards.items()}
+    means = {
+        policy: float(scores_of.mean[has_all_scores].mean())
+        for policy, scores_of in rewards.items()
+    }
     return Gains(
         **means, over_start=gain("start"), over_before=gain("before"),
         unscored=shares.unscored, cut=shares.cut,
@@ -173,15 +176,15 @@ def _totals(scores: pa.Table, policy: str) -> pa.Table:
     """Sum and number of the scores and number of rows, per annotator and prompt."""
     # One chunk, one thread: the order of additions moves the last bits of a sum.
     groups = scores.combine_chunks().group_by(_KEYS, use_threads=False)
-    wanted = [("score", "sum"), ("score", "count"), ([], "count_all")]
+    aggregates = [("score", "sum"), ("score", "count"), ([], "count_all")]
     names = [*_KEYS, f"{policy}_total", f"{policy}_scored", f"{policy}_rows"]
-    return groups.aggregate(wanted).rename_columns(names)
+    return groups.aggregate(aggregates).rename_columns(names)
 
 
 def _rewards(rows: pa.Table, scores: Sequence[pa.ChunkedArray]) -> dict[str, Rewards]:
     """Each policy's rewards; no mean where any policy lacks one, so that all are over one set."""
-    lowest = min(pc.min(found).as_py() for found in scores if found.null_count < len(found))
-    highest = max(pc.max(found).as_py() for found in scores if found.null_count < len(found))
+    lowest = min(pc.min(column).as_py() for column in scores if column.null_count < len(column))
+    highest = max(pc.max(column).as_py() for column in scores if column.null_count < len(column))
     answers = rows["answers"].to_numpy()
     missing = {policy: rows[f"{policy}_unscored"].to_numpy() for policy in _POLICIES}
     whole = np.sum(list(missing.values()), axis=0) == 0

@@ -132,8 +132,8 @@ class EvaluationConfig(Config):
     @property
     def asked_judges(self) -> list[RunJudge]:
         """Those who do judge, in the order of their names."""
-        asked = [one for one in self.judges if one.enabled and self.judged_by(one)]
-        return sorted(asked, key=lambda judge: judge.name)
+        enabled = [one for one in self.judges if one.enabled and self.judged_by(one)]
+        return sorted(enabled, key=lambda judge: judge.name)
 
     @property
     def files_of_judges(self) -> dict[str, JudgingFile]:
@@ -148,8 +148,8 @@ class EvaluationConfig(Config):
     @property
     def verdict_judge(self) -> str | None:
         """The first of `judges` that is asked: its figures count."""
-        asked = {judge.name for judge in self.asked_judges}
-        return next((judge.name for judge in self.judges if judge.name in asked), None)
+        names = {judge.name for judge in self.asked_judges}
+        return next((judge.name for judge in self.judges if judge.name in names), None)
 
     @model_validator(mode="after")
     def _labels_differ(self) -> "EvaluationConfig":

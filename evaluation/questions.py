@@ -51,15 +51,15 @@ def run(config: QuestionsConfig, inputs: QuestionsInputs, out: Path) -> Result:
     Raises:
         UserError: a file cannot be had or read, asks something twice, or holds other questions.
     """
-    asked: dict[str, BenchmarkQuestions] = {}
+    facts: dict[str, BenchmarkQuestions] = {}
     rows: list[dict[str, Any]] = []
     for benchmark, source in zip(config.benchmarks, inputs.sources, strict=True):
         questions = read_questions(benchmark, source)
         rows += [row for question in questions for row in turns(benchmark, question)]
         about = BenchmarkQuestions(questions=len(questions), sha256=digest(questions))
-        asked[benchmark.label] = about
+        facts[benchmark.label] = about
     write_part(out, 0, pa.Table.from_pylist(rows, schema=QUESTIONS), QUESTIONS)
-    return Result(len(rows), facts=QuestionsFacts(benchmarks=asked))
+    return Result(len(rows), facts=QuestionsFacts(benchmarks=facts))
 
 
 def turns(benchmark: Benchmark, question: Question) -> Iterator[dict[str, Any]]:

@@ -71,9 +71,9 @@ def _look_at_files(
     if referee.categories_with_reference and "references" not in files:
         raise UserError(_NO_REFERENCES)
     paths = {role: file.pin.locate(pinned(file.path)) for role, file in files.items()}
-    asked = read_questions(benchmark, pinned(benchmark.source))
-    texts = [question.messages[-1]["content"] for question in asked]
-    keys = [referee.question_key(one.key, text) for one, text in zip(asked, texts, strict=True)]
+    questions = read_questions(benchmark, pinned(benchmark.source))
+    texts = [question.messages[-1]["content"] for question in questions]
+    keys = [referee.question_key(one.key, text) for one, text in zip(questions, texts, strict=True)]
     if path := paths.get("baseline"):
         known = [Question(key, [text]) for key, text in zip(keys, texts, strict=True)]
         refuse_unanswered(path, referee.read_baseline(path), known)

@@ -39,8 +39,8 @@ def _whole(key: str, path: str, columns: Sequence[str]) -> Check:
             refuse_no_data(Path(path))
         elif not is_hub_id(path):
             rows = read_column(path, columns)
-            whole = Path(path).stat().st_size < _READ_BELOW
-            for place, value in rows if whole else islice(rows, _LOOKED_AT):
+            is_small = Path(path).stat().st_size < _READ_BELOW
+            for place, value in rows if is_small else islice(rows, _LOOKED_AT):
                 to_messages(place, value)
 
     return Check(key, look)

@@ -11,14 +11,14 @@ from runtime.fork_server.running import fork
 
 def start_module(module: str, arguments: Sequence[str], environment: Mapping[str, str]) -> Child:
     """As `start_child`, with `python -m module` for the command."""
-    whole = environment_with(environment)
+    variables = environment_with(environment)
     theirs_in, ours_in = os.pipe()
     ours_out, theirs_out = os.pipe()
     stdin = os.fdopen(ours_in, "w")
     stdout = os.fdopen(ours_out, errors="replace")
     try:
         streams = theirs_in, theirs_out, theirs_out
-        if child := fork(module, arguments, whole, streams, (stdin, stdout)):
+        if child := fork(module, arguments, variables, streams, (stdin, stdout)):
             return child
     finally:
         os.close(theirs_in)
@@ -32,14 +32,14 @@ def start_attached(
     module: str, arguments: Sequence[str], environment: Mapping[str, str], stdin: int
 ) -> Child:
     """The same in our output and errors, with `stdin` for its standard input."""
-    whole = environment_with(environment)
+    variables = environment_with(environment)
     sys.stdout.flush()
     sys.stderr.flush()
-    if child := fork(module, arguments, whole, (stdin, 1, 2), (None, None)):
+    if child := fork(module, arguments, variables, (stdin, 1, 2), (None, None)):
         return child
     process = subprocess.Popen(
         [sys.executable, "-m", module, *arguments],
-        stdin=stdin, text=True, start_new_session=True, env=whole,
+        stdin=stdin, text=True, start_new_session=True, env=variables,
     )  # fmt: skip
     end_group_after(process.pid)
     return process

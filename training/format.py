@@ -84,10 +84,10 @@ def refuse_off_policy(config: FormatConfig, pairs: Path, policy: str) -> str | N
     """
     facts = read_facts(pairs, OfPolicy)
     sampled_from = facts.policy if facts else None
-    if sampled_from != (wanted := of_input(policy)) and not config.off_policy:
+    if sampled_from != (trained := of_input(policy)) and not config.off_policy:
         raise UserError(
             f"{pairs}: these responses were sampled from policy {sampled_from or 'unknown'}, but "
-            f"the policy to train is {wanted} ({policy}). Sample and score its own responses "
+            f"the policy to train is {trained} ({policy}). Sample and score its own responses "
             "first, or set `off_policy: true` to train on another policy's"
         )
     return sampled_from
@@ -142,13 +142,13 @@ class _Formatter:
 
     def _tokens(self, pair: dict[str, Any]) -> PairTokens:
         chosen, rejected = (pair[side][-1]["content"] for side in ("chosen", "rejected"))
-        whole = _FORMATS[self.config.format](self.chat, pair["prompt"], chosen, rejected)
+        formatted = _FORMATS[self.config.format](self.chat, pair["prompt"], chosen, rejected)
         if self.config.format == "standard":
-            self.difference.add(pair["prompt"], chosen, rejected, whole)
-            whole = self._compare_with_sampled(whole, pair)
+            self.difference.add(pair["prompt"], chosen, rejected, formatted)
+            formatted = self._compare_with_sampled(formatted, pair)
         limits = self.config.max_length, self.config.max_prompt_length
-        tokens = truncate(whole, self.config.truncation, *limits)
-        self.truncated += tokens is not whole
+        tokens = truncate(formatted, self.config.truncation, *limits)
+        self.truncated += tokens is not formatted
         return tokens
 
     def _compare_with_sampled(self, pair: PairTokens, row: dict[str, Any]) -> PairTokens:
@@ -194,14 +194,14 @@ def _sampled_ids(responses: Path, pairs: Path) -> _Sampled:
 
     names = [part[side] for part in iter_parts(pairs, ["chosen_id", "rejected_id"])
              for side in ("chosen_id", "rejected_id")]  # fmt: skip
-    wanted = pa.chunked_array([chunk for name in names for chunk in name.chunks], pa.string())
-    kept = [
-        part.filter(pc.is_in(part["response_id"], value_set=wanted))
+    response_ids = pa.chunked_array([chunk for name in names for chunk in name.chunks], pa.string())
+    chunks = [
+        part.filter(pc.is_in(part["response_id"], value_set=response_ids))
         for part in iter_parts(responses, ["response_id", "token_ids"])
     ]
-    if not kept:
+    if not chunks:
         raise UserError(f"{responses}: holds no part-*.parquet")
-    return _Sampled(pa.concat_tables(kept), responses)
+    return _Sampled(pa.concat_tables(chunks), responses)
 
 
 def _quantiles(lengths: list[int]) -> dict[str, float]:

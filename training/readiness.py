@@ -82,10 +82,10 @@ def refuse_attention(config: TrainConfig, model: str) -> None:
     Raises:
         UserError: the attention asked for is not installed, or cannot do what the model needs.
     """
-    asked, folder = config.resources.attention, local_folder(model)
-    if asked == "flash" and not find_spec("flash_attn"):
+    attention, folder = config.resources.attention, local_folder(model)
+    if attention == "flash" and not find_spec("flash_attn"):
         raise UserError("flash-attn is not installed; use auto")
-    if asked == "sdpa" and folder and read_config(folder).get("attn_logit_softcapping"):
+    if attention == "sdpa" and folder and read_config(folder).get("attn_logit_softcapping"):
         raise UserError("this model soft-caps its attention scores, which sdpa cannot; use "
                         "segments or eager")  # fmt: skip
 

@@ -50,20 +50,20 @@ def run(config: ReplayConfig, inputs: ReplayInputs, out: Path) -> Result:
     formatted = read_facts(inputs.tokens, FormattedFor)
     if formatted is None:
         raise UserError(f"{inputs.tokens}: is no finished table of tokens")
-    own = parts = 0
+    new = parts = 0
     for parts, part in enumerate(iter_parts(inputs.tokens, TOKENS.names), start=1):
         write_part(out, parts - 1, _marked(part, None), REPLAYED_TOKENS)
-        own += part.num_rows
+        new += part.num_rows
     rows = {number: _rows(folder) for number, folder in inputs.earlier.items()}
-    chosen = choose(config, own, rows)
+    chosen = choose(config, new, rows)
     for number, places in chosen.items():
         if len(places):
             table = _taken(inputs.earlier[number], places)
             write_part(out, parts, _marked(table, int(number)), REPLAYED_TOKENS)
             parts += 1
     replayed = {number: len(places) for number, places in chosen.items()}
-    facts = ReplayFacts(**formatted.model_dump(), own=own, replayed=replayed)
-    return Result(own + sum(replayed.values()), facts=facts)
+    facts = ReplayFacts(**formatted.model_dump(), own=new, replayed=replayed)
+    return Result(new + sum(replayed.values()), facts=facts)
 
 
 def choose(config: ReplayConfig, own: int, rows: dict[str, int]) -> dict[str, np.ndarray]:

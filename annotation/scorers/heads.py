@@ -113,8 +113,8 @@ def _refuse_pairrm(folder: Path, config: Mapping[str, Any], shapes: Shapes) -> N
             f"{folder}: {missing[0]} is missing, so its comparisons would be random; use "
             "llm-blender/PairRM-hf or a model trained with its tensor names"
         )
-    own = {name: shape for name, shape in shapes.items() if name in heads}
-    refuse_unlike(unlike_config(folder), own, heads)
+    head_shapes = {name: shape for name, shape in shapes.items() if name in heads}
+    refuse_unlike(unlike_config(folder), head_shapes, heads)
 
 
 def refuse_other_markers(model: str, ids: tuple[object, ...], expected: tuple[object, ...]) -> None:

@@ -100,8 +100,10 @@ class _Held:
 
     def longer(self, config: PairsConfig) -> tuple[int, int]:
         """Tokens by which chosen responses are longer, in all, and the number of pairs."""
-        found = select_among(
+        selection = select_among(
             config, self.candidates, self.prompt_ids, self.eligible, self.reasons.copy()
         )
         tokens = self.candidates.tokens
-        return int((tokens[found.chosen] - tokens[found.rejected]).sum()), len(found.prompt)
+        return int((tokens[selection.chosen] - tokens[selection.rejected]).sum()), len(
+            selection.prompt
+        )

@@ -36,7 +36,7 @@ class MaxLowSigma(StrategyVariant):
         lower = (ranking.bounds[:-1] + above)[ranked.prompts]
         upper = np.clip(lower - 1, ranked.first, ranked.end - 1)
         lower = np.clip(lower, ranked.first, ranked.end - 1)
-        own = target[ranked.prompts]
-        nearer = ranking.score[upper] - own < own - ranking.score[lower]
+        targets = target[ranked.prompts]
+        nearer = ranking.score[upper] - targets < targets - ranking.score[lower]
         # Clipped to the same side of the target, the two are one place.
         return Places(ranked.prompts, ranked.chosen, np.where(nearer, upper, lower))

@@ -138,8 +138,8 @@ class Benchmark(Config):
     def decoding(self, question: Question) -> Decoding:
         """How it is answered: the preset, with what the options put in place of it."""
         preset = self.preset_of(question)
-        own = {key: getattr(self, key) for key in ("temperature", "top_p", "max_tokens", "n")}
-        given = {key: value for key, value in own.items() if value is not None}
+        options = {key: getattr(self, key) for key in ("temperature", "top_p", "max_tokens", "n")}
+        given = {key: value for key, value in options.items() if value is not None}
         return Decoding(**{**vars(preset), **given})
 
     def preset_of(self, question: Question) -> Decoding:
@@ -206,8 +206,8 @@ def text_of(origin: str, record: Mapping[str, Any], *columns: str) -> str:
     for column in columns:
         if isinstance(value := record.get(column), str) and value.strip():
             return value
-    wanted = " or ".join(map(repr, columns))
-    raise UserError(f"{origin}: no text in {wanted}; it holds {', '.join(record) or 'nothing'}")
+    named = " or ".join(map(repr, columns))
+    raise UserError(f"{origin}: no text in {named}; it holds {', '.join(record) or 'nothing'}")
 
 
 def digest(questions: Sequence[Question]) -> str:

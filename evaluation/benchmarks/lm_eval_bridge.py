@@ -42,12 +42,12 @@ class _Ours(LM):
         Raises:
             OnPolicyError: there are more or fewer than questions.
         """
-        asked = [request.args for request in requests]
+        arguments = [request.args for request in requests]
         if self._answers is None:
-            raise _Collected(asked)
-        if len(asked) != len(self._answers):
-            raise OnPolicyError(f"lm-eval asks {len(asked)} times, not {len(self._answers)}")
-        pairs = zip(self._answers, asked, strict=True)
+            raise _Collected(arguments)
+        if len(arguments) != len(self._answers):
+            raise OnPolicyError(f"lm-eval asks {len(arguments)} times, not {len(self._answers)}")
+        pairs = zip(self._answers, arguments, strict=True)
         return [_cut(answer, settings.get("until") or []) for answer, (_, settings) in pairs]
 
     def loglikelihood(self, requests: Any, disable_tqdm: bool = False) -> Any:
@@ -67,7 +67,7 @@ def collect(task: str, include_path: str | None, limit: int | None) -> list[Ques
     try:
         _evaluate(_Ours(), task, include_path, limit)
     except _Collected as found:
-        return [_question(key, *asked) for key, asked in enumerate(found.asked)]
+        return [_question(key, *arguments) for key, arguments in enumerate(found.asked)]
     except (KeyError, ValueError) as error:
         raise UserError(f"lm_eval: task {task!r}: {error}") from None
     raise UserError(f"lm_eval: task {task!r} asks nothing")
@@ -77,10 +77,10 @@ def score(
     task: str, include_path: str | None, limit: int | None, answers: Sequence[str]
 ) -> dict[str, float]:
     """The task's metrics, `exact_match,strict-match` and the like."""
-    found = _evaluate(_Ours(answers), task, include_path, limit)["results"]
+    results = _evaluate(_Ours(answers), task, include_path, limit)["results"]
     return {
-        name if len(found) == 1 else f"{one} {name}": float(value)
-        for one, metrics in found.items()
+        name if len(results) == 1 else f"{one} {name}": float(value)
+        for one, metrics in results.items()
         for name, value in metrics.items()
         if isinstance(value, int | float) and "_stderr" not in name and name != "sample_len"
     }

@@ -60,8 +60,8 @@ class LmEvalTask(Benchmark):
                 it is not generative.
         """
         self.refuse_unready()
-        asked: list[Question] = _bridge().collect(self.task, self.include_path, self.limit)
-        return asked
+        questions: list[Question] = _bridge().collect(self.task, self.include_path, self.limit)
+        return questions
 
     def metrics(self, answers: Sequence[str]) -> dict[str, float]:
         """The task's own metrics of the answers to all of its questions, in order."""
@@ -101,10 +101,10 @@ def installed() -> Path:
         UserError: it is not installed.
     """
     try:
-        found = importlib.metadata.distribution("lm_eval").locate_file("")
+        place = importlib.metadata.distribution("lm_eval").locate_file("")
     except importlib.metadata.PackageNotFoundError:
         raise UserError(
             "benchmark lm_eval: lm-eval is not installed: pip install 'onpolicy[lm-eval]'"
         ) from None
     version = importlib.metadata.version("lm_eval")
-    return Path(str(found)) / f"lm_eval-{version}.dist-info"
+    return Path(str(place)) / f"lm_eval-{version}.dist-info"

@@ -62,10 +62,10 @@ class MTBench(Benchmark):
                 "question_id": int(key) if key.isdecimal() else key,
                 "answer_id": stable_id(generator, key),
                 "model_id": generator,
-                "choices": found,
+                "choices": turns,
                 "tstamp": 0.0,
             }
-            for key, found in choices.items()
+            for key, turns in choices.items()
         ]
         return {f"model_answer/{generator}.jsonl": json_lines(records)}
 

@@ -34,8 +34,8 @@ class PromptFile(Benchmark):
         value = next((record[name] for name in _COLUMNS if record.get(name)), None)
         messages = to_messages(origin, value)
         if reason := unusable(messages):
-            wanted = ", ".join(_COLUMNS)
-            raise UserError(f"{origin}: nothing to ask ({reason}); it needs one of {wanted}")
+            known_columns = ", ".join(_COLUMNS)
+            raise UserError(f"{origin}: nothing to ask ({reason}); it needs one of {known_columns}")
         is_turns = isinstance(value, list) and all(isinstance(turn, str) for turn in value)
         later = tuple(value[1:]) if is_turns and value else ()
         return Question(str(row), messages, later, str(record.get("category") or ""))

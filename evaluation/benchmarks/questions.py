@@ -42,22 +42,22 @@ def source_name(benchmark: Benchmark) -> str:
 def _refuse_twice(path: Path, questions: Sequence[Question]) -> None:
     """Answers are joined by what was asked, so nothing may be asked twice."""
     keys = Counter(one.key for one in questions)
-    asked = Counter(repr((one.messages, one.follow_ups)) for one in questions)
+    texts = Counter(repr((one.messages, one.follow_ups)) for one in questions)
     for one in questions:
         if keys[one.key] > 1:
             raise UserError(f"{path}: question id {one.key!r} stands there twice; leave one out")
-        if asked[repr((one.messages, one.follow_ups))] > 1:
+        if texts[repr((one.messages, one.follow_ups))] > 1:
             text = one.messages[-1]["content"]
             raise UserError(f"{path}: asks {text!r:.80} twice; leave one out")
 
 
 def _refuse_other(path: Path, benchmark: Benchmark, questions: Sequence[Question]) -> None:
-    wanted = benchmark.questions_sha256 or benchmark.sha256
-    if wanted in (None, ANY) or digest(questions) == wanted:
+    expected = benchmark.questions_sha256 or benchmark.sha256
+    if expected in (None, ANY) or digest(questions) == expected:
         return
     raise UserError(
         f"{path}: its {len(questions):,} questions are not {benchmark.label}'s: their hash is "
-        f"{digest(questions)}, not {wanted}. Take the published file (leave `path` out), or set "
+        f"{digest(questions)}, not {expected}. Take the published file (leave `path` out), or set "
         "`questions_sha256` to that hash, or to `any`, to ask these; their scores then compare "
         "with no published one"
     )

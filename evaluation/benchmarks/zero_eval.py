@@ -61,9 +61,9 @@ Please show your choice in the `answer` field with only the choice letter, e.g.,
 
 def answer_in(text: str) -> str | None:
     """What an answer's JSON gives as its `answer`; by regular expressions where it is no JSON."""
-    found = _first_object(text)
-    if isinstance(found, dict) and "answer" in found:
-        return None if found["answer"] is None else str(found["answer"])
+    reply = _first_object(text)
+    if isinstance(reply, dict) and "answer" in reply:
+        return None if reply["answer"] is None else str(reply["answer"])
     for pattern in (_QUOTED, *_BARE):
         if match := pattern.search(text):
             return match.group(1)

@@ -117,11 +117,11 @@ def write_answer(folder: Path, action: Action, by: str, why: str) -> Answer:
 
 def write_question(folder: Path, hours: float, then: Action, flow_run: str | None) -> Question:
     """Ask about the verdict of the round in `folder`; a question that is there keeps its time."""
-    before, asked = read_question(folder), now()
-    until = (asked + timedelta(hours=hours)).isoformat(timespec="seconds")
+    before, asked_at = read_question(folder), now()
+    until = (asked_at + timedelta(hours=hours)).isoformat(timespec="seconds")
     question = Question(
         verdict=of_input(str(verdict_of(folder))),
-        asked=before.asked if before else asked.isoformat(timespec="seconds"),
+        asked=before.asked if before else asked_at.isoformat(timespec="seconds"),
         until=before.until if before else until,
         then=then,
         flow_run=flow_run,

@@ -47,16 +47,16 @@ def read_outputs(path: Path) -> Answers:
     Raises:
         UserError: it is no such file, or answers an instruction twice.
     """
-    found: dict[str, Answer] = {}
+    answers: dict[str, Answer] = {}
     for origin, row in _rows(path):
         instruction = text_of(row, "instruction", origin)
         _add(
-            found,
+            answers,
             instruction_key(instruction),
             Answer([text_of(row, "output", origin)], row),
             origin,
         )
-    return Answers(_one_name(path, found, ("generator",)), found, _sha256(path))
+    return Answers(_one_name(path, answers, ("generator",)), answers, _sha256(path))
 
 
 def read_answers(path: Path) -> Answers:
@@ -65,15 +65,15 @@ def read_answers(path: Path) -> Answers:
     Raises:
         UserError: it is no such file, or answers a question twice.
     """
-    found: dict[str, Answer] = {}
+    answers: dict[str, Answer] = {}
     for origin, row in _rows(path):
         try:
             turns = [_turn(turn) for turn in row["choices"][0]["turns"]]
             key = str(row["question_id"])
         except (KeyError, IndexError, TypeError):
             raise UserError(f"{origin}: needs `question_id` and `choices[0].turns`") from None
-        _add(found, key, Answer(turns, row), origin)
-    return Answers(_one_name(path, found, ("model_id", "model")), found, _sha256(path))
+        _add(answers, key, Answer(turns, row), origin)
+    return Answers(_one_name(path, answers, ("model_id", "model")), answers, _sha256(path))
 
 
 def read_question_rows(path: Path, turns_each: int = 1) -> list[tuple[str, list[str], str]]:
@@ -85,20 +85,20 @@ def read_question_rows(path: Path, turns_each: int = 1) -> list[tuple[str, list[
     Raises:
         UserError: it is no such file, asks something twice, or too few turns.
     """
-    found: dict[str, tuple[str, list[str], str]] = {}
+    questions: dict[str, tuple[str, list[str], str]] = {}
     for origin, row in _rows(path):
         try:
             key, turns = str(row["question_id"]), [_turn(turn) for turn in row["turns"]]
         except (KeyError, TypeError):
             raise UserError(f"{origin}: needs `question_id` and `turns`") from None
-        if key in found:
+        if key in questions:
             raise UserError(f"{origin}: question {key} stands there twice; leave one out")
         if len(turns) < turns_each:
             raise UserError(
                 f"{origin}: question {key} has {len(turns)} turns; {turns_each} are judged"
             )
-        found[key] = (key, turns, str(row.get("category") or ""))
-    return list(found.values())
+        questions[key] = (key, turns, str(row.get("category") or ""))
+    return list(questions.values())
 
 
 def refuse_foreign(path: Path, answers: Answers, keys: set[str], what: str) -> None:
@@ -110,10 +110,10 @@ def refuse_foreign(path: Path, answers: Answers, keys: set[str], what: str) -> N
     foreign = [key for key in answers.by_key if key not in keys]
     if foreign:
         record = answers.by_key[foreign[0]].record
-        told = str(record.get("instruction") or record.get("question_id"))
+        first = str(record.get("instruction") or record.get("question_id"))
         raise UserError(
             f"{path}: {len(foreign):,} of its {len(answers.by_key):,} answers are to questions "
-            f"that are not in {what}, the first: {told!r:.100}; give files of the same questions"
+            f"that are not in {what}, the first: {first!r:.100}; give files of the same questions"
         )
 
 
@@ -134,14 +134,14 @@ def _turn(turn: Any) -> str:
     return text
 
 
-def _add(found: dict[str, Answer], key: str, answer: Answer, origin: str) -> None:
-    if key in found:
+def _add(answers: dict[str, Answer], key: str, answer: Answer, origin: str) -> None:
+    if key in answers:
         raise UserError(f"{origin}: answers a question that was answered before; leave one out")
-    found[key] = answer
+    answers[key] = answer
 
 
-def _one_name(path: Path, found: Mapping[str, Answer], columns: tuple[str, ...]) -> str:
-    names = {str(one.record.get(column)) for one in found.values() for column in columns
+def _one_name(path: Path, answers: Mapping[str, Answer], columns: tuple[str, ...]) -> str:
+    names = {str(one.record.get(column)) for one in answers.values() for column in columns
              if one.record.get(column)}  # fmt: skip
     if len(names) > 1:
         raise UserError(f"{path}: holds answers of {', '.join(sorted(names))}; give one's")

@@ -72,8 +72,8 @@ class Asking:
             for reply in self._replies.get(self.key(game), ()):
                 self.budget.paid(size_of(game.messages), reply)
         left = [game for game in games if game.messages and not self._is_settled(game)]
-        asked = sum(bool(game.messages) for game in games)
-        self._progress = Progress(asked, "judgements", asked - len(left))
+        total = sum(bool(game.messages) for game in games)
+        self._progress = Progress(total, "judgements", total - len(left))
         known = sum(self.key(game) in self._replies for game in games)
         smoke = max(0, self._judge.resources.smoke - known)
         first, rest = left[:smoke], left[smoke:]
@@ -84,7 +84,7 @@ class Asking:
             self._refuse_unreadable(games)
             self._tell("left", rest, games)
             self._ask(rest)
-        self._refuse_unanswered(asked)
+        self._refuse_unanswered(total)
         return [self._judged(game) for game in games]
 
     def _ask(self, games: Sequence[Game]) -> None:
@@ -196,6 +196,6 @@ class Asking:
         """What a reply is kept under: the very request, whose it is, and which time it is."""
         place = (game.question_id, game.turn, game.order, game.repeat)
         if place not in self._keys:
-            asked = json.dumps([self._judge.model, self._request, place, list(game.messages)])
-            self._keys[place] = hashlib.sha256(asked.encode()).hexdigest()
+            request = json.dumps([self._judge.model, self._request, place, list(game.messages)])
+            self._keys[place] = hashlib.sha256(request.encode()).hexdigest()
         return self._keys[place]

@@ -35,9 +35,9 @@ class PinnedFile(Config):
             path = dataset_file(reference, self.file)
         if not path.is_file():
             raise UserError(f"{reference}: no such file")
-        if self.sha256 and (found := hashlib.sha256(path.read_bytes()).hexdigest()) != self.sha256:
+        if self.sha256 and (actual := hashlib.sha256(path.read_bytes()).hexdigest()) != self.sha256:
             raise UserError(
-                f"{reference}: the sha256 of {path.name} is {found}, not {self.sha256}; give the "
+                f"{reference}: the sha256 of {path.name} is {actual}, not {self.sha256}; give the "
                 "published file, or leave `sha256` out to take this one"
             )
         return path

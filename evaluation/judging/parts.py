@@ -56,8 +56,10 @@ def parts(
     categories: dict[str, list[str]] = {}
     for key in keys:
         categories.setdefault(questions[key].category, []).append(key)
-    named = {name: own for name, own in categories.items() if name and len(own) >= FEWEST}
-    yield from ((f"category {name}", own) for name, own in sorted(named.items()))
+    named = {
+        name: members for name, members in categories.items() if name and len(members) >= FEWEST
+    }
+    yield from ((f"category {name}", members) for name, members in sorted(named.items()))
     yield from by_length({key: len(questions[key].answer) for key in keys}, "characters")
 
 
@@ -67,6 +69,6 @@ def by_length(lengths: Mapping[str, int], unit: str) -> Iterator[tuple[str, Sequ
         return
     keys = sorted(lengths, key=lambda key: lengths[key])
     for number, rows in enumerate(np.array_split(np.arange(len(keys)), _LENGTHS), start=1):
-        own = [keys[row] for row in rows]
-        ends = f"{lengths[own[0]]:,} to {lengths[own[-1]]:,} {unit}"
-        yield f"length {number}: {ends}", own
+        quarter = [keys[row] for row in rows]
+        ends = f"{lengths[quarter[0]]:,} to {lengths[quarter[-1]]:,} {unit}"
+        yield f"length {number}: {ends}", quarter

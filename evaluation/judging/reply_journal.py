@@ -37,10 +37,10 @@ class ReplyJournal:
 
     def replies(self) -> dict[str, list[Completion]]:
         """The replies so far by key, oldest first."""
-        found: dict[str, list[Completion]] = defaultdict(list)
+        by_key: dict[str, list[Completion]] = defaultdict(list)
         for one in self._journal.records():
-            found[one.key].append(one.completion)
-        return found
+            by_key[one.key].append(one.completion)
+        return by_key
 
     def __enter__(self) -> "ReplyJournal":
         self._journal.__enter__()

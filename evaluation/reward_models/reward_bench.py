@@ -46,8 +46,8 @@ def reward_bench(
     subsets: dict[str, Subset] = {}
     draws: list[np.ndarray] = []
     for seed, name in enumerate(dict.fromkeys(case.subset for case in cases)):
-        own = [(c, s) for c, s in zip(cases, scores, strict=True) if c.subset == name]
-        scored = [(c, [x for x in s if x is not None]) for c, s in own if None not in s]
+        of_subset = [(c, s) for c, s in zip(cases, scores, strict=True) if c.subset == name]
+        scored = [(c, [x for x in s if x is not None]) for c, s in of_subset if None not in s]
         statistic, prompts = _ties(scored) if name == TIES else _best_of(scored)
         value = statistic(np.ones(prompts)) if prompts else np.nan
         estimate = None
@@ -56,7 +56,7 @@ def reward_bench(
                 drawn(statistic, prompts, replace(resampling, seed=resampling.seed + seed))
             )
             estimate = of_draws(value, draws[-1], resampling)
-        subsets[name] = Subset(len(scored), len(own) - len(scored), estimate)
+        subsets[name] = Subset(len(scored), len(of_subset) - len(scored), estimate)
     known = [subset.score for subset in subsets.values() if subset.score]
     if len(known) < len(subsets):
         return RewardBench(None, subsets)
@@ -97,7 +97,7 @@ def _ties(cases: _Scored) -> tuple[Statistic, int]:
     for case, scores in cases:
         kind, _, prompt = case.case_id.partition(":")
         margins.setdefault(prompt, {})[kind] = _margins(case, scores)
-    parts = np.array([_parts(own.get("tied"), own.get("ref")) for own in margins.values()])
+    parts = np.array([_parts(kinds.get("tied"), kinds.get("ref")) for kinds in margins.values()])
 
     def statistic(counts: np.ndarray) -> float:
         known = np.isfinite(parts) * counts[:, None]

@@ -118,11 +118,11 @@ def pinned(config: ScoreConfig, questions: str, folder: Path) -> tuple[str, dict
 
 
 def _scores(folder: Path, annotator: str, cases: Sequence[Case]) -> list[Scores]:
-    found: dict[str, float | None] = {}
+    by_response: dict[str, float | None] = {}
     for table in iter_parts(folder, ["annotator", "response_id", "score"]):
         rows = zip(*(column.to_pylist() for column in table.itercolumns()), strict=True)
-        found |= {response: value for name, response, value in rows if name == annotator}
-    return [[found[row] for row in _ids(case)] for case in cases]
+        by_response |= {response: value for name, response, value in rows if name == annotator}
+    return [[by_response[row] for row in _ids(case)] for case in cases]
 
 
 def _parts(cases: Sequence[Case]) -> list[Sequence[Case]]:

@@ -47,20 +47,20 @@ def win_rates(after: Path, before: Path, prompts: pa.Array) -> WinRates:
 
 def chosen_rate(rates: WinRates, annotator: str) -> Interval | None:
     """The annotator's win rate, in per cent."""
-    found = rates.get(annotator)
-    if found is None:
+    rates_of = rates.get(annotator)
+    if rates_of is None:
         return None
-    rate = found.win_rate
-    is_surely_apart = found.at_lowest > 50 or found.at_highest < 50
+    rate = rates_of.win_rate
+    is_surely_apart = rates_of.at_lowest > 50 or rates_of.at_highest < 50
     return _interval(rate.value, rate.low, rate.high, 50, is_surely_apart)
 
 
 def gain(gains: Mapping[str, Gains | Shares], annotator: str | None) -> Interval | None:
     """The annotator's mean gain over the round before; None where no prompt has all its scores."""
-    found = gains.get(annotator) if annotator else None
-    if not isinstance(found, Gains):
+    gains_of = gains.get(annotator) if annotator else None
+    if not isinstance(gains_of, Gains):
         return None
-    over = found.over_before
+    over = gains_of.over_before
     return _interval(over.mean, over.low, over.high, 0, over.verdict != "unclear")
 
 
@@ -124,12 +124,12 @@ def judged_gains(win_rates: Path | None, judge: str | None) -> dict[str, Interva
     """By benchmark, what a judge's figure gained over the round before; the length-controlled one
     where it is known."""
     facts = read_facts(win_rates, WinRatesFacts) if win_rates else None
-    found = {}
+    by_benchmark = {}
     for one in facts.judged if facts else ():
         gain = one.gains.get(one.chosen)
         if one.judge == judge and gain:
-            found[one.benchmark] = Interval(value=gain.value, low=gain.low, high=gain.high)
-    return found
+            by_benchmark[one.benchmark] = Interval(value=gain.value, low=gain.low, high=gain.high)
+    return by_benchmark
 
 
 def accuracies(before: Path | None, after: Path | None) -> dict[str, Change | None]:
@@ -154,15 +154,15 @@ class _Graded:
 
 
 def _graded(answers: Path) -> dict[str, _Graded]:
-    found: dict[str, _Graded] = {}
+    by_benchmark: dict[str, _Graded] = {}
     columns = ["benchmark", "question_id", "correct", "error"]
     for row in read_table(answers, columns).to_pylist():
         if row["correct"] is None and row["error"] is None:
             continue  # a benchmark without right answers
-        graded = found.setdefault(row["benchmark"], _Graded({}))
+        graded = by_benchmark.setdefault(row["benchmark"], _Graded({}))
         graded.right.setdefault(row["question_id"], []).append(bool(row["correct"]))
         graded.unanswered += row["correct"] is None
-    return found
+    return by_benchmark
 
 
 def _accuracy(before: _Graded | None, after: _Graded | None) -> Change | None:
@@ -173,15 +173,15 @@ def _accuracy(before: _Graded | None, after: _Graded | None) -> Change | None:
 
 
 def _ifeval(before: Path, after: Path) -> Change | None:
-    found: list[tuple[float, int]] = []
+    shares: list[tuple[float, int]] = []
     for folder in (before, after):
         facts = read_facts(folder, AnswersFacts)
         one = facts.benchmarks.get("ifeval") if facts else None
         share = (one.metrics or {}).get(_IFEVAL) if one else None
         if one is None or share is None:
             return None
-        found.append((share, one.turns))
-    return unpaired_share(*found)
+        shares.append((share, one.turns))
+    return unpaired_share(*shares)
 
 
 def _means(
@@ -194,7 +194,7 @@ def _means(
     for prompt, figure in zip(table["prompt_id"].to_pylist(), figures, strict=True):
         if not np.isnan(figure):
             by_prompt.setdefault(prompt, []).append(float(figure))
-    return {prompt: sum(found) / len(found) for prompt, found in by_prompt.items()}
+    return {prompt: sum(of_prompt) / len(of_prompt) for prompt, of_prompt in by_prompt.items()}
 
 
 def _of(table: pa.Table, prompts: pa.Array) -> pa.Table:

@@ -63,9 +63,9 @@ def unpaired_share(before: tuple[float, int], after: tuple[float, int]) -> Chang
     added to each.
     """
     shares, variance = [], 0.0
-    for share, asked in (before, after):
-        shares.append((share * asked + 1) / (asked + 2))
-        variance += shares[-1] * (1 - shares[-1]) / (asked + 2)
+    for share, questions in (before, after):
+        shares.append((share * questions + 1) / (questions + 2))
+        variance += shares[-1] * (1 - shares[-1]) / (questions + 2)
     middle, spread = shares[1] - shares[0], _Z * variance**0.5
     return Change(
         before=100 * before[0], after=100 * after[0],

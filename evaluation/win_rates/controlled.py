@@ -73,10 +73,10 @@ def style_controlled(materials: Materials, resampling: Resampling) -> Controlled
     games, _ = read_games(next((materials.judgements / "model_judgment").rglob("*.jsonl")))
     if not games:
         return Controlled()
-    own = next((materials.answers / "model_answer").glob("*.jsonl"))
-    styles = (read_styles(own), read_styles(baseline))
-    found = arena_hard_win_rate(games, resampling, styles=styles).style_controlled
-    return Controlled({"style_controlled": found} if found else {})
+    answers = next((materials.answers / "model_answer").glob("*.jsonl"))
+    styles = (read_styles(answers), read_styles(baseline))
+    estimate = arena_hard_win_rate(games, resampling, styles=styles).style_controlled
+    return Controlled({"style_controlled": estimate} if estimate else {})
 
 
 def instructions_asked(asked: Sequence[str]) -> Instructions:

@@ -38,13 +38,13 @@ def ratio(total: np.ndarray, weight: np.ndarray, resampling: Resampling) -> Esti
     """
     if total.shape != weight.shape or total.ndim != 1 or not weight.sum() > 0:
         raise ValueError("a ratio needs two equally long lists with a weight above 0")
-    found = np.concatenate(
+    resampled = np.concatenate(
         [
             (counts @ total) / np.maximum(counts @ weight, np.finfo(float).tiny)
             for counts in _blocks(len(total), resampling)
         ]
     )
-    return of_draws(float(total.sum() / weight.sum()), found, resampling)
+    return of_draws(float(total.sum() / weight.sum()), resampled, resampling)
 
 
 def mean(values: np.ndarray, resampling: Resampling) -> Estimate:

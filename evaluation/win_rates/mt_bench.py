@@ -58,7 +58,7 @@ def read_judgements(path: Path) -> list[Judgement]:
         UserError: a row of another shape, a score outside 1 to 10, a turn there twice, or
             several models, as FastChat's own release of judgements has them.
     """
-    found: dict[tuple[int, int], Judgement] = {}
+    by_turn: dict[tuple[int, int], Judgement] = {}
     records = read_rows(path)
     refuse_several(records, "model", path, "scores are of one model")
     for number, record in enumerate(records, start=1):
@@ -67,11 +67,11 @@ def read_judgements(path: Path) -> list[Judgement]:
         score = number_of(record, "score", place)
         if score != _UNREAD and not 1 <= score <= 10:
             raise UserError(f"{place}: `score` is {score:g}; it goes from 1 to 10, -1 is none")
-        if (question, turn) in found:
+        if (question, turn) in by_turn:
             raise UserError(f"{place}: turn {turn} of question {question} was judged before")
         read = None if score == _UNREAD else score
-        found[question, turn] = Judgement(question, turn, read)
-    return list(found.values())
+        by_turn[question, turn] = Judgement(question, turn, read)
+    return list(by_turn.values())
 
 
 def mt_bench_scores(

@@ -84,7 +84,7 @@ def beside_published(
     scores, so the released outputs judged anew are what compares.
     """
     known = {(figure.model, figure.metric): figure for figure in published}
-    return [_line(own, known.get((own.model, own.metric))) for own in measured]
+    return [_line(one, known.get((one.model, one.metric))) for one in measured]
 
 
 def _line(measured: Measured, published: Published | None) -> Beside:

@@ -58,13 +58,13 @@ def number_of(record: Record, key: str, place: str) -> float:
     """
     value = record.get(key)
     try:
-        found = float(value) if isinstance(value, (int, float, str)) else math.nan
+        number = float(value) if isinstance(value, (int, float, str)) else math.nan
     except (ValueError, OverflowError):
-        found = math.nan
-    if isinstance(value, bool) or not math.isfinite(found):
+        number = math.nan
+    if isinstance(value, bool) or not math.isfinite(number):
         there = f"is {value!r:.60}" if key in record else f"is missing; there is {_keys(record)}"
         raise UserError(f"{place}: `{key}` {there}, and is to be a number")
-    return found
+    return number
 
 
 def refuse_several(records: Sequence[Record], key: str, path: Path, why: str) -> None:

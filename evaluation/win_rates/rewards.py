@@ -45,17 +45,17 @@ def reward_win_rates(
         OnPolicyError: no annotator scored both, or none an answer of both to one prompt.
     """
     names = [set(table["annotator"].unique().to_pylist()) for table in (policy, base)]
-    found = {}
+    rates = {}
     for name in sorted(names[0] & names[1]):
         rate = _win_rate(_of(policy, name), _of(base, name), resampling)
         if rate:
-            found[name] = rate
-    if not found:
+            rates[name] = rate
+    if not rates:
         raise OnPolicyError(
             "no prompt has a score of both policies by the same annotator: "
             f"{', '.join(sorted(names[0])) or 'none'} and {', '.join(sorted(names[1])) or 'none'}"
         )
-    return found
+    return rates
 
 
 def _win_rate(policy: _Scores, base: _Scores, resampling: Resampling) -> RewardWinRate | None:
@@ -96,21 +96,21 @@ def _comparisons(
     policy: Sequence[float | None], base: Sequence[float | None], answers: int
 ) -> _Comparisons:
     """Each answer of the policy against each of the base, of so many that both should have."""
-    own, other = (
+    ours, theirs = (
         np.array([score for score in side if score is not None], float)[:, None]
         for side in (policy, base)
     )
-    asked = answers**2
-    won, tied = int((own > other.T).sum()), int((own == other.T).sum())
-    return _Comparisons(won / asked, tied / asked, 1 - own.size * other.size / asked)
+    games = answers**2
+    won, tied = int((ours > theirs.T).sum()), int((ours == theirs.T).sum())
+    return _Comparisons(won / games, tied / games, 1 - ours.size * theirs.size / games)
 
 
 def _of(scores: pa.Table, annotator: str) -> _Scores:
-    found: _Scores = defaultdict(list)
+    by_prompt: _Scores = defaultdict(list)
     rows = zip(
         *(scores[key].to_pylist() for key in ("annotator", "prompt_id", "score")), strict=True
     )
     for name, prompt, score in rows:
         if name == annotator:
-            found[prompt].append(score)
-    return dict(found)
+            by_prompt[prompt].append(score)
+    return dict(by_prompt)

@@ -40,9 +40,9 @@ def style_of(text: str, tokens: int) -> Style:
 def difference(model: Style, baseline: Style) -> np.ndarray:
     """[4] normalised: of the lengths over their sum, then of the headers, list items and bold
     parts a token over their sum and 1."""
-    own, other = _vector(model), _vector(baseline)
-    length = (own[0] - other[0]) / max(own[0] + other[0], 1)
-    own_density, other_density = own[1:] / max(own[0], 1), other[1:] / max(other[0], 1)
+    first, other = _vector(model), _vector(baseline)
+    length = (first[0] - other[0]) / max(first[0] + other[0], 1)
+    own_density, other_density = first[1:] / max(first[0], 1), other[1:] / max(other[0], 1)
     density = (own_density - other_density) / (own_density + other_density + 1)
     return np.concatenate([[length], density])
 
@@ -57,7 +57,7 @@ def read_styles(path: Path) -> dict[str, Style]:
     Raises:
         UserError: a row of another shape.
     """
-    found: dict[str, Style] = {}
+    by_question: dict[str, Style] = {}
     for number, record in enumerate(read_rows(path), start=1):
         place = f"{path}: row {number}"
         try:
@@ -69,8 +69,8 @@ def read_styles(path: Path) -> dict[str, Style]:
             ) from None
         question = str(record.get("question_id", record.get("uid")))
         length = number_of({"token_len": tokens}, "token_len", place)
-        found[question] = style_of(str(answer), int(length))
-    return found
+        by_question[question] = style_of(str(answer), int(length))
+    return by_question
 
 
 def _answer(record: Record) -> tuple[Any, Any]:

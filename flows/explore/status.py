@@ -88,9 +88,9 @@ def as_json(told: RunStatus) -> str:
         if reading := stage.reading:
             plain["reading"] |= {"rate": reading.rate, "seconds_left": reading.seconds_left}
         stages.append(plain)
-    whole = {"run": told.run, "state": told.state, "holder": told.holder,
+    fields = {"run": told.run, "state": told.state, "holder": told.holder,
              "done": told.done, "of": len(told.stages), "stages": stages}  # fmt: skip
-    return json.dumps(whole, indent=1)
+    return json.dumps(fields, indent=1)
 
 
 def as_text(told: RunStatus) -> str:

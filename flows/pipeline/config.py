@@ -265,8 +265,8 @@ class RunConfig(Config):
         against = _with_members(
             [a for a in self.annotation.annotators if a.name == self.trained_by]
         )
-        own = {annotator.name for annotator in self.annotation.annotators}
-        others = sorted(self.held_out_annotators, key=lambda one: one.name in own)
+        of_pairs = {annotator.name for annotator in self.annotation.annotators}
+        others = sorted(self.held_out_annotators, key=lambda one: one.name in of_pairs)
         return next((one.name for one in others if against.isdisjoint(_with_members([one]))), None)
 
     def pinned(self, reference: str, kind: Kind = "model") -> str:

@@ -76,8 +76,8 @@ class EvaluationData:
     @cached_property
     def published(self) -> list[Beside]:
         """Figures of the start and of this policy beside the published ones of the same models."""
-        own = [*measured(self.start), *measured(self.folder)]
-        return [line for line in beside_published(own) if line.published]
+        figures = [*measured(self.start), *measured(self.folder)]
+        return [line for line in beside_published(figures) if line.published]
 
     @cached_property
     def reward_parts(self) -> list[tuple[str, int, Estimate]]:
@@ -89,15 +89,17 @@ class EvaluationData:
         for prompt in lengths:
             named.setdefault(sources.get(prompt, ""), []).append(prompt)
         parts: list[tuple[str, Sequence[str]]]
-        parts = [(f"from {name}", own) for name, own in sorted(named.items()) if len(named) > 1]
+        parts = [
+            (f"from {name}", members) for name, members in sorted(named.items()) if len(named) > 1
+        ]
         parts += by_length(lengths, "tokens")
-        found = []
+        parts_of = []
         for part, prompts in parts:
             if len(prompts) >= FEWEST:
                 new, old = (_of(side, prompts) for side in (scores, self._tables["start"]))
                 rates = reward_win_rates(new, old, _RESAMPLING)
-                found += [(part, rate.n, rate.win_rate) for rate in rates.values()]
-        return found
+                parts_of += [(part, rate.n, rate.win_rate) for rate in rates.values()]
+        return parts_of
 
     @cached_property
     def examples(self) -> dict[str, list[Example]]:
@@ -158,8 +160,8 @@ class EvaluationData:
         """Mean tokens of the answers now, by held-out prompt that has a score of both policies."""
         scored = set.intersection(*(set(_first(table)) for table in self._tables.values()))
         table = _of(read_table(self.folder / "responses", ["prompt_id", "n_tokens"]), list(scored))
-        found = table.group_by("prompt_id").aggregate([("n_tokens", "mean")])
-        columns = (found["prompt_id"].to_pylist(), found["n_tokens_mean"].to_pylist())
+        means = table.group_by("prompt_id").aggregate([("n_tokens", "mean")])
+        columns = (means["prompt_id"].to_pylist(), means["n_tokens_mean"].to_pylist())
         return {prompt: round(mean) for prompt, mean in zip(*columns, strict=True)}
 
     @cached_property

@@ -123,7 +123,7 @@ def _card(round_folder: Path, rows: int) -> str:
         run=round_folder.resolve().parent.name,
         round=round_folder.name,
         rows=rows,
-        manifests={name: found for name, found in manifests.items() if found},
+        manifests={name: manifest for name, manifest in manifests.items() if manifest},
         facts=json.dumps(pairs.facts if pairs else {}, indent=1),
         config=dump_yaml(public(config)),
     )

@@ -57,12 +57,12 @@ def is_reported(folder: Path) -> bool:
 
 
 def _section(data: RoundData, anew: bool) -> Markup:
-    kept = None if anew else _kept(data)
-    if kept is None:
-        kept = _draw(data)
-        write_atomic(data.folder / _SECTION, f"{_key(data)}\n{kept}".encode())
+    section = None if anew else _kept(data)
+    if section is None:
+        section = _draw(data)
+        write_atomic(data.folder / _SECTION, f"{_key(data)}\n{section}".encode())
     # Escaped when it was drawn.
-    return Markup(kept)  # noqa: S704
+    return Markup(section)  # noqa: S704
 
 
 def _kept(data: RoundData) -> str | None:

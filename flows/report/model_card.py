@@ -51,7 +51,7 @@ def _metadata(config: Mapping[str, Any]) -> Any:
 
     return ModelCardData(
         base_model=hub_id(config["policy"]["path"]),
-        datasets=[found for path in _sources(config) if (found := hub_id(path))] or None,
+        datasets=[dataset for path in _sources(config) if (dataset := hub_id(path))] or None,
         library_name="transformers",
         pipeline_tag="text-generation",
         tags=["onpolicy", "preference-optimization", config["training"]["loss"]["kind"]],

@@ -37,8 +37,8 @@ def measured(evaluation: Path) -> Iterator[Measured]:
 
 def _exact(answers: Path, model: str) -> Iterator[Measured]:
     """Accuracies, each question a prompt; one without an answer is wrong."""
-    asked = read_step(answers / "_step.json")["config"]["benchmarks"]
-    options = {one["name"]: one for one in asked}
+    benchmarks = read_step(answers / "_step.json")["config"]["benchmarks"]
+    options = {one["name"]: one for one in benchmarks}
     table = read_table(answers, ["benchmark", "question_id", "correct"])
     for name in _EXACT:
         rows = table.filter(pc.field("benchmark") == name)

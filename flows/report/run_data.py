@@ -86,7 +86,7 @@ class RoundData:
     @cached_property
     def gains(self) -> dict[str, Gains]:
         """Annotator to mean rewards and gains on the held-out prompts, where there are any."""
-        return {name: own for name, own in self.unread.items() if isinstance(own, Gains)}
+        return {name: gain for name, gain in self.unread.items() if isinstance(gain, Gains)}
 
     @cached_property
     def unread(self) -> Mapping[str, Shares]:

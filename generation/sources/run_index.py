@@ -66,11 +66,11 @@ class _Holders:
     def at(self, places: np.ndarray, counts: np.ndarray) -> np.ndarray:
         """The first `counts` [places] holders of each place, one place after the other."""
         inline = np.arange(_INLINE) < counts[:, None]
-        found = [self._first[places][inline]]
+        matches = [self._first[places][inline]]
         for at in np.flatnonzero(counts > _INLINE).tolist():
             rest = self._rest[int(places[at])]
-            found.append(np.array(rest[: int(counts[at]) - _INLINE], np.int32))
-        return np.concatenate(found)
+            matches.append(np.array(rest[: int(counts[at]) - _INLINE], np.int32))
+        return np.concatenate(matches)
 
     def _places(self, runs: np.ndarray, insert: bool) -> np.ndarray:
         """Where each run lies, or the free place where its search ends, which `insert` takes."""

@@ -47,12 +47,12 @@ def merge(weights: dict[str, torch.Tensor], config: LoraConfig) -> dict[str, tor
     for name, weight in weights.items():
         if "lora_" in name:
             continue
-        own = name.replace(_WRAPPED, ".")
-        up, down = (_matrix(weights, own.removesuffix(".weight"), side) for side in "BA")
+        bare = name.replace(_WRAPPED, ".")
+        up, down = (_matrix(weights, bare.removesuffix(".weight"), side) for side in "BA")
         if up is not None and down is not None:
             change = up.float() @ down.float() * (config.alpha / config.rank)
             weight = (weight.float() + change).to(weight.dtype)
-        merged[own] = weight
+        merged[bare] = weight
     return merged
 
 

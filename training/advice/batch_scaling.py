@@ -57,8 +57,8 @@ def rescale(config: TrainConfig, batch: int, rule: Rule, pairs: int | None = Non
 
 def steps(config: TrainConfig, pairs: int) -> tuple[int, int]:
     """Optimizer steps in all, and those of the warm-up (training.schedule)."""
-    found = math.ceil(pairs / config.global_batch) * config.epochs
-    return found, math.ceil(config.warmup_ratio * found)
+    in_all = math.ceil(pairs / config.global_batch) * config.epochs
+    return in_all, math.ceil(config.warmup_ratio * in_all)
 
 
 def _averages(config: TrainConfig, factor: float) -> tuple[float, float]:

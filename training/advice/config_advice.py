@@ -69,9 +69,9 @@ def _batch(config: TrainConfig) -> Iterator[str]:
 
 def _lora_rate(config: TrainConfig) -> Iterator[str]:
     rate, (low, high) = config.learning_rate, _LORA_RATES
-    wanted = f"adapters start at zero and need about ten times its rate ({low:g} to {high:g})"
+    reason = f"adapters start at zero and need about ten times its rate ({low:g} to {high:g})"
     if rate <= _FULL_RATES[1]:
-        yield f"learning_rate {rate:g} with LoRA is one of full tuning: {wanted}"
+        yield f"learning_rate {rate:g} with LoRA is one of full tuning: {reason}"
     elif rate >= _LORA_SFT_RATE:
         yield (
             f"learning_rate {rate:g} with LoRA is one of supervised fine-tuning; preference "

@@ -70,19 +70,19 @@ def lora_advice(
     per_rank = shape.layers * sum(known.get(name, 0) for name in targets)
     if not per_rank:
         raise UserError(f"lora.targets: none of {', '.join(targets)} is one of {', '.join(known)}")
-    wanted = _PUBLISHED_RANK * _PUBLISHED_WIDTHS / per_rank
+    tokens_needed = _PUBLISHED_RANK * _PUBLISHED_WIDTHS / per_rank
     reasons = [
         f"rank: as many trained parameters as the published DPO of a 7B has at rank "
         f"{_PUBLISHED_RANK} (42M, alignment handbook, zephyr-7b DPO)"
     ]
-    if response_tokens and response_tokens > wanted * per_rank:
-        wanted = response_tokens / per_rank
+    if response_tokens and response_tokens > tokens_needed * per_rank:
+        tokens_needed = response_tokens / per_rank
         reasons = [
             f"rank: a trained parameter for each of the {response_tokens:,} response tokens, below "
             "which adapters learn less than full tuning (LoRA Without Regret; Tinker's LoRA primer)"
         ]
     most = min(_RANKS[1], 2 ** int(math.log2(shape.hidden / 4)))
-    rank = min(max(_power_of_two(wanted), _RANKS[0]), most)
+    rank = min(max(_power_of_two(tokens_needed), _RANKS[0]), most)
     if rank == most < _RANKS[1]:
         reasons = [
             f"rank: at most a quarter of the hidden size, {shape.hidden}; more is hardly low"

@@ -65,11 +65,11 @@ class Engine(ABC):
         """
         self._take(model)
         resources = self.config.resources
-        asked = resources.processes * resources.machines
+        processes = resources.processes * resources.machines
         # `accelerate launch --cpu` runs one plain process and exits 0, whatever was asked.
-        if self.processes != asked or not self._as_asked():
+        if self.processes != processes or not self._as_asked():
             raise OnPolicyError(
-                f"training was to run {asked} processes under {resources.strategy}, but runs "
+                f"training was to run {processes} processes under {resources.strategy}, but runs "
                 f"{self.processes} under {self.name}; check accelerate and DeepSpeed here"
             )
         log.info("%s: %d processes, %s, %s", self.name, self.processes, resources.strategy,

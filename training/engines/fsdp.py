@@ -35,12 +35,12 @@ class FsdpEngine(Engine):
 
     def weights(self) -> dict[str, Tensor] | None:
         """See Engine."""
-        kept = {}
+        on_cpu = {}
         for name, value in self._model.state_dict().items():
-            whole = _gathered(value)
+            gathered = _gathered(value)
             if self.rank == 0:
-                kept[name] = whole.cpu()
-        return kept
+                on_cpu[name] = gathered.cpu()
+        return on_cpu
 
     def _start(self) -> Any:
         return join_processes()
@@ -76,8 +76,8 @@ def split(model: torch.nn.Module, device: torch.device, dtype: torch.dtype) -> A
     layers: Any = model.get_submodule("policy.model.layers")
     for layer in layers:
         fully_shard(layer, mesh=mesh, mp_policy=policy)
-    whole: Any = fully_shard(model, mesh=mesh, mp_policy=policy)
-    return whole.to(device)  # buffers; the parameters are there
+    sharded: Any = fully_shard(model, mesh=mesh, mp_policy=policy)
+    return sharded.to(device)  # buffers; the parameters are there
 
 
 class _FsdpState(PlainState):

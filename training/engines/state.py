@@ -38,9 +38,9 @@ class RunState(ABC):
         files = 0
         for number, (name, parameter) in enumerate(self._named):
             for kind in (WEIGHT, *AVERAGES):
-                whole = self._whole(parameter, kind)
+                gathered = self._whole(parameter, kind)
                 if number % processes == rank:
-                    held[f"{kind}/{name}"] = whole.detach().to("cpu", copy=True).contiguous()
+                    held[f"{kind}/{name}"] = gathered.detach().to("cpu", copy=True).contiguous()
             if sum(tensor.nbytes for tensor in held.values()) > _FILE_BYTES:
                 save_file(held, folder / f"state-{rank:05d}-{files:05d}.safetensors")
                 held, files = {}, files + 1

@@ -59,8 +59,8 @@ class ZeroEngine(Engine):
         from deepspeed.utils import safe_get_full_fp32_param
 
         named = self._model.module.named_parameters()
-        whole = {name: safe_get_full_fp32_param(p) for name, p in named if p.requires_grad}
-        return {name: value.cpu() for name, value in whole.items()}
+        weights = {name: safe_get_full_fp32_param(p) for name, p in named if p.requires_grad}
+        return {name: value.cpu() for name, value in weights.items()}
 
     def _start(self) -> Any:
         from accelerate import Accelerator, DeepSpeedPlugin, PartialState

@@ -25,8 +25,8 @@ def checkpoint_bytes(config: TrainConfig, weights: Weights, steps: int | None) -
     every = config.resources.checkpoint_every
     if not every:
         return 0
-    kept = 2 if steps is None else min(2, max(0, steps - 1) // every)
-    return kept * _STATE_BYTES * _trained(config, weights)
+    at_once = 2 if steps is None else min(2, max(0, steps - 1) // every)
+    return at_once * _STATE_BYTES * _trained(config, weights)
 
 
 def state_bytes(config: TrainConfig, weights: Weights) -> int:
@@ -62,14 +62,14 @@ def refuse_no_room(
     Raises:
         UserError: names the folder, both sizes, and what can be left out.
     """
-    kept = config.resources.states_kept
+    states_kept = config.resources.states_kept
     # Beside those kept lie the one that a gate may go back to, and the one that is written.
-    states = policies if kept is None else min(policies, kept + 2)
+    states = policies if states_kept is None else min(policies, states_kept + 2)
     own = policies * policy_bytes(config, weights) + states * state_bytes(config, weights)
     on_the_way = checkpoint_bytes(config, weights, steps)
     needed = own + on_the_way - bytes_below(out / ".checkpoints")
     less = ", or set training.resources.checkpoint_every to 0" if on_the_way else ""
-    if config.hands_on and kept is None:
+    if config.hands_on and states_kept is None:
         less += ", or keep fewer optimizer's states: training.resources.states_kept"
     state = ", optimizer's states" if config.hands_on else ""
     many = f"{policies} policies{state} and checkpoints"

@@ -43,8 +43,8 @@ def restore(engine: Engine, folder: Path, before: int = 0) -> int:
     Args:
         before: AdamW's steps before this training.
     """
-    found = sorted(folder.glob("step-*"))
-    steps = int(found[-1].name.removeprefix("step-")) if found else 0
+    checkpoints = sorted(folder.glob("step-*"))
+    steps = int(checkpoints[-1].name.removeprefix("step-")) if checkpoints else 0
     # Rank 0 decides: another machine may see the shared folder as it was a moment ago.
     steps = int(engine.sum(torch.tensor([steps * (engine.rank == 0)], device=engine.device)))
     if steps:

@@ -43,8 +43,8 @@ def read_reference(reference: Path, pairs: list[Pair]) -> Float[Tensor, "pairs 4
     if len(rows) != len(pairs):
         raise UserError(f"{reference}: holds {len(rows)} rows, the tokens {len(pairs)}")
     for row, pair in zip(rows, pairs, strict=True):
-        found = row["prompt_id"], row["chosen_tokens"], row["rejected_tokens"]
-        if found != (pair.pair_id, *pair.tokens_in_loss):
+        of_row = row["prompt_id"], row["chosen_tokens"], row["rejected_tokens"]
+        if of_row != (pair.pair_id, *pair.tokens_in_loss):
             raise UserError(
                 f"{reference}: row of {row['prompt_id']} is not of pair {pair.pair_id} as the "
                 "tokens have it; score these tokens with the reference again"

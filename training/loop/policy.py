@@ -129,8 +129,8 @@ def _make_rotary_exact(policy: Any) -> None:
 
 
 def _recomputes(resources: TrainResources) -> bool:
-    wanted = resources.gradient_checkpointing
-    return torch.cuda.is_available() if wanted is None else wanted
+    setting = resources.gradient_checkpointing
+    return torch.cuda.is_available() if setting is None else setting
 
 
 def _positions(pair: Pair) -> int:

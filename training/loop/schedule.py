@@ -37,12 +37,12 @@ class Schedule:
         """Learning rate of a step, counted from 0, as transformers' schedules have it: the
         first step of a warm-up runs at 0. A schedule of many rounds counts each with as many
         steps as this one has: how many pairs the others keep is not known."""
-        whole = self.steps * (self.config.schedule_rounds or 1)
+        total = self.steps * (self.config.schedule_rounds or 1)
         step += self.steps * (self.config.schedule_round - 1)
-        warmup = math.ceil(self.config.warmup_ratio * whole)
+        warmup = math.ceil(self.config.warmup_ratio * total)
         if step < warmup:
             return self.config.learning_rate * step / warmup
-        done = (step - warmup) / max(1, whole - warmup)
+        done = (step - warmup) / max(1, total - warmup)
         return self.config.learning_rate * _decay(self.config.schedule, done)
 
 
@@ -94,8 +94,8 @@ def micro_batches(
 
 
 def _tokens(members: Sequence[int], lengths: Sequence[int], padded: bool) -> int:
-    own = [lengths[index] for index in members]
-    return len(own) * max(own, default=0) if padded else sum(own)
+    of_batch = [lengths[index] for index in members]
+    return len(of_batch) * max(of_batch, default=0) if padded else sum(of_batch)
 
 
 def _padded(
@@ -107,11 +107,11 @@ def _padded(
     while others are full.
     """
     fewest = _filled(order, lengths, budget)
-    wanted = _up_to(len(fewest), processes)
+    count = _up_to(len(fewest), processes)
     low, high = 0, budget
     while low < high:
         limit = (low + high) // 2
-        if len(_filled(order, lengths, limit)) <= wanted:
+        if len(_filled(order, lengths, limit)) <= count:
             high = limit
         else:
             low = limit + 1

@@ -130,16 +130,16 @@ def _suggestion(config: LrRangeConfig, pairs: int, work: Path, out: Path) -> LrR
     write_part(out, 0, table, LEARNING_RATES)
     parameters = json.loads((work / _SIZE).read_text())
     bounds = published_rates(config.training, parameters)
-    found = suggest(rates, losses, bounds, ended_early=len(rows) < config.steps)
+    suggestion = suggest(rates, losses, bounds, ended_early=len(rows) < config.steps)
     return LrRangeFacts(
         pairs=pairs,
         steps=len(rows),
         parameters=parameters,
-        suggestion=found.rate,
-        steepest=found.steepest,
-        lowest=found.lowest,
-        diverges=found.diverges,
-        reasons=found.reasons,
+        suggestion=suggestion.rate,
+        steepest=suggestion.steepest,
+        lowest=suggestion.lowest,
+        diverges=suggestion.diverges,
+        reasons=suggestion.reasons,
     )
 
 

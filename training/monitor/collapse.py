@@ -30,8 +30,8 @@ class CollapseGuard:
         self._accuracies.append(metrics.get("rewards/accuracies", math.nan))
         if len(self._chosen) < 2 * _WINDOW:
             return []
-        found = {"fall": self._fallen(), "pushed": self._pushed(), "won": self._won()}
-        fresh = {sign: text for sign, text in found.items() if text and sign not in self._said}
+        signs = {"fall": self._fallen(), "pushed": self._pushed(), "won": self._won()}
+        fresh = {sign: text for sign, text in signs.items() if text and sign not in self._said}
         self._said |= fresh.keys()
         return list(fresh.values())
 

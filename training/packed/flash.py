@@ -66,12 +66,12 @@ class Sequences:
 def unavailable() -> str:
     """Why flash-attn cannot be used here; empty where it can."""
     try:
-        found = version("flash-attn")
+        installed = version("flash-attn")
     except PackageNotFoundError:
         return "flash-attn is not installed"
     # A build's own tag, as in 2.8.3+cu128torch2.9, makes it no older.
-    if Version(found) < Version(_SINCE):
-        return f"flash-attn {found} is older than {_SINCE}"
+    if Version(installed) < Version(_SINCE):
+        return f"flash-attn {installed} is older than {_SINCE}"
     if not torch.cuda.is_available() or torch.cuda.get_device_capability() < (8, 0):
         return "flash-attn needs a GPU from Ampere on"
     return ""

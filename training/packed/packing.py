@@ -170,15 +170,15 @@ class _Row:
 
 
 def _rows(pairs: Sequence[Pair], layout: Layout) -> list[list[_Group]]:
-    whole = [
+    tokens = [
         (index, (_CHOSEN, _REJECTED) if len(pair.rejected) else (_CHOSEN,))
         for index, pair in enumerate(pairs)
     ]
     if layout == "packed":
-        return [list(whole)]
+        return [list(tokens)]
     if layout == "shared":
-        return [[group] for group in whole]
-    return [[(index, (side,))] for side in (_CHOSEN, _REJECTED) for index, sides in whole
+        return [[group] for group in tokens]
+    return [[(index, (side,))] for side in (_CHOSEN, _REJECTED) for index, sides in tokens
             if side in sides]  # fmt: skip
 
 

@@ -51,9 +51,9 @@ def refuse_other_policy(tokens: Path, policy: str) -> None:
     """
     facts = read_facts(tokens, FormattedFor)
     made_for = facts.formatted_for if facts else None
-    if made_for != (wanted := of_input(policy)):
+    if made_for != (policy_content := of_input(policy)):
         raise UserError(
-            f"{tokens}: was formatted for policy {made_for or 'unknown'}, not for {wanted} "
+            f"{tokens}: was formatted for policy {made_for or 'unknown'}, not for {policy_content} "
             f"({policy}); format the pairs for this policy"
         )
 
@@ -74,10 +74,10 @@ def refuse_other_reference(config: TrainConfig, inputs: TrainInputs) -> None:
                         "tokens and give its folder as the input `reference`")  # fmt: skip
     facts = read_facts(inputs.reference, MadeOfTokens)
     made_of = facts.tokens if facts else None
-    if made_of != (wanted := of_input(str(inputs.tokens))):
+    if made_of != (tokens_content := of_input(str(inputs.tokens))):
         raise UserError(
-            f"{inputs.reference}: was made of tokens {made_of or 'unknown'}, not of {wanted} "
-            f"({inputs.tokens}); score these tokens with the reference"
+            f"{inputs.reference}: was made of tokens {made_of or 'unknown'}, not of "
+            f"{tokens_content} ({inputs.tokens}); score these tokens with the reference"
         )
 
 

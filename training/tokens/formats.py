@@ -51,10 +51,10 @@ def recipe(chat: ChatFormat, prompt: Sequence[Message], chosen: str, rejected: s
 def _recipe_response(
     chat: ChatFormat, prompt: Sequence[Message], head: list[int], text: str
 ) -> list[int]:
-    whole = chat.conversation_ids([*prompt, {"role": "assistant", "content": text}])
-    if whole[: len(head)] != head:
+    ids = chat.conversation_ids([*prompt, {"role": "assistant", "content": text}])
+    if ids[: len(head)] != head:
         raise RowError("prompt_not_a_prefix", f"{chat.name}: prompt and response merge")
-    response = whole[len(head) :]
+    response = ids[len(head) :]
     end = chat.tokenizer.eos_token_id
     return response if response[-1:] == [end] or end is None else [*response, end]
 

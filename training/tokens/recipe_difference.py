@@ -51,8 +51,8 @@ class RecipeDifference:
         ):
             self._loss_tokens["standard"] += len(ours)
             self._loss_tokens["recipe"] += len(theirs)
-            if found := _around(ours, theirs):
-                self._around[self._names(found[0]), self._names(found[1])] += 1
+            if excerpt := _around(ours, theirs):
+                self._around[self._names(excerpt[0]), self._names(excerpt[1])] += 1
 
     def found(self) -> Difference | None:
         """The difference so far; None where nothing was compared."""

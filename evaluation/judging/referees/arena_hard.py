@@ -110,8 +110,8 @@ class ArenaHardReferee(Referee):
         if not verdicts:
             return unread("the judgement has no verdict such as [[A>B]]")
         if len(verdicts) > 1:
-            told = f"the judgement has the verdicts {', '.join(sorted(verdicts))}"
-            return Verdict(error=NoScore("contradicts", told))
+            contradiction = f"the judgement has the verdicts {', '.join(sorted(verdicts))}"
+            return Verdict(error=NoScore("contradicts", contradiction))
         label = verdicts.pop()
         if label not in _FOR_A:
             return unread(f"the judgement's verdict is {label!r}")
@@ -124,11 +124,11 @@ class ArenaHardReferee(Referee):
 
     def follow_up(self, game: Game, replies: Sequence[Completion]) -> tuple[Message, ...]:
         """The conversation so far, and that it be ended."""
-        asked = list(game.messages)
+        conversation = list(game.messages)
         for reply in replies:
-            asked.append({"role": "assistant", "content": reply.text})
-            asked.append({"role": "user", "content": self._follow_up})
-        return tuple(asked)
+            conversation.append({"role": "assistant", "content": reply.text})
+            conversation.append({"role": "user", "content": self._follow_up})
+        return tuple(conversation)
 
     def files(self, judged: Sequence[Judged], sides: Sides, judge: LLMJudge) -> dict[str, str]:
         """`model_judgment/JUDGE/MODEL.jsonl`: a row a question, with both games."""

@@ -136,8 +136,8 @@ def _questions(
         rows = read_question_rows(files.questions, REFEREES[benchmark].turns_each)
         return [Question(*row) for row in rows], str(files.questions)
     assert against is not None
-    asked = [Question(key, [one.record["instruction"]]) for key, one in against.by_key.items()]
-    return asked, str(files.baseline)
+    questions = [Question(key, [one.record["instruction"]]) for key, one in against.by_key.items()]
+    return questions, str(files.baseline)
 
 
 def _refuse_missing(benchmark: str, files: SideFiles) -> None:

@@ -87,13 +87,13 @@ class MTBenchReferee(Referee):
 
     def read(self, game: Game, replies: Sequence[Completion], judge: LLMJudge) -> Verdict:
         """The last reply's first rating in double brackets, else in single ones."""
-        found = next((hit for p in _PATTERNS if (hit := p.search(replies[-1].text))), None)
-        if found is None:
+        match = next((hit for p in _PATTERNS if (hit := p.search(replies[-1].text))), None)
+        if match is None:
             return unread("the judgement has no rating such as [[5]]")
-        rating = float(found[1])
+        rating = float(match[1])
         if not 1 <= rating <= 10:
-            return unread(f"the judgement's rating is {found[1]}, not 1 to 10")
-        return Verdict(rating, found[1])
+            return unread(f"the judgement's rating is {match[1]}, not 1 to 10")
+        return Verdict(rating, match[1])
 
     def points(self, score: float) -> float:
         """The rating itself."""

@@ -108,13 +108,13 @@ def _preference(record: Record, path: Path, number: int) -> float:
             f"{path}: row {number}: `preference` is {there}, the judge gave none: judge it again, "
             "or leave the row out, and the win rate says over how many prompts it is"
         )
-    found = number_of(record, "preference", f"{path}: row {number}")
-    if found and not 1 <= found <= 2:
+    preference = number_of(record, "preference", f"{path}: row {number}")
+    if preference and not 1 <= preference <= 2:
         raise UserError(
-            f"{path}: row {number}: `preference` is {found:g}; it goes from 1 (output_1 is better) "
-            "to 2 (output_2 is)"
+            f"{path}: row {number}: `preference` is {preference:g}; it goes from 1 "
+            "(output_1 is better) to 2 (output_2 is)"
         )
-    return found
+    return preference
 
 
 def _only(records: Sequence[Record], key: str, path: Path) -> str:

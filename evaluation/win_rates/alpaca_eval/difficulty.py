@@ -21,11 +21,11 @@ def read_difficulty(path: Path, instructions: Instructions) -> dict[int, float]:
     Raises:
         UserError: a row has neither, is foreign, or holds no number.
     """
-    found: dict[int, float] = {}
+    by_index: dict[int, float] = {}
     for number, row in enumerate(read_csv(path), start=2):
         index = _index(row, path, number, instructions)
-        found.setdefault(index, number_of(row, _DIFFICULTY, f"{path}: line {number}"))
-    return found
+        by_index.setdefault(index, number_of(row, _DIFFICULTY, f"{path}: line {number}"))
+    return by_index
 
 
 def read_gamed(path: Path, annotations: Annotations, instructions: Instructions) -> Gamed:

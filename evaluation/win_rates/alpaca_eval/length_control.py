@@ -131,9 +131,9 @@ class _Rows:
 def _rows(judged: Judged, gamed: Gamed | None, counts: np.ndarray) -> _Rows:
     """The rows with each prompt counted as often as it was drawn."""
     length = np.tanh(judged.length_difference / _deviation(judged.length_difference, counts))
-    own = np.column_stack([length, judged.difficulty, np.ones(len(length))])
+    features = np.column_stack([length, judged.difficulty, np.ones(len(length))])
     if gamed is None:
-        return _Rows(own, judged.preference, counts)
+        return _Rows(features, judged.preference, counts)
     columns = (
         np.tanh(gamed.std_length_difference),
         gamed.difficulty,
@@ -142,7 +142,7 @@ def _rows(judged: Judged, gamed: Gamed | None, counts: np.ndarray) -> _Rows:
     weight = np.where(gamed.not_gamed, 1.0, _BASELINE_WEIGHT)
     weight = weight * np.where(gamed.prompt < 0, 1.0, counts[gamed.prompt])
     return _Rows(
-        np.concatenate([np.column_stack(columns), own]),
+        np.concatenate([np.column_stack(columns), features]),
         np.concatenate([gamed.preference, judged.preference]),
         np.concatenate([weight, counts]),
     )

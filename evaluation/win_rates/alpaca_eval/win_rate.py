@@ -104,18 +104,18 @@ def alpaca_eval_win_rate(
 
 def not_comparable(annotations: Annotations) -> list[str]:
     """Why these judgements do not stand in one column with the leaderboard's."""
-    found = []
+    reasons = []
     if (n := len(annotations.index)) < annotations.asked:
-        found.append(f"{n} of {annotations.asked} prompts")
+        reasons.append(f"{n} of {annotations.asked} prompts")
     if annotations.hard_labels > _MOST_HARD:
-        found.append(f"{annotations.hard_labels:.0%} hard labels in place of probabilities")
+        reasons.append(f"{annotations.hard_labels:.0%} hard labels in place of probabilities")
     if list(annotations.annotators) != [JUDGE]:
-        found.append(
+        reasons.append(
             f"judged by {', '.join(annotations.annotators) or 'nobody named'}, not {JUDGE}"
         )
     if annotations.baseline != BASELINE:
-        found.append(f"against {annotations.baseline}, not {BASELINE}")
-    return found
+        reasons.append(f"against {annotations.baseline}, not {BASELINE}")
+    return reasons
 
 
 @dataclass(frozen=True)

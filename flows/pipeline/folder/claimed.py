@@ -71,8 +71,8 @@ def as_claimed(config: RunConfig, made_by: RunConfig) -> RunConfig:
     }
     pinned = {name: config.commits[name] for name in _on_the_hub(config) if name in config.commits}
     fixed = {"date": today, "commits": made_by.commits | pinned}
-    asked = {judge.name: judge.enabled for judge in made_by.evaluation.judges}
-    config = _with_judges(config, lambda judge: asked.get(judge.name))
+    enabled = {judge.name: judge.enabled for judge in made_by.evaluation.judges}
+    config = _with_judges(config, lambda judge: enabled.get(judge.name))
     return _with_dates(config.model_copy(update=fixed), lambda model: dates.get(_key(model)))
 
 

@@ -112,10 +112,10 @@ def _free(freed: Sequence[Freed]) -> None:
         manifest = read_manifest(one.folder)
         assert manifest is not None
         gone = {name: manifest.files[name] for name in one.files}
-        kept = {name: value for name, value in manifest.files.items() if name not in gone}
-        sizes = {name: size for name, size in manifest.sizes.items() if name in kept}
+        files = {name: value for name, value in manifest.files.items() if name not in gone}
+        sizes = {name: size for name, size in manifest.sizes.items() if name in files}
         # First the record: a file that is gone without it would be damage.
         freed_files = manifest.freed | gone
-        save_manifest(one.folder, replace(manifest, files=kept, sizes=sizes, freed=freed_files))
+        save_manifest(one.folder, replace(manifest, files=files, sizes=sizes, freed=freed_files))
         for name in one.files:
             (one.folder / name).unlink(missing_ok=True)

@@ -112,10 +112,10 @@ def decide(run: Path, place: str, action: Action, by: str | None, why: str) -> s
 
 
 def _number(place: str) -> int:
-    found = re.fullmatch(r"(?:round-)?([1-9]\d{0,2})/?", place)
-    if not found:
+    match = re.fullmatch(r"(?:round-)?([1-9]\d{0,2})/?", place)
+    if not match:
         raise UserError(f"{place!r}: name a round, e.g. round-2")
-    return int(found.group(1))
+    return int(match.group(1))
 
 
 def _verdict_line(verdict: VerdictSaid | None) -> str:

@@ -58,13 +58,13 @@ class EvaluationPlanner(Planner):
     def _benchmarks(self, number: int) -> Iterator[PlannedStep]:
         """Answer the benchmarks with round `number`'s policy, all in one start of the engine."""
         config, root = self._config, f"round-{number}/evaluation"
-        asked, label = "round-0/questions", "answer benchmarks"
+        questions, label = "round-0/questions", "answer benchmarks"
         named = {"benchmarks": config.evaluation.benchmarks}
         name, sampling = "benchmark_responses", config.evaluation.answering
-        yield self._sample(root, asked, number, sampling, config.seed, label, name)
+        yield self._sample(root, questions, number, sampling, config.seed, label, name)
         called = OutputsLabel(generator=self._called(number))
         inputs = answers.AnswersInputs(
-            questions=self._at(asked), responses=self._at(f"{root}/{name}")
+            questions=self._at(questions), responses=self._at(f"{root}/{name}")
         )
         settings = AnswersConfig(**named, label=called)
         path = f"{root}/answers"

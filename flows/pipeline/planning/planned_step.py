@@ -38,8 +38,8 @@ class PlannedStep:
     @property
     def round(self) -> int:
         """Its round; 0 where it comes before the first, or is of no round."""
-        found = re.match(r"round-(\d+)/", self.path)
-        return int(found.group(1)) if found else 0
+        match = re.match(r"round-(\d+)/", self.path)
+        return int(match.group(1)) if match else 0
 
     @property
     def title(self) -> str:

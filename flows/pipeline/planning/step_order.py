@@ -28,5 +28,5 @@ def _order() -> dict[str, int]:
 
 def _any_judge(path: str) -> str:
     """Judges' folders are named by the config: the name alone orders them."""
-    head, found, _ = path.partition("/judgements/")
-    return head + found
+    head, names, _ = path.partition("/judgements/")
+    return head + names
