@@ -3,7 +3,7 @@
 from generation.engines import Batch, Job
 from generation.engines.requests import Outcome
 from generation.workers.main import pack_batches, pack_job, work
-from generation.workers.suspects import Suspects
+from generation.workers.retry import Suspects
 from runtime.pool.placement import Placement
 from runtime.pool.worker import Patience, WorkerHandle
 

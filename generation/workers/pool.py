@@ -1,31 +1,22 @@
 """The worker pool: one process per group of GPUs, fed from one shared queue, behind the protocol
 of an engine.
 
-A worker that dies gives its batches back. Killed from outside (SIGKILL, SIGTERM), it says
-nothing against them. Where the engine itself crashed or hung, one of the requests in flight may
-be why, or the worker: they run alone on another worker, where there is one, until they have
-crashed two of which one had done other work, or all there are. Then they are halved, each half
-alone, until the one is found that crashes workers by itself. It becomes a failure, the others go
-on. A worker whose crashes no other repeats is left out; where all crash and nothing is done in
-between, the stage ends.
+A worker that dies gives its batches back, to be retried (`retry.py`). A worker whose crashes no
+other repeats is left out; where all crash and nothing is done in between, the stage ends.
 """
 
 import logging
-from collections import Counter, deque
-from dataclasses import replace
 from typing import Any
 
 from generation.engines import Batch, Job
 from generation.engines.requests import Failure, Outcome, Sample
 from generation.workers.handle import SamplingWorker
-from generation.workers.suspects import Suspects
+from generation.workers.retry import RetryQueue, Suspects
 from runtime.pool.deaths import Roster
 from runtime.pool.placement import Placement
 from runtime.pool.worker import poll
 
 log = logging.getLogger(__name__)
-
-_TRIES = 2
 
 
 class WorkerPool:
@@ -39,9 +30,7 @@ class WorkerPool:
             OnPolicyError: no worker lives long enough to be ready.
         """
         self.batch = batch
-        self._queue: deque[Batch] = deque()
-        self._suspects: deque[Suspects] = deque()
-        self._crashes: Counter[str] = Counter()
+        self._waiting = RetryQueue()
         self._roster: Roster[SamplingWorker] = Roster("sampling", "sample")
         try:
             for number in range(placement.workers):
@@ -59,7 +48,7 @@ class WorkerPool:
 
     def add(self, requests: Batch) -> None:
         """Put a batch on the shared queue."""
-        self._queue.append(requests)
+        self._waiting.batches.append(requests)
 
     def step(self) -> list[Outcome]:
         """Hand out work and wait until a worker has something to say."""
@@ -80,14 +69,16 @@ class WorkerPool:
     def _hold(self) -> None:
         """A worker that crashed waits until others have tried what it crashed with."""
         tried = [worker.trial for worker in self._workers if worker.trial]
-        accused = {number for group in [*self._suspects, *tried] for number in group.crashed}
+        accused = {
+            number for group in [*self._waiting.suspects, *tried] for number in group.crashed
+        }
         for worker in self._workers:
             worker.held = worker.number in accused
 
     def _try_suspects(self) -> None:
         """Each group alone, on a worker that it has not crashed, once that has nothing else."""
         taken: set[int] = set()
-        for group in list(self._suspects):
+        for group in list(self._waiting.suspects):
             fit = self._roster.others(group.crashed) or self._workers
             free = [m for m in fit if m.ready and not m.trial and m.number not in taken]
             if not free:
@@ -97,20 +88,21 @@ class WorkerPool:
             if worker.busy:
                 worker.held = True
             else:
-                self._suspects.remove(group)
+                self._waiting.suspects.remove(group)
                 worker.try_alone(group)
 
     def _hand_out(self) -> None:
         """The list, to whoever has least, prompt by prompt."""
         hungry = [worker for worker in self._workers if worker.hungry]
-        while self._queue:
+        batches = self._waiting.batches
+        while batches:
             free = [worker for worker in hungry if worker.room > 0]
             if not free:
                 break
             worker = min(free, key=lambda one: one.load)
-            prompt = self._queue[0][0].prompt_id
-            while self._queue and worker.room > 0 and self._queue[0][0].prompt_id == prompt:
-                worker.put(self._queue.popleft())
+            prompt = batches[0][0].prompt_id
+            while batches and worker.room > 0 and batches[0][0].prompt_id == prompt:
+                worker.put(batches.popleft())
         for worker in self._workers:
             worker.send_out()
 
@@ -132,7 +124,7 @@ class WorkerPool:
         """What crashed other workers is done: they were it themselves."""
         worker.trial = None
         for broken in self._roster.refute(group.crashed - {worker.number}):
-            self._give_back(*broken.take_back())
+            self._waiting.requeue(*broken.take_back())
             broken.end()
             why = "crashes with requests that others answer, and is taken for broken"
             self._roster.leave_out(broken, why)
@@ -143,42 +135,16 @@ class WorkerPool:
         lost, trial = worker.take_back()
         held = sum(map(len, lost))
         log.warning("%s ended (%s) with %d requests", worker, death.reason, held)
-        failures = []
+        failures: list[Failure] = []
         if death.from_outside:
-            self._give_back(lost, trial)
+            self._waiting.requeue(lost, trial)
         elif lost:
-            failures = self._suspect(worker, lost, trial, death.reason)
+            before = trial or Suspects(lost)
+            crashed = before.crashed | {worker.number}
+            group = Suspects(lost, crashed, before.crashed_sound or worker.sound)
+            failures = self._waiting.retry(group, self._roster.others, death.reason)
         self._roster.note_death(worker, death, suspects=0 if death.from_outside else held)
         return failures
-
-    def _give_back(self, lost: list[Batch], trial: Suspects | None) -> None:
-        if not lost:
-            return
-        if trial:
-            self._suspects.appendleft(replace(trial, batches=lost))
-        else:
-            self._queue.extendleft(reversed(lost))
-
-    def _suspect(
-        self, worker: SamplingWorker, lost: list[Batch], trial: Suspects | None, reason: str
-    ) -> list[Failure]:
-        """Queue what was in flight to be tried again, or name the one request that it was."""
-        for batch in lost:
-            self._crashes.update(request.response_id for request in batch)
-        before = trial or Suspects(lost)
-        crashed, sound = before.crashed | {worker.number}, before.crashed_sound or worker.sound
-        group = Suspects(lost, crashed, sound)
-        convicted = sound and len(crashed) >= _TRIES
-        if self._roster.others(crashed) and not convicted:
-            self._suspects.appendleft(group)
-        elif group.requests > 1:
-            self._suspects.extendleft(reversed(group.halves()))
-        elif self._crashes[group.first] < _TRIES:
-            self._suspects.appendleft(group)
-        else:
-            log.error("request %s crashes the engine: %s", group.first, reason)
-            return [Failure(group.first, reason)]
-        return []
 
 
 def _outcome(fields: dict[str, Any]) -> Outcome:
