@@ -16,8 +16,8 @@ from contracts.steps.manifest import Result
 from contracts.steps.step import Stage
 from contracts.tables.parts import write_part
 from contracts.tables.schemas import DECISIONS, REASONS
-from evaluation.gating.answers import Answer, VerdictSaid, now
-from evaluation.gating.config import Action, GateConfig
+from evaluation.gates.answers import Answer, VerdictSaid, now
+from evaluation.gates.config import Action, GateConfig
 from evaluation.verdicts.decide import Outcome
 from runtime.stage_process import main
 

@@ -18,7 +18,7 @@ from contracts.config.base import check
 from contracts.errors import ConfigDrift, UserError
 from contracts.steps.lock import folder_lock
 from evaluation import gate
-from evaluation.gating.answers import read_question, write_answer
+from evaluation.gates.answers import read_question, write_answer
 from flows.pipeline.checks.check import refuse_unready
 from flows.pipeline.config import RunConfig
 from flows.pipeline.console import print_done, print_warning, step_line

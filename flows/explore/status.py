@@ -154,7 +154,7 @@ def _begun(stage: StageStatus, said: dict[str, Any]) -> StageStatus:
 
 
 def _asks(folder: Path) -> bool:
-    """Whether the folder is that of a gate whose question is open (evaluation.gating.answers)."""
+    """Whether the folder is that of a gate whose question is open (evaluation.gates.answers)."""
     round_folder = folder.parent
     asked, answered = round_folder / "question.json", round_folder / "answer.json"
     return folder.name == "gate" and asked.exists() and not answered.exists()

@@ -20,7 +20,7 @@ from contracts.errors import UserError
 from contracts.models.hub import Kind, full_name
 from contracts.models.model import ModelConfig, split_reference
 from evaluation.config import EvaluationConfig
-from evaluation.gating.config import GateConfig
+from evaluation.gates.config import GateConfig
 from flows.pipeline.planning.carry_over import carry_over_fault
 from flows.pipeline.planning.round_rules import RoundRule, StartFrom, merged
 from generation.config import PromptsConfig, SampleConfig

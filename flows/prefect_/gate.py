@@ -9,7 +9,7 @@ from prefect.flow_runs import suspend_flow_run
 from prefect.input import RunInput
 from prefect.runtime import deployment, flow_run
 
-from evaluation.gating.answers import Question, now, said
+from evaluation.gates.answers import Question, now, said
 
 
 class GateAnswer(RunInput):

@@ -10,7 +10,7 @@ from contracts.steps.step import claim, run_once
 from contracts.tables.parts import write_part
 from contracts.tables.schemas import REASONS
 from evaluation import gate
-from evaluation.gating.answers import VerdictSaid
+from evaluation.gates.answers import VerdictSaid
 from evaluation.verdicts.decide import Outcome, Reason
 from flows.pipeline.config import RunConfig
 from flows.pipeline.folder.run_folder import claim_run

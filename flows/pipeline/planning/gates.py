@@ -7,7 +7,7 @@ from typing import get_args
 
 from contracts.errors import UserError
 from evaluation import gate
-from evaluation.gating.answers import (
+from evaluation.gates.answers import (
     Question,
     VerdictSaid,
     read_answer,
@@ -16,7 +16,7 @@ from evaluation.gating.answers import (
     write_answer,
     write_question,
 )
-from evaluation.gating.config import Action
+from evaluation.gates.config import Action
 from flows.pipeline.config import RunConfig
 from flows.pipeline.folder.recorded import recorded
 from flows.pipeline.planning.lineage import decision_of, lineage

@@ -10,8 +10,8 @@ from pathlib import Path
 from annotation import demonstrations, pairs
 from contracts.steps.step import C
 from evaluation import gate
-from evaluation.gating.answers import ANSWER, read_answer, verdict_of
-from evaluation.gating.config import GateConfig
+from evaluation.gates.answers import ANSWER, read_answer, verdict_of
+from evaluation.gates.config import GateConfig
 from flows.pipeline.config import RunConfig
 from flows.pipeline.planning.lineage import lineage
 from flows.pipeline.planning.plan_evaluation import EvaluationPlanner

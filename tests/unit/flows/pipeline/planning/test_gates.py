@@ -12,7 +12,7 @@ from minimal_run import config
 
 from contracts.errors import ConfigDrift, UserError
 from contracts.tables.parts import read_table
-from evaluation.gating import answers
+from evaluation.gates import answers
 from flows.pipeline.config import RunConfig
 from flows.pipeline.folder.run_folder import claim_run, is_finished, refuse_drift
 from flows.pipeline.planning.gates import ask, decide, stopped_line, waiting

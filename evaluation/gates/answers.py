@@ -15,7 +15,7 @@ from contracts.steps.facts import Facts, read_facts
 from contracts.steps.fingerprint import of_input
 from contracts.steps.manifest import read_manifest
 from contracts.tables.parts import write_atomic
-from evaluation.gating.config import Action
+from evaluation.gates.config import Action
 from evaluation.verdicts.decide import Outcome, Reason
 
 ANSWER = "answer.json"
