@@ -145,7 +145,7 @@ def here(config: ScoreConfig) -> dict[str, str]:
 
 
 STAGE = Stage(
-    name="annotation.score", version=3, config=ScoreConfig, inputs=ScoreInputs,
+    name="annotation.score", version=4, config=ScoreConfig, inputs=ScoreInputs,
     output=SCORES, facts=ScoreFacts, run=run, here=here,
 )  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 Both score the same conversations with the same fp32 weights, in turn in one process;
 a pass is four prompts with five responses each, so that other work on the machine meets both.
-Ours packs a prompt with its responses; vLLM gets a request for each prompt's gate and one for
+Ours packs a prompt with its responses; vLLM gets a request for each prompt's gating and one for
 each conversation, and shares the prompt through its prefix cache. The figure is the median of
 the passes' ratios, ours over vLLM's responses/s: below 1, `engine: vllm` would be the better
 default. Starting is left out: importing vLLM and starting its engine takes some 5 s more.

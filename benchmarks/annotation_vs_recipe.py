@@ -75,9 +75,9 @@ def one_at_a_time(
             for text in talk.responses:
                 messages = [*talk.messages, {"role": "assistant", "content": text}]
                 ids = tokenizer.apply_chat_template(messages, return_dict=False)
-                gate_at = last_occurrence(ids, scorer.header)
+                gating_at = last_occurrence(ids, scorer.header)
                 rewards = model(
-                    torch.tensor([ids]), torch.tensor([len(ids) - 1]), torch.tensor([gate_at])
+                    torch.tensor([ids]), torch.tensor([len(ids) - 1]), torch.tensor([gating_at])
                 )
                 scores.append(rewards.scores.item())
     return scores

@@ -65,7 +65,7 @@ def write_run(folder: Path, prompts: int) -> int:
                 answered.append(row)
                 scored.append(dict.fromkeys(SCORES.names) | {
                     "response_id": f"{name}-{sample}", "prompt_id": name, "annotator": "armorm",
-                    "score": rng.gauss(0.1, 0.05), "objectives": [0.5] * 19, "gate": [0.05] * 19,
+                    "score": rng.gauss(0.1, 0.05), "objectives": [0.5] * 19, "gating": [0.05] * 19,
                 })  # fmt: skip
         everything += asked
         for name, rows, schema in (("round-1/responses", answered, RESPONSES),

@@ -20,7 +20,7 @@ def learned_scores(model: ArmoRM, examples: Sequence[Example]) -> list[float]:
         rewards = model(
             pad([row.ids for row in batch], model.config.pad_token_id),
             torch.tensor([len(row.ids) - 1 for row in batch]),
-            torch.tensor([row.gate_at for row in batch]),
+            torch.tensor([row.gating_at for row in batch]),
         )
         scores += rewards.scores.tolist()
     return scores

@@ -39,7 +39,7 @@ class RewardModelConfig(TrainedConfig):
     """A Llama backbone under ArmoRM's heads."""
 
     gating_hidden: int = 64
-    """Width of the gate's three hidden layers."""
+    """Width of the gating's three hidden layers."""
     examples: int = 8_000
     """Answers written by the world, of every quality."""
     sampled_prompts: int = 256

@@ -45,7 +45,7 @@ class Example:
 
     ids: list[int]
     prompt_length: int
-    gate_at: int
+    gating_at: int
     notes: list[list[int]]
     """A row of `NOTES` for each token of the response."""
     objectives: list[float]
@@ -80,8 +80,8 @@ def score_examples(chat: ChatFormat, answered: list[Answered]) -> list[Example]:
     for (prompt, text), ids, spans in zip(
         spoken, encoded["input_ids"], encoded["offset_mapping"], strict=True
     ):
-        gate_at = last_occurrence(prompts[prompt], header)
-        assert gate_at is not None, "a rendered prompt ends in the header"
+        gating_at = last_occurrence(prompts[prompt], header)
+        assert gating_at is not None, "a rendered prompt ends in the header"
         request = parse_request(prompt)
         true = merits(request, text)
         words = [_word_ending(text, end) for _, end in spans]
@@ -89,7 +89,7 @@ def score_examples(chat: ChatFormat, answered: list[Answered]) -> list[Example]:
             Example(
                 ids=[*prompts[prompt], *ids, chat.end_of_turn_id],
                 prompt_length=len(prompts[prompt]),
-                gate_at=gate_at,
+                gating_at=gating_at,
                 notes=list(_notes(request, [*words, ""])),
                 objectives=_objectives(true, text),
                 score=true.total,

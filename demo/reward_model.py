@@ -58,7 +58,7 @@ def _hidden(model: ArmoRM, batch: Sequence[Example], pad_id: int) -> list[Tensor
 
 def _reward_loss(model: ArmoRM, hidden: list[Tensor], batch: Sequence[Example]) -> Tensor:
     last = torch.stack([states[-1] for states in hidden])
-    gates = torch.stack([states[row.gate_at] for states, row in zip(hidden, batch, strict=True)])
+    gates = torch.stack([states[row.gating_at] for states, row in zip(hidden, batch, strict=True)])
     objectives = model.regression_layer(last)
     scores = (model.gating(gates) * (objectives @ model.reward_transform_matrix)).sum(-1)
     true = torch.tensor([row.objectives for row in batch])

@@ -82,7 +82,7 @@ def on_policy(
                 record_plan(settings.folder, plan(settings))
             if step.stage is train.STAGE:
                 store.dropped(remove_old_states(settings, step.round))
-            if step.label == (GATE if settings.gating else VERDICT):
+            if step.label == (GATE if settings.gate_rules else VERDICT):
                 _report(step)
                 if freed := prune_quietly(settings):
                     print_warning(freed)

@@ -1,4 +1,4 @@
-"""ArmoRM: raw objectives, and a gate that weighs them."""
+"""ArmoRM: raw objectives, and gating that weighs them."""
 
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 class ArmoRMConfig(RewardModel):
-    """A reward model of ArmoRM's kind: raw objectives and a gate that weighs them."""
+    """A reward model of ArmoRM's kind: raw objectives and gating that weighs them."""
 
     preloads: ClassVar[str] = "annotation.armorm.scorer"
     kind: Literal["armorm"] = "armorm"
     weights: dict[str, float] | None = None
-    """Weights of your own over the raw objectives, by name, in place of the gate's."""
+    """Weights of your own over the raw objectives, by name, in place of the gating's."""
     engine: Literal["native", "vllm"] = "native"
     """What computes it: our own batches, the faster ones on a CPU, or vLLM with its prefix cache.
     In the identity, for in bfloat16 their last bits decide near ties differently."""

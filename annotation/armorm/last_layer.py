@@ -30,7 +30,7 @@ def read_last_layer(
     Args:
         hidden: the layer's input.
         cos_sin: rotary embeddings.
-        rows: each span's gate, then each response's last token, in their order.
+        rows: each span's gating position, then each response's last token, in their order.
     """
     attention = layer.self_attn
     normed = layer.input_layernorm(hidden)
@@ -60,7 +60,7 @@ def read_last_layer(
 def _seen(spans: "Sequence[PromptSpan]") -> Iterator[list[tuple[int, int]]]:
     """For each position read, the ranges that it attends to."""
     for span in spans:
-        yield [(span.start, span.gate_at + 1)]
+        yield [(span.start, span.gating_at + 1)]
     for span in spans:
         for response in span.responses:
             yield [(span.start, span.end), response]

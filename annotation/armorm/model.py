@@ -1,6 +1,6 @@
 """ArmoRM, natively: the published tensor names load with `from_pretrained`, no remote code runs.
 
-A Llama backbone, a linear layer that reads raw objectives from the last token, and a gate
+A Llama backbone, a linear layer that reads raw objectives from the last token, and gating
 that weighs them by what the prompt asks for (recipe, section 3; https://arxiv.org/abs/2406.12845).
 """
 
@@ -26,7 +26,7 @@ class Rewards:
     """The gated sum."""
     objectives: Float[Tensor, "responses objectives"]
     """Raw, before the transform."""
-    gates: Float[Tensor, "responses objectives"]
+    gating: Float[Tensor, "responses objectives"]
     """The weight of each transformed objective."""
 
 
@@ -68,7 +68,7 @@ class ArmoRM(LlamaPreTrainedModel):
         self,
         input_ids: Int[Tensor, "rows length"],
         last: Int[Tensor, "rows"],
-        gate_at: Int[Tensor, "rows"],
+        gating_at: Int[Tensor, "rows"],
     ) -> Rewards:
         """Score conversations in right-padded rows.
 
@@ -76,11 +76,11 @@ class ArmoRM(LlamaPreTrainedModel):
 
         Args:
             last: index of each row's last token.
-            gate_at: index where the last assistant header's pattern starts.
+            gating_at: index where the last assistant header's pattern starts.
         """
         hidden = self.model(input_ids=input_ids, use_cache=False).last_hidden_state
         rows = torch.arange(len(input_ids), device=hidden.device)
-        return self._rewards(hidden[rows, last], self._gates(hidden[rows, gate_at]))
+        return self._rewards(hidden[rows, last], self._gating_of(hidden[rows, gating_at]))
 
     def forward_shared(self, batch: shared_prompt.Packed) -> Rewards:
         """Score responses packed behind their prompts, each prompt computed once."""
@@ -89,20 +89,20 @@ class ArmoRM(LlamaPreTrainedModel):
         *layers, last_layer = self.model.layers
         for layer in layers:
             hidden = layer(hidden, position_embeddings=cos_sin, batch=batch)
-        rows = torch.cat([batch.gate_at, batch.last])
+        rows = torch.cat([batch.gating_at, batch.last])
         read = read_last_layer(last_layer, hidden, cos_sin, batch.spans, rows)
-        prompts, responses = self.model.norm(read).split([len(batch.gate_at), len(batch.last)])
-        return self._rewards(responses, self._gates(prompts)[batch.prompt_of])
+        prompts, responses = self.model.norm(read).split([len(batch.gating_at), len(batch.last)])
+        return self._rewards(responses, self._gating_of(prompts)[batch.prompt_of])
 
-    def _gates(self, hidden: Float[Tensor, "rows hidden"]) -> Float[Tensor, "rows objectives"]:
+    def _gating_of(self, hidden: Float[Tensor, "rows hidden"]) -> Float[Tensor, "rows objectives"]:
         return self.gating(hidden.float())
 
     def _rewards(
-        self, hidden: Float[Tensor, "rows hidden"], gates: Float[Tensor, "rows objectives"]
+        self, hidden: Float[Tensor, "rows hidden"], gating: Float[Tensor, "rows objectives"]
     ) -> Rewards:
         objectives = self.regression_layer(hidden.float())
         return Rewards(
-            (gates * (objectives @ self.reward_transform_matrix)).sum(-1), objectives, gates
+            (gating * (objectives @ self.reward_transform_matrix)).sum(-1), objectives, gating
         )
 
 

@@ -59,8 +59,8 @@ class ArmoRMScorer(ModelScorer):
     def _forward_padded(self, batch: Sequence[Group]) -> list[Score]:
         device = self.model.device
         last = torch.tensor([group.tokens - 1 for group in batch], device=device)
-        gate_at = torch.tensor([group.gate_at for group in batch], device=device)
-        return to_scores(self.model(self._padded(batch), last, gate_at), self.weights)
+        gating_at = torch.tensor([group.gating_at for group in batch], device=device)
+        return to_scores(self.model(self._padded(batch), last, gating_at), self.weights)
 
 
 def open_armorm(config: ArmoRMConfig, reference: str, resources: ScoreResources) -> ArmoRMScorer:
@@ -75,7 +75,7 @@ def open_armorm(config: ArmoRMConfig, reference: str, resources: ScoreResources)
 
 
 def gate_position(prompt: Sequence[int], header: Sequence[int]) -> int:
-    """Index in the prompt's ids where the gate is read: the last assistant header's start.
+    """Index in the prompt's ids where the gating is read: the last assistant header's start.
 
     Raises:
         RowError: there is no such header.
@@ -87,7 +87,7 @@ def gate_position(prompt: Sequence[int], header: Sequence[int]) -> int:
 
 
 def own_weights(config: ArmoRMConfig, names: Sequence[str]) -> Float[Tensor, "objectives"] | None:
-    """The user's own weights, or None where the gate weighs.
+    """The user's own weights, or None where the gating weighs.
 
     Raises:
         UserError: a weight is for no objective of the model.
@@ -103,9 +103,9 @@ def own_weights(config: ArmoRMConfig, names: Sequence[str]) -> Float[Tensor, "ob
 
 
 def to_scores(rewards: Rewards, weights: Float[Tensor, "objectives"] | None) -> list[Score]:
-    """A batch's scores, by the gate or by `weights`."""
+    """A batch's scores, by the gating or by `weights`."""
     scores = rewards.scores if weights is None else rewards.objectives @ weights
-    columns = (scores, rewards.objectives, rewards.gates)
+    columns = (scores, rewards.objectives, rewards.gating)
     return list(map(checked, *(column.tolist() for column in columns)))
 
 

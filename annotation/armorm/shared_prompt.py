@@ -34,8 +34,8 @@ class PromptSpan:
 
     start: int
     end: int
-    gate_at: int
-    """Where its gate is read."""
+    gating_at: int
+    """Where its gating is read."""
     responses: list[tuple[int, int]]
     masks: list[Bool[Tensor, "_response _seen"]]
     """For each response but the first: [its length, prompt's + its length], True is seen.
@@ -51,8 +51,8 @@ class Packed:
     spans: list[PromptSpan]
     last: Int[Tensor, "responses"]
     """Index of each response's last token."""
-    gate_at: Int[Tensor, "prompts"]
-    """Index where each prompt's gate is read."""
+    gating_at: Int[Tensor, "prompts"]
+    """Index where each prompt's gating is read."""
     prompt_of: Int[Tensor, "responses"]
     """Each response's group."""
     block_mask: "BlockMask | None" = None
@@ -90,7 +90,7 @@ def pack(groups: Sequence[Group], device: torch.device, whole: bool = False) -> 
         start, end = row.add(group.prompt, 0, prompt, prompt)
         ranges = [row.add(response, size, unit := unit + 1, prompt) for response in group.responses]
         masks = [] if whole else [_mask(size, b - a, device) for a, b in ranges[1:]]
-        spans.append(PromptSpan(start, end, start + group.gate_at, ranges, masks))
+        spans.append(PromptSpan(start, end, start + group.gating_at, ranges, masks))
         unit += 1
     if whole:
         row.add([0] * (-len(row.ids) % flex_mask.BLOCK), 0, unit, unit)
@@ -103,7 +103,7 @@ def pack(groups: Sequence[Group], device: torch.device, whole: bool = False) -> 
         tensor(row.positions),
         spans,
         last=tensor([end - 1 for span in spans for _, end in span.responses]),
-        gate_at=tensor([span.gate_at for span in spans]),
+        gating_at=tensor([span.gating_at for span in spans]),
         prompt_of=tensor([i for i, group in enumerate(groups) for _ in group.responses]),
         block_mask=flex_mask.block_mask(tensor(row.unit), tensor(row.prompt)) if whole else None,
     )

@@ -1,7 +1,7 @@
 """ArmoRM as a model class of vLLM's, which has none: one pooled row for each request.
 
 vLLM's own Llama is the backbone; at a request's last token the heads give both the objectives
-and the gate. A request that ends where the gate is read yields the gate, a whole conversation
+and the gating. A request that ends where the gating is read yields the gating, a whole conversation
 its objectives. Shapes: S requests, T scheduled tokens, D hidden size, K objectives.
 """
 
@@ -56,7 +56,7 @@ class VllmArmoRM(nn.Module):
         return set(AutoWeightsLoader(self).load_weights(weights))
 
     def heads(self, hidden: Tensor) -> Tensor:
-        """[S, D] -> [S, 3K] float32: objectives, the same transformed, gate."""
+        """[S, D] -> [S, 3K] float32: objectives, the same transformed, gating."""
         hidden = hidden.float()
         objectives = self.regression_layer(hidden)
         transformed = objectives @ self.reward_transform_matrix

@@ -1,6 +1,6 @@
 """Scoring with ArmoRM in vLLM: its prefix cache holds a prompt for all its responses.
 
-One request for each prompt, up to where the gate is read, then one for each whole conversation
+One request for each prompt, up to where the gating is read, then one for each whole conversation
 in its order: the blocks of the prompt that the first one fills are read by the others. Blocks
 are 32 tokens on a CPU, so up to 31 of a prompt's are computed anew for each response.
 The model class (`armorm_vllm_model`) is registered in this process and vLLM runs in it too, so
@@ -69,9 +69,9 @@ class VllmScorer(TokenScorer):
         pooled = self._pooled([ids for group in groups for ids in _requests(group)])
         start = 0
         for group in groups:
-            gate, *responses = pooled[start : start + 1 + len(group.responses)]
+            gating, *responses = pooled[start : start + 1 + len(group.responses)]
             start += 1 + len(responses)
-            rewards = _rewards(gate, torch.stack(responses))
+            rewards = _rewards(gating, torch.stack(responses))
             yield from zip(group.rows, to_scores(rewards, self.weights), strict=True)
 
     def _pooled(self, requests: Sequence[list[int]]) -> list[Tensor]:
@@ -124,14 +124,14 @@ def open_vllm(config: ArmoRMConfig, reference: str, resources: ScoreResources) -
 
 
 def _requests(group: Group) -> Iterator[list[int]]:
-    yield group.prompt[: group.gate_at + 1]
+    yield group.prompt[: group.gating_at + 1]
     for response in group.responses:
         yield group.prompt + response
 
 
-def _rewards(gate: Tensor, responses: Tensor) -> Rewards:
+def _rewards(gating: Tensor, responses: Tensor) -> Rewards:
     """A prompt's pooled row [3K] and its responses' [B, 3K] (`VllmArmoRM.heads`)."""
-    weights = gate.chunk(3)[2].expand(len(responses), -1)
+    weights = gating.chunk(3)[2].expand(len(responses), -1)
     objectives, transformed, _ = responses.chunk(3, dim=-1)
     return Rewards((weights * transformed).sum(-1), objectives, weights)
 

@@ -25,8 +25,8 @@ class Group:
     """Each answer with its end of turn."""
     rows: list[int]
     """For each response, which row of the caller's it is."""
-    gate_at: int = 0
-    """Where in the prompt a gate is read."""
+    gating_at: int = 0
+    """Where in the prompt the gating is read."""
 
     @property
     def tokens(self) -> int:

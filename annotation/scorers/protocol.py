@@ -22,7 +22,7 @@ class Score:
 
     score: float | None = None
     objectives: list[float] | None = None
-    gate: list[float] | None = None
+    gating: list[float] | None = None
     """The weight of each objective."""
     disagreement: float | None = None
     """Standard deviation among an ensemble's members."""
@@ -71,12 +71,12 @@ class FunctionScorer:
 
 
 def checked(
-    score: float, objectives: list[float] | None = None, gate: list[float] | None = None
+    score: float, objectives: list[float] | None = None, gating: list[float] | None = None
 ) -> Score:
     """A score that is a number, else the error that says so."""
     if score - score != 0.0:
         return Score(error=f"not_finite: the annotator gave {score}")
-    return Score(score, objectives, gate)
+    return Score(score, objectives, gating)
 
 
 def by_comparison(

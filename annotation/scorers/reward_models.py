@@ -46,7 +46,7 @@ class TokenScorer(ABC):
 
     @abstractmethod
     def _read(self, tokens: Tokens) -> tuple[list[int], int]:
-        """The response's ids that the model reads, and where in the prompt its gate is read."""
+        """The response's ids that the model reads, and where in the prompt its gating is read."""
 
     def _tokenise(self, conversations: Sequence[Conversation]) -> tuple[list[Group], list[Score]]:
         groups: list[Group] = []
@@ -55,11 +55,11 @@ class TokenScorer(ABC):
             group: Group | None = None
             for text in conversation.responses:
                 try:
-                    prompt, response, gate_at, cut = self._ids(conversation, text)
+                    prompt, response, gating_at, cut = self._ids(conversation, text)
                 except RowError as error:
                     scores.append(Score(error=f"{error.reason}: {error}"))
                     continue
-                group = group or Group(prompt, [], [], gate_at)
+                group = group or Group(prompt, [], [], gating_at)
                 group.responses.append(response)
                 group.rows.append(len(scores))
                 scores.append(Score(cut=cut))
@@ -70,15 +70,15 @@ class TokenScorer(ABC):
     def _ids(
         self, conversation: Conversation, text: str
     ) -> tuple[list[int], list[int], int, int | None]:
-        """Prompt, response and gate position, within the length limit, and what was cut off."""
+        """Prompt, response and gating position, within the length limit, and what was cut off."""
         tokens = self.chat.response_tokens(conversation.messages, text)
-        response, gate_at = self._read(tokens)
+        response, gating_at = self._read(tokens)
         length, limit = len(tokens.prompt) + len(response), self.config.max_length
         if length <= limit:
-            return tokens.prompt, response, gate_at, None
+            return tokens.prompt, response, gating_at, None
         if self.config.too_long == "error" or len(tokens.prompt) >= limit:
             raise RowError("too_long", f"{length} tokens, max_length is {limit}")
-        return tokens.prompt, response[: limit - len(tokens.prompt)], gate_at, length - limit
+        return tokens.prompt, response[: limit - len(tokens.prompt)], gating_at, length - limit
 
 
 class ModelScorer(TokenScorer):

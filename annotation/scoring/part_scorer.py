@@ -126,7 +126,7 @@ def _block(responses: pa.Table, name: str, scores: Sequence[Score]) -> pa.Table:
         "annotator": pa.array([name] * len(scores), pa.string()),
         "score": pa.array([s.score for s in scores], pa.float64()),
         "objectives": pa.array([s.objectives for s in scores], SCORES.field("objectives").type),
-        "gate": pa.array([s.gate for s in scores], SCORES.field("gate").type),
+        "gating": pa.array([s.gating for s in scores], SCORES.field("gating").type),
         "disagreement": pa.array([s.disagreement for s in scores], pa.float64()),
         "cut": pa.array([s.cut for s in scores], pa.int32()),
         "error": pa.array([s.error for s in scores], pa.string()),

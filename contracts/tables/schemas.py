@@ -62,7 +62,7 @@ SCORES = _table(
     _column("annotator", pa.string(), "name of the reward model"),
     _column("score", pa.float64(), "the reward; null where error says why", nullable=True),
     _column("objectives", FLOATS, "the reward model's raw objectives, in order", nullable=True),
-    _column("gate", FLOATS, "the weight of each objective for this prompt", nullable=True),
+    _column("gating", FLOATS, "the weight of each objective for this prompt", nullable=True),
     _column(
         "disagreement",
         pa.float64(),

@@ -53,17 +53,17 @@ def _scores(index: Index, table: Responses, prompt_id: str) -> dict[str, list[di
         return {}
     told: dict[str, list[dict[str, Any]]] = {}
     found = index.rows(
-        "SELECT response_id, annotator, score, objectives, gate, disagreement, cut, error"
+        "SELECT response_id, annotator, score, objectives, gating, disagreement, cut, error"
         " FROM read_parquet(?) WHERE prompt_id = ? ORDER BY annotator", [parts, prompt_id]
     )  # fmt: skip
-    for name, annotator, score, objectives, gate, disagreement, cut, error in found:
+    for name, annotator, score, objectives, gating, disagreement, cut, error in found:
         names = index.objectives.get(annotator) or []
         values = objectives or []
         named = [*names, *(f"objective {n + 1}" for n in range(len(names), len(values)))]
-        gates = gate or [None] * len(values)
+        weights = gating or [None] * len(values)
         told.setdefault(name, []).append({
             "annotator": annotator, "score": score, "error": error, "cut": cut,
             "disagreement": disagreement,
-            "objectives": list(zip(named, values, gates, strict=False)),
+            "objectives": list(zip(named, values, weights, strict=False)),
         })  # fmt: skip
     return told

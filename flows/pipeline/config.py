@@ -207,7 +207,7 @@ class RunConfig(Config):
     @model_validator(mode="after")
     def _gate_can_tell(self) -> "RunConfig":
         key = "gate" if self.gate else "start_from: last_good"
-        needs_second = self.gating and self.evaluation.verdict.require_second_reward
+        needs_second = self.gate_rules and self.evaluation.verdict.require_second_reward
         if needs_second and self.second_annotator is None:
             raise ValueError(
                 f"{key}: no annotator but the one that makes the pairs scores held-out answers, so "
@@ -220,7 +220,7 @@ class RunConfig(Config):
         return self
 
     @property
-    def gating(self) -> GateConfig | None:
+    def gate_rules(self) -> GateConfig | None:
         """The rules of the gate after each round, if there is one."""
         return GateConfig(worse="last_good") if self.start_from == "last_good" else self.gate
 

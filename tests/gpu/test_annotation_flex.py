@@ -22,7 +22,7 @@ def groups(count: int) -> list[Group]:
             list(range(10, 60 + 7 * n)),
             [list(range(5, 20 + 31 * ((n + r) % 6))) for r in range(5)],
             [5 * n + r for r in range(5)],
-            gate_at=40 + 7 * n,
+            gating_at=40 + 7 * n,
         )
         for n in range(count)
     ]

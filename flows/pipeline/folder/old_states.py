@@ -15,7 +15,7 @@ def remove_old_states(config: RunConfig, trained: int) -> list[Path]:
     if kept is None:
         return []
     needed = set(range(trained - kept + 1, trained + 1))
-    if config.gating:
+    if config.gate_rules:
         needed.add(lineage(config).compared(trained))
     folders = [
         config.folder / f"round-{number}" / "policy" / carried.FOLDER

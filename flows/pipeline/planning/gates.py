@@ -27,11 +27,11 @@ TIME_LIMIT = "time limit"
 
 def asks(step: PlannedStep, config: RunConfig) -> bool:
     """Whether the step is a gate that a person is still to answer."""
-    if step.stage is not gate.STAGE or step.done or config.gating is None:
+    if step.stage is not gate.STAGE or step.done or config.gate_rules is None:
         return False
     verdict = said(step.out.parent)
     answered = read_answer(step.out.parent) is not None
-    return verdict is not None and not answered and config.gating.rule(verdict.outcome) == "ask"
+    return verdict is not None and not answered and config.gate_rules.rule(verdict.outcome) == "ask"
 
 
 def ask(folder: Path, config: RunConfig, flow_run: str | None) -> Question | None:
@@ -39,8 +39,8 @@ def ask(folder: Path, config: RunConfig, flow_run: str | None) -> Question | Non
 
     None where its time has run out, and the answer that then stands is written.
     """
-    assert config.gating is not None
-    asking, before = config.gating.asking, read_question(folder)
+    assert config.gate_rules is not None
+    asking, before = config.gate_rules.asking, read_question(folder)
     waits = before.flow_run if before and before.flow_run else flow_run
     question = write_question(folder, asking.hours, asking.then, waits)
     if not question.is_over:
@@ -99,7 +99,7 @@ def decide(run: Path, place: str, action: Action, by: str | None, why: str) -> s
     config = recorded(run)
     if config is None:
         raise UserError(f"{run}: no run lies here (it has no config.yaml)")
-    if config.gating is None:
+    if config.gate_rules is None:
         raise UserError(f"{run}: this run has no gate; give its config one: `gate: {{}}`")
     folder = run / f"round-{_number(place)}"
     if said(folder) is None:

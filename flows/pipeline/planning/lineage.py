@@ -49,7 +49,7 @@ def lineage(config: RunConfig) -> Lineage:
     standing, good, undecided = [0], [0], None
     for number in range(1, config.rounds + 1):
         is_evaluated = number % config.evaluation.every == 0
-        is_gated = is_evaluated and config.gating is not None and undecided is None
+        is_gated = is_evaluated and config.gate_rules is not None and undecided is None
         decision = decision_of(config.folder / f"round-{number}") if is_gated else None
         if is_gated and decision is None:
             undecided = number

@@ -62,8 +62,8 @@ class _Planner(EvaluationPlanner):
         yield from self._train(number)
         if number % self._config.evaluation.every == 0:
             yield from self._judge_round(number)
-            if self._config.gating:
-                yield self._gate(number, self._config.gating)
+            if self._config.gate_rules:
+                yield self._gate(number, self._config.gate_rules)
 
     def _select(self, path: str, label: str, settings: SelectConfig) -> PlannedStep:
         inputs = select.SelectInputs(prompts=self._at("prompts"))

@@ -116,7 +116,7 @@ def test_vllm_gives_the_native_scores(scored, inputs, reward_model, tmp_path):
     assert [row["response_id"] for row in got] == [row["response_id"] for row in want]
     for row, native in zip(got, want, strict=True):
         assert row["error"] == native["error"]
-        for name in ("score", "objectives", "gate"):
+        for name in ("score", "objectives", "gating"):
             assert row[name] == (native[name] and pytest.approx(native[name], abs=TOLERANCE))
     scores = [row["score"] for row in want if row["score"] is not None]
     assert len({round(value, 4) for value in scores}) > len(scores) // 2  # it can fail

@@ -106,7 +106,7 @@ def random_weights(vocabulary: int) -> dict[str, Tensor]:
 
 
 Plain = tuple[float, list[float], list[float]]
-"""Score, objectives, gate."""
+"""Score, objectives, gating."""
 
 
 def plain_hidden(w: dict[str, Tensor], ids: list[int]) -> Tensor:
@@ -189,9 +189,9 @@ def test_scores_equal_a_plain_implementation_whatever_the_batches(
     want = expected(folder, tiny_llama_tokenizer, CONVERSATIONS)
     got = scorer.score(CONVERSATIONS)
     assert [g.score for g in got] == pytest.approx([score for score, *_ in want], abs=1e-5)
-    for have, (_, objectives, gate) in zip(got, want, strict=True):
+    for have, (_, objectives, gating) in zip(got, want, strict=True):
         assert have.objectives == pytest.approx(objectives, abs=1e-5)
-        assert have.gate == pytest.approx(gate, abs=1e-5)
+        assert have.gating == pytest.approx(gating, abs=1e-5)
     assert len({round(g.score, 4) for g in got}) == len(got)  # the comparison can fail
 
 

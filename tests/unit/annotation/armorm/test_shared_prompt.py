@@ -11,8 +11,8 @@ from runtime.flex_compile import compiled_attention, compiled_mask
 
 CPU = torch.device("cpu")
 GROUPS = [
-    Group([1, 2, 3], [[4, 5], [6]], [0, 1], gate_at=1),
-    Group([7, 8], [[9], [10, 11, 12], [13]], [2, 3, 4], gate_at=0),
+    Group([1, 2, 3], [[4, 5], [6]], [0, 1], gating_at=1),
+    Group([7, 8], [[9], [10, 11, 12], [13]], [2, 3, 4], gating_at=0),
 ]
 # By hand: the range that each token belongs to, and its prompt's.
 UNITS = {
@@ -51,7 +51,7 @@ def test_both_ways_of_attending_have_one_layout():
     assert torch.equal(whole.positions[:13], apart.positions)
     for batch in (apart, whole):
         assert batch.last.tolist() == [4, 5, 8, 11, 12]
-        assert batch.gate_at.tolist() == [1, 6]
+        assert batch.gating_at.tolist() == [1, 6]
         assert batch.prompt_of.tolist() == [0, 0, 1, 1, 1]
     assert apart.block_mask is None
     assert [len(s.masks) for s in apart.spans] == [1, 2]

@@ -118,7 +118,7 @@ def test_a_number_too_large_for_its_column_is_refused_not_wrapped() -> None:
 def test_columns_that_may_be_null_may() -> None:
     row = {"response_id": "r", "prompt_id": "p", "annotator": "a", "error": "too long", "cut": None}
     table = pa.Table.from_pylist(
-        [{**row, "score": None, "objectives": None, "gate": None, "disagreement": None}]
+        [{**row, "score": None, "objectives": None, "gating": None, "disagreement": None}]
     )
     assert conform(table, SCORES, "here")["score"].null_count == 1
 

@@ -46,7 +46,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 for annotator in ("armorm", "truth"):
                     scores.append({
                         "response_id": name, "prompt_id": f"p{n}", "annotator": annotator,
-                        "score": n + sample / 2, "objectives": [0.25, 0.75], "gate": [0.4, 0.6],
+                        "score": n + sample / 2, "objectives": [0.25, 0.75], "gating": [0.4, 0.6],
                     })  # fmt: skip
             pairs.append({
                 "prompt_id": f"p{n}", "prompt": said(f"Question {n}?", "user"),
