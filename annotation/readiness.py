@@ -23,7 +23,8 @@ def checks(config: ScoreConfig, annotators: Mapping[str, Annotator]) -> Iterator
 
 
 def refuse_without_gpu(device: str) -> None:
-    """
+    """Refuse a CUDA device where torch sees none.
+
     Raises:
         UserError: a GPU is asked for where there is none.
     """

@@ -185,7 +185,8 @@ def answering(sampling: SampleConfig, benchmarks: Sequence[Benchmark]) -> Sample
 
 
 def refuse_same_label(benchmarks: Sequence[Benchmark]) -> None:
-    """
+    """Refuse two benchmarks of one label.
+
     Raises:
         ValueError: two could not be told apart.
     """

@@ -167,7 +167,8 @@ def plan_evaluation(
 
 
 def refuse_unready(config: EvaluateConfig, policies: Sequence[str]) -> None:
-    """
+    """Refuse an evaluation that cannot succeed, before anything is started.
+
     Raises:
         UserError: names all that can be known to be amiss before anything is started.
     """

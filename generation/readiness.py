@@ -70,7 +70,8 @@ def _sampling_checks(key: str, config: SampleConfig, model: str) -> Iterator[Che
 
 
 def refuse_no_context(config: SampleConfig, model: str) -> None:
-    """
+    """Refuse a `max_tokens` that fills the model's whole context.
+
     Raises:
         UserError: an answer of `max_tokens` leaves no room for a prompt.
     """

@@ -41,7 +41,8 @@ class Child(Protocol):
         """Its exit code, negative for a signal; None while it runs."""
 
     def wait(self, timeout: float | None = None) -> int:
-        """
+        """Wait for its end; its exit code, or minus the number of the signal that ended it.
+
         Raises:
             subprocess.TimeoutExpired: it still runs after `timeout` seconds.
         """

@@ -10,7 +10,7 @@ from runtime.fork_server.running import fork
 
 
 def start_module(module: str, arguments: Sequence[str], environment: Mapping[str, str]) -> Child:
-    """As `start_child`, with `python -m module` for the command."""
+    """Start `python -m module` with the arguments, its input and output as pipes."""
     variables = environment_with(environment)
     theirs_in, ours_in = os.pipe()
     ours_out, theirs_out = os.pipe()

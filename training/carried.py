@@ -46,7 +46,7 @@ class Carried(BaseModel):
 
     @property
     def as_job(self) -> dict[str, Any]:
-        """As a job's file has it."""
+        """The state's folder and steps, for the file that a training process reads."""
         return {"state": str(self.folder.resolve()), "steps_before": self.steps}
 
 

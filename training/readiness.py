@@ -37,7 +37,8 @@ def checks(config: TrainConfig, model: str) -> Iterator[Check]:
 
 
 def refuse_not_installed(config: TrainConfig) -> None:
-    """
+    """Refuse a strategy or an attention whose package is not installed.
+
     Raises:
         UserError: what the strategy or the attention needs is not there.
     """
@@ -48,7 +49,8 @@ def refuse_not_installed(config: TrainConfig) -> None:
 
 
 def refuse_too_few_gpus(config: TrainConfig) -> None:
-    """
+    """Refuse more processes than GPUs, or without GPUs than cores.
+
     Raises:
         UserError: two processes would have to share a GPU; without GPUs, a core.
     """
@@ -63,7 +65,8 @@ def refuse_too_few_gpus(config: TrainConfig) -> None:
 
 
 def refuse_untrainable(model: str) -> None:
-    """
+    """Refuse an adapter, and models of families that are not trained here.
+
     Raises:
         UserError: the policy is an adapter, or of a family that is not trained here.
     """
@@ -78,7 +81,8 @@ def refuse_untrainable(model: str) -> None:
 
 
 def refuse_attention(config: TrainConfig, model: str) -> None:
-    """
+    """Refuse an attention that is not installed or that the model rules out.
+
     Raises:
         UserError: the attention asked for is not installed, or cannot do what the model needs.
     """

@@ -81,7 +81,7 @@ def _means(out: Path, rows: int) -> dict[str, float]:
 
 
 def here(config: ReferenceConfig) -> dict[str, str]:
-    """As `Stage.here`."""
+    """What `dtype: auto` means on this machine."""
     return what_auto_is(config.dtype)
 
 

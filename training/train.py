@@ -80,7 +80,7 @@ def run(config: TrainConfig, inputs: TrainInputs, out: Path) -> Result:
 
 
 def here(config: TrainConfig) -> dict[str, str]:
-    """As `Stage.here`."""
+    """What `dtype: auto` means on this machine."""
     return what_auto_is(config.dtype)
 
 

@@ -167,7 +167,8 @@ class RewardModel(ModelConfig, AnnotatorVariant):
     own."""
 
     def refuse_headless(self) -> None:
-        """
+        """Refuse a model without the layers that make its score.
+
         Raises:
             UserError: the model's files, where they are here, lack its heads.
         """

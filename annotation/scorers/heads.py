@@ -92,7 +92,8 @@ def _refuse_classifier(folder: Path, config: Mapping[str, Any], shapes: Shapes) 
 
 
 def refuse_labels(model: object, labels: int) -> None:
-    """
+    """Refuse a classifier that does not have exactly one label.
+
     Raises:
         UserError: a classifier has another number of labels than one.
     """
@@ -118,7 +119,8 @@ def _refuse_pairrm(folder: Path, config: Mapping[str, Any], shapes: Shapes) -> N
 
 
 def refuse_other_markers(model: str, ids: tuple[object, ...], expected: tuple[object, ...]) -> None:
-    """
+    """Refuse a tokenizer whose marker tokens are not those that PairRM was trained with.
+
     Raises:
         UserError: PairRM's markers have other ids in its tokenizer than in its config.
     """

@@ -115,6 +115,11 @@ def sources_of(responses: Path, scores: Path) -> list[tuple[Path, Path]]:
 
 
 def only_annotator(sources: list[tuple[Path, Path]]) -> str:
+    """The one annotator of these scores; empty where there are no scores.
+
+    Raises:
+        UserError: there are several.
+    """
     for names in _annotators(sources):
         if len(names) > 1:
             raise UserError(

@@ -71,7 +71,7 @@ class ArenaHard(_ArenaHard):
     sha256: ClassVar = "f1553b00ab5c0f23404f556a1a29ae335480400e59232d70e1362710e91a54a1"
 
     def record(self, one: Answer, generator: str) -> dict[str, Any]:
-        """As v0.1's release reads it."""
+        """A row of `model_answer`, in the format of v0.1's release."""
         turn = {"content": one.turns[0], "token_len": one.tokens[0]}
         return {
             "question_id": one.question.key,
@@ -91,7 +91,7 @@ class ArenaHardV2(_ArenaHard):
     sha256: ClassVar = "217c4292f6552936aec53be03faa18547df67a25e3fda6ca0064b4f69d7ecb18"
 
     def record(self, one: Answer, generator: str) -> dict[str, Any]:
-        """As the repository reads it."""
+        """A row of `model_answer`, in the format of today's repository."""
         answer = {"role": "assistant", "content": {"answer": one.turns[0]}}
         return {
             "uid": one.question.key,

@@ -156,7 +156,8 @@ class Benchmark(Config):
         return self.recipe if self.preset == "recipe" else self.sampled
 
     def refuse_unready(self) -> None:
-        """
+        """Refuse a benchmark whose packages or data are not installed.
+
         Raises:
             UserError: what it needs beside its questions is not installed.
         """

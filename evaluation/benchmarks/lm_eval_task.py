@@ -40,11 +40,12 @@ class LmEvalTask(Benchmark):
         return str(installed() / "METADATA")
 
     def preset_of(self, question: Question) -> Decoding:
-        """As the task's own `generation_kwargs` say."""
+        """The decoding that the task's own `generation_kwargs` ask for."""
         return question.decoding or self.recipe
 
     def refuse_unready(self) -> None:
-        """
+        """Refuse a task whose packages or data are not installed.
+
         Raises:
             UserError: lm-eval is not installed, or of IFEval, nltk's data are not here.
         """

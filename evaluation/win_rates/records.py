@@ -68,7 +68,8 @@ def number_of(record: Record, key: str, place: str) -> float:
 
 
 def refuse_several(records: Sequence[Record], key: str, path: Path, why: str) -> None:
-    """
+    """Refuse a file whose rows hold several values of a key that must be the same in all.
+
     Raises:
         UserError: rows differ under a key that is to be one for the whole file, where they have it.
     """

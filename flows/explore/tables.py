@@ -72,6 +72,11 @@ def show(path: Path, view: View) -> None:
 
 
 def refuse_ignored(view: View) -> None:
+    """Refuse options that would be ignored beside each other, and empty ones.
+
+    Raises:
+        UserError: names the options.
+    """
     given = {"--sql": view.sql, "--prompt": view.prompt}
     alone = [option for option, value in given.items() if value is not None]
     if len(alone + view.expressions) > 1 and alone:

@@ -31,7 +31,8 @@ def load_run(path: Path, overrides: Sequence[str]) -> RunConfig:
 
 
 def refuse_machines(command: str, config: RunConfig) -> None:
-    """
+    """Refuse to train on several machines in a command other than `onpolicy run`.
+
     Raises:
         UserError: several machines are to train, which know what to join in `onpolicy run` alone.
     """

@@ -61,13 +61,15 @@ class EngineVariant(Config, ABC):
         return 1
 
     def refuse_not_installed(self) -> None:
-        """
+        """Refuse an engine whose packages are not installed.
+
         Raises:
             UserError: what it needs is not there.
         """
 
     def refuse_unable(self, device: "Device") -> None:
-        """
+        """Refuse a device on which the engine cannot do what the config asks for.
+
         Raises:
             UserError: the device cannot do what the config asks for.
         """

@@ -66,7 +66,8 @@ class Vllm:
 
 
 def start(job: Job, kind: VllmEngine) -> Vllm:
-    """
+    """vLLM with the model loaded, ready for requests.
+
     Raises:
         UserError: vLLM is not installed, or refuses the model.
     """

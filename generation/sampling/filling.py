@@ -30,7 +30,8 @@ class Tally:
         self._allowed = allowed
 
     def count(self, drawn: Sequence[tuple[Request, Outcome]]) -> None:
-        """
+        """Add outcomes to the tally.
+
         Raises:
             OnPolicyError: more have failed than may.
         """

@@ -41,7 +41,8 @@ class ForkedChild:
         return self._code
 
     def wait(self, timeout: float | None = None) -> int:
-        """
+        """Wait for its end; its exit code, or minus the number of the signal that ended it.
+
         Raises:
             subprocess.TimeoutExpired: it still runs after `timeout` seconds.
         """

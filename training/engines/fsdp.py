@@ -26,7 +26,7 @@ class FsdpEngine(Engine):
         loss.backward()
 
     def step(self) -> float:
-        """See Engine."""
+        """Clip, update the weights, and return the gradients' norm before clipping."""
         parameters = [p for p in self._model.parameters() if p.requires_grad]
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.max_grad_norm)
         self._optimizer.step()
@@ -34,7 +34,7 @@ class FsdpEngine(Engine):
         return float(_gathered(norm))
 
     def weights(self) -> dict[str, Tensor] | None:
-        """See Engine."""
+        """The whole model's weights, gathered on rank 0's CPU; None on the others."""
         on_cpu = {}
         for name, value in self._model.state_dict().items():
             gathered = _gathered(value)

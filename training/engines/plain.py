@@ -16,16 +16,16 @@ class PlainEngine(Engine):
     """Strategy `none`."""
 
     def backward(self, loss: Float[Tensor, ""], last: bool) -> None:
-        """See Engine."""
+        """Add the gradients of `loss`; processes exchange them in the last pass."""
         self._accelerator.gradient_state._set_sync_gradients(last)
         self._accelerator.backward(loss)
 
     def accumulating(self, last: bool) -> contextlib.AbstractContextManager[None]:
-        """See Engine."""
+        """Around a pass: no exchange of gradients before the last one."""
         return contextlib.nullcontext() if last else self._accelerator.no_sync(self._model)
 
     def step(self) -> float:
-        """See Engine."""
+        """Clip, update the weights, and return the gradients' norm before clipping."""
         parameters = self._model.parameters()
         norm = self._accelerator.clip_grad_norm_(parameters, self.config.max_grad_norm)
         self._optimizer.step()
@@ -33,7 +33,7 @@ class PlainEngine(Engine):
         return float(norm)
 
     def weights(self) -> dict[str, Tensor]:
-        """See Engine."""
+        """The model's weights, which every process has."""
         return self._accelerator.get_state_dict(self._model)
 
     def _start(self) -> Any:

@@ -19,7 +19,7 @@ class ZeroEngine(Engine):
     """Strategies `zero2` and `zero3`."""
 
     def __init__(self, config: TrainConfig) -> None:
-        """See Engine."""
+        """Read the ZeRO stage from the strategy's name."""
         self.zero_stage = int(config.resources.strategy[-1])
         super().__init__(config)
 
@@ -30,16 +30,16 @@ class ZeroEngine(Engine):
 
     @property
     def adapters_dtype(self) -> torch.dtype:
-        """See `weights_dtype`."""
+        """The dtype of LoRA's weights: the same as that of the others."""
         return self.weights_dtype
 
     def backward(self, loss: Float[Tensor, ""], last: bool) -> None:
-        """See Engine."""
+        """Add the gradients of `loss`; DeepSpeed updates the weights in the last pass."""
         self._accelerator.gradient_state._set_sync_gradients(last)
         self._accelerator.backward(loss, scale_wrt_gas=False)
 
     def accumulating(self, last: bool) -> Any:
-        """See Engine."""
+        """Around a pass: no exchange of gradients before the last one."""
         return super().accumulating(last) if last else self._accelerator.no_sync(self._model)
 
     def step(self) -> float:
@@ -47,7 +47,7 @@ class ZeroEngine(Engine):
         return float(self._model.get_global_grad_norm())
 
     def weights(self) -> dict[str, Tensor] | None:
-        """See Engine."""
+        """The whole model's weights on rank 0, adapters in float32."""
         weights = self._accelerator.get_state_dict(self._model)
         if self.config.lora:
             masters = self._masters()  # what is merged is summed in float32

@@ -144,7 +144,7 @@ def _suggestion(config: LrRangeConfig, pairs: int, work: Path, out: Path) -> LrR
 
 
 def here(config: LrRangeConfig) -> dict[str, str]:
-    """As `Stage.here`."""
+    """What `dtype: auto` means on this machine."""
     return what_auto_is(config.training.dtype)
 
 

@@ -33,7 +33,7 @@ def standard(chat: ChatFormat, prompt: Sequence[Message], chosen: str, rejected:
 
 
 def recipe(chat: ChatFormat, prompt: Sequence[Message], chosen: str, rejected: str) -> PairTokens:
-    """As published: a response is header, answer, end of turn and an end of sequence.
+    """The published format: a response is header, answer, end of turn and an end of sequence.
 
     For Gemma six tokens beside the answer's enter the mean: `<start_of_turn>`, `model`, newline,
     `<end_of_turn>`, newline, `<eos>` (recipe, section 2).

@@ -64,7 +64,8 @@ def read_sides(benchmark: BenchmarkName, files: SideFiles) -> Sides:
 
 
 def refuse_unanswered(path: Path, baseline: Answers, questions: Sequence[Question]) -> None:
-    """
+    """Refuse a baseline that has not answered every question.
+
     Raises:
         UserError: the baseline lacks an answer to one of the questions.
     """

@@ -36,7 +36,7 @@ class Annotations:
 
     @property
     def average_length(self) -> int:
-        """As `average_length` of the model's answers."""
+        """Mean length of the model's answers in characters, as the leaderboard counts it."""
         return _whole_mean(self.length)
 
     def only(self, index: Collection[int]) -> "Annotations":

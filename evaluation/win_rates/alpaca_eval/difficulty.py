@@ -71,7 +71,8 @@ def judged(annotations: Annotations, difficulty: Mapping[int, float], path: Path
 def refuse_no_difficulty(
     difficulty: Mapping[int, float], indices: Sequence[int], path: Path
 ) -> None:
-    """
+    """Refuse a file that lacks the difficulty of an instruction.
+
     Raises:
         UserError: an instruction has no difficulty.
     """

@@ -197,7 +197,8 @@ def _pinned(config: RunConfig, annotator: Annotator) -> Annotator:
 
 
 def refuse_read_only(folder: Path) -> None:
-    """
+    """Refuse a folder that cannot be written to.
+
     Raises:
         UserError: nothing can be written where the run's folder is, or is to be.
     """

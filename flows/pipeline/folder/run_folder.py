@@ -34,7 +34,8 @@ def make_folder(config: RunConfig) -> None:
 
 
 def refuse_busy(folder: Path) -> None:
-    """
+    """Refuse a run that another live process works on, before anything slow is begun.
+
     Raises:
         FolderBusy: another live process writes to `folder`; told before anything slow is begun.
     """
@@ -172,7 +173,8 @@ def steps_left(
 
 
 def refuse_drift(config: RunConfig, again: Sequence[str] = ()) -> None:
-    """
+    """Refuse a config that differs from the one by which finished steps were made.
+
     Raises:
         ConfigDrift: a step was made by another config or from other inputs, and is not about to
             be made anew; names all of them, and how to make them anew.
