@@ -4,7 +4,9 @@
 prints the growth of resident memory over what Python and its imports hold.
 """
 
+import gc
 import json
+import multiprocessing
 import sys
 import tempfile
 from dataclasses import asdict, dataclass
@@ -68,7 +70,7 @@ def train(shape: Shape, folder: Path) -> None:
     )  # fmt: skip
     config = TrainConfig(global_batch=2 * shape.pairs, dtype="float32", resources=resources)
     engine = make_engine(config)
-    policy = load_policy(str(folder), resources, engine.weights_dtype)
+    policy = loaded(load_policy(str(folder), resources, engine.weights_dtype))
     engine.prepare(PairScorer(policy, shape.logits_mib << 20))
     Trainer(config, engine, pairs).run(0, lambda *_: None)
 
@@ -83,7 +85,7 @@ def reference(shape: Shape, folder: Path) -> None:
     from training.packed.packing import make_batch
 
     resources = TrainResources(strategy="none", logits_mib=shape.logits_mib)
-    policy = load_policy(str(folder), resources, torch.float32)
+    policy = loaded(load_policy(str(folder), resources, torch.float32))
     scorer = PairScorer(policy, shape.logits_mib << 20).eval().requires_grad_(False)
     batch = make_batch(_pairs(shape, shape.pairs), "packed")
     with torch.no_grad():
@@ -100,7 +102,7 @@ def score(shape: Shape, folder: Path) -> None:
     from annotation.scorers.batches import Group
 
     device = torch.device("cpu")
-    model = load_armorm(str(folder), device, torch.float32)
+    model = loaded(load_armorm(str(folder), device, torch.float32))
     answers = [[7] * shape.answer for _ in range(shape.pairs)]
     group = Group([5] * shape.prompt, answers, list(range(shape.pairs)), 1)
     with torch.inference_mode():
@@ -120,9 +122,20 @@ def sample(shape: Shape, folder: Path) -> None:
     config = SampleConfig(n=1, max_tokens=shape.answer, engine=engine, dtype="float32")
     job = Job(str(folder), config, [3], shape.prompt + shape.answer, 8192)
     running = Transformers(job, engine)
+    loaded(running._model)
     prompt = [5] * shape.prompt
     running.add([Request(f"p{number}", 0, number, prompt) for number in range(shape.pairs)])
     running.step()
+
+
+def loaded(model: Any) -> Any:
+    """The model with its weights copied out of the file's map, as onto a GPU: on a CPU the parts
+    that nothing touches would else never be in memory. The peak begins anew."""
+    for tensor in model.parameters():
+        tensor.data = tensor.data.clone()
+    gc.collect()
+    Path("/proc/self/clear_refs").write_text("5")
+    return model
 
 
 STAGES = {"training": train, "reference": reference, "scoring": score, "sampling": sample}
@@ -164,7 +177,6 @@ def measure(shape: Shape, folder: Path) -> float:
     write_model(tiny, folder / "tiny")
     STAGES[shape.stage](tiny, folder / "tiny")
     before = _status("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
     STAGES[shape.stage](shape, folder / "model")
     return _status("VmHWM") - before
 
@@ -180,8 +192,6 @@ def main() -> None:
     shape = Shape(**json.loads(sys.argv[1]))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        import multiprocessing
-
         writer = multiprocessing.Process(target=write_model, args=(shape, folder / "model"))
         writer.start()
         writer.join()

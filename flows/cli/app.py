@@ -21,6 +21,7 @@ app = typer.Typer(
 )
 
 app.add_typer(tune_app, name="tune")
+app.command()(glance.plan)
 app.command()(glance.status)
 app.command()(glance.browse)
 app.command()(win_rate)
@@ -48,9 +49,15 @@ def run(
         str | None,
         typer.Option(help="End after a stage: pairs (the first round's), or round-2/pairs."),
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what it would do, as `plan`.")
+    ] = False,
     debug: Debug = False,
 ) -> None:
     """Run every stage of every round that is not done yet; run it again to go on."""
+    if dry_run:
+        glance.plan(config, overrides)
+        return
     from flows.cli.run import run_config
 
     run_config(config, overrides or [], redo or [], until)

@@ -1,7 +1,7 @@
 """Commands that show what will run, what runs, and what came out."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -17,6 +17,42 @@ def status(run_folder: RunFolder, *, as_json: Json = False, debug: Debug = False
 
     told = status.status(run_folder)
     typer.echo(status.as_json(told) if as_json else status.as_text(told))
+
+
+def plan(
+    config: Annotated[Path, typer.Argument(help="A YAML config, e.g. configs/demo.yaml.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Dotted overrides, e.g. training.learning_rate=5e-7.")
+    ] = None,
+    *,
+    rate: Annotated[
+        list[str] | None, typer.Option(help="A stage's rows a second, e.g. responses=12.5.")
+    ] = None,
+    prompt_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Tokens of a prompt, on average.")
+    ] = None,
+    answer_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Tokens of an answer, on average.")
+    ] = None,
+    device: Annotated[
+        Literal["cpu", "cuda"] | None, typer.Option(help="Plan for it; else this machine's.")
+    ] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Say what a run will do and take: stages, rows, disk, memory and hours; nothing is begun."""
+    from flows.forecast import plan
+    from flows.forecast.rates import given_rates
+    from flows.pipeline.folder.run_folder import refuse_drift
+    from flows.pipeline.load_run import load_run
+
+    settings = load_run(config, overrides or [])
+    refuse_drift(settings)
+    told = plan.forecast(
+        settings, rates=given_rates(rate or []), prompt=prompt_tokens,
+        answer=answer_tokens, device=device,
+    )  # fmt: skip
+    typer.echo(plan.as_json(told) if as_json else plan.as_text(told))
 
 
 def browse(

@@ -117,6 +117,20 @@ def training(
     return Memory(held, grads, states, own)
 
 
+def shapes_of(model: Model) -> Mapping[str, tuple[int, ...]]:
+    """Names and shapes of a model's tensors."""
+    return language_model(model.config) or {}
+
+
+def scoring(model: Model, tokens: int, width: int) -> Memory:
+    """A batch of a reward model: a backbone, its heads in float32."""
+    of = model.of
+    head = 0 if of.tied else of.vocabulary * of.hidden
+    gate = 1024 * (of.hidden + 2 * 1024)  # ArmoRM's, the largest of the heads
+    own = tokens * width * (4 * of.hidden + 3 * of.intermediate)
+    return Memory(width * (model.parameters - head) + 4 * gate, activations=own)
+
+
 def inference(model: Model, one: Pass, processes: int = 1) -> Memory:
     """The peak of a forward pass without gradients, e.g. of the reference.
 
@@ -124,7 +138,8 @@ def inference(model: Model, one: Pass, processes: int = 1) -> Memory:
         processes: those that share the weights (FSDP).
     """
     layer = one.tokens * one.width * (4 * model.of.hidden + 3 * model.of.intermediate)
-    head = _logits(model, one) if one.answers else 0
+    block = min(one.logits, _GPU_BLOCK if one.on_gpu else _CPU_BLOCK)
+    head = min(4 * one.answers * model.of.vocabulary, 3 * block)  # none is kept
     return Memory(one.width * model.parameters // processes, activations=max(layer, head))
 
 

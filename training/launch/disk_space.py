@@ -1,8 +1,9 @@
 """Bytes that a training will write: the policy in the end, checkpoints on the way."""
 
+import math
 from pathlib import Path
 
-from contracts.models.weights import Weights
+from contracts.models.weights import Shapes, Weights
 from contracts.steps.disk_space import bytes_below, refuse_too_full
 from runtime.device import dtype_of
 from training.config import TrainConfig
@@ -36,11 +37,16 @@ def state_bytes(config: TrainConfig, weights: Weights) -> int:
 
 def _trained(config: TrainConfig, weights: Weights) -> int:
     """Parameters that a checkpoint holds."""
+    return trained_numbers(config, weights.shapes)
+
+
+def trained_numbers(config: TrainConfig, shapes: Shapes) -> int:
+    """Parameters that are trained: all, or LoRA's beside tensors of these shapes."""
     if not config.lora:
-        return weights.parameters
+        return sum(math.prod(shape) for shape in shapes.values())
     ends = tuple(f".{target}.weight" for target in config.lora.targets)
     return sum(
-        config.lora.rank * sum(shape) for name, shape in weights.shapes.items()
+        config.lora.rank * sum(shape) for name, shape in shapes.items()
         if name.endswith(ends)
     )  # fmt: skip
 

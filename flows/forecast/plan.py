@@ -1,0 +1,262 @@
+"""`onpolicy plan`: what a run will do, and what that will take; nothing is begun or written."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from typing import Literal
+
+from contracts.models.weights import Weights
+from flows.forecast import stages
+from flows.forecast.memory import Memory, shapes_of
+from flows.forecast.rates import Rates
+from flows.forecast.rows import SAMPLING, Lengths, Rows, mean_answer
+from flows.forecast.twins import Twins
+from flows.pipeline.config import RunConfig
+from flows.pipeline.folder.run_folder import settled
+from flows.pipeline.planning.plan import plan as planned
+from flows.pipeline.planning.planned_step import PlannedStep
+from runtime.device import has_cuda
+from training import train
+from training.config import TrainConfig
+from training.launch.disk_space import checkpoint_bytes, policy_bytes, state_bytes, steps_of
+
+_PROMPT = 256
+_TABLE_BYTES = 9
+"""Bytes that a token takes in a table: 4 of its text and 4 of its id, and what goes with it."""
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """One stage of the run to come."""
+
+    path: str
+    title: str
+    state: str
+    """done, begun, reuse (another run has done it, and it is taken over), to do, or open (a gate
+    before it is still to decide)."""
+    rows: int | None
+    tokens: int | None
+    disk: int | None
+    """Bytes that it will write."""
+    seconds: float | None
+    rate: str | None
+    memory: Memory | None
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What a run will do."""
+
+    run: str
+    device: str
+    stages: list[StagePlan]
+    assumptions: list[str]
+
+    @property
+    def left(self) -> list[StagePlan]:
+        """What is not done."""
+        return [stage for stage in self.stages if stage.state != "done"]
+
+    @property
+    def seconds(self) -> float:
+        """Of all that is left and has a rate."""
+        return sum(stage.seconds or 0 for stage in self.left)
+
+    @property
+    def without_rate(self) -> list[str]:
+        """Folders' names of what is left whose time is not known."""
+        names = (stage.path.rsplit("/", 1)[-1] for stage in self.left if stage.seconds is None)
+        return list(dict.fromkeys(names))
+
+
+def forecast(
+    config: RunConfig,
+    *,
+    rates: dict[str, float],
+    prompt: int | None = None,
+    answer: int | None = None,
+    device: Literal["cpu", "cuda"] | None = None,
+) -> RunPlan:
+    """The plan of a run.
+
+    Args:
+        rates: rows a second by a stage's folder's name, in place of measured ones.
+        prompt: tokens of a prompt, on average.
+        answer: tokens of an answer, on average.
+        device: what it is planned for; this machine's, unless given.
+    """
+    config = settled(config)
+    steps, known = planned(config), Rates(config, rates)
+    drawn = answer or mean_answer([f for step in steps if step.stage is SAMPLING
+                                   for f in known.samplings(step)])  # fmt: skip
+    rows = Rows(Lengths(prompt or _PROMPT, drawn))
+    where = device or ("cuda" if has_cuda() else "cpu")
+    machine = stages.Machine(where, config.pinned(config.policy.reference), prompt or _PROMPT)
+    twins = Twins()
+    told = [_stage(step, _state(step, twins), rows, known, machine) for step in steps]
+    says = _assumptions(config, prompt, answer, drawn, machine)
+    return RunPlan(str(config.folder), where, told, says)
+
+
+def _stage(
+    step: PlannedStep, state: str, rows: Rows, known: Rates, machine: stages.Machine
+) -> StagePlan:
+    count, tokens = rows.add(step)
+    rate = known.of(step)
+    seconds = count / rate.rows if rate and count is not None else known.seconds(step)
+    costs = state not in ("done", "reuse")
+    return StagePlan(
+        step.path, step.title, state, count, tokens,
+        _disk(step, count, tokens, known, machine) if costs else 0,
+        seconds if costs else 0.0, rate.says if rate and costs else None,
+        stages.memory_of(step, machine, rows.answer_of(step)),
+    )  # fmt: skip
+
+
+def _state(step: PlannedStep, twins: Twins) -> str:
+    is_twin = twins.has(step)
+    if step.done:
+        return "done"
+    if (step.out / "_step.json").exists():
+        return "begun"
+    if is_twin:
+        return "reuse"
+    return "open" if step.provisional else "to do"
+
+
+def _disk(
+    step: PlannedStep, rows: int | None, tokens: int | None, known: Rates, machine: stages.Machine
+) -> int | None:
+    if isinstance(step.config, TrainConfig) and step.stage is train.STAGE:
+        return _policy_bytes(step.config, rows or 0, machine)
+    if (each := known.bytes_a_row(step)) and rows is not None:
+        return round(each * rows)
+    return tokens * _TABLE_BYTES if tokens is not None else None
+
+
+def _policy_bytes(config: TrainConfig, pairs: int, machine: stages.Machine) -> int | None:
+    """The policy, its state, and the checkpoints that lie there at once."""
+    if not (model := stages.model_of(machine.policy)):
+        return None
+    weights = Weights(shapes_of(model), 0)
+    own = policy_bytes(config, weights) + state_bytes(config, weights)
+    return own + checkpoint_bytes(config, weights, steps_of(config, pairs))
+
+
+def _assumptions(
+    config: RunConfig, prompt: int | None, answer: int | None, drawn: int | None,
+    machine: stages.Machine,
+) -> list[str]:  # fmt: skip
+    said = "given" if prompt else "assumed; --prompt-tokens says otherwise"
+    told = [f"a prompt has {prompt or _PROMPT} tokens ({said})"]
+    if drawn:
+        source = "given" if answer else "mean of earlier samplings here"
+        told.append(f"an answer has {drawn} tokens ({source})")
+    else:
+        told.append("each answer is as long as `max_tokens` allows (none was sampled here yet; "
+                    "--answer-tokens says otherwise)")  # fmt: skip
+    told.append("every prompt gives a pair, and every answer a score")
+    told.append(f"memory is for one {'GPU' if machine.device == 'cuda' else 'process on a CPU'} at "
+                "its peak, without the libraries' own (0.5 to 2 GiB)")  # fmt: skip
+    if stages.model_of(machine.policy) is None:
+        told.append(f"{config.policy.path} is not on this machine, or of no family known here: "
+                    "its memory and disk are not told")  # fmt: skip
+    return told
+
+
+def as_json(told: RunPlan) -> str:
+    """For programs: bytes and seconds."""
+    listed = [
+        asdict(stage) | {"memory": stage.memory and asdict(stage.memory) | {
+            "total": stage.memory.total}}
+        for stage in told.stages
+    ]  # fmt: skip
+    whole = {"run": told.run, "device": told.device, "seconds_left": told.seconds,
+             "without_rate": told.without_rate, "assumptions": told.assumptions,
+             "stages": listed}  # fmt: skip
+    return json.dumps(whole, indent=1)
+
+
+def as_text(told: RunPlan) -> str:
+    """For people."""
+    return "\n".join(_lines(told))
+
+
+def _lines(told: RunPlan) -> Iterator[str]:
+    done = len(told.stages) - len(told.left)
+    yield f"{told.run}: {done} of {len(told.stages)} stages done"
+    yield f"  {'':<6} {'':<37} {'rows':>9} {'tokens':>8} {'disk':>8} {'time':>8}"
+    for stage in told.stages:
+        yield (
+            f"  {stage.state:<6} {stage.title:<37} {_count(stage.rows):>9} "
+            f"{_short(stage.tokens):>8} {_bytes(stage.disk):>8} {_time(stage.seconds):>8}"
+        )
+    yield f"Memory at the peak, on one {'GPU' if told.device == 'cuda' else 'process'}:"
+    yield from _memory_lines(told.stages)
+    yield _total(told)
+    yield "Assumed:"
+    yield from (f"  {line}" for line in told.assumptions)
+    yield from (f"  {line}" for line in _rate_lines(told.left))
+
+
+def _memory_lines(listed: Sequence[StagePlan]) -> Iterator[str]:
+    names = ("weights", "gradients", "optimizer", "activations", "kv_cache")
+    heads = ("weights", "gradients", "optimizer", "activat.", "KV cache")
+    yield f"  {'':<30}" + "".join(f"{name:>10}" for name in (*heads, "in all"))
+    shown = set()
+    for stage in listed:
+        name = stage.path.split("/", 1)[-1]
+        if (taken := stage.memory) and (name, taken) not in shown:
+            shown.add((name, taken))
+            sizes = [getattr(taken, part) for part in names]
+            yield f"  {name:<30}" + "".join(f"{_bytes(size):>10}" for size in (*sizes, taken.total))
+
+
+def _total(told: RunPlan) -> str:
+    disk = sum(stage.disk or 0 for stage in told.left)
+    missing = told.without_rate
+    least = "at least " if missing else ""
+    way = (
+        f"; no rate is known of {', '.join(missing)}: --rate NAME=ROWS_A_SECOND" if missing else ""
+    )
+    return f"In all: {least}{_time(told.seconds)}, {_bytes(disk)} on the disk{way}"
+
+
+def _rate_lines(left: Sequence[StagePlan]) -> Iterator[str]:
+    told = dict[str, str]()
+    for stage in left:
+        if stage.rate and stage.rows and stage.seconds:
+            name = stage.path.split("/", 1)[-1]
+            told[name] = (
+                f"{name}: {_short(round(stage.rows / stage.seconds, 1))} rows/s ({stage.rate})"
+            )
+    yield from told.values()
+
+
+def _count(value: int | None) -> str:
+    return "?" if value is None else f"{value:,}"
+
+
+def _short(value: float | None) -> str:
+    if value is None:
+        return ""
+    for size, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if value >= size:
+            return f"{value / size:.3g} {unit}"
+    return str(value)
+
+
+def _bytes(value: int | None) -> str:
+    if value is None:
+        return "?"
+    for size, unit in ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
+        if value >= size:
+            return f"{value / size:.1f} {unit}"
+    return "" if not value else f"{value} B"
+
+
+def _time(seconds: float | None) -> str:
+    if seconds is None:
+        return "?"
+    return str(timedelta(seconds=round(seconds))) if seconds >= 60 else f"{seconds:.1f} s"

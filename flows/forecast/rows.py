@@ -1,0 +1,119 @@
+"""How many rows each step will have, and how many tokens they hold: known, or at most."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from annotation import demonstrations, pairs
+from annotation.config import ScoreConfig
+from flows.pipeline.planning.planned_step import PlannedStep
+from generation import sample
+from generation.config import PromptsConfig, SampleConfig, SelectConfig
+from training import format as tokens
+from training import reference, replay, train
+
+_LINES = (".jsonl",)
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Tokens of a prompt and of an answer, on average."""
+
+    prompt: int
+    answer: int | None
+    """None: as many as `max_tokens` allows."""
+
+
+class Rows:
+    """Rows of a run's steps, in their order; None where nothing is known before."""
+
+    def __init__(self, lengths: Lengths) -> None:
+        self._lengths = lengths
+        self._rows: dict[str, int | None] = {}
+        self._held_out = 0
+        self._answers: dict[str, int] = {}
+
+    def add(self, step: PlannedStep) -> tuple[int | None, int | None]:
+        """Rows and tokens of the next step; those of its manifest, if it is done."""
+        rows = manifest.rows if (manifest := step.done) else self._planned(step)
+        self._rows[str(step.out)] = rows
+        each = self._tokens(step)
+        return rows, rows * each if rows is not None and each else None
+
+    def _planned(self, step: PlannedStep) -> int | None:
+        if isinstance(step.config, PromptsConfig):
+            self._held_out = step.config.test_size
+            return step.config.limit or _lines(step.config)
+        read = {name: self._rows.get(value) for name, value in step.reads.items()}
+        if isinstance(step.config, SelectConfig):
+            return self._selected(step.config, read["prompts"])
+        if isinstance(step.config, SampleConfig):
+            return _times(read["prompts"], step.config.samples)
+        if isinstance(step.config, ScoreConfig):
+            return _times(read["responses"], len(step.config.annotators))
+        return next((read[name] for name in _OF.get(step.stage.name, ()) if name in read), None)
+
+    def _selected(self, config: SelectConfig, there: int | None) -> int | None:
+        if config.splits == ["test"]:
+            return self._held_out
+        if there is None:
+            return config.count
+        left = max(0, there - self._held_out - config.start)
+        return min(left, config.count) if config.count else left
+
+    def _tokens(self, step: PlannedStep) -> int | None:
+        """Of one row, on average."""
+        if isinstance(step.config, SampleConfig):
+            most = step.config.max_tokens
+            answer = min(most, self._lengths.answer or most)
+            self._answers[str(step.out)] = answer
+            return answer
+        answer = self.answer_of(step)
+        if isinstance(step.config, ScoreConfig):
+            return self._lengths.prompt + answer
+        if step.stage in (tokens.STAGE, replay.STAGE, reference.STAGE, train.STAGE):
+            return self._lengths.prompt + 2 * answer
+        return None
+
+    def answer_of(self, step: PlannedStep) -> int:
+        """Tokens of an answer, as the sampling that the step goes back to is assumed to draw."""
+        for value in step.reads.values():
+            if value in self._answers:
+                self._answers[str(step.out)] = self._answers[value]
+                return self._answers[value]
+        return self._lengths.answer or max(self._answers.values(), default=0)
+
+
+_OF: Mapping[str, tuple[str, ...]] = {
+    pairs.STAGE.name: ("prompts",), demonstrations.STAGE.name: ("prompts",),
+    tokens.STAGE.name: ("pairs",), replay.STAGE.name: ("tokens",),
+    reference.STAGE.name: ("tokens",), train.STAGE.name: ("tokens",),
+}  # fmt: skip
+SAMPLING = sample.STAGE
+
+
+def _times(rows: int | None, factor: int) -> int | None:
+    return None if rows is None else rows * factor
+
+
+def _lines(config: PromptsConfig) -> int | None:
+    """Of local files of lines; None where one is another kind of source."""
+    paths = [Path(source.path) for source in config.mixture]
+    if not all(path.suffix in _LINES and path.is_file() for path in paths):
+        return None
+    return sum(_count(path) for path in paths)
+
+
+def _count(path: Path) -> int:
+    with path.open("rb") as file:
+        return sum(1 for line in file if line.strip())
+
+
+def mean_answer(folders: list[Path]) -> int | None:
+    """Tokens of an answer that earlier samplings drew, on average."""
+    drawn = rows = 0
+    for folder in folders:
+        told = json.loads((folder / "_manifest.json").read_text())
+        drawn, rows = drawn + (told["facts"].get("tokens") or 0), rows + told["rows"]
+    return -(-drawn // rows) if rows else None

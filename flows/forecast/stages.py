@@ -1,0 +1,133 @@
+"""The memory of a planned step, by what its config says of where and how it runs."""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from annotation.annotators.base import RewardModel
+from annotation.config import ScoreConfig
+from contracts.errors import UserError
+from contracts.models.model import local_folder
+from contracts.models.weights import read_config
+from flows.forecast import memory
+from flows.forecast.memory import Memory, Model, Pass
+from flows.pipeline.planning.planned_step import PlannedStep
+from generation.config import SampleConfig
+from generation.engine_kinds.vllm import VllmEngine
+from runtime.device import dtype_of
+from training.config import ReferenceConfig, TrainConfig
+from training.launch.disk_space import trained_numbers
+
+_SCORED_AT_ONCE = {"cpu": 2_048, "cuda": 16_384}
+_CPU_BLOCK, _MOST_KV_UNASKED, _GIB = 32, 4 << 30, 1 << 30
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the run is planned for."""
+
+    device: str
+    """`cpu` or `cuda`."""
+    policy: str
+    """The run's own policy: every round's is as large."""
+    prompt: int
+    """Tokens of a prompt."""
+
+
+def memory_of(step: PlannedStep, machine: Machine, answer: int) -> Memory | None:
+    """Bytes on one GPU, or in one process; None for a step without a model, or with one whose
+    config is not on this machine or not of a known family.
+
+    Args:
+        answer: tokens of an answer.
+    """
+    if isinstance(step.config, ScoreConfig):
+        return _scoring(step.config, machine)
+    if not (model := model_of(machine.policy)):
+        return None
+    if isinstance(step.config, SampleConfig):
+        return _sampling(step.config, model, machine, answer)
+    if isinstance(step.config, ReferenceConfig):
+        resources = step.config.resources
+        shared = resources.processes if resources.strategy == "fsdp" else 1
+        return memory.inference(model, _pass(step.config, machine, answer), shared)
+    if isinstance(step.config, TrainConfig):
+        return _training(step.config, model, machine, answer)
+    return None
+
+
+def _training(config: TrainConfig, model: Model, machine: Machine, answer: int) -> Memory:
+    resources, one = config.resources, _pass(config, machine, answer)
+    pair = machine.prompt + 2 * answer
+    processes = resources.processes * resources.machines
+    passes = -(-config.global_batch * pair // (one.tokens * processes))
+    wanted = resources.gradient_checkpointing
+    shapes = memory.shapes_of(model)
+    return memory.training(
+        model, one, passes=passes, processes=processes, strategy=resources.strategy,
+        trained=trained_numbers(config, shapes) if config.lora else None,
+        checkpointing=machine.device == "cuda" if wanted is None else wanted,
+        offload=resources.offload,
+    )  # fmt: skip
+
+
+def _pass(config: TrainConfig | ReferenceConfig, machine: Machine, answer: int) -> Pass:
+    """As many whole pairs as `micro_batch_tokens` holds, one at least."""
+    pair = machine.prompt + 2 * answer
+    pairs = min(max(1, config.resources.micro_batch_tokens // pair),
+                getattr(config, "global_batch", 1 << 30))  # fmt: skip
+    return Pass(
+        pairs * pair, 2 * pairs * answer, _width(config.dtype, machine),
+        config.resources.logits_mib << 20, machine.device == "cuda",
+    )  # fmt: skip
+
+
+def _sampling(config: SampleConfig, model: Model, machine: Machine, answer: int) -> Memory:
+    width, longest = _width(config.dtype, machine), machine.prompt + config.max_tokens
+    engine = config.engine
+    if not isinstance(engine, VllmEngine):
+        return memory.sampling(model, engine.batch, machine.prompt, answer, width)
+    resources, on_cpu = engine.resources, machine.device == "cpu"
+    samples = resources.max_num_seqs or (128 if on_cpu else 256)
+    a_token = memory.kv_bytes(model, width)
+    kv = samples * longest * a_token
+    if on_cpu:  # generation.engines.vllm asks for as much
+        kv = min(2 * samples * (longest + _CPU_BLOCK) * a_token, _MOST_KV_UNASKED)
+        kv = int(resources.cpu_kv_gib * _GIB) if resources.cpu_kv_gib else kv
+    at_once = resources.max_num_batched_tokens or 8192
+    weights = width * model.parameters // resources.tensor_parallel
+    own = at_once * width * (4 * model.of.hidden + 3 * model.of.intermediate)
+    return Memory(weights, activations=own, kv_cache=kv // resources.tensor_parallel)
+
+
+def _scoring(config: ScoreConfig, machine: Machine) -> Memory | None:
+    """All reward models of a worker, and the widest one's batch."""
+    models = [one for one in config.annotators if isinstance(one, RewardModel)]
+    each = []
+    for one in models:
+        if not (model := model_of(one.reference)):
+            return None
+        tokens = config.resources.batch_tokens or _SCORED_AT_ONCE[machine.device]
+        each.append(memory.scoring(model, tokens, _width(one.dtype, machine)))
+    if not each:
+        return None
+    return Memory(sum(one.weights for one in each), activations=max(m.activations for m in each))
+
+
+def _width(dtype: str, machine: Machine) -> int:
+    return 4 if dtype_of(dtype, machine.device) == "float32" else 2
+
+
+@cache
+def model_of(reference: str) -> Model | None:
+    """A model by its config.json; None where it is not here, or of no family known here."""
+    folder = local_folder(reference)
+    try:
+        return Model.read(_config(folder)) if folder else None
+    except UserError:  # `onpolicy check` says what is amiss with it
+        return None
+
+
+def _config(folder: Any) -> dict[str, Any]:
+    config = read_config(folder)
+    return {**config, **(config.get("text_config") or {})}

@@ -1,0 +1,142 @@
+"""`onpolicy plan`: what a run will do and take, told before anything is begun."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from made_run import made
+from minimal_run import MINIMAL, config
+from typer.testing import CliRunner
+
+from contracts.config.yaml import dump_yaml
+from contracts.errors import UserError
+from contracts.models.architecture import language_model
+from flows.cli.app import app
+from flows.forecast import memory
+from flows.forecast.memory import Model, Pass
+from flows.forecast.plan import RunPlan, as_text, forecast
+from flows.forecast.rates import given_rates
+from flows.pipeline.config import RunConfig
+
+GEMMA = {
+    "model_type": "gemma2", "vocab_size": 256_000, "hidden_size": 3584,
+    "intermediate_size": 14_336, "num_hidden_layers": 42, "num_attention_heads": 16,
+    "num_key_value_heads": 8, "head_dim": 256,
+}  # fmt: skip
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Callable[..., RunConfig]:
+    """Configs of runs over 30 prompts of which 4 are held out, 10 a round."""
+    lines = [json.dumps({"prompt": f"Say {number}."}) for number in range(30)]
+    (tmp_path / "prompts.jsonl").write_text("\n".join(lines))
+    for model in ("policy", "reward"):
+        (tmp_path / model).mkdir()
+    (tmp_path / "policy" / "config.json").write_text(json.dumps(GEMMA))
+    (tmp_path / "policy" / "model.safetensors").touch()
+    reward = {"kind": "classifier", "name": "rm", "path": str(tmp_path / "reward")}
+    own = {
+        "runs_dir": str(tmp_path / "runs"), "policy": {"path": str(tmp_path / "policy")},
+        "prompts": MINIMAL["prompts"] | {"path": str(tmp_path / "prompts.jsonl")},
+        "annotation": {"annotators": [reward]}, "date": "2026-01-01",
+    }  # fmt: skip
+    return lambda **changes: config(**(own | changes))
+
+
+def rows(told: RunPlan) -> dict[str, int | None]:
+    return {stage.path: stage.rows for stage in told.stages}
+
+
+def test_rows_and_tokens_follow_from_the_config(settings: Callable[..., RunConfig]) -> None:
+    told = forecast(settings(), rates={}, prompt=10, answer=20)
+    known = rows(told)
+    assert known["prompts"] == 30 and known["round-0/prompts"] == 4
+    assert known["round-1/responses"] == 40 and known["round-1/scores"] == 40
+    assert known["round-2/policy"] == 10
+    by_path = {stage.path: stage for stage in told.stages}
+    assert by_path["round-1/responses"].tokens == 800
+    assert by_path["round-1/policy"].tokens == 10 * (10 + 2 * 20)
+
+
+def test_hours_come_from_the_rates_given_and_what_has_none_is_named(
+    settings: Callable[..., RunConfig],
+) -> None:
+    told = forecast(settings(rounds=1), rates={"responses": 0.01})
+    assert told.seconds == pytest.approx((4 + 40 + 4) / 0.01)
+    assert "policy" in told.without_rate and "responses" not in told.without_rate
+    text = as_text(told)
+    assert "at least 1:20:00" in text and "--rate NAME=ROWS_A_SECOND" in text
+
+
+def test_what_is_done_and_what_another_run_has_done_costs_nothing(
+    settings: Callable[..., RunConfig],
+) -> None:
+    made(settings(rounds=1))
+    again = forecast(settings(rounds=1), rates={})
+    assert {stage.state for stage in again.stages} == {"done"} and again.seconds == 0
+    other = forecast(settings(rounds=1, name="other", training={"learning_rate": 1e-6}), rates={})
+    states = {stage.path: stage.state for stage in other.stages}
+    assert states["round-1/scores"] == "reuse" and states["round-1/policy"] == "to do"
+    assert states["round-1/evaluation/responses"] == "to do"
+    resampled = forecast(settings(rounds=1, name="third", sampling={"n": 8}), rates={})
+    states = {stage.path: stage.state for stage in resampled.stages}
+    assert states["round-1/responses"] == states["round-1/scores"] == "to do"
+
+
+def test_it_writes_nothing(settings: Callable[..., RunConfig], tmp_path: Path) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    forecast(settings(), rates={})
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_run_dry_run_and_plan_say_the_same_as_text_and_as_json(
+    settings: Callable[..., RunConfig], tmp_path: Path
+) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(dump_yaml(settings().model_dump(mode="json")))
+    planned = CliRunner().invoke(app, ["plan", str(path)])
+    assert planned.exit_code == 0, planned.output
+    assert CliRunner().invoke(app, ["run", str(path), "--dry-run"]).stdout == planned.stdout
+    told = json.loads(CliRunner().invoke(app, ["plan", str(path), "--json"]).stdout)
+    assert told["stages"][0]["path"] == "prompts" and told["assumptions"]
+    trained = next(one for one in told["stages"] if one["path"] == "round-1/policy")
+    assert trained["memory"]["total"] > trained["memory"]["weights"]
+
+
+@pytest.mark.parametrize("text", ["responses", "responses=x", "=2", "responses=0", "a=inf"])
+def test_a_rate_that_is_none_says_how_to_give_one(text: str) -> None:
+    with pytest.raises(UserError, match="rows a second"):
+        given_rates([text])
+
+
+def test_sixteen_bytes_a_weight_are_split_by_zero_3_and_only_weights_stay_whole_in_none() -> None:
+    model = Model.read(GEMMA)
+    assert model
+    one = Pass(tokens=8192, answers=6000, width=2, logits=256 << 20, on_gpu=True)
+    whole = memory.training(model, one, passes=4, checkpointing=True)
+    split = memory.training(model, one, passes=4, processes=8, strategy="zero3", checkpointing=True)
+    assert whole.gradients == 4 * model.parameters and whole.optimizer == 8 * model.parameters
+    states = split.weights + split.gradients + split.optimizer
+    assert states == pytest.approx((2 + 4 + 12) * model.parameters / 8, rel=0.01)
+
+
+def test_checkpointing_keeps_a_layers_input_alone() -> None:
+    model = Model.read(GEMMA)
+    assert model
+    one = Pass(tokens=8192, answers=6000, width=2, logits=1 << 20)
+    kept = memory.training(model, one, passes=2).activations
+    recomputed = memory.training(model, one, passes=2, checkpointing=True).activations
+    assert recomputed < kept / 4
+
+
+def test_the_shapes_are_those_of_a_model_on_the_meta_device() -> None:
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    small = GEMMA | {"num_hidden_layers": 2}
+    with torch.device("meta"):
+        whole = AutoModelForCausalLM.from_config(AutoConfig.for_model(**small))
+    model = Model.read(small)
+    assert model and model.parameters == sum(tensor.numel() for tensor in whole.parameters())
+    assert set(language_model(small) or {}) == {name for name, _ in whole.named_parameters()}
