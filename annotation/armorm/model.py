@@ -35,6 +35,7 @@ class Gating(nn.Module):
 
     def __init__(self, config: LlamaConfig, objectives: int) -> None:
         super().__init__()
+        # The defaults are the published config's values (recipe, section 3).
         width = getattr(config, "gating_hidden_dim", 1024)
         hidden_layers = getattr(config, "gating_n_hidden", 3)
         sizes = [config.hidden_size, *[width] * hidden_layers, objectives]

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _ARCHITECTURE = "OnPolicyArmoRM"
 _MOST_REQUESTS = 256
+# The CPU's default blocks of 128 tokens never let short prompts share their prefix.
 _CPU_BLOCK = 32
 
 

@@ -10,6 +10,8 @@ import pyarrow.compute as pc
 from contracts.errors import UserError
 from contracts.tables.parts import part_paths, read_part
 
+# Responses come in the prompts' order, so a part of responses meets two parts of prompts at most
+# where it crosses their border.
 _PARTS_KEPT = 2
 
 

@@ -32,6 +32,7 @@ class MaxLowSigma(StrategyVariant):
         mean, deviation = ranking.mean_and_deviation()
         target = mean - self.sigmas * deviation
         group = np.repeat(np.arange(len(mean)), np.diff(ranking.bounds))
+        # Up to five samples have none below two deviations: there it is max_min.
         above = np.bincount(group, ranking.score >= target[group], len(mean)).astype(np.int64)
         lower = (ranking.bounds[:-1] + above)[ranked.prompts]
         upper = np.clip(lower - 1, ranked.first, ranked.end - 1)

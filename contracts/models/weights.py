@@ -20,6 +20,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 _AGAIN = "copy or download it anew"
+# About safetensors' own limit of 100 MB: a length above it is no header's, but other bytes.
 _LONGEST_HEADER = 100 << 20
 # Published files of old hold these; they are computed from the config, never read.
 _BUFFERS = re.compile(r"(rotary_emb\.inv_freq|position_ids|attn\.(masked_)?bias)$")

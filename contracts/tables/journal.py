@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 
 _ENCODE = json.JSONEncoder(separators=(",", ":")).encode
+# A kill loses nothing that was written; a power cut loses at most what ten seconds have made.
 _SYNC_SECONDS = 10.0
 
 

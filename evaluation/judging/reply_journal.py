@@ -10,6 +10,8 @@ from types import TracebackType
 from contracts.tables.journal import Journal
 from runtime.chat_api.completion import Completion
 
+# Replies are paid for, so they wait 20 ms for the disk, not ten seconds; one fsync serves all
+# that came meanwhile.
 _SYNC_SECONDS = 0.02
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+# Resamples at a time: 256 draws of AlpacaEval's 805 prompts are 1.6 MB.
 _BLOCK = 256
 
 

@@ -15,6 +15,7 @@ from runtime.module_process import start_module
 from runtime.progress import Reading, parse_progress
 from runtime.stage_process import parse_error
 
+# SIGINT lets a stage end its engine and its own children; what is left after that is killed.
 _STOP_SECONDS = 15.0
 
 OnLine = Callable[[str], None]

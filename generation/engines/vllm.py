@@ -18,7 +18,9 @@ from generation.engines.vllm_environment import set_vllm_environment
 from runtime.gc_pause import without_collecting
 
 _GIB = 1 << 30
+# Zeroing a GiB of KV cache takes 2 s of the start, so more is reserved only where it is asked for.
 _MOST_KV_UNASKED = 4 * _GIB
+# Of tokens. In the CPU's default blocks of 128, short prompts never share their prefix.
 _CPU_BLOCK = 32
 
 

@@ -8,6 +8,7 @@ connections have it: one more for each full round of answers, 0.8 of it for each
 from dataclasses import dataclass
 
 _DECREASE = 0.8
+# 429s within a second are of requests sent before the limit fell: it falls once for all of them.
 _EPISODE_SECONDS = 1.0
 _BEARABLE_SHARE = 0.1
 

@@ -13,6 +13,7 @@ from typing import Any
 
 WorkerMessage = dict[str, Any]
 
+# A third of the shortest `hang_timeout` (3 s), so that one late beat kills no worker.
 _HEARTBEAT_SECONDS = 1.0
 
 

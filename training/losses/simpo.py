@@ -58,6 +58,7 @@ class SimPOConfig(LossVariant):
         """
         policy = inputs.policy
         margin = policy.chosen.mean - policy.rejected.mean
+        # Gemma's beta 10 and ratio 0.5 ask for a margin of 5, which is TRL's absolute simpo_gamma.
         z = self.beta * (margin - self.gamma_beta_ratio)
         hinge = self.variant == "hinge"
         loss = (1 - z).relu() if hinge else smoothed(z, self.label_smoothing)

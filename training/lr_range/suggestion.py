@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+# A window of a tenth of the steps to either side; a fall of 2 %, or of twice the noise, is one.
 _SMOOTHED_SHARE = 10
 _LEAST_FALL = 0.02
 

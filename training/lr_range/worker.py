@@ -21,6 +21,8 @@ DIVERGED = "diverged"
 SIZE = "parameters.json"
 # A loss this much above its start leaves nothing to look for at higher rates.
 _DIVERGED_TIMES = 2.0
+# The mean of about three steps, 1 / (1 - 0.7), against that of the first five: one bad batch is no
+# divergence.
 _START_STEPS = 5
 _KEPT = 0.7
 

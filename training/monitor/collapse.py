@@ -4,11 +4,14 @@ import math
 from collections.abc import Mapping, Sequence
 from statistics import mean
 
+# A single step's means say more of its pairs than of the policy.
 _WINDOW = 5
 # e ** -1.5: tokens of the chosen responses have become 4.5 times less likely.
 _FALL = 1.5
 # Of the rejected, which are to become less likely, but not at any price.
 _REJECTED_FALL = 4.0
+# Of 4-grams said before: people's text has 0.006 of them, a model's greedy text 0.44
+# (arXiv 1908.04319).
 _REPETITION_RISE = 0.1
 
 

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+# Beside the branches: a pad is of none, so that no token attends to it.
 _PAD = -1
 _PROMPT, _CHOSEN, _REJECTED = 0, 1, 2
 

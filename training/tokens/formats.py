@@ -84,6 +84,7 @@ def truncate(
 
 def _truncate_as_published(pair: PairTokens, max_length: int, max_prompt_length: int) -> PairTokens:
     """The prompt keeps its end (losing BOS); then both responses their start (losing EOS)."""
+    # The published code keeps 1,800 of 2,048 tokens for the prompt, though most need far fewer.
     if pair.length > max_length:
         pair = replace(pair, prompt=pair.prompt[-max_prompt_length:])
     if pair.length > max_length:
