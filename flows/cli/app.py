@@ -21,6 +21,7 @@ app = typer.Typer(
 )
 
 app.add_typer(tune_app, name="tune")
+app.command()(glance.doctor)
 app.command()(glance.plan)
 app.command()(glance.status)
 app.command()(glance.browse)

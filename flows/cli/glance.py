@@ -67,3 +67,22 @@ def browse(
     from flows.browse.serve import browse as serve
 
     serve(run_folder, port)
+
+
+def doctor(
+    config: Annotated[
+        Path | None, typer.Argument(help="A YAML config; else the machine alone is looked at.")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Dotted overrides, e.g. training.learning_rate=5e-7.")
+    ] = None,
+    *,
+    debug: Debug = False,
+) -> None:
+    """Look at this machine, and a config on it, with a way out for each fault; 1 if one stops."""
+    from flows.doctor.diagnosis import as_text, diagnose
+    from flows.pipeline.load_run import load_run
+
+    found = [*diagnose(load_run(config, overrides or []) if config else None)]
+    typer.echo(as_text(found))
+    raise typer.Exit(int(any(one.state == "stop" for one in found)))

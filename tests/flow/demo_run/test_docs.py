@@ -57,7 +57,11 @@ def test_every_command_of_a_page_works(
             extra = [*extra, *NO_BENCHMARKS]
         if extra and "training.resources" not in command:
             extra = [*extra, *ONE_PROCESS]
-        if command in ("onpolicy run configs/demo.yaml", "onpolicy check configs/demo.yaml"):
+        if command in (
+            "onpolicy run configs/demo.yaml",
+            "onpolicy check configs/demo.yaml",
+            "onpolicy doctor configs/demo.yaml",
+        ):
             extra = ["name=demo", *small]
         ended = subprocess.run(
             [*arguments(command), *extra],
