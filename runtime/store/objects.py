@@ -23,7 +23,7 @@ T = TypeVar("T")
 _RETRIES = 5
 _SECONDS = 120.0
 # Larger objects go up in pieces, and exist once the last of them is there. S3 takes 10,000.
-_PIECE = 16 << 20
+_PIECE = 5 << 20
 _MOST_PIECES = 9_000
 _CHUNK = 8 << 20
 # More at once gain nothing: 12 pieces of each go up together.
@@ -108,7 +108,7 @@ class Objects:
             obstore.put(self._store, key, path, chunk_size=piece)
 
     def receive(self, key: str, path: Path) -> None:
-        """Write an object to a file, whose name comes to be once it is on the disk.
+        """Write an object to a file, whose name comes to be once all of it has come.
 
         Raises:
             StoreError: there is none, or it did not come whole.
@@ -120,8 +120,6 @@ class Objects:
             with temporary.open("wb") as file:
                 for chunk in self._chunks(lambda: obstore.get(self._store, key), key):
                     file.write(chunk)
-                file.flush()
-                os.fsync(file.fileno())
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)

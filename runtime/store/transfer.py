@@ -1,5 +1,6 @@
 """Files out of a store, each checked by its fingerprint before it is used."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,7 +11,7 @@ _TRIES = 3
 
 
 def receive_all(objects: Objects, wanted: Mapping[str, tuple[str, str]], folder: Path) -> None:
-    """Fetch files into a folder; those that are there already, and right, stay.
+    """Fetch files into a folder, onto its disk; those that are there already, and right, stay.
 
     Args:
         wanted: key and fingerprint by the file's name in the folder.
@@ -36,4 +37,9 @@ def receive_all(objects: Objects, wanted: Mapping[str, tuple[str, str]], folder:
             "remove its step's folder from the store, and the step is made anew"
         )
 
+    def sync(name: str) -> None:
+        with (folder / name).open("rb") as file:
+            os.fsync(file.fileno())
+
     at_once(receive, list(wanted))
+    at_once(sync, list(wanted))  # at the end: the disk is at it meanwhile

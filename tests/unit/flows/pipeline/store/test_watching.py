@@ -1,0 +1,94 @@
+"""What a step has made so far is in the store before the step is finished."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from stored_run import run
+
+from contracts.steps.lock import folder_lock
+from contracts.steps.step import claim
+from flows.pipeline.config import RunConfig
+from flows.pipeline.folder.run_folder import settled
+from flows.pipeline.planning.plan import plan
+from flows.pipeline.planning.planned_step import PlannedStep
+from flows.pipeline.store import run_store
+from flows.pipeline.store.adopt import adopt_first
+from flows.pipeline.store.run_store import storing
+from runtime.store.objects import Objects
+
+Machine = Callable[..., RunConfig]
+
+
+@pytest.fixture(autouse=True)
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_store, "_LOOK_SECONDS", 0.02)
+
+
+def step_of(config: RunConfig, path: str) -> PlannedStep:
+    return next(step for step in plan(settled(config)) if step.path == path)
+
+
+def begun_on(config: RunConfig, path: str, fill: Callable[[Path], None]) -> None:
+    """Begin a step on a machine, and lose the machine once the store has what was made so far."""
+    run(config, until=before(config, path))
+    step = step_of(config, path)
+    with folder_lock(config.folder), storing(config) as store:
+        store.begin(config, ())
+        with store.watching(step):
+            claim(step.stage, step.config, step.inputs, step.out)
+            fill(step.out)
+            wait_for(config, f"test/{path}/_begun.json")
+
+
+def before(config: RunConfig, path: str) -> str:
+    paths = [step.path for step in plan(config)]
+    return paths[paths.index(path) - 1]
+
+
+def wait_for(config: RunConfig, key: str) -> None:
+    objects = Objects(str(config.resources.store))
+    deadline = time.monotonic() + 60
+    while objects.read(key) is None:
+        assert time.monotonic() < deadline, f"{key} was never pushed"
+        time.sleep(0.02)
+
+
+def files_below(folder: Path) -> Iterator[str]:
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and not path.name.startswith((".lock", "_step")):
+            yield path.relative_to(folder).as_posix()
+
+
+def test_a_step_goes_on_elsewhere_from_its_journal(machine: Machine) -> None:
+    def sample(out: Path) -> None:
+        (out / ".journal-00000.jsonl").write_text('{"sample": 1}\n')
+
+    config = machine("a")
+    often = config.resources.model_copy(update={"store_every": 0.02})
+    begun_on(config.model_copy(update={"resources": often}), "round-1/responses", sample)
+    b = machine("b")
+    adopt_first(b)
+    step = step_of(b, "round-1/responses")
+    assert list(files_below(step.out)) == [".journal-00000.jsonl"]
+    run(b, until="round-1/responses")
+    objects = Objects(str(b.resources.store))
+    assert not [key for key in objects.sizes("test") if "_begun" in key]
+
+
+def test_a_checkpoint_is_pushed_as_it_is_made_whatever_the_interval(machine: Machine) -> None:
+    def train(out: Path) -> None:
+        below = out / ".checkpoints"
+        below.mkdir()
+        (below / "metrics.jsonl").write_text('{"step": 1}\n')
+        (below / "unfinished-00000100").mkdir()
+        (below / "unfinished-00000100" / "state.safetensors").write_text("state")
+        (below / "unfinished-00000100").rename(below / "step-00000100")
+
+    begun_on(machine("a"), "round-1/policy", train)
+    b = machine("b")
+    adopt_first(b)
+    assert list(files_below(step_of(b, "round-1/policy").out)) == [
+        ".checkpoints/metrics.jsonl", ".checkpoints/step-00000100/state.safetensors"
+    ]  # fmt: skip
