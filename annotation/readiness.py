@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from annotation.config import Annotator, ScoreConfig
-from annotation.workers.pool import placement_for
+from annotation.workers.placement import is_spread, placement_for
 from contracts.checks import Check
 from contracts.errors import UserError
 from runtime.device import has_cuda
@@ -16,8 +16,9 @@ def checks(config: ScoreConfig, annotators: Mapping[str, Annotator]) -> Iterator
         annotators: by their keys, those of the evaluation too.
     """
     device = config.resources.device
-    yield Check("annotation.resources.workers", lambda: placement_for(config))
-    yield Check("annotation.resources.device", lambda: refuse_without_gpu(device))
+    if not (config.resources.cluster and is_spread(config)):  # that is looked at as a whole
+        yield Check("annotation.resources.workers", lambda: placement_for(config))
+        yield Check("annotation.resources.device", lambda: refuse_without_gpu(device))
     for key, annotator in annotators.items():
         yield from annotator.checks(key)
 

@@ -22,7 +22,8 @@ from annotation.scoring.part_scorer import PartScorer
 from annotation.scoring.precision_check import Agreement, agreements
 from annotation.scoring.prompt_lookup import refuse_split_prompts
 from annotation.selection.scored_responses import policy_of
-from annotation.workers.pool import WorkerPool, placement_for, warm_up
+from annotation.workers.placement import placement_for, warm_up
+from annotation.workers.pool import WorkerPool
 from contracts.errors import OnPolicyError
 from contracts.models.fetch import fetch_models
 from contracts.steps.facts import OfPolicy
@@ -78,7 +79,9 @@ def run(config: ScoreConfig, inputs: ScoreInputs, out: Path) -> Result:
         answers_of(out, index).remove()  # left by a kill just after its part was written
     rows = [pq.read_metadata(path).num_rows for path in sources.values()]
     resumed = sum(rows) - sum(rows[i] for i in parts)
-    fetch_models(inputs.model_of(a) for a in config.annotators if a.reference)
+    models = [inputs.model_of(a) for a in config.annotators if a.reference]
+    fetch_models(models)
+    placement.require(models, [out / "_step.json"])
     scorers = (
         WorkerPool(placement, config, inputs, out)
         if placement.workers

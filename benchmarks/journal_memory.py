@@ -28,7 +28,7 @@ from generation.config import SampleConfig
 from generation.engines import Batch, Job
 from generation.engines.requests import Sample
 from generation.sources.conversation import prompt_id
-from runtime.pool.placement import Placement
+from runtime.pool.placement import Places
 
 _SIZES = (10_000, 100_000)
 _TOKENS = 400
@@ -112,7 +112,7 @@ def _measure(size: int) -> None:
 
 
 def _run(config: SampleConfig, inputs: sample.SampleInputs, out: Path, until: int) -> Manifest:
-    def instant(placement: Placement, job: Job) -> Instant:
+    def instant(placement: Places, job: Job) -> Instant:
         return Instant(job, until)
 
     sample.open_engine = instant  # the one thing that is not the stage's own

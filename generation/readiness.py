@@ -65,7 +65,8 @@ def sampling_checks(sections: Mapping[str, SampleConfig], model: str) -> Iterato
 def _sampling_checks(key: str, config: SampleConfig, model: str) -> Iterator[Check]:
     yield Check(f"{key}.engine", config.engine.refuse_not_installed)
     yield Check(f"{key}.engine.kv_cache", lambda: config.engine.refuse_unable(this_device()))
-    yield Check(f"{key}.engine.resources", lambda: placement_for(config.engine))
+    if not config.engine.resources.cluster:  # that is looked at as a whole
+        yield Check(f"{key}.engine.resources", lambda: placement_for(config.engine))
     yield Check(f"{key}.max_tokens", lambda: refuse_no_context(config, model), of=model)
 
 

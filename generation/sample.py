@@ -37,7 +37,7 @@ from generation.workers.placement import placement_for, warm_up
 from generation.workers.pool import WorkerPool
 from runtime import device
 from runtime.gc_pause import without_collecting
-from runtime.pool.placement import Placement
+from runtime.pool.placement import Places
 from runtime.progress import Progress
 from runtime.stage_process import main
 
@@ -133,7 +133,7 @@ def _plan(
 
 
 def _sample(
-    placement: Placement,
+    placement: Places,
     job: engines.Job,
     turns: Turns,
     missing: Sequence[int],
@@ -143,6 +143,7 @@ def _sample(
 ) -> float | None:
     """Draw and write the missing parts; the speed of doing so, in tokens a second."""
     fetch_models([job.policy])
+    placement.require([job.policy, job.adapter or ""])
     started = time.monotonic()
     engine = open_engine(placement, job)
     log.info("%s is ready after %.1f s", job.config.engine.kind, time.monotonic() - started)
@@ -158,7 +159,7 @@ def _sample(
     return round(tally.tokens / seconds, 1) if tally.tokens else None
 
 
-def open_engine(placement: Placement, job: engines.Job) -> engines.Engine:
+def open_engine(placement: Places, job: engines.Job) -> engines.Engine:
     """The job's engine: in processes of its own, or in this one where the placement has none."""
     if not placement.workers:
         return engines.start(job)

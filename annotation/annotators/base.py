@@ -15,6 +15,7 @@ from contracts.checks import Check, refuse_absent
 from contracts.config.base import Config, FileName, Resources
 from contracts.models.model import ModelConfig, load_tokenizer, local_folder
 from contracts.models.weights import read_config
+from runtime.cluster.config import Cluster
 from runtime.device import what_auto_is
 
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ class ScoreResources(Resources):
     """Worker processes, each with the models, that take parts off one list. Null is one for each
     GPU that can be seen; on a CPU, or with no model to load, it is 0: the stage's own process,
     where a crash ends the stage."""
+    cluster: Cluster | None = None
+    """Where the workers run: null is this machine. The run's `resources.cluster`, unless given.
+    Annotators that keep answers (a judge) are asked from this machine alone."""
     hang_timeout: Annotated[float, Field(ge=3)] | None = 600
     """Seconds without a sign of life from a worker that scores, after which it is killed and the
     part counts as one that crashed it; null waits for ever. A sign comes with each batch."""

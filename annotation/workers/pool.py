@@ -18,10 +18,10 @@ from annotation.config import ScoreConfig
 from annotation.scoring.inputs import ScoreInputs
 from annotation.scoring.part_scorer import Parts
 from annotation.workers.main import work
-from contracts.errors import OnPolicyError, UserError
+from contracts.errors import OnPolicyError
 from runtime.pool.deaths import Roster
 from runtime.pool.messages import WorkerMessage
-from runtime.pool.placement import Placement, gpu_groups, visible_gpus
+from runtime.pool.placement import Places
 from runtime.pool.worker import Patience, WorkerHandle, poll
 
 log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ class WorkerPool:
     """Several scoring workers behind the protocol of `PartScorer`."""
 
     def __init__(
-        self, placement: Placement, config: ScoreConfig, inputs: ScoreInputs, out: Path
+        self, placement: Places, config: ScoreConfig, inputs: ScoreInputs, out: Path
     ) -> None:
         annotators = [annotator.shared_by(placement.workers) for annotator in config.annotators]
         shared = config.model_copy(update={"annotators": annotators})
@@ -78,6 +78,7 @@ class WorkerPool:
         self._placement = placement
         self._patience = Patience(config.resources.hang_timeout, config.resources.load_timeout)
         self._loads = f"annotators {', '.join(a.reference or a.name for a in annotators)}"
+        self._begun = 0
         self._waiting: deque[Part] = deque()
         self._roster: Roster[ScoringWorker] = Roster("scoring", "part")
 
@@ -97,11 +98,9 @@ class WorkerPool:
         # One, even if everything is scored, to say its facts. What a worker has of the machine
         # does not depend on how many parts are left: threads move the last bits.
         count = min(self._placement.workers, max(1, len(parts)))
-        for number in range(count):
-            self._workers.append(
-                ScoringWorker(self._placement, number, work, self._job, self._patience, self._loads)
-            )
+        self._begin(count)
         while self._at_work:
+            self._begin(min(self._placement.joined(), len(self._waiting)))
             self._hand_out()
             for worker, message in poll(self._workers):
                 if worker not in self._workers:
@@ -115,6 +114,14 @@ class WorkerPool:
         """End the workers."""
         for worker in self._workers:
             worker.end()
+        self._placement.close()
+
+    def _begin(self, count: int) -> None:
+        """Start so many workers, the next numbers."""
+        common = work, self._job, self._patience, self._loads
+        for _ in range(count):
+            self._workers.append(ScoringWorker(self._placement, self._begun, *common))
+            self._begun += 1
 
     @property
     def _at_work(self) -> bool:
@@ -190,31 +197,3 @@ class WorkerPool:
             )
         part.crashed.add(worker.number)
         part.one_by_one = not self._roster.others(frozenset(part.crashed))
-
-
-def placement_for(config: ScoreConfig) -> Placement:
-    """Where a config's annotators run on this machine.
-
-    Raises:
-        UserError: the machine has too few GPUs, or one GPU is named for several workers.
-    """
-    workers, device = config.resources.workers, config.resources.device
-    with_model = any(annotator.reference for annotator in config.annotators)
-    gpus = visible_gpus() if with_model and device != "cpu" else []
-    named = device.startswith("cuda:")
-    if workers is None:
-        workers = 0 if named else len(gpus)
-    if not workers or not gpus:
-        return Placement(workers)
-    if named:
-        raise UserError(
-            f"resources.device {device!r} names one GPU and resources.workers is {workers}: each "
-            "worker takes a GPU of its own, so set `device: cuda`, or `workers: 0`"
-        )
-    return Placement(workers, gpu_groups(gpus, workers, 1, f"resources.workers {workers}"))
-
-
-def warm_up(placement: Placement, config: ScoreConfig) -> None:
-    """Begin to import the annotators, while this process goes on with something else."""
-    modules = dict.fromkeys(annotator.preloads for annotator in config.annotators)
-    placement.warm_up([module for module in modules if module])

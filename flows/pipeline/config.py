@@ -24,6 +24,7 @@ from evaluation.gates.config import GateConfig
 from flows.pipeline.planning.carry_over import carry_over_fault
 from flows.pipeline.planning.round_rules import RoundRule, StartFrom, merged
 from generation.config import PromptsConfig, SampleConfig
+from runtime.cluster.config import Cluster
 from runtime.store.address import StoreAddress
 from training.config import FormatConfig, ReplayConfig, TrainConfig
 
@@ -37,6 +38,10 @@ class FlowResources(Resources):
     """Times that a failed stage is started again; it goes on where it stopped."""
     retry_delay: Annotated[float, Field(ge=0)] = 30.0
     """Seconds before a retry."""
+    cluster: Cluster | None = None
+    """Where sampling and scoring workers run: null is this machine; `ray` the Ray cluster of which
+    it is a node (`{kind: ray, address: ray://host:10001}` one of which it is none). Extra
+    `onpolicy[ray]`."""
     reuse: bool = True
     """Take over what another run in `runs_dir` has made by the same settings from the same
     inputs, all but trained policies."""

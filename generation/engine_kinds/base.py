@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from contracts.config.base import Config, Resources
+from runtime.cluster.config import Cluster
 
 if TYPE_CHECKING:
     from generation.engines import Engine, Job
@@ -29,6 +30,8 @@ class EngineResources(Resources):
     """Seconds in which a worker must have loaded the policy, after which it is given up: the
     others go on, and the last one's end is the stage's. 70B from a slow disk may take 20 minutes;
     null waits for ever."""
+    cluster: Cluster | None = None
+    """Where the workers run: null is this machine. The run's `resources.cluster`, unless given."""
     max_error_share: float = Field(0.01, ge=0, le=1)
     """Share of the requests that may fail (each is told in `_errors.parquet`) before the stage
     gives up."""

@@ -4,7 +4,7 @@ from generation.engines import Batch, Job
 from generation.engines.requests import Outcome
 from generation.workers.main import pack_batches, pack_job, work
 from generation.workers.retry import Suspects
-from runtime.pool.placement import Placement
+from runtime.pool.placement import Places
 from runtime.pool.worker import Patience, WorkerHandle
 
 # A message brings at least this share of what a worker takes. One for each finished sample woke
@@ -15,7 +15,7 @@ _SHARE = 8
 class SamplingWorker(WorkerHandle):
     """A process, and what it holds."""
 
-    def __init__(self, placement: Placement, job: Job, number: int) -> None:
+    def __init__(self, placement: Places, job: Job, number: int) -> None:
         resources = job.config.engine.resources
         patience = Patience(resources.hang_timeout, resources.load_timeout)
         super().__init__(placement, number, work, pack_job(job), patience, job.policy)

@@ -13,7 +13,7 @@ from generation.engines.requests import Failure, Outcome, Sample
 from generation.workers.handle import SamplingWorker
 from generation.workers.retry import RetryQueue, Suspects
 from runtime.pool.deaths import Roster
-from runtime.pool.placement import Placement
+from runtime.pool.placement import Places
 from runtime.pool.worker import poll
 
 log = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 class WorkerPool:
     """Several engines, each in a process of its own, used as one."""
 
-    def __init__(self, placement: Placement, job: Job, batch: int) -> None:
+    def __init__(self, placement: Places, job: Job, batch: int) -> None:
         """Start the workers and wait for the first that is ready.
 
         Raises:
@@ -30,11 +30,12 @@ class WorkerPool:
             OnPolicyError: no worker lives long enough to be ready.
         """
         self.batch = batch
+        self._placement, self._job = placement, job
+        self._begun = 0
         self._waiting = RetryQueue()
         self._roster: Roster[SamplingWorker] = Roster("sampling", "sample")
         try:
-            for number in range(placement.workers):
-                self._workers.append(SamplingWorker(placement, job, number))
+            self._begin(placement.workers)
             while not self.capacity:
                 self._hear()
         except BaseException:
@@ -52,6 +53,7 @@ class WorkerPool:
 
     def step(self) -> list[Outcome]:
         """Hand out work and wait until a worker has something to say."""
+        self._begin(self._placement.joined())
         self._hold()
         self._try_suspects()
         self._hand_out()
@@ -61,6 +63,13 @@ class WorkerPool:
         """End the workers."""
         for worker in self._workers:
             worker.end()
+        self._placement.close()
+
+    def _begin(self, count: int) -> None:
+        """Start so many workers, the next numbers."""
+        for _ in range(count):
+            self._workers.append(SamplingWorker(self._placement, self._job, self._begun))
+            self._begun += 1
 
     @property
     def _workers(self) -> list[SamplingWorker]:

@@ -49,12 +49,17 @@ class Roster(Generic[W]):
     def note_death(self, worker: W, death: Death, suspects: int) -> None:
         """Restart a worker that has ended, or leave it out.
 
+        What is lost with its node is not counted: a node may take more workers with it than may
+        die in a row.
+
         Args:
             suspects: units of work that may have crashed it; 0 if none can have.
 
         Raises:
             OnPolicyError: the last one cannot load, or there were too many deaths or crashes.
         """
+        if death.lost:
+            return worker.begin()
         before = self._died_loading.pop(worker.number, None)
         if death.loading and not death.from_outside:
             if death.hung or before == death.reason:

@@ -17,20 +17,25 @@ WorkerMessage = dict[str, Any]
 _HEARTBEAT_SECONDS = 1.0
 
 
-def send(connection: Connection, **message: Any) -> None:
-    """Put a message into a pipe."""
-    connection.send_bytes(json.dumps(message, separators=(",", ":")).encode())
+def pack(message: WorkerMessage) -> bytes:
+    """A message as the bytes that pass between the two."""
+    return json.dumps(message, separators=(",", ":")).encode()
 
 
-def receive(connection: Connection) -> WorkerMessage:
-    """The next message of a pipe.
+def unpack(data: bytes) -> WorkerMessage:
+    """The message in such bytes."""
+    return dict(json.loads(data))
+
+
+def read(connection: Connection) -> bytes:
+    """The next message's bytes of a pipe.
 
     Raises:
         EOFError: the other side has closed it, or died.
         BlockingIOError: the other side stopped in the middle of a message.
     """
     try:
-        return dict(json.loads(connection.recv_bytes()))
+        return connection.recv_bytes()
     except BlockingIOError:
         raise
     except OSError:
@@ -50,7 +55,7 @@ class Link:
     def send(self, **message: Any) -> None:
         """Send a message; from any thread."""
         with self._lock:
-            send(self._connection, **message)
+            self._connection.send_bytes(pack(message))
             self._spoke = time.monotonic()
 
     def receive(self) -> WorkerMessage:
@@ -72,7 +77,7 @@ class Link:
         """Read at all times, so that the other side never waits for work here to end."""
         while True:
             try:
-                self._inbox.put(receive(self._connection))
+                self._inbox.put(unpack(read(self._connection)))
             except EOFError:
                 # An engine's own processes are in our group (`runtime.pool.worker_main`).
                 os.killpg(0, signal.SIGKILL)

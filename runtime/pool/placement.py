@@ -1,20 +1,58 @@
 """Where workers run: how many, on which GPUs."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from contracts.errors import UserError
 from runtime import device
 from runtime.fork_server.running import ensure_server
+from runtime.pool.local import LocalWire, wait_for
+from runtime.pool.wire import Wire
+from runtime.pool.worker_main import Work
 
 Groups = tuple[tuple[str, ...], ...]
 
 
+class Places(Protocol):
+    """Where a pool's workers run."""
+
+    @property
+    def workers(self) -> int:
+        """How many there are room for; 0 is this very process."""
+
+    def require(self, models: Iterable[str], files: Iterable[Path] = ()) -> None:
+        """Refuse machines on which workers would not find what they load and read.
+
+        Raises:
+            UserError: says which, and what it lacks.
+        """
+
+    def warm_up(self, modules: Sequence[str]) -> None:
+        """Begin to import what workers share, where that can be."""
+
+    def start(self, number: int, work: Work, silence: float | None) -> Wire:
+        """Begin worker `number`, or begin it anew.
+
+        Args:
+            silence: seconds for which it may stop in the middle of a message.
+        """
+
+    def wait(self, wires: Sequence[Wire], seconds: float | None) -> list[Wire]:
+        """Those that have something to say, waited for."""
+
+    def joined(self) -> int:
+        """Workers that there has come to be room for since this was last asked."""
+
+    def close(self) -> None:
+        """All workers have ended."""
+
+
 @dataclass(frozen=True)
 class Placement:
-    """A place for workers; `workers` of 0 is this very process."""
+    """A place for workers on this machine; `workers` of 0 is this very process."""
 
     workers: int
     gpus: Groups = ()
@@ -30,6 +68,25 @@ class Placement:
         # vLLM would tie every worker to the same cores.
         shared = {"OMP_NUM_THREADS": str(threads), "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
         return {name: value for name, value in shared.items() if name not in os.environ}
+
+    def start(self, number: int, work: Work, silence: float | None) -> Wire:
+        """A process of our own."""
+        place = f"GPU {','.join(self.gpus[number])}" if self.gpus else ""
+        return LocalWire(work, self.environment(number), place, silence)
+
+    def wait(self, wires: Sequence[Wire], seconds: float | None) -> list[Wire]:
+        """Those whose pipe holds something."""
+        return wait_for(wires, seconds)
+
+    def require(self, models: Iterable[str], files: Iterable[Path] = ()) -> None:
+        """What is here is here."""
+
+    def joined(self) -> int:
+        """A machine stays as it is."""
+        return 0
+
+    def close(self) -> None:
+        """Nothing is left of a process that has ended."""
 
     def warm_up(self, modules: Sequence[str]) -> None:
         """Begin to import what workers on the CPU share, while this process goes on: one that

@@ -1,33 +1,24 @@
-"""WorkerHandle processes as their starter sees them: begun, listened to, and begun anew.
+"""Worker processes as their starter sees them: begun, listened to, and begun anew.
 
 Whether a death was a worker's own doing decides what becomes of its work: killed from outside
 (SIGKILL, SIGTERM), it says nothing against it; a crash or a hang does.
 """
 
 import logging
-import multiprocessing
-import os
-import signal
-import socket
-import struct
-import subprocess
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
 from contracts.errors import OnPolicyError, UserError
-from runtime.pool.messages import WorkerMessage, receive, send
-from runtime.pool.placement import Placement
-from runtime.pool.worker_main import Work, start_worker
+from runtime.pool.messages import WorkerMessage, pack, unpack
+from runtime.pool.placement import Places
+from runtime.pool.wire import Wire
+from runtime.pool.worker_main import Work
 
 log = logging.getLogger(__name__)
 
-_GRACE_SECONDS = 5.0
-_FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM)
 # Silence is counted in slices of listening, so that a starter that was itself stopped, or busy
 # elsewhere, takes nobody for hung.
 _SLICES = 20
@@ -51,14 +42,16 @@ class Death:
     loading: bool
     """Before it was ready."""
     hung: bool
+    lost: bool = False
+    """With the node that it ran on, which may take many at once."""
 
 
 class WorkerHandle(ABC):
-    """One process at the other end of a pipe."""
+    """One process at the other end of a wire."""
 
     def __init__(
         self,
-        placement: Placement,
+        placement: Places,
         number: int,
         work: Work,
         job: WorkerMessage,
@@ -87,8 +80,7 @@ class WorkerHandle(ABC):
         self.begin()
 
     def __str__(self) -> str:
-        gpus = ",".join(self._placement.gpus[self.number]) if self._placement.gpus else ""
-        return f"worker {self.number}" + (f" (GPU {gpus})" if gpus else "")
+        return f"worker {self.number}" + (f" ({self.wire.place})" if self.wire.place else "")
 
     @property
     def patience(self) -> float | None:
@@ -102,26 +94,18 @@ class WorkerHandle(ABC):
 
     def begin(self) -> None:
         """Start the process; it is ready when its model is loaded."""
-        self.pipe, theirs = multiprocessing.Pipe()
-        if self._patience.working:
-            _set_timeout(self.pipe, self._patience.working)
-        self._process = start_worker(
-            self._work, theirs.fileno(), self._placement.environment(self.number)
-        )
-        theirs.close()
+        self.wire = self._placement.start(self.number, self._work, self._patience.working)
         self.ready = self._hung = False
         self._silent = 0.0
         self._last_words: str | None = None
         self.send(job=self._job)
 
     def send(self, **message: Any) -> None:
-        """Send a message; to a dead worker it is lost, and the pipe's end says so."""
+        """Send a message; to a dead worker it is lost, and the wire's end says so."""
         try:
-            send(self.pipe, **message)
+            self.wire.send(pack(message))
         except BlockingIOError:
             self._give_up()
-        except OSError:
-            return
 
     def receive(self) -> WorkerMessage | None:
         """Its messages: None if it has ended, empty if none is about its work.
@@ -131,7 +115,7 @@ class WorkerHandle(ABC):
         """
         self._silent = 0.0
         try:
-            message = receive(self.pipe)
+            message = unpack(self.wire.receive())
         except EOFError:
             return None
         except BlockingIOError:
@@ -152,13 +136,17 @@ class WorkerHandle(ABC):
                 return message
         return {}
 
+    def wait(self, wires: Sequence[Wire], seconds: float | None) -> list[Wire]:
+        """Those wires of this worker's pool that have something to say, waited for."""
+        return self._placement.wait(wires, seconds)
+
     def worked(self) -> None:
         """The worker finished a piece of work."""
         self.proven, self.sound, self.refuted = True, True, 0
 
     def note_silence(self, seconds: float) -> None:
         """End the worker if it has been silent for too long."""
-        if self.ready and not self.busy:
+        if not self.wire.begun or (self.ready and not self.busy):
             self._silent = 0.0
             return
         self._silent += seconds
@@ -167,40 +155,25 @@ class WorkerHandle(ABC):
 
     def reap(self) -> Death:
         """Clean up after its end, and say how it ended."""
-        self.pipe.close()
-        self._kill_group()
-        code = self._wait() or 0
-        killed = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        from_outside = self._last_words is None and code in _FROM_OUTSIDE
-        return Death(self._last_words or killed, from_outside, not self.ready, self._hung)
+        ending = self.wire.reap()
+        from_outside = self._last_words is None and ending.from_outside
+        reason = self._last_words or ending.reason
+        lost = from_outside and bool(ending.lost)
+        return Death(reason, from_outside, not self.ready, self._hung, lost)
 
     def end(self) -> None:
         """End the process and what it started."""
-        self.pipe.close()
-        self._process.terminate()
-        self._wait()
-        self._kill_group()
-
-    def _wait(self) -> int | None:
-        with suppress(subprocess.TimeoutExpired):
-            return self._process.wait(_GRACE_SECONDS)
-        return None
+        self.wire.end()
 
     def _give_up(self) -> None:
-        """End a worker that hangs; the pipe's end comes after it."""
+        """End a worker that hangs; the wire's end comes after it."""
         silence = f"silent for {self.patience:g} s"
         if not self.ready:
             silence += f" while it loads {self.loads}; resources.load_timeout allows for more"
         self._last_words = self._last_words or f"hung: {silence}"
         self._hung = True
         log.error("%s %s", self, self._last_words)
-        self._kill_group()
-
-    def _kill_group(self) -> None:
-        """By the group, and by its number where it had no time to make one."""
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.kill()
+        self.wire.kill()
 
 
 W = TypeVar("W", bound=WorkerHandle)
@@ -212,22 +185,15 @@ def poll(workers: Sequence[W]) -> list[tuple[W, WorkerMessage | None]]:
     Raises:
         UserError, OnPolicyError: a worker's own.
     """
-    by_pipe: dict[Any, W] = {worker.pipe: worker for worker in workers}
+    by_wire = {worker.wire: worker for worker in workers}
     patience = min((worker.patience for worker in workers if worker.patience), default=None)
     longest = patience / _SLICES if patience else None
     started = time.monotonic()
-    speaking = wait(list(by_pipe), longest)
+    speaking = workers[0].wait([*by_wire], longest)
     listened = time.monotonic() - started
-    for pipe, worker in by_pipe.items():
-        if pipe not in speaking:
+    silent = by_wire.keys() - set(speaking)
+    for worker in workers:
+        if worker.wire in silent:
             worker.note_silence(min(listened, longest or listened))
-    heard = [(by_pipe[pipe], by_pipe[pipe].receive()) for pipe in speaking]
+    heard = [(by_wire[wire], by_wire[wire].receive()) for wire in speaking]
     return [(worker, message) for worker, message in heard if message != {}]
-
-
-def _set_timeout(pipe: Connection, seconds: float) -> None:
-    """Reading and writing raise BlockingIOError where the other side stops in a message."""
-    value = struct.pack("ll", int(seconds), int(seconds % 1 * 1e6))
-    with socket.socket(fileno=os.dup(pipe.fileno())) as end:
-        end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
-        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)

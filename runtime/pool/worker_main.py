@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module
 from multiprocessing.connection import Connection
@@ -28,7 +28,17 @@ Work = Callable[[Link], None]
 
 def start_worker(work: Work, pipe: int, environment: Mapping[str, str]) -> Child:
     """A process that does `work` at the other end of `pipe`."""
-    arguments = [f"{work.__module__}:{work.__qualname__}", json.dumps(sys.path)]
+    return start_named(name_of(work), sys.path, pipe, environment)
+
+
+def name_of(work: Work) -> str:
+    """Where a process finds it."""
+    return f"{work.__module__}:{work.__qualname__}"
+
+
+def start_named(work: str, path: Sequence[str], pipe: int, environment: Mapping[str, str]) -> Child:
+    """The same for the `work` of that name, found by way of `path`."""
+    arguments = [work, json.dumps(list(path))]
     return start_attached("runtime.pool.worker_main", arguments, environment, pipe)
 
 

@@ -25,6 +25,7 @@ from contracts.models.weights import refuse_other_weights
 from contracts.steps.disk_space import NO_ROOM
 from contracts.steps.step import Stage
 from evaluation import judge, questions
+from flows.pipeline.checks.cluster import cluster_checks
 from flows.pipeline.checks.look_inside import FOUND, Inside
 from flows.pipeline.config import RunConfig
 from flows.pipeline.console import saying
@@ -32,6 +33,7 @@ from flows.pipeline.folder.claimed import dated, with_keys
 from flows.pipeline.folder.run_folder import settled, steps_left
 from flows.pipeline.planning.plan import plan
 from flows.pipeline.planning.planned_step import PlannedStep
+from flows.pipeline.planning.spread import spread
 from flows.pipeline.store.adopt import refuse_unusable
 from generation import prompts, sample
 from generation.config import SampleConfig
@@ -155,12 +157,14 @@ def _checks(config: RunConfig, left: Sequence[PlannedStep]) -> Iterator[Check]:
         )
     yield from generation.readiness.sampling_checks(_samplings(config, left), policy)
     if annotators := _annotators(config, left):
-        yield from annotation.readiness.checks(config.annotation, annotators)
+        scoring = spread(config.annotation, config.resources.cluster)
+        yield from annotation.readiness.checks(scoring, annotators)
     if _has(left, reference.STAGE, train.STAGE):
         for key, of in config.stretches.items():
             for check in training.readiness.checks(of.training, policy):
                 yield replace(check, key=f"{key}{check.key}") if key else check
     yield Check("resources.store", lambda: refuse_unusable(config))
+    yield from cluster_checks(_references(config), left)
     yield Check("runs_dir", lambda: _refuse_no_room(config, policy, left))
 
 
@@ -177,7 +181,8 @@ def _samplings(config: RunConfig, left: Sequence[PlannedStep]) -> dict[str, Samp
         "evaluation/benchmark_responses": {"evaluation.benchmarks": config.evaluation.answering},
     }
     sampled = [step.path for step in left if step.stage == sample.STAGE]
-    return dict(pair for path in sampled for pair in sections[path.split("/", 1)[1]].items())
+    pairs = (pair for path in sampled for pair in sections[path.split("/", 1)[1]].items())
+    return {key: spread(section, config.resources.cluster) for key, section in pairs}
 
 
 def _annotators(config: RunConfig, left: Sequence[PlannedStep]) -> dict[str, Annotator]:

@@ -13,6 +13,7 @@ from evaluation import answers, gate
 from flows.pipeline.config import RunConfig
 from flows.pipeline.planning.lineage import Lineage
 from flows.pipeline.planning.planned_step import PlannedStep
+from flows.pipeline.planning.spread import spread
 from generation import sample
 from generation.config import SampleConfig
 from generation.engines import adapter
@@ -53,6 +54,7 @@ class Planner:
         # files of another run have its name in them, and what it decided is its own.
         made_anew = {one.name for one in (train.STAGE, answers.STAGE, gate.STAGE)}
         shared = self._config.resources.reuse and stage.name not in made_anew
+        config = spread(config, self._config.resources.cluster)
         return PlannedStep(self._run, path, label, stage, config, inputs, shared)
 
     def _at(self, path: str) -> Path:

@@ -38,7 +38,7 @@ def test_a_stopped_worker_does_not_stop_whoever_writes_to_it(
     member = pool.ScoringWorker(Placement(1), 0, work, job, Patience(3), "armo")
     while not member.ready:
         assert poll([member]) == []
-    os.kill(member._process.pid, signal.SIGSTOP)
+    os.kill(member.wire.process.pid, signal.SIGSTOP)
     member.send(index=0, path="x" * 10_000_000, one_by_one=False)
     assert poll([member]) == [(member, None)]
     assert member.reap() == Death("hung: silent for 3 s", False, loading=False, hung=True)
@@ -52,7 +52,7 @@ def stopped_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 
     def given(member: pool.ScoringWorker, part: pool.Part) -> None:
         if not stopped:
-            stopped.append(member._process.pid)
+            stopped.append(member.wire.process.pid)
             os.kill(stopped[0], signal.SIGSTOP)
         give(member, part)
 

@@ -226,7 +226,7 @@ def test_a_worker_on_a_gpu_may_start_processes_and_they_end_with_it(
     assert heard[0][1] is not None and "scored" in heard[0][1]
     child = psutil.Process(int((tmp_path / "child").read_text()))
     assert child.is_running()
-    os.kill(member._process.pid, signal.SIGKILL)
+    os.kill(member.wire.process.pid, signal.SIGKILL)
     assert poll([member]) == [(member, None)]
     assert member.reap() == Death("killed by SIGKILL", True, loading=False, hung=False)
     psutil.wait_procs([child], timeout=10)

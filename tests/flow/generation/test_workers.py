@@ -120,7 +120,7 @@ class Killer(threading.Thread):
             if self._finished >= due and living:
                 chosen = self._random.choice(living)
                 chosen.ready = False
-                os.kill(chosen._process.pid, signal.SIGKILL)
+                os.kill(chosen.wire.process.pid, signal.SIGKILL)
                 self.left -= 1
                 due = self._finished + self._random.randint(0, 16)
 
@@ -217,7 +217,7 @@ def test_a_worker_that_hangs_is_replaced_and_its_requests_are_sampled(
     def sent_out(one: handle.SamplingWorker) -> None:
         send_out(one)
         if one.busy and not stopped:
-            stopped.append(one._process.pid)
+            stopped.append(one.wire.process.pid)
             os.kill(stopped[0], signal.SIGSTOP)
 
     prompts = write_prompts(tmp_path / "prompts", [f"name {i} fish" for i in range(12)])
@@ -266,7 +266,7 @@ def test_a_worker_that_hangs_while_it_loads_ends_the_stage_and_is_named(
 
     def begun(one: handle.SamplingWorker) -> None:
         begin(one)
-        os.kill(one._process.pid, signal.SIGSTOP)
+        os.kill(one.wire.process.pid, signal.SIGSTOP)
 
     monkeypatch.setattr(handle.SamplingWorker, "begin", begun)
     prompts = write_prompts(tmp_path / "prompts", ["name a fish"])

@@ -1,6 +1,7 @@
 """Scoring workers that all crash: the stage ends, and says why."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,10 +23,11 @@ def test_workers_that_all_crash_with_every_part_end_the_stage_by_their_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int, most: int
 ) -> None:
     starts = []
+    nowhere: Any = SimpleNamespace(place="")
 
     def begin(worker: WorkerHandle) -> None:
         starts.append(worker.number)
-        worker.ready, worker.about = True, {}
+        worker.ready, worker.about, worker.wire = True, {}, nowhere
 
     def poll(members: list[ScoringWorker]) -> list[tuple[ScoringWorker, Any]]:
         busy = next(one for one in members if one.part)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from annotation.config import ScoreConfig
-from annotation.workers.pool import placement_for
+from annotation.workers.placement import placement_for
 from contracts.config.base import identity
 from contracts.errors import UserError
 from runtime import device

@@ -1,7 +1,9 @@
 """Who gets which requests when workers crash: the pool with workers that only seem to run."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,13 +16,14 @@ from generation.engines.requests import Failure, Request
 from generation.workers import pool
 from generation.workers.handle import SamplingWorker
 from generation.workers.pool import WorkerPool
-from runtime.pool.placement import Placement
+from runtime.pool.placement import Placement, Places
 from runtime.pool.worker import Death, WorkerHandle
 
 JOB = Job("some/policy", SampleConfig(engine=TransformersEngine()), [1], 8, 64)
 CRASH = Death("IndexError: index out of range", from_outside=False, loading=False, hung=False)
 KILL = Death("killed by SIGKILL", from_outside=True, loading=False, hung=False)
 CAPACITY = 8
+NOWHERE: Any = SimpleNamespace(place="")
 
 Polled = list[tuple[SamplingWorker, dict[str, Any] | None]]
 
@@ -57,7 +60,7 @@ class World:
 
     def begin(self, member: WorkerHandle) -> None:
         self.starts += 1
-        member.ready, member.about = True, CAPACITY
+        member.ready, member.about, member.wire = True, CAPACITY, NOWHERE
 
 
 @pytest.fixture(params=range(20))
@@ -69,13 +72,15 @@ def seed(request: pytest.FixtureRequest) -> int:
 def play(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Samples batches with workers of a world: ids of samples, ids of failures."""
 
-    def run(world: World, workers: int, batches: list[Batch]) -> tuple[list[str], list[str]]:
+    def run(
+        world: World, workers: int, batches: list[Batch], places: Places | None = None
+    ) -> tuple[list[str], list[str]]:
         monkeypatch.setattr(WorkerHandle, "begin", lambda self: world.begin(self))
         monkeypatch.setattr(WorkerHandle, "reap", lambda self: world.deaths[self.number])
         monkeypatch.setattr(WorkerHandle, "send", lambda self, **_: None)
         monkeypatch.setattr(WorkerHandle, "end", lambda self: None)
         monkeypatch.setattr(pool, "poll", world.poll)
-        engine = WorkerPool(Placement(workers), JOB, 1)
+        engine = WorkerPool(places or Placement(workers), JOB, 1)
         for batch in batches:
             engine.add(batch)
         outcomes = []
@@ -163,6 +168,37 @@ def test_bad_requests_side_by_side_are_found_and_not_taken_for_a_broken_worker(
     assert play(world, 1, requests(64)) == (ids(range(4, 64)), ids(range(4)))
 
 
+def test_workers_that_are_lost_with_their_nodes_are_begun_anew_however_many(play: Any) -> None:
+    class Unsteady(World):
+        def poll(self, members: list[SamplingWorker]) -> Polled:
+            if self.starts < 40:
+                for member in members:
+                    self.deaths[member.number] = replace(KILL, reason="node n was lost", lost=True)
+                return [(member, None) for member in members]
+            return super().poll(members)
+
+    world = Unsteady(0)
+    assert play(world, 8, requests(64)) == (ids(range(64)), [])
+    assert world.starts == 40
+
+
+def test_workers_of_a_node_that_joins_in_mid_stage_get_work(play: Any) -> None:
+    class Growing(Placement):
+        def joined(self) -> int:
+            return 2 if len(world.began) == 1 else 0
+
+    class Wide(World):
+        began: set[int] = set()  # noqa: RUF012
+
+        def begin(self, member: WorkerHandle) -> None:
+            super().begin(member)
+            self.began.add(member.number)
+
+    world = Wide(0)
+    assert play(world, 1, requests(64), Growing(1)) == (ids(range(64)), [])
+    assert world.began == {0, 1, 2}
+
+
 def test_a_pool_that_is_killed_again_and_again_for_want_of_memory_says_so(play: Any) -> None:
     class Starved(World):
         def poll(self, members: list[SamplingWorker]) -> Polled:
@@ -186,7 +222,7 @@ def test_a_model_that_fails_to_load_for_the_same_reason_is_not_loaded_a_third_ti
 
         def begin(self, member: WorkerHandle) -> None:
             self.starts += 1
-            member.ready = False
+            member.ready, member.wire = False, NOWHERE
 
     world = Misconfigured(0)
     with pytest.raises(OnPolicyError) as caught:

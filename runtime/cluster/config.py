@@ -1,0 +1,24 @@
+"""Which cluster a run's workers are spread over. Ray itself is imported where it is used."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from contracts.config.base import Resources
+
+
+class RayCluster(Resources):
+    """A Ray cluster that runs already; `cluster: ray` stands for its defaults."""
+
+    kind: Literal["ray"] = "ray"
+    address: Annotated[str, Field(pattern=r"^(auto|(ray://)?[^\s/@]+:\d+)$")] = "auto"
+    """`auto`: the cluster of which this machine is a node. `ray://host:10001`: one that it is
+    none of."""
+
+
+def _by_name(value: Any) -> Any:
+    return {"kind": value} if isinstance(value, str) else value
+
+
+Cluster = Annotated[RayCluster, BeforeValidator(_by_name)]
+"""`ray`, or a section with its address."""

@@ -1,0 +1,143 @@
+"""Where a pool's workers sit in a cluster: one seat for each group of GPUs, on whatever node."""
+
+import json
+import logging
+import os
+import sys
+import threading
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from contracts.errors import OnPolicyError
+from runtime.cluster.config import RayCluster
+from runtime.cluster.needs import needs_of
+from runtime.cluster.seat import Seat
+from runtime.cluster.seating import Request, seating
+from runtime.cluster.session import connect, disconnect, nodes, refuse_unmet
+from runtime.cluster.wire import Inbox, RayWire
+from runtime.pool.wire import Wire
+from runtime.pool.worker_main import Work, name_of
+
+log = logging.getLogger(__name__)
+
+_WATCH_SECONDS = 2.0
+_GRACE_SECONDS = 10.0
+# Of an actor: one waits for what the worker says, the others pass on what it is told.
+_THREADS = 4
+
+
+class RayPlacement:
+    """Seats in a cluster. Nodes may go, and others come, while it is used."""
+
+    def __init__(self, cluster: RayCluster, request: Request) -> None:
+        """
+        Raises:
+            UserError: there is no such cluster, or no worker fits any of its nodes.
+        """
+        self._is_ours = connect(cluster)
+        known = nodes()
+        self._seating = seating(known, request)
+        self.workers = self._seating.room(known)
+        self._needs = needs_of([], [])
+        self._inbox = Inbox()
+        self._seats: dict[int, Any] = {}
+        self._wires: dict[int, RayWire] = {}
+        self._lives = 0
+        self._planned = self._seen = self.workers
+        self._closing = threading.Event()
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def require(self, models: Iterable[str], files: Iterable[Path] = ()) -> None:
+        """Have every node looked at before a worker is begun.
+
+        Args:
+            models: what workers load.
+            files: what they read beside.
+
+        Raises:
+            UserError: a node has other packages, or lacks a model's folder.
+        """
+        self._needs = needs_of(models, files)
+        known = nodes()
+        refuse_unmet(self._needs, [node for node in known if self._seating.fits(node)])
+
+    def warm_up(self, modules: Sequence[str]) -> None:
+        """Every worker imports for itself, on its node."""
+
+    def start(self, number: int, work: Work, silence: float | None) -> Wire:
+        """A worker in its seat, a new one where the seat is gone with its node."""
+        last = self._wires.get(number)
+        if last is None or last.seat_is_gone:
+            self._seats[number] = self._new_seat()
+        self._lives += 1
+        spec = json.dumps({
+            "work": name_of(work), "path": sys.path, "needs": self._needs,
+            "environment": self._environment(),
+        })  # fmt: skip
+        wire = RayWire(self._inbox, self._seats[number], self._lives, spec)
+        self._wires[number] = wire
+        return wire
+
+    def wait(self, wires: Sequence[Wire], seconds: float | None) -> list[Wire]:
+        """Those whose messages have come; from time to time none, so that new nodes are seen."""
+        return self._inbox.wait(wires, min(seconds or _WATCH_SECONDS, _WATCH_SECONDS))
+
+    def joined(self) -> int:
+        """Workers that there is room for since nodes have come."""
+        more = max(0, self._seen - self._planned)
+        if more:
+            log.info("the cluster has room for %d workers more", more)
+        self._planned += more
+        return more
+
+    def close(self) -> None:
+        """End the seats, their workers first: what follows wants their memory."""
+        import ray
+
+        self._closing.set()
+        began = [seat for number, seat in self._seats.items() if self._is_seated(number)]
+        ended = [seat.kill.remote() for seat in began]
+        if ended:
+            ray.wait(ended, num_returns=len(ended), timeout=_GRACE_SECONDS)
+        for seat in self._seats.values():
+            ray.kill(seat)
+        self._seats.clear()
+        self._inbox.close()
+        if self._is_ours:
+            disconnect()
+
+    def _is_seated(self, number: int) -> bool:
+        wire = self._wires[number]
+        return wire.begun and not wire.seat_is_gone
+
+    def _new_seat(self) -> Any:
+        import ray
+
+        actor = ray.remote(Seat).options(
+            num_gpus=self._seating.gpus,
+            num_cpus=self._seating.cpus,
+            max_restarts=0,
+            max_concurrency=_THREADS,
+        )
+        return actor.remote()
+
+    def _environment(self) -> dict[str, str]:
+        """Threads as machine 0 has them set, for they move the last bits; else a core each."""
+        if self._seating.gpus:
+            names = ("OMP_NUM_THREADS",)
+            return {name: os.environ[name] for name in names if name in os.environ}
+        defaults = {
+            "OMP_NUM_THREADS": str(self._seating.cpus),
+            "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        }
+        return {name: os.environ.get(name, value) for name, value in defaults.items()}
+
+    def _watch(self) -> None:
+        while not self._closing.wait(_WATCH_SECONDS):
+            with suppress(OnPolicyError):
+                room = self._seating.room(nodes())
+                if room < self._seen:
+                    log.warning("the cluster has room for %d workers by now", room)
+                self._seen = room

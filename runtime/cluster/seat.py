@@ -1,0 +1,121 @@
+"""A worker's place on a node: an actor that starts the worker as machine 0 would start it on
+itself, and passes on what the two say to each other.
+
+It outlives its workers: one that dies is begun anew on the same GPUs, and those of a worker that
+was taken for broken go to nobody else. Where the actor ends, the worker does.
+"""
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from typing import Any
+
+from contracts.models.fetch import fetch_models
+from runtime import device
+from runtime.child_process import Child
+from runtime.cluster.needs import unmet
+from runtime.pool.messages import read
+from runtime.pool.worker_main import start_named
+
+_GRACE_SECONDS = 5.0
+_MOST_AT_ONCE = 256
+
+
+class _Life:
+    """One worker: its process, and the messages that it has sent."""
+
+    def __init__(self, spec: Mapping[str, Any]) -> None:
+        self.outbox: queue.SimpleQueue[bytes | int] = queue.SimpleQueue()
+        """Ends with the exit code."""
+        self._pipe, theirs = Pipe()
+        self._child: Child = start_named(
+            spec["work"], spec["path"], theirs.fileno(), spec["environment"]
+        )
+        theirs.close()
+        self._early: dict[int, bytes] = {}
+        self._next = 0
+        self._order = threading.Lock()
+        threading.Thread(target=self._listen, args=(self._pipe,), daemon=True).start()
+
+    def send(self, index: int, data: bytes) -> None:
+        """Pass message `index` on. Ray may deliver calls in another order than they are made."""
+        with self._order, suppress(OSError):
+            self._early[index] = data
+            while (following := self._early.pop(self._next, None)) is not None:
+                self._next += 1
+                self._pipe.send_bytes(following)
+
+    def kill(self) -> int:
+        """End it with all that it started; its exit code."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._child.pid, signal.SIGKILL)
+        self._child.kill()
+        with suppress(subprocess.TimeoutExpired):
+            return self._child.wait(_GRACE_SECONDS)
+        return -signal.SIGKILL
+
+    def _listen(self, pipe: Connection) -> None:
+        with suppress(EOFError):
+            while True:
+                self.outbox.put(read(pipe))
+        self.outbox.put(self.kill())
+
+
+class Seat:
+    """The actor. What it is told and what it says are JSON texts, bytes and numbers."""
+
+    def __init__(self) -> None:
+        self._lives: dict[int, _Life] = {}
+        self._lock = threading.Lock()
+
+    def start(self, life: int, spec: str) -> str:
+        """Begin worker `life` here; what is said of the place, or why there is none, as JSON."""
+        said = json.loads(spec)
+        if lacking := json.loads(unmet(json.dumps(said["needs"]))):
+            return json.dumps({"refused": f"{_node()} {'; '.join(lacking)}"})
+        with suppress(OSError):
+            os.chdir(said["needs"]["folder"])
+        fetch_models(said["needs"]["models"])
+        # Ray's debugger is for its own processes.
+        os.environ.pop("PYTHONBREAKPOINT", None)
+        if not device.torch_build():
+            # Ray hides GPUs by it, which a torch for the CPU would not see; a fork server, where
+            # there is one, forks into its own environment alone.
+            os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+        with self._lock:
+            self._lives = {life: _Life(said)}
+        gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+        return json.dumps({"place": _node() + (f", GPU {gpus}" if gpus else "")})
+
+    def send(self, life: int, index: int, data: bytes) -> None:
+        """A message to the worker."""
+        if current := self._lives.get(life):
+            current.send(index, data)
+
+    def receive(self, life: int) -> tuple[list[bytes], int | None]:
+        """What the worker has said since, waited for, and its exit code once it has ended."""
+        outbox, messages = self._lives[life].outbox, list[bytes]()
+        while not messages or (len(messages) < _MOST_AT_ONCE and not outbox.empty()):
+            item = outbox.get()
+            if isinstance(item, int):
+                return messages, item
+            messages.append(item)
+        return messages, None
+
+    def kill(self) -> None:
+        """End the worker that is here."""
+        for life in list(self._lives.values()):
+            life.kill()
+
+
+def _node() -> str:
+    from ray.util import get_node_ip_address
+
+    return f"node {get_node_ip_address()}"

@@ -1,0 +1,132 @@
+"""This process as a driver of the cluster, and the nodes that it sees."""
+
+import json
+import logging
+import os
+import socket
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from contracts.errors import OnPolicyError, UserError, first_line
+from runtime.cluster.config import RayCluster
+from runtime.cluster.needs import unmet
+from runtime.cluster.seating import Node
+
+_KNOCK_SECONDS = 10.0
+_LOOK_SECONDS = 120.0
+
+
+def connect(cluster: RayCluster) -> bool:
+    """Make this process a driver; whether it was none before.
+
+    Raises:
+        UserError: Ray is not installed, or there is no such cluster.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+    except ModuleNotFoundError:
+        raise UserError("resources.cluster: Ray is not installed here: "
+                        "pip install 'onpolicy[ray]'") from None  # fmt: skip
+    if ray.is_initialized():
+        return False
+    try:
+        _knock(cluster.address)
+        ray.init(
+            address=cluster.address, configure_logging=False, log_to_driver=True,
+            logging_level=logging.WARNING,
+        )  # fmt: skip
+    except (OSError, RuntimeError, ValueError) as error:
+        raise UserError(
+            f"resources.cluster: no Ray cluster answers at {cluster.address!r} "
+            f"({first_line(error)}); start one with `ray start --head` here and `ray start "
+            "--address=HOST:6379` on each other machine, or name one by `address`"
+        ) from None
+    return True
+
+
+def _knock(address: str) -> None:
+    """Ray itself tries for minutes where nobody listens.
+
+    Raises:
+        OSError: nobody does.
+    """
+    if address == "auto":
+        # Where `ray start` writes down what it has started.
+        known = Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "ray_current_cluster")  # noqa: S108
+        address = os.environ.get("RAY_ADDRESS") or (known.read_text() if known.exists() else "")
+    host, _, port = address.strip().rpartition("://")[2].rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=_KNOCK_SECONDS).close()
+
+
+def disconnect() -> None:
+    """Let go of the cluster."""
+    import ray
+
+    ray.shutdown()
+
+
+def nodes() -> list[Node]:
+    """The nodes that are alive, as far as Ray has noticed.
+
+    Raises:
+        OnPolicyError: the cluster is gone.
+    """
+    import ray
+    from ray.exceptions import RayError
+
+    try:
+        known = ray.nodes()
+    except (RayError, ConnectionError, RuntimeError) as error:
+        raise OnPolicyError(
+            f"the Ray cluster is gone ({first_line(error)}). What is finished is kept: run the "
+            "same command again once it is back"
+        ) from None
+    return [_node(one) for one in known if one["Alive"]]
+
+
+def _node(known: dict[str, Any]) -> Node:
+    resources = known["Resources"]
+    counts = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
+    return Node(known["NodeID"], known["NodeManagerAddress"], *counts)
+
+
+def refuse_unmet(needs: dict[str, Any], known: Iterable[Node]) -> None:
+    """Ask every node at once what it lacks.
+
+    Raises:
+        UserError: names each node, and what.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    ask = ray.remote(num_cpus=0, max_retries=0)(unmet)
+    text = json.dumps(needs)
+    asked = {
+        node: ask.options(
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False)
+        ).remote(text)
+        for node in known
+    }
+    lacking = [f"{node} {line}" for node, answer in asked.items() for line in _said(answer)]
+    if lacking:
+        raise UserError("resources.cluster: " + "\n  ".join(lacking))
+
+
+def _said(answer: Any) -> Sequence[str]:
+    """What a node lacks; nothing where it was lost meanwhile."""
+    import ray
+    from ray.exceptions import GetTimeoutError, RayError
+
+    try:
+        return list(json.loads(ray.get(answer, timeout=_LOOK_SECONDS)))
+    except GetTimeoutError:
+        return [f"did not answer in {_LOOK_SECONDS:g} s"]
+    except RayError as error:
+        told = str(error)
+        if "ModuleNotFoundError" not in told:
+            return []
+        line = next(one for one in reversed(told.splitlines()) if "ModuleNotFoundError" in one)
+        return [f"lacks this package ({line.strip()}): install it there, in the same version"]

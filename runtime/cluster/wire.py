@@ -1,0 +1,200 @@
+"""Machine 0's end of the wire to a worker on a node: calls to its seat, answers in an inbox.
+
+A call's answer comes in a thread of Ray's, which must not be kept: a thread of ours makes the next
+call, so that messages arrive while machine 0 is busy with something else.
+"""
+
+import json
+import logging
+import queue
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from contracts.errors import first_line
+from runtime.pool.wire import Ending, Wire
+
+_GRACE_SECONDS = 10.0
+_KILLED = Ending(-signal.SIGKILL)
+
+log = logging.getLogger(__name__)
+
+Answered = Callable[[Future[Any]], None]
+
+
+class Inbox:
+    """What the workers of a pool have said, until it is read."""
+
+    def __init__(self) -> None:
+        self._news = threading.Condition()
+        self._messages: dict[RayWire, deque[bytes | None]] = {}
+        self._answers: queue.SimpleQueue[tuple[Answered, Future[Any]] | None]
+        self._answers = queue.SimpleQueue()
+        threading.Thread(target=self._dispatch, daemon=True).start()
+
+    def call(self, answer: Any, then: Answered) -> None:
+        """Let `then` have a call's answer, in a thread of ours."""
+        answer.future().add_done_callback(lambda future: self._answers.put((then, future)))
+
+    def put(self, wire: "RayWire", messages: Sequence[bytes | None]) -> None:
+        """Messages of a worker; None is its end."""
+        with self._news:
+            if messages and not wire.is_dropped:
+                self._messages.setdefault(wire, deque()).extend(messages)
+                self._news.notify()
+
+    def wait(self, wires: Sequence[Wire], seconds: float | None) -> list[Wire]:
+        """Those whose messages are there, waited for."""
+        with self._news:
+            if not self._messages:
+                self._news.wait(seconds)
+            return [wire for wire in wires if wire in self._messages]
+
+    def take(self, wire: "RayWire") -> bytes:
+        """The worker's next message.
+
+        Raises:
+            EOFError: it has ended.
+        """
+        with self._news:
+            messages = self._messages[wire]
+            if messages[0] is None:
+                raise EOFError
+            message = messages.popleft()
+            if not messages:
+                del self._messages[wire]
+            assert message is not None
+            return message
+
+    def drop(self, wire: "RayWire") -> None:
+        """Forget a worker."""
+        with self._news:
+            wire.is_dropped = True
+            self._messages.pop(wire, None)
+
+    def close(self) -> None:
+        """End the thread."""
+        self._answers.put(None)
+
+    def _dispatch(self) -> None:
+        while answer := self._answers.get():
+            then, future = answer
+            then(future)
+
+
+class RayWire:
+    """A worker in a seat."""
+
+    def __init__(self, inbox: Inbox, seat: Any, life: int, spec: str) -> None:
+        """
+        Args:
+            seat: the actor's handle.
+            life: tells this worker from those that sat there before.
+        """
+        self.begun = False
+        self.place = "not placed yet"
+        self.seat_is_gone = False
+        self.is_dropped = False
+        self._inbox, self._seat, self._life = inbox, seat, life
+        self._lock = threading.Lock()
+        self._unsent: list[bytes] | None = []
+        self._index = 0
+        self._ending: Ending | None = None
+        inbox.call(seat.start.remote(life, spec), self._started)
+
+    def send(self, data: bytes) -> None:
+        """Send a message, once there is somebody to send it to."""
+        with self._lock:
+            if self._unsent is not None:
+                self._unsent.append(data)
+            else:
+                self._send(data)
+
+    def receive(self) -> bytes:
+        """The next message."""
+        return self._inbox.take(self)
+
+    def kill(self) -> None:
+        """Through its seat; where that does not answer, by the seat's end."""
+        self._seat.kill.remote()
+        abandon = threading.Timer(_GRACE_SECONDS, self._abandon)
+        abandon.daemon = True
+        abandon.start()
+
+    def reap(self) -> Ending:
+        """How it ended."""
+        self._inbox.drop(self)
+        return self._ending or _KILLED
+
+    def end(self) -> None:
+        """End it; its seat stays, so that nobody else gets its GPUs."""
+        self._finish(_KILLED)
+        self._inbox.drop(self)
+        if not self.seat_is_gone:
+            self._seat.kill.remote()
+
+    def _send(self, data: bytes) -> None:
+        self._seat.send.remote(self._life, self._index, data)
+        self._index += 1
+
+    def _started(self, future: Future[Any]) -> None:
+        if error := future.exception():
+            self.seat_is_gone = True
+            return self._finish(_before_it_began(error))
+        said = json.loads(future.result())
+        if refused := said.get("refused"):
+            return self._finish(Ending(None, refused=refused))
+        self.place = said["place"]
+        log.info("a worker runs on %s", self.place)
+        with self._lock:
+            self.begun = True
+            for data in self._unsent or ():
+                self._send(data)
+            self._unsent = None
+        self._listen()
+
+    def _listen(self) -> None:
+        self._inbox.call(self._seat.receive.remote(self._life), self._received)
+
+    def _received(self, future: Future[Any]) -> None:
+        if error := future.exception():
+            self.seat_is_gone = True
+            return self._finish(self._after_it_began(error))
+        messages, code = future.result()
+        if self._ending is None:
+            self._inbox.put(self, messages)
+        if code is not None:
+            self._finish(Ending(code))
+        elif self._ending is None:
+            self._listen()
+
+    def _after_it_began(self, error: BaseException) -> Ending:
+        """A seat that is unreachable was lost with its node; one that died was killed."""
+        from ray.exceptions import ActorUnavailableError
+
+        is_lost = isinstance(error, ActorUnavailableError) or "node has died" in str(error)
+        return Ending(None, lost=f"{self.place} was lost") if is_lost else _KILLED
+
+    def _abandon(self) -> None:
+        import ray
+
+        if self._ending is None:
+            self.seat_is_gone = True
+            ray.kill(self._seat)
+            self._finish(_KILLED)
+
+    def _finish(self, ending: Ending) -> None:
+        with self._lock:
+            if self._ending is not None:
+                return
+            self._ending = ending
+        self._inbox.put(self, [None])
+
+
+def _before_it_began(error: BaseException) -> Ending:
+    """What its seat says of why there is none, by the last line of Ray's long ones."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return Ending(None, refused=lines[-1] if lines else first_line(error))

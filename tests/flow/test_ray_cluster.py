@@ -1,0 +1,272 @@
+"""Sampling and scoring on a real Ray cluster of two nodes: what a stage makes there is what it
+makes here, whatever is killed meanwhile."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import psutil
+import pytest
+from checkout import CHECKOUT
+from echo_worker import EchoWorker
+
+from annotation import score
+from annotation.config import ScoreConfig
+from contracts.steps.manifest import Manifest
+from contracts.steps.step import run_once
+from generation import sample
+from generation.config import SampleConfig
+from runtime.cluster.config import RayCluster
+from runtime.cluster.look import Look, fault_of
+from runtime.cluster.placement import RayPlacement
+from runtime.cluster.seating import Request
+from runtime.pool.worker import Death
+
+pytestmark = pytest.mark.engine
+
+WriteRun = Callable[..., dict[str, str]]
+
+KILLS = 30
+# Nodes take 10 s to start here.
+NODE_KILLS = 2
+
+
+class TwoNodes:
+    """A head without CPUs, and two nodes with one each, and with what they take for a GPU."""
+
+    def __init__(self) -> None:
+        from ray.cluster_utils import Cluster
+
+        head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": 80 << 20}
+        self._cluster = Cluster(initialize_head=True, head_node_args=head)
+        # Nodes are added by threads, too, which may set no handlers of signals.
+        self._cluster._shutdown_at_exit = False
+        self.nodes = [self.add(), self.add()]
+        self.address = str(self._cluster.address)
+
+    def add(self) -> Any:
+        return self._cluster.add_node(num_cpus=1, num_gpus=1, object_store_memory=80 << 20)
+
+    def lose(self, node: Any) -> None:
+        """End a node without its leave, and everything on it."""
+        self._cluster.remove_node(node, allow_graceful=False)
+
+    def close(self) -> None:
+        import ray
+
+        ray.shutdown()
+        self._cluster.shutdown()
+
+    @property
+    def resources(self) -> dict[str, Any]:
+        return {"cluster": {"address": self.address}}
+
+    @property
+    def place(self) -> RayCluster:
+        return RayCluster(address=self.address)
+
+
+@pytest.fixture(scope="module")
+def cluster(fork_server: None) -> Iterator[TwoNodes]:
+    """Its workers fork from this session's server, which they inherit by the environment."""
+    import ray
+
+    settings = {
+        "OMP_NUM_THREADS": "1",  # as the workers here
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_raylet_start_wait_time_s": "120",
+        # Other tests' engines fill the memory as well.
+        "RAY_memory_monitor_refresh_ms": "0",
+        "RAY_worker_niceness": "0",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in settings.items():
+            patch.setenv(name, value)
+        made = TwoNodes()
+        ray.init(address=made.address, log_to_driver=False, configure_logging=False)
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def places(cluster: TwoNodes) -> Iterator[RayPlacement]:
+    made = RayPlacement(cluster.place, Request(None, 1, 1))
+    yield made
+    made.close()
+
+
+def test_a_worker_on_a_node_speaks_and_dies_as_one_here_does(places: RayPlacement) -> None:
+    worker = EchoWorker(places, patience=3).wait_until_ready()
+    assert str(worker).startswith("worker 0 (node ")
+    for number in range(100):
+        worker.send(say=number)
+    assert [worker.hear() for _ in range(100)] == [{"said": number} for number in range(100)]
+    endings = [
+        ({"raise": "too many fish"}, Death("ValueError: too many fish", False, False, False)),
+        ({"die": signal.SIGKILL}, Death("killed by SIGKILL", True, False, False)),
+        ({"die": signal.SIGSEGV}, Death("killed by SIGSEGV", False, False, False)),
+        ({"stop": True}, Death("hung: silent for 3 s", False, False, hung=True)),
+    ]
+    for message, death in endings:
+        worker.send(**message)
+        assert (worker.hear(), worker.reap()) == (None, death)
+        worker.begin()
+        worker.wait_until_ready()
+    (seat,) = seats()
+    seat.kill()
+    assert (worker.hear(), worker.reap()) == (None, endings[1][1])
+    worker.begin()
+    worker.wait_until_ready().end()
+
+
+def test_a_node_that_comes_in_mid_stage_is_taken_in_and_one_that_goes_is_told(
+    cluster: TwoNodes, places: RayPlacement
+) -> None:
+    assert (places.workers, places.joined()) == (2, 0)
+    EchoWorker(places, 0).wait_until_ready()
+    EchoWorker(places, 1).wait_until_ready()
+    third = cluster.add()
+    while not (more := places.joined()):
+        time.sleep(0.1)
+    worker = EchoWorker(places, 2).wait_until_ready()
+    cluster.lose(third)
+    death = (worker.hear(), worker.reap())
+    assert more == 1
+    assert death[0] is None and death[1].lost and death[1].reason.endswith("was lost")
+
+
+def seats() -> list[psutil.Process]:
+    """The processes of this cluster's actors."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            if "ray::Seat" in " ".join(process.cmdline()):
+                found.append(process)
+    return found
+
+
+Make = Callable[[str, dict[str, Any]], tuple[Manifest, Manifest]]
+
+
+@pytest.fixture(scope="module")
+def make(
+    tmp_path_factory: pytest.TempPathFactory, tiny_gemma: Path, poisoned_armorm: Path,
+    write_run: WriteRun,
+) -> Make:  # fmt: skip
+    """Samples and scores in two workers; the manifests of both steps."""
+    root = tmp_path_factory.mktemp("made")
+    texts = [f"name {i} {'red ' * (i % 9)}fish" for i in range(96)]
+    run = write_run(root / "run", texts, per_part=2)
+
+    def once(name: str, resources: dict[str, Any]) -> tuple[Manifest, Manifest]:
+        engine = {"kind": "transformers", "batch_size": 4,
+                  "resources": {"data_parallel": 2, **resources}}  # fmt: skip
+        sampling = SampleConfig.model_validate(
+            {"n": 3, "max_tokens": 24, "prompts_per_part": 4, "engine": engine}
+        )
+        asked = {"prompts": run["prompts"], "policy": str(tiny_gemma)}
+        sampled = run_once(sample.STAGE, sampling, asked, root / name / "responses")
+        armorm = {"kind": "armorm", "name": "a", "path": str(poisoned_armorm), "max_length": 512}
+        scoring = ScoreConfig.model_validate(
+            {"annotators": [armorm], "resources": {"device": "cpu", "workers": 2, **resources}}
+        )
+        inputs = run | {"models": {"a": str(poisoned_armorm)}}
+        return sampled, run_once(score.STAGE, scoring, inputs, root / name / "scores")
+
+    return once
+
+
+@pytest.fixture(scope="module")
+def here(make: Make) -> tuple[Manifest, Manifest]:
+    """What two workers of this machine make."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        return make("here", {})
+
+
+def same(made: tuple[Manifest, Manifest], here: tuple[Manifest, Manifest]) -> bool:
+    return all(one.files == other.files for one, other in zip(made, here, strict=True))
+
+
+def test_tables_made_on_a_cluster_are_those_made_here_byte_for_byte(
+    cluster: TwoNodes, make: Make, here: tuple[Manifest, Manifest]
+) -> None:
+    assert same(make("spread", cluster.resources), here)
+
+
+class Killer(threading.Thread):
+    """Kills whole nodes first, then seats and workers, at seeded moments."""
+
+    def __init__(
+        self, cluster: TwoNodes, workers: Callable[[], list[int]], kills: int, nodes: int, seed: int
+    ) -> None:
+        super().__init__(daemon=True)
+        self.left = kills
+        self.stop = False
+        self._cluster, self._workers, self._nodes = cluster, workers, nodes
+        self._random = Random(seed)
+
+    def run(self) -> None:
+        while self.left and not self.stop:
+            time.sleep(self._random.uniform(0.0, 1.0))
+            workers = self._workers()
+            if self._nodes and len(workers) > 1:
+                self._nodes -= 1
+                self._lose_a_node()
+            elif workers:
+                victims = [*workers, *(seat.pid for seat in seats())]
+                with suppress(ProcessLookupError):
+                    os.kill(self._random.choice(victims), signal.SIGKILL)
+            else:
+                continue
+            self.left -= 1
+
+    def _lose_a_node(self) -> None:
+        number = self._random.randrange(2)
+        self._cluster.lose(self._cluster.nodes[number])
+        self._cluster.nodes[number] = self._cluster.add()
+
+
+def test_thirty_kills_of_workers_seats_and_nodes_change_no_byte(
+    cluster: TwoNodes,
+    make: Make,
+    here: tuple[Manifest, Manifest],
+    workers_of: Callable[[int], list[int]],
+) -> None:
+    kills, seed = 0, 0
+    started = time.monotonic()
+    while kills < KILLS:
+        nodes = 0 if seed else NODE_KILLS
+        killer = Killer(cluster, lambda: workers_of(os.getpid()), KILLS - kills, nodes, seed)
+        killer.start()
+        assert same(make(f"killed-{seed}", cluster.resources), here)
+        killer.stop = True
+        killer.join()
+        kills, seed = KILLS - killer.left, seed + 1
+    print(f"{KILLS} kills, {NODE_KILLS} of nodes, {seed} runs, {time.monotonic() - started:.0f} s")
+
+
+def test_a_cluster_that_will_not_do_is_told_from_one_that_will(cluster: TwoNodes) -> None:
+    def fault(gpus: int) -> str:
+        requests = [Request(None, gpus, 1)]
+        return fault_of(Look(cluster=cluster.place, requests=requests, models=[]))
+
+    assert fault(1) == ""
+    assert "one worker needs 2 GPUs on one node, and the largest (node" in fault(2)
+
+
+def test_a_cluster_that_is_not_there_is_told_before_anything_is_started(tmp_path: Path) -> None:
+    looked = subprocess.run(
+        [sys.executable, "-m", "runtime.cluster.look",
+         '{"cluster": {"address": "127.0.0.1:1"}, "requests": [], "models": []}'],
+        cwd=CHECKOUT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "resources.cluster: no Ray cluster answers at '127.0.0.1:1'" in looked.stdout

@@ -1,0 +1,30 @@
+"""A run's cluster in the configs of its stages."""
+
+from pathlib import Path
+
+from annotation.config import ScoreConfig
+from contracts.config.base import identity
+from flows.pipeline.config import FlowResources
+from flows.pipeline.load_run import load_run
+from flows.pipeline.planning.plan import plan
+from generation.config import SampleConfig
+from runtime.cluster.config import RayCluster
+
+DEMO = Path(__file__).parents[5] / "configs" / "demo.yaml"
+RAY = FlowResources.model_validate({"cluster": "ray"})
+
+
+def test_every_sampling_and_scoring_step_gets_the_runs_cluster_and_stays_the_same_step() -> None:
+    config = load_run(DEMO, ["name=spread"])
+    here = plan(config)
+    spread = plan(config.model_copy(update={"resources": RAY}))
+    clusters = []
+    for one, other in zip(here, spread, strict=True):
+        assert identity(one.config) == identity(other.config)
+        match other.config:
+            case SampleConfig(engine=engine):
+                clusters.append(engine.resources.cluster)
+            case ScoreConfig(resources=resources):
+                clusters.append(resources.cluster)
+    assert len(clusters) >= 4
+    assert set(clusters) == {RayCluster()}
