@@ -2,7 +2,7 @@
 
 import datetime
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -90,38 +90,18 @@ class AnswersConfig(QuestionsConfig):
     """What they are called."""
 
 
-class EvaluationConfig(Config):
-    """The evaluation that closes each round, or every so many rounds."""
+class JudgedConfig(Config):
+    """Benchmarks that policies answer, and who judges the answers."""
 
-    every: Annotated[int, Field(ge=1)] = 1
-    """Rounds from one evaluated policy to the next, which is compared with it; a small round costs
-    less than its evaluation. With 8, rounds 8, 16, 24 are evaluated, and no other."""
-    sampling: SampleConfig
-    """How the held-out and benchmark prompts are answered."""
-    annotators: list[Annotator] = Field([])
-    """Further annotators for evaluation only, e.g. the true reward where it is known."""
-    comparison: CompareConfig = CompareConfig()
-    """How old and new policy are compared."""
-    verdict: VerdictConfig = VerdictConfig()
-    """What is too much for a round to be called the same, or better."""
     benchmarks: list[NamedBenchmark] = Field([])
     """What every round's policy answers beside, e.g. [alpaca_eval, arena_hard, mt_bench, gsm8k]:
     names, or objects with options. A name that is none lists those that there are."""
-    drift_prompts: Annotated[int, Field(ge=0)] = 0
-    """Held-out prompts whose answers the start and the new policy score, for the verdict's drift; 0
-    for none. It loads both models once a round: 200 answers say a mean log-ratio well enough."""
     judges: list[RunJudge] = Field([])
-    """Who judges the start's answers and each round's, where their key is there."""
+    """Who judges every policy's answers, where their key is there."""
     judged_with: JudgedWith = JudgedWith()
     """The baselines, references and difficulties of the benchmarks that are judged."""
     win_rates: WinRatesConfig = WinRatesConfig()
     """The intervals of what judges say."""
-
-    @property
-    def answering(self) -> SampleConfig:
-        """How the benchmarks are answered: by this section's engine, each question as its
-        benchmark says."""
-        return answering(self.sampling, self.benchmarks)
 
     def judged_by(self, judge: RunJudge) -> list[BenchmarkName]:
         """What a judge is to judge, in the order of their names."""
@@ -152,12 +132,12 @@ class EvaluationConfig(Config):
         return next((judge.name for judge in self.judges if judge.name in names), None)
 
     @model_validator(mode="after")
-    def _labels_differ(self) -> "EvaluationConfig":
+    def _labels_differ(self) -> Self:
         refuse_same_label(self.benchmarks)
         return self
 
     @model_validator(mode="after")
-    def _judges_differ_and_have_work(self) -> "EvaluationConfig":
+    def _judges_differ_and_have_work(self) -> Self:
         names = [judge.name for judge in self.judges]
         for number, judge in enumerate(self.judges):
             if names.count(judge.name) > 1:
@@ -169,9 +149,34 @@ class EvaluationConfig(Config):
                 if name not in labels:
                     raise ValueError(
                         f"judges.{number}.benchmarks: {name} is not answered; add it to "
-                        "evaluation.benchmarks"
+                        "`benchmarks`"
                     )
         return self
+
+
+class EvaluationConfig(JudgedConfig):
+    """The evaluation that closes each round, or every so many rounds."""
+
+    every: Annotated[int, Field(ge=1)] = 1
+    """Rounds from one evaluated policy to the next, which is compared with it; a small round costs
+    less than its evaluation. With 8, rounds 8, 16, 24 are evaluated, and no other."""
+    sampling: SampleConfig
+    """How the held-out and benchmark prompts are answered."""
+    annotators: list[Annotator] = Field([])
+    """Further annotators for evaluation only, e.g. the true reward where it is known."""
+    comparison: CompareConfig = CompareConfig()
+    """How old and new policy are compared."""
+    verdict: VerdictConfig = VerdictConfig()
+    """What is too much for a round to be called the same, or better."""
+    drift_prompts: Annotated[int, Field(ge=0)] = 0
+    """Held-out prompts whose answers the start and the new policy score, for the verdict's drift; 0
+    for none. It loads both models once a round: 200 answers say a mean log-ratio well enough."""
+
+    @property
+    def answering(self) -> SampleConfig:
+        """How the benchmarks are answered: by this section's engine, each question as its
+        benchmark says."""
+        return answering(self.sampling, self.benchmarks)
 
 
 def answering(sampling: SampleConfig, benchmarks: Sequence[Benchmark]) -> SampleConfig:

@@ -8,7 +8,7 @@ from contracts.checks import Check
 from contracts.errors import UserError
 from evaluation.benchmarks.base import Benchmark
 from evaluation.benchmarks.questions import look, read_questions
-from evaluation.config import EvaluationConfig
+from evaluation.config import JudgedConfig
 from evaluation.judging.config import RunJudge
 from evaluation.judging.cost import Budget, read_price
 from evaluation.judging.files import JudgingFile
@@ -31,7 +31,7 @@ def benchmark_checks(benchmarks: Sequence[Benchmark]) -> Iterator[Check]:
         yield Check(f"evaluation.benchmarks.{number}", partial(look, benchmark))
 
 
-def judging_checks(evaluation: EvaluationConfig, pinned: Callable[[str], str]) -> Iterator[Check]:
+def judging_checks(evaluation: JudgedConfig, pinned: Callable[[str], str]) -> Iterator[Check]:
     """That those who are asked have their keys, prices and files: a file that is not right would
     end a run after its first policy has answered.
 

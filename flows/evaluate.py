@@ -6,7 +6,8 @@ answers, or compares two policies, reads `evaluation.json` and the ANSWERS that 
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from pydantic import Field
 import evaluation.readiness
 import generation.readiness
 from contracts.checks import faults
-from contracts.config.base import Config, apply_overrides, as_file_name, check, read_yaml
+from contracts.config.base import apply_overrides, as_file_name, check, read_yaml
 from contracts.errors import UserError
 from contracts.models import hub
 from contracts.steps.disk_space import refuse_unwritable
@@ -25,21 +26,36 @@ from contracts.steps.lock import folder_lock
 from contracts.tables.parts import write_atomic
 from evaluation import answers, questions
 from evaluation.benchmarks import NamedBenchmark
-from evaluation.config import AnswersConfig, OutputsLabel, QuestionsConfig, answering
+from evaluation.config import (
+    AnswersConfig,
+    JudgedConfig,
+    OutputsLabel,
+    QuestionsConfig,
+    answering,
+)
+from evaluation.judged import WinRatesFacts
+from evaluation.judging.config import RunJudge
+from evaluation.win_rates.estimate import Estimate
+from evaluation.win_rates.published import Beside, beside_published
 from flows.pipeline.console import console, print_done, print_warning, step_line
+from flows.pipeline.planning.judging_steps import judging_steps
 from flows.pipeline.planning.planned_step import PlannedStep
 from flows.pipeline.preload import preload
 from flows.pipeline.run_step import run_step
+from flows.report.published_models import BY_RULE, measured
 from generation import sample
 from generation.config import SampleConfig
 from generation.engines import adapter
+from runtime.chat_api.endpoint import has_key
 from runtime.signals import interruptible
 
 RECORD = "evaluation.json"
+_OF_RUN = ("benchmarks", "sampling", "judges", "judged_with", "win_rates")
+"""Keys of a run's evaluation that mean the same here."""
 
 
-class EvaluateConfig(Config):
-    """What `onpolicy evaluate` asks, and by what engine."""
+class EvaluateConfig(JudgedConfig):
+    """What `onpolicy evaluate` asks, by what engine, and who judges."""
 
     benchmarks: list[NamedBenchmark] = Field(min_length=1)
     """What every policy is asked."""
@@ -95,14 +111,24 @@ def read_config(
     if benchmarks:
         data = data | {"benchmarks": list(benchmarks)}
     data = apply_overrides(data, overrides)
-    return check(EvaluateConfig, data, origin=str(path or "onpolicy evaluate"))
+    config = check(EvaluateConfig, data, origin=str(path or "onpolicy evaluate"))
+    return config.model_copy(update={"judges": [_asked_or_not(one) for one in config.judges]})
+
+
+def _asked_or_not(judge: RunJudge) -> RunJudge:
+    """Where the judge does not say it: whether its key is there."""
+    if judge.enabled is not None:
+        return judge
+    if not has_key(judge):
+        print_warning(f"judge {judge.name!r} is not asked: {judge.api_key_env} is not set")
+    return judge.model_copy(update={"enabled": has_key(judge)})
 
 
 def _of_run(run: dict[str, Any]) -> dict[str, Any]:
     """A run's evaluation, with how its policy's template is applied."""
     section = run["evaluation"] or {}
     template = {key: run["policy"][key] for key in ("bos", "date") if key in run.get("policy", {})}
-    given = {key: section[key] for key in ("benchmarks", "sampling") if section.get(key)}
+    given = {key: section[key] for key in _OF_RUN if section.get(key)}
     return given | {"sampling": {**given.get("sampling", {}), **template}}
 
 
@@ -115,7 +141,7 @@ def evaluate(
         UserError: a policy or a file is not there or not right; the folder's questions are others.
     """
     references = list(dict.fromkeys([*policies, *([against] if against else [])]))
-    refuse_unready(config, references)
+    refuse_unready(config, references, read_record(folder))
     refuse_unwritable(folder, "give a folder of your own as `--out`")
     with interruptible(), folder_lock(folder):
         record = read_record(folder)
@@ -164,9 +190,22 @@ def plan_evaluation(
         read = answers.AnswersInputs(questions=questions_step.out, responses=answered.out)
         title = f"{label}: score and write answers"
         yield PlannedStep(folder, f"{label}/answers", title, answers.STAGE, called, read)
+    yield from _judging(config, record, labels, folder)
 
 
-def refuse_unready(config: EvaluateConfig, policies: Sequence[str]) -> None:
+def _judging(
+    config: EvaluateConfig, record: Record, labels: Sequence[str], folder: Path
+) -> Iterator[PlannedStep]:
+    """Each policy's judgements; first those of the one that the others are compared with."""
+    pinned = partial(record.pinned, "dataset")
+    base = record.against if record.against in labels else None
+    for label in sorted(labels, key=lambda label: label != base):
+        before = base if label != base else None
+        steps = judging_steps(config, folder, "questions", label, before, pinned)
+        yield from (replace(step, label=f"{label}: {step.label}") for step in steps)
+
+
+def refuse_unready(config: EvaluateConfig, policies: Sequence[str], record: Record) -> None:
     """Refuse an evaluation that cannot succeed, before anything is started.
 
     Raises:
@@ -174,6 +213,7 @@ def refuse_unready(config: EvaluateConfig, policies: Sequence[str]) -> None:
     """
     sampling = answering(config.sampling, config.benchmarks)
     checks = [*evaluation.readiness.benchmark_checks(config.benchmarks)]
+    checks += evaluation.readiness.judging_checks(config, partial(record.pinned, "dataset"))
     for policy in policies:
         checks += generation.readiness.policy_checks(policy, policy)
         checks += generation.readiness.sampling_checks({"sampling": sampling}, policy)
@@ -207,6 +247,28 @@ def told(folder: Path, label: str) -> Iterator[str]:
             parts.append(f"{one.accuracy:.2%} right, {one.unparsed} unreadable")
         parts += [f"{metric} {value:.4g}" for metric, value in (one.metrics or {}).items()]
         yield f"{label} {name}: {', '.join(parts)}; {folder / label / 'answers' / name}"
+    for line in beside_published([*measured(folder / label, label)]):
+        yield f"{label} {_beside(line)}"
+    win_rates = read_facts(folder / label / "win_rates", WinRatesFacts)
+    for found in win_rates.judged if win_rates else ():
+        for figure, gain in found.gains.items():
+            over = f"gain over {read_record(folder).against} by {found.model}"
+            yield f"{label} {found.benchmark}.{figure}, {over}: {_interval(gain)}"
+
+
+def _beside(line: Beside) -> str:
+    """A figure with its interval, and the published one."""
+    by = "" if line.measured.judge == BY_RULE else f" by {line.measured.judge}"
+    parts = [f"{line.measured.metric}{by}: {_interval(line.measured.estimate)}"]
+    if line.published:
+        parts.append(f"published {line.published.value:.2f} ({line.published.source})")
+    if line.not_comparable:
+        parts.append(f"not comparable: {', '.join(line.not_comparable)}")
+    return "; ".join(parts)
+
+
+def _interval(estimate: Estimate) -> str:
+    return f"{estimate.value:.2f} (95 % interval {estimate.low:.2f} to {estimate.high:.2f})"
 
 
 def _run(step: PlannedStep) -> None:

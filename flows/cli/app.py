@@ -165,12 +165,12 @@ def evaluate(
         str | None, typer.Option(help="Names, e.g. alpaca_eval,arena_hard,mt_bench,gsm8k.")
     ] = None,
     config: Annotated[
-        Path | None, typer.Option(help="A run's config, for its benchmarks and engine.")
+        Path | None, typer.Option(help="A run's config: its benchmarks, engine, judges.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the answers.")] = Path("evaluations"),
     debug: Debug = False,
 ) -> None:
-    """Answer benchmarks with any policies; files for the official tools, exact scores."""
+    """Answer benchmarks with any policies; exact scores, and win rates by the config's judges."""
     from flows.cli.evaluate import run
 
     typer.echo(run(policies, against, benchmarks, config, out))

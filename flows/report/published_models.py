@@ -16,17 +16,21 @@ from evaluation.win_rates.estimate import Resampling, mean, times
 from evaluation.win_rates.published import PUBLISHED, Measured
 from flows.pipeline.folder.recorded import recorded_keys
 
-_BY_RULE = "none"
+BY_RULE = "none"
 """The judge of figures that are scored by rule."""
 _EXACT = ("gsm8k", "mmlu")
 
 
-def measured(evaluation: Path) -> Iterator[Measured]:
-    """The figures of the policy whose evaluation lies in the folder."""
+def measured(evaluation: Path, model: str | None = None) -> Iterator[Measured]:
+    """The figures of the policy whose evaluation lies in the folder.
+
+    Args:
+        model: its name in the published table; None is by the run that the folder belongs to.
+    """
     facts = read_facts(evaluation / "win_rates", WinRatesFacts)
     if facts is None and read_manifest(evaluation / "answers") is None:
         return
-    model = _released(evaluation)
+    model = model or _released(evaluation)
     for one in facts.judged if facts else ():
         for figure, estimate in one.figures.items():
             metric = f"{one.benchmark}.{figure}"
@@ -50,7 +54,7 @@ def _exact(answers: Path, model: str) -> Iterator[Measured]:
                 right.setdefault(question, []).append(bool(is_right))
             share = mean(np.array([np.mean(one) for one in right.values()]), Resampling())
             reasons = _other_questions(options.get(name, {}), len(right))
-            yield Measured(model, f"{name}.accuracy", times(100, share), _BY_RULE, reasons)
+            yield Measured(model, f"{name}.accuracy", times(100, share), BY_RULE, reasons)
 
 
 def _other_questions(options: dict[str, Any], count: int) -> list[str]:

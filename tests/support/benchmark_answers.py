@@ -13,7 +13,7 @@ from generation.sampling.tables import ERRORS, ERRORS_NAME
 
 def respond(folder: Path, rows: list[dict[str, Any]], texts: dict[str, str]) -> None:
     """Responses to the questions whose `benchmark/question_id/turn` is named; errors to others."""
-    (folder / "responses").mkdir()
+    (folder / "responses").mkdir(parents=True)
     written, errors = [], []
     for row in rows:
         base = {"prompt_id": row["prompt_id"], "response_id": f"{row['prompt_id']}-0", "sample": 0}

@@ -1,11 +1,12 @@
 """The evaluation's steps: held-out answers, benchmarks, judges, comparison and verdict."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from contracts.config.base import as_file_name
 from contracts.models.model import split_reference
-from evaluation import answer_tokens, answers, compare, judge, judged, questions, verdict
+from evaluation import answer_tokens, answers, compare, questions, verdict
 from evaluation.config import (
     AnswersConfig,
     AnswerTokensConfig,
@@ -13,15 +14,13 @@ from evaluation.config import (
     QuestionsConfig,
     RoundVerdictConfig,
 )
-from evaluation.judging.config import BenchmarkName, JudgingConfig, LLMJudge, RunJudge
-from evaluation.judging.files import JudgingFile, PinnedFile
+from flows.pipeline.planning.judging_steps import judging_steps
 from flows.pipeline.planning.planned_step import PlannedStep
 from flows.pipeline.planning.planner import Planner
 from training import reference
 from training.config import ReferenceConfig
 
 COMPARE = "compare with before"
-WIN_RATES = "win rates by judge"
 VERDICT = "decide the verdict"
 
 
@@ -69,12 +68,15 @@ class EvaluationPlanner(Planner):
         settings = AnswersConfig(**named, label=called)
         path = f"{root}/answers"
         yield self._step(path, "score and write answers", answers.STAGE, settings, inputs)
-        judges = config.evaluation.asked_judges
-        for one in judges:
-            for benchmark in config.evaluation.judged_by(one):
-                yield self._judge(number, one, benchmark)
-        if judges:
-            yield self._win_rates(number)
+        before = f"round-{self._decided.compared(number)}/evaluation" if number else None
+        judging = judging_steps(
+            config.evaluation, self._run, asked, root, before, self._pinned_dataset
+        )
+        for step in judging:
+            yield replace(step, shared=config.resources.reuse)
+
+    def _pinned_dataset(self, reference: str) -> str:
+        return self._config.pinned(reference, "dataset")
 
     def _called(self, number: int) -> str:
         """Round 0's name is the policy's own: so are the published figures called, and its answers
@@ -83,52 +85,6 @@ class EvaluationPlanner(Planner):
             return f"{self._config.name}-round-{number}"
         path, _ = split_reference(self._config.policy.reference)
         return as_file_name(path.rstrip("/").rpartition("/")[2], "policy")
-
-    def _judge(self, number: int, one: RunJudge, benchmark: BenchmarkName) -> PlannedStep:
-        """One judge over one benchmark's answers by round `number`'s policy."""
-        files = self._config.evaluation.judged_with.to_judge(benchmark)
-        inputs = judge.JudgingInputs(
-            answers=str(self._at(f"round-{number}/evaluation/answers")),
-            asked=self._at("round-0/questions"),
-            **{role: self._file(file) for role, file in files.items()},
-        )
-        keys = LLMJudge.model_fields
-        settings = JudgingConfig(
-            benchmark=benchmark,
-            judge=LLMJudge(**{key: getattr(one, key) for key in keys}),
-            files=_pins(files),
-        )
-        path = f"round-{number}/evaluation/judgements/{one.name}/{benchmark}"
-        return self._step(path, f"judge {benchmark} by {one.name}", judge.STAGE, settings, inputs)
-
-    def _win_rates(self, number: int) -> PlannedStep:
-        """What the judges say of round `number`'s policy, beside the round before."""
-        config, root = self._config.evaluation, f"round-{number}/evaluation"
-        names = [f"{one.name}/{of}" for one in config.asked_judges for of in config.judged_by(one)]
-        files = {
-            f"{benchmark}/{role}": file
-            for benchmark in dict.fromkeys(name.partition("/")[2] for name in names)
-            for role, file in config.judged_with.of(benchmark).items()
-            if role != "references"
-        }
-
-        def judgements(made_by: int) -> dict[str, Path]:
-            return {
-                name: self._at(f"round-{made_by}/evaluation/judgements/{name}") for name in names
-            }
-
-        inputs = judged.WinRatesInputs(
-            questions=self._at("round-0/questions"),
-            answers=self._at(f"{root}/answers"),
-            judgements=judgements(number),
-            before=judgements(self._decided.compared(number)) if number else {},
-            files={name: self._file(file) for name, file in files.items()},
-        )
-        settings = config.win_rates.model_copy(update={"files": _pins(files)})
-        return self._step(f"{root}/win_rates", WIN_RATES, judged.STAGE, settings, inputs)
-
-    def _file(self, file: JudgingFile) -> str:
-        return self._config.pinned(file.path, "dataset")
 
     def _drift(self, number: int) -> Iterator[PlannedStep]:
         """The trained policy's answers, scored by the start and by itself."""
@@ -187,7 +143,3 @@ class EvaluationPlanner(Planner):
             limits=config.evaluation.verdict,
         )
         return self._step(f"{root}/verdict", VERDICT, verdict.STAGE, settings, inputs)
-
-
-def _pins(files: Mapping[str, JudgingFile]) -> dict[str, PinnedFile]:
-    return {name: file.pin for name, file in files.items() if file.pin != PinnedFile()}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from contracts.errors import UserError
-from evaluation.win_rates.arena_hard import Games, arena_hard_win_rate, read_games
+from evaluation.win_rates.arena_hard import Games, _predicted, arena_hard_win_rate, read_games
 from evaluation.win_rates.estimate import Resampling
 from evaluation.win_rates.style import Style, difference, read_styles, style_of
 
@@ -129,3 +129,23 @@ def test_a_row_of_another_shape_is_named(tmp_path: Path, row: dict[str, Any], me
     path = write(tmp_path / "judgement.jsonl", [first, row])
     with pytest.raises(UserError, match=message):
         read_games(path)
+
+
+def test_the_fit_at_equal_style_is_scikit_learns() -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    draws = np.random.default_rng(3)
+    features = np.column_stack([np.ones(200), draws.normal(size=(200, 4))])
+    chance = 1 / (1 + np.exp(-features @ [0.4, 1.5, -0.7, 0.0, 0.3]))
+    won = draws.binomial(3, chance).astype(float)
+    model = LogisticRegression(C=np.inf, fit_intercept=False, tol=1e-10, max_iter=1000)
+    weights = np.concatenate([won, 3 - won])
+    model.fit(np.tile(features, (2, 1)), np.repeat([1, 0], 200), weights)
+    official = 1 / (1 + np.exp(-model.coef_[0, 0]))
+    assert _predicted(features, won, 3 - won) == pytest.approx(official, abs=1e-6)
+
+
+def test_where_style_tells_every_win_the_fit_ends_all_the_same() -> None:
+    features = np.column_stack([np.ones(6), [-3, -2, -1, 1, 2, 3]])
+    won = np.array([0.0, 0, 0, 1, 1, 1])
+    assert _predicted(features, won, 1 - won) == pytest.approx(0.5)

@@ -1,0 +1,74 @@
+"""`onpolicy evaluate` with a judge in its config: win rates of each policy, gains over the base."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from benchmark_answers import respond
+from judge_endpoint import Endpoint
+from judging_files import completion, write_outputs
+
+from contracts.steps.step import run_once
+from contracts.tables.parts import read_table
+from flows.evaluate import EvaluateConfig, Record, plan_evaluation, read_config, told
+from generation import sample
+
+ASKED = [f"Name {n} fish." for n in range(12)]
+
+
+def config_of(folder: Path, judge: dict[str, Any]) -> EvaluateConfig:
+    path = folder / "questions.jsonl"
+    path.write_text("".join(json.dumps({"instruction": text}) + "\n" for text in ASKED))
+    base = write_outputs(folder / "base.json", dict.fromkeys(ASKED, "A cod."), "base")
+    files = {"baseline": str(base), "difficulty": None, "gamed": None}
+    evaluation = {
+        "benchmarks": [{"name": "alpaca_eval", "path": str(path), "questions_sha256": "any"}],
+        "judges": [{"name": "local", "model": "m", "api_key_env": None, "repeats": 0} | judge],
+        "judged_with": {"alpaca_eval": files},
+        "win_rates": {"resamples": 100},
+        "sampling": {"n": 1},
+    }
+    run = folder / "run.yaml"
+    run.write_text(json.dumps({"policy": {"path": "a/b"}, "evaluation": evaluation}))
+    return read_config(run, [], [])
+
+
+def make(config: EvaluateConfig, folder: Path, policies: dict[str, str]) -> None:
+    """All steps; a policy answers every question by the same word."""
+    record = Record(policies={name: f"owner/{name}" for name in policies}, against="start")
+    (folder / "evaluation.json").write_text(json.dumps(vars(record)))
+    for step in plan_evaluation(config, record, list(policies), folder, {}):
+        if step.stage is not sample.STAGE:
+            run_once(step.stage, step.config, step.inputs, step.out)
+            continue
+        asked = read_table(folder / "questions").to_pylist()
+        word = policies[step.path.partition("/")[0]]
+        texts = {f"{r['benchmark']}/{r['question_id']}/{r['turn']}": word for r in asked}
+        respond(step.out.parent, asked, texts)
+
+
+def prefer_trout(question: str) -> bytes:
+    first = question.index("trout") if "trout" in question else len(question)
+    is_first = first < question.index("A cod.")
+    name, other = ("m", "M") if is_first or "trout" not in question else ("M", "m")
+    return completion(name, {name: -0.1, other: -2.4})
+
+
+def test_policies_are_judged_and_compared_with_the_base(tmp_path: Path) -> None:
+    config = config_of(tmp_path, {"base_url": Endpoint(prefer_trout).url})
+    make(config, tmp_path, {"mine": "A trout!", "start": "A roach"})
+    lines = "\n".join(told(tmp_path, "mine"))
+    assert "mine alpaca_eval.win_rate by m: 90." in lines and "95 % interval" in lines
+    assert "gain over start by m: " in lines
+    assert "not comparable" in lines  # other questions, another judge
+    assert "gain over" not in "\n".join(told(tmp_path, "start"))
+
+
+def test_without_its_key_a_judge_is_not_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NO_SUCH_KEY", raising=False)
+    config = config_of(tmp_path, {"api_key_env": "NO_SUCH_KEY"})
+    steps = plan_evaluation(config, Record(policies={"b": "a/b"}), ["b"], tmp_path, {})
+    assert [step.path for step in steps] == ["questions", "b/responses", "b/answers"]
