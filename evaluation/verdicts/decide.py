@@ -12,6 +12,8 @@ from pydantic import Field
 from contracts.config.base import Config
 from evaluation.verdicts.plain_number import plain
 
+_UNSIGNED = ("length", "drift")
+"""Measures that are no change: a ratio, and a figure of one policy."""
 Outcome = Literal["better", "same", "worse"]
 Effect = Literal["better", "same", "worse", "missing"]
 
@@ -231,7 +233,8 @@ def _limited(
     """
     says = f"{says}; allowed is {limit:g}"
     if change.low is not None and change.high is not None:
-        says += f"; 95 % interval {plain(change.low, '+')} to {plain(change.high, '+')}"
+        sign: Literal["", "+"] = "" if measure in _UNSIGNED else "+"
+        says += f"; 95 % interval {plain(change.low, sign)} to {plain(change.high, sign)}"
     if not change.is_sure:
         return Reason(
             measure=measure, effect="missing", says=f"{says}; one policy left out more answers"

@@ -165,16 +165,23 @@ def _style_controlled(
     differences = np.array(
         [difference(*(side[game.question] for side in styles)) for game in games]
     )
-    deviation = differences.std(0)
-    features = np.column_stack(
-        [np.ones(len(games)), differences / np.where(deviation > 0, deviation, 1)]
-    )
+    features = np.column_stack([np.ones(len(games)), _scaled(differences)])
 
     def at_equal_style(counts: np.ndarray) -> float:
         return _predicted(features, counts * won, counts * (of - won))
 
     value = at_equal_style(np.ones(len(games)))
     return times(100, refitted(at_equal_style, len(games), value, resampling))
+
+
+def _scaled(differences: np.ndarray) -> np.ndarray:
+    """[prompts, features] each by its deviation. One that is the same for all prompts tells nothing
+    of them and is left at zero: by the deviation that rounding gives it (1e-17), it took the place
+    of the constant, and every win rate was 50."""
+    deviation = differences.std(0)
+    varies = deviation > _TOLERANCE
+    scaled: np.ndarray = np.where(varies, differences / np.where(varies, deviation, 1), 0)
+    return scaled
 
 
 def _predicted(features: np.ndarray, won: np.ndarray, lost: np.ndarray) -> float:

@@ -230,11 +230,15 @@ def sample_pairs(folder: Path, count: int) -> list[dict[str, Any]]:
     return table.to_pylist()
 
 
+_NAMES = {
+    "gsm8k": "GSM8K", "mmlu": "MMLU", "ifeval": "IFEval", "alpaca_eval": "AlpacaEval by a judge",
+    "arena_hard": "Arena-Hard by a judge", "mt_bench": "MT-Bench by a judge",
+}  # fmt: skip
+
+
 def _spoken(measure: str) -> str:
     """`training_reward` as a reader says it."""
-    return {"gsm8k": "GSM8K", "mmlu": "MMLU", "ifeval": "IFEval"}.get(
-        measure, measure.replace("_", " ")
-    )
+    return _NAMES.get(measure, measure.replace("_", " "))
 
 
 def _by_annotator(scores: pa.Table) -> dict[str, np.ndarray]:

@@ -70,7 +70,7 @@ class EvaluationPlanner(Planner):
         yield self._step(path, "score and write answers", answers.STAGE, settings, inputs)
         before = f"round-{self._decided.compared(number)}/evaluation" if number else None
         judging = judging_steps(
-            config.evaluation, self._run, asked, root, before, self._pinned_dataset
+            config.evaluation, self._run, questions, root, before, self._pinned_dataset
         )
         for step in judging:
             yield replace(step, shared=config.resources.reuse)

@@ -149,3 +149,13 @@ def test_where_style_tells_every_win_the_fit_ends_all_the_same() -> None:
     features = np.column_stack([np.ones(6), [-3, -2, -1, 1, 2, 3]])
     won = np.array([0.0, 0, 0, 1, 1, 1])
     assert _predicted(features, won, 1 - won) == pytest.approx(0.5)
+
+
+def test_a_difference_of_style_that_is_the_same_for_all_prompts_controls_for_nothing() -> None:
+    names = [f"q{number}" for number in range(12)]
+    wins = [float(number % 3 > 0) for number in range(12)]
+    games = [Games(name, (won, won), (1, 1)) for name, won in zip(names, wins, strict=True)]
+    own = {name: Style(12, 0, 0, 0) for name in names}
+    base = {name: Style(8 * (1 + n % 3), 0, 0, 1 + n % 3) for n, name in enumerate(names)}
+    found = arena_hard_win_rate(games, FEW, styles=(own, base)).style_controlled
+    assert found and found.value > 60  # two of three were won
