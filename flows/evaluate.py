@@ -20,7 +20,6 @@ from contracts.config.base import apply_overrides, as_file_name, check, read_yam
 from contracts.errors import UserError
 from contracts.models import hub
 from contracts.steps.disk_space import refuse_unwritable
-from contracts.steps.facts import read_facts
 from contracts.steps.fingerprint import of_json
 from contracts.steps.lock import folder_lock
 from contracts.tables.parts import write_atomic
@@ -33,16 +32,12 @@ from evaluation.config import (
     QuestionsConfig,
     answering,
 )
-from evaluation.judged import WinRatesFacts
 from evaluation.judging.config import RunJudge
-from evaluation.win_rates.estimate import Estimate
-from evaluation.win_rates.published import Beside, beside_published
 from flows.pipeline.console import console, print_done, print_warning, step_line
 from flows.pipeline.planning.judging_steps import judging_steps
 from flows.pipeline.planning.planned_step import PlannedStep
 from flows.pipeline.preload import preload
 from flows.pipeline.run_step import run_step
-from flows.report.published_models import BY_RULE, measured
 from generation import sample
 from generation.config import SampleConfig
 from generation.engines import adapter
@@ -134,8 +129,8 @@ def _of_run(run: dict[str, Any]) -> dict[str, Any]:
 
 def evaluate(
     config: EvaluateConfig, policies: Sequence[str], against: str | None, folder: Path
-) -> list[str]:
-    """Answer the questions that are not answered yet; a line for each policy and benchmark.
+) -> tuple[list[str], str | None]:
+    """Answer and judge what is not yet; the labels, and whose figures the gains are over.
 
     Raises:
         UserError: a policy or a file is not there or not right; the folder's questions are others.
@@ -153,7 +148,7 @@ def evaluate(
         preload([step for step in steps if not step.done])
         for step in steps:
             _run(step)
-    return [line for label in labels.values() for line in told(folder, label)]
+    return list(labels.values()), record.against
 
 
 def plan_evaluation(
@@ -234,41 +229,6 @@ def read_record(folder: Path) -> Record:
         return Record()
     except (ValueError, TypeError):
         raise UserError(f"{path}: is damaged; remove it, or give another `--out`") from None
-
-
-def told(folder: Path, label: str) -> Iterator[str]:
-    """A policy's figures, a line a benchmark."""
-    facts = read_facts(folder / label / "answers", answers.AnswersFacts)
-    for name, one in facts.benchmarks.items() if facts else ():
-        parts = [f"{one.answered:,} of {one.turns:,} answered"]
-        if one.characters is not None:
-            parts.append(f"{one.characters:,.0f} characters each")
-        if one.accuracy is not None:
-            parts.append(f"{one.accuracy:.2%} right, {one.unparsed} unreadable")
-        parts += [f"{metric} {value:.4g}" for metric, value in (one.metrics or {}).items()]
-        yield f"{label} {name}: {', '.join(parts)}; {folder / label / 'answers' / name}"
-    for line in beside_published([*measured(folder / label, label)]):
-        yield f"{label} {_beside(line)}"
-    win_rates = read_facts(folder / label / "win_rates", WinRatesFacts)
-    for found in win_rates.judged if win_rates else ():
-        for figure, gain in found.gains.items():
-            over = f"gain over {read_record(folder).against} by {found.model}"
-            yield f"{label} {found.benchmark}.{figure}, {over}: {_interval(gain)}"
-
-
-def _beside(line: Beside) -> str:
-    """A figure with its interval, and the published one."""
-    by = "" if line.measured.judge == BY_RULE else f" by {line.measured.judge}"
-    parts = [f"{line.measured.metric}{by}: {_interval(line.measured.estimate)}"]
-    if line.published:
-        parts.append(f"published {line.published.value:.2f} ({line.published.source})")
-    if line.not_comparable:
-        parts.append(f"not comparable: {', '.join(line.not_comparable)}")
-    return "; ".join(parts)
-
-
-def _interval(estimate: Estimate) -> str:
-    return f"{estimate.value:.2f} (95 % interval {estimate.low:.2f} to {estimate.high:.2f})"
 
 
 def _run(step: PlannedStep) -> None:

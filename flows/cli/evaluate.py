@@ -5,6 +5,7 @@ from pathlib import Path
 
 from contracts.errors import UserError
 from flows.evaluate import evaluate, read_config
+from flows.report.evaluated_policy import told
 from runtime.stage_process import configure_logging
 
 
@@ -22,4 +23,6 @@ def run(
         raise UserError("name a policy: a model folder or a hub id such as owner/name")
     overrides = [one for one in arguments if one not in policies]
     benchmarks = [name.strip() for name in (names or "").split(",") if name.strip()]
-    return "\n".join(evaluate(read_config(config, benchmarks, overrides), policies, against, out))
+    settings = read_config(config, benchmarks, overrides)
+    labels, base = evaluate(settings, policies, against, out)
+    return "\n".join(line for label in labels for line in told(out, label, base))

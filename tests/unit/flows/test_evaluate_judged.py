@@ -11,7 +11,8 @@ from judging_files import completion, write_outputs
 
 from contracts.steps.step import run_once
 from contracts.tables.parts import read_table
-from flows.evaluate import EvaluateConfig, Record, plan_evaluation, read_config, told
+from flows.evaluate import EvaluateConfig, Record, plan_evaluation, read_config
+from flows.report.evaluated_policy import told
 from generation import sample
 
 ASKED = [f"Name {n} fish." for n in range(12)]
@@ -58,11 +59,11 @@ def prefer_trout(question: str) -> bytes:
 def test_policies_are_judged_and_compared_with_the_base(tmp_path: Path) -> None:
     config = config_of(tmp_path, {"base_url": Endpoint(prefer_trout).url})
     make(config, tmp_path, {"mine": "A trout!", "start": "A roach"})
-    lines = "\n".join(told(tmp_path, "mine"))
+    lines = "\n".join(told(tmp_path, "mine", "start"))
     assert "mine alpaca_eval.win_rate by m: 90." in lines and "95 % interval" in lines
     assert "gain over start by m: " in lines
     assert "not comparable" in lines  # other questions, another judge
-    assert "gain over" not in "\n".join(told(tmp_path, "start"))
+    assert "gain over" not in "\n".join(told(tmp_path, "start", "start"))
 
 
 def test_without_its_key_a_judge_is_not_asked(
