@@ -125,7 +125,8 @@ def _adopted(shelf: Shelf, step: PlannedStep, done: Finished) -> bool:
 def refuse_other_content(
     shelf: Shelf, folder: Path, path: str, here: Manifest, there: Finished
 ) -> None:
-    """
+    """Refuse a step that is finished both here and in the store, with other content.
+
     Raises:
         UserError: the step is finished here with other content than in the store.
     """

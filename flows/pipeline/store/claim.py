@@ -50,7 +50,8 @@ def read_claim(objects: Objects, name: str) -> Claim | None:
 
 
 def refuse_another(objects: Objects, config: RunConfig, there: Claim) -> None:
-    """
+    """Refuse a store that holds another run of the same name.
+
     Raises:
         UserError: the store holds another run of that name; says what is other.
     """
@@ -67,7 +68,8 @@ def refuse_another(objects: Objects, config: RunConfig, there: Claim) -> None:
 
 
 def refuse_unwritable(objects: Objects, name: str) -> None:
-    """
+    """Refuse a store that cannot be written to.
+
     Raises:
         StoreError: nothing can be written there.
     """
