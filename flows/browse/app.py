@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import duckdb
 from jinja2 import Environment, FileSystemLoader
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -14,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from contracts.errors import first_line
 from flows.browse import listing
 from flows.browse.index import Index
 from flows.browse.listing import PAIR_SORTS, SORTS, Asked
@@ -45,11 +47,18 @@ def make_app(index: Index) -> Starlette:
             Middleware(TrustedHostMiddleware, allowed_hosts=HOSTS, www_redirect=False),
             Middleware(BaseHTTPMiddleware, dispatch=_with_headers),
         ],
+        exception_handlers={duckdb.Error: _unreadable},
     )
 
 
 def _answer(index: Index, page: Callable[[Index, Request], Response], request: Request) -> Response:
     return page(index, request)
+
+
+def _unreadable(_: Request, error: Exception) -> Response:
+    """A part that is damaged, gone since, or of another version."""
+    told = f"a table of this run cannot be read: {first_line(error)}\n`onpolicy inspect` says which"
+    return PlainTextResponse(told, 500)
 
 
 async def _with_headers(request: Request, call_next: Any) -> Response:

@@ -136,6 +136,16 @@ def test_an_address_that_makes_no_sense_is_no_error(client: TestClient, query: s
     assert client.get(f"/prompt/p1?{query}").status_code == 200
 
 
+def test_a_table_that_is_gone_is_told(run: Path, tmp_path: Path) -> None:
+    import shutil
+
+    copy = shutil.copytree(run, tmp_path / "copy")
+    client = TestClient(make_app(Index(copy)), base_url="http://127.0.0.1")
+    shutil.rmtree(copy / "round-2")
+    answer = client.get("/?round=2")
+    assert answer.status_code == 500 and "cannot be read" in answer.text
+
+
 def test_nothing_outside_the_run_can_be_read(run: Path, tmp_path: Path) -> None:
     import duckdb
 
