@@ -77,6 +77,8 @@ def nodes() -> list[Node]:
     import ray
     from ray.exceptions import RayError
 
+    if not ray.is_initialized():  # it would look for a cluster by itself
+        raise OnPolicyError("the Ray cluster has been left")
     try:
         known = ray.nodes()
     except (RayError, ConnectionError, RuntimeError) as error:
