@@ -1,0 +1,165 @@
+"""`python -m benchmarks.ray_driver`: one driver and 1,000 workers that only seem to sample.
+
+The driver is the stage's own pool (queue, hand-out, messages, requeue) on a real Ray cluster; its
+workers are coroutines in a few actors, eight answers at a time each. An answer takes the time
+that its tokens would at 50 tokens/s; their number is drawn from lengths that were measured: those
+of the 805 released AlpacaEval answers of gemma-2-9b-it-SimPO, at 1.35 tokens a word. The figure is
+the share of the workers' places that were busy while there was work on the queue.
+"""
+
+import asyncio
+import json
+import os
+import random
+import resource
+import time
+from typing import Any
+
+from benchmarks.support.outcome import report
+from benchmarks.support.ray_environment import set_ray_environment
+from generation.config import SampleConfig
+from generation.engines import Job
+from generation.engines.requests import Request
+from generation.workers.pool import WorkerPool
+from runtime.cluster.config import RayCluster
+from runtime.cluster.placement import RayPlacement
+from runtime.cluster.seating import Request as Workers
+from runtime.pool.messages import pack, unpack
+
+_WORKERS = int(os.environ.get("WORKERS", "1000"))
+_RESPONSES = int(os.environ.get("RESPONSES", "300000"))
+_SLOTS = 8
+_CROWDS = 4
+_TOKENS_A_SECOND = 50.0
+_LENGTHS = (1, 50, 119, 201, 281, 355, 412, 470, 531, 602, 1322)
+"""Tokens of an answer at each tenth from the shortest to the longest."""
+
+
+class Crowd:
+    """Many seats in one actor, each with a worker that sleeps in place of sampling."""
+
+    def __init__(self) -> None:
+        self._outboxes: dict[int, asyncio.Queue[bytes]] = {}
+        self._places: dict[int, asyncio.Semaphore] = {}
+        self._random: dict[int, random.Random] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._busy = 0.0
+        self._taken = 0
+        self._since = time.monotonic()
+
+    async def start(self, life: int, spec: str) -> str:
+        """A worker is there at once."""
+        self._outboxes[life], self._places[life] = asyncio.Queue(), asyncio.Semaphore(_SLOTS)
+        self._random[life] = random.Random(life)
+        self._outboxes[life].put_nowait(pack({"ready": 2 * _SLOTS}))
+        return json.dumps({"place": "a node"})
+
+    async def send(self, life: int, index: int, data: bytes) -> None:
+        """Requests begin as places get free."""
+        for batch in unpack(data).get("batches", ()):
+            task = asyncio.create_task(self._answer(life, f"{batch[0][0]}-{batch[0][1]}"))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def receive(self, life: int) -> tuple[list[bytes], int | None]:
+        """What the worker has said."""
+        outbox = self._outboxes[life]
+        messages = [await outbox.get()]
+        while not outbox.empty():
+            messages.append(outbox.get_nowait())
+        return messages, None
+
+    async def kill(self) -> None:
+        """They end with the actor."""
+
+    async def busy(self) -> float:
+        """Seconds that places were busy, so far."""
+        self._count(0)
+        return self._busy
+
+    async def _answer(self, life: int, response_id: str) -> None:
+        async with self._places[life]:
+            self._count(1)
+            await asyncio.sleep(_length(self._random[life]) / _TOKENS_A_SECOND)
+            self._count(-1)
+        sample = {"response_id": response_id, "tokens": [1] * 16, "finish_reason": "stop"}
+        self._outboxes[life].put_nowait(pack({"outcomes": [sample]}))
+
+    def _count(self, change: int) -> None:
+        now = time.monotonic()
+        self._busy += self._taken * (now - self._since)
+        self._taken, self._since = self._taken + change, now
+
+
+def _length(draw: random.Random) -> float:
+    """Tokens of an answer."""
+    place = draw.random() * (len(_LENGTHS) - 1)
+    low = int(place)
+    return _LENGTHS[low] + (place - low) * (_LENGTHS[low + 1] - _LENGTHS[low])
+
+
+class Crowded(RayPlacement):
+    """A placement whose seats are shared actors."""
+
+    def seat_in(self, crowds: list[Any]) -> "Crowded":
+        """Use these."""
+        self._crowds = crowds
+        return self
+
+    def _new_seat(self) -> Any:
+        return self._crowds[len(self._seats) % len(self._crowds)]
+
+
+def main() -> None:
+    """Print the outcome."""
+    set_ray_environment()
+    import ray
+
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    actor = ray.remote(Crowd).options(num_cpus=0, max_concurrency=100_000)
+    crowds = [actor.remote() for _ in range(_CROWDS)]
+    placement = Crowded(RayCluster(), Workers(2, 0, 1)).seat_in(crowds)
+    placement.workers = _WORKERS
+    pool = WorkerPool(placement, Job("none", SampleConfig(), [1], 8, 64), 1)
+    while pool.capacity < 2 * _SLOTS * _WORKERS:
+        pool.step()
+
+    def busy() -> float:
+        return sum(ray.get([crowd.busy.remote() for crowd in crowds]))
+
+    _run(pool, busy)
+
+
+def _run(pool: WorkerPool, busy: Any) -> None:
+    """Keep the stage's number of requests at the pool until all are there."""
+    started, before = time.monotonic(), busy()
+    added = done = early = 0
+    share = seconds = 0.0
+    while done < _RESPONSES:
+        while added < _RESPONSES and added - done < 2 * pool.capacity:
+            pool.add([Request(f"p{added}", 0, added, [1] * 64)])
+            added += 1
+        done += len(pool.step())
+        if not early and done >= _RESPONSES // 6:
+            early = _peak_kib()
+        if added < _RESPONSES:  # there was work for all, up to now
+            seconds = time.monotonic() - started
+        elif seconds and not share:
+            share = (busy() - before) / (seconds * _SLOTS * _WORKERS)
+    seconds = time.monotonic() - started
+    report(
+        "ray_driver", share, 0.95, "busy share of the workers' places",
+        workers=_WORKERS, responses=_RESPONSES, seconds=round(seconds),
+        responses_per_second=round(_RESPONSES / seconds), load=round(os.getloadavg()[0], 1),
+        peak_mib_at_a_sixth=early // 1024, peak_mib=_peak_kib() // 1024,
+    )  # fmt: skip
+    # 1,000 wires' worth of leave-taking measures nothing.
+    os._exit(0)
+
+
+def _peak_kib() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+if __name__ == "__main__":
+    main()
