@@ -7,7 +7,7 @@ from prefect.client.schemas.schedules import CronSchedule
 from prefect.flows import EntrypointType  # type: ignore[attr-defined]
 
 from contracts.errors import UserError
-from flows.prefect_.run_server import has_server
+from flows.prefect_.run_server import ensure_server, has_server
 from flows.prefect_.runner_log import tell_failures
 
 
@@ -15,7 +15,8 @@ def refuse_unserved(cron: str) -> None:
     """Refuse what could not be served.
 
     Raises:
-        UserError: the cron expression is not valid, or there is no server that stays.
+        UserError: the cron expression is not valid, or there is no server that stays, or it does
+            not answer.
     """
     try:
         CronSchedule(cron=cron)
@@ -26,6 +27,7 @@ def refuse_unserved(cron: str) -> None:
             "a schedule needs a Prefect server that stays: `onpolicy server`,"
             " and PREFECT_API_URL=http://127.0.0.1:4200/api in the environment"
         )
+    ensure_server()
 
 
 def serve(flow: Flow[..., Any], name: str, cron: str, parameters: dict[str, Any]) -> None:

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 from checkout import CHECKOUT
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from contracts.errors import UserError
 from flows.prefect_ import settings
 from flows.prefect_.run_server import refuse_silent
+from flows.prefect_.schedule import refuse_unserved
 from flows.prefect_.standing_server import address_of, serve
 
 
@@ -88,3 +90,12 @@ def test_no_setting_of_the_users_switches_tracking_on(tmp_path: Path) -> None:
 ])  # fmt: skip
 def test_the_address_that_is_shown_can_be_opened(host: str, address: str) -> None:
     assert address_of(host, 4200) == address
+
+
+def test_a_schedule_is_not_begun_where_its_server_does_not_answer() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        api = f"http://127.0.0.1:{free.getsockname()[1]}/api"
+        with temporary_settings({PREFECT_API_URL: api}), pytest.raises(UserError) as refused:
+            refuse_unserved("0 2 * * *")
+    assert f"no Prefect server answers at {api}" in str(refused.value)
