@@ -15,7 +15,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.runtime import deployment
 
 from contracts.config.base import check
-from contracts.errors import ConfigDrift, UserError
+from contracts.errors import ConfigDrift, FolderBusy, UserError
 from contracts.steps.lock import folder_lock
 from evaluation import gate
 from evaluation.gates.answers import read_question, write_answer
@@ -25,7 +25,13 @@ from flows.pipeline.console import print_done, print_warning, step_line
 from flows.pipeline.folder.old_states import remove_old_states
 from flows.pipeline.folder.progress import StepRecord, record_plan
 from flows.pipeline.folder.prune import prune_quietly
-from flows.pipeline.folder.run_folder import claim_run, make_folder, refuse_drift, steps_left
+from flows.pipeline.folder.run_folder import (
+    claim_run,
+    make_folder,
+    refuse_busy,
+    refuse_drift,
+    steps_left,
+)
 from flows.pipeline.planning.gates import ask, asks, question_line
 from flows.pipeline.planning.next_steps import next_steps, planned_anew
 from flows.pipeline.planning.plan import GATE, PAIR, plan
@@ -37,6 +43,7 @@ from flows.pipeline.store.run_store import WithoutStore, storing
 from flows.prefect_ import artifacts
 from flows.prefect_.gate import flow_run_id, wait, wake_at
 from flows.prefect_.outage import remembered
+from flows.prefect_.schedule import skipped
 from flows.report.html import is_reported, write_report
 from flows.report.model_card import write_model_card
 from flows.report.run_data import RoundData
@@ -52,8 +59,11 @@ def on_policy(
     next_round: bool = False,
     redo: Sequence[str] = (),
     until: str | None = None,
-) -> str:
+) -> Any:
     """Run every stage of every round that is not done yet; the report's path.
+
+    Under a deployment, a run that goes on elsewhere is skipped: the flow run is Completed, by the
+    name of Skipped.
 
     Args:
         config: a run's config (`flows.pipeline.config.RunConfig`) as plain JSON values.
@@ -64,6 +74,10 @@ def on_policy(
     settings = check(RunConfig, config, origin="config")
     make_folder(settings)
     if deployment.id:  # else whoever called has looked already
+        try:
+            refuse_busy(settings.folder)
+        except FolderBusy as busy:  # a schedule's next time, and the last one is not done
+            return skipped(busy)
         left = steps_left(settings, redo, next_round, until)
         preload(left)
         refuse_unready(settings, left)

@@ -3,10 +3,12 @@
 from typing import Any
 
 from prefect import Flow
+from prefect.client.schemas.objects import State
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.flows import EntrypointType  # type: ignore[attr-defined]
+from prefect.states import Completed
 
-from contracts.errors import UserError
+from contracts.errors import FolderBusy, UserError
 from flows.prefect_.run_server import ensure_server, has_server
 from flows.prefect_.runner_log import tell_failures
 
@@ -39,3 +41,8 @@ def serve(flow: Flow[..., Any], name: str, cron: str, parameters: dict[str, Any]
         parameters=parameters,
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
+
+
+def skipped(busy: FolderBusy) -> State[None]:
+    """How a flow run ends whose run goes on in another: nothing has failed or is missed."""
+    return Completed(name="Skipped", message=f"The last one goes on. {busy}")

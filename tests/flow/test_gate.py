@@ -1,25 +1,33 @@
-"""A reward with a minus sign by mistake: the first round's gate ends the run."""
+"""Gated rounds with nobody watching: a schedule makes three; a reward with a minus sign, one."""
 
+import json
 import os
 import subprocess
 import sys
+import time
+import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from checkout import CHECKOUT
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(400)]
+from contracts.steps.lock import folder_lock
+from contracts.tables.parts import read_table
+
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 
 REWARD = """
 from demo import rubric
+
+def truth(messages, response):
+    return rubric.score(messages, response)
 
 def reversed_truth(messages, response):
     return -rubric.score(messages, response)
 """
 # Rewards by functions and answers by transformers: no engine starts, no reward model is loaded.
 OPTIONS = [
-    "name=reversed",
-    "rounds=2",
     "gate={}",
     "prompts.limit=48",
     "prompts.test_size=24",
@@ -28,7 +36,6 @@ OPTIONS = [
     "evaluation.sampling.n=2",
     "evaluation.sampling.engine.kind=transformers",
     "evaluation.benchmarks=[]",
-    "annotation.annotators=[{kind: function, name: mine, function: mine:reversed_truth}]",
     "training.learning_rate=1e-3",
     "training.global_batch=8",
     "training.resources.strategy=none",
@@ -36,13 +43,79 @@ OPTIONS = [
 ]
 
 
-def test_a_reversed_reward_is_stopped_at_the_gate(
-    tmp_path: Path, prefect_server: dict[str, str], demo_models: Path
-) -> None:
+def rewarded_by(function: str) -> str:
+    return f"annotation.annotators=[{{kind: function, name: mine, function: mine:{function}}}]"
+
+
+@pytest.fixture
+def environment(tmp_path: Path, prefect_server: dict[str, str]) -> dict[str, str]:
+    """Where a run finds its reward functions and its server, of which it is told in a second."""
     (tmp_path / "mine.py").write_text(REWARD)
     path = f"{CHECKOUT}{os.pathsep}{tmp_path}"
-    environment = {**os.environ, **prefect_server, "PYTHONPATH": path}
-    command = [sys.executable, "-m", "flows.cli.app", "run", "configs/demo.yaml", *OPTIONS]
+    return {
+        **os.environ, **prefect_server, "PYTHONPATH": path, "PREFECT_RUNNER_POLL_FREQUENCY": "1",
+    }  # fmt: skip
+
+
+def wait_for(is_so: Callable[[], bool], serving: subprocess.Popen) -> None:
+    deadline = time.monotonic() + 400
+    while not is_so():
+        assert serving.poll() is None, "the schedule has ended"
+        assert time.monotonic() < deadline
+        time.sleep(1)
+
+
+def states(server: dict[str, str]) -> set[str]:
+    """What the flow runs of the schedule are, by name, those that are still to come left out."""
+    request = urllib.request.Request(
+        f"{server['PREFECT_API_URL']}/flow_runs/filter",
+        json.dumps({"flow_runs": {"name": {"any_": ["nightly"]}}}).encode(),
+        {"content-type": "application/json"},
+    )
+    with urllib.request.urlopen(request) as answer:
+        return {flow_run["state"]["name"] for flow_run in json.load(answer)}
+
+
+def test_a_schedule_makes_three_rounds_each_through_its_gate(
+    tmp_path: Path,
+    demo_models: Path,
+    environment: dict[str, str],
+    prefect_server: dict[str, str],
+) -> None:
+    """Started by the clock alone: while another process is at the run's folder it is skipped."""
+    run = tmp_path / "nightly"
+    run.mkdir()
+    serving = subprocess.Popen(
+        [sys.executable, "-m", "flows.cli.app", "schedule", "configs/demo.yaml", *OPTIONS,
+         rewarded_by("truth"), "name=nightly", "rounds=3", "gate={worse: promote}",
+         f"runs_dir={tmp_path}", "--cron", "* * * * *"],
+        cwd=CHECKOUT, env=environment,
+    )  # fmt: skip
+    try:
+        with folder_lock(run):
+            wait_for(lambda: "Skipped" in states(prefect_server), serving)
+        wait_for((run / "round-3" / "gate" / "_manifest.json").exists, serving)
+        assert not states(prefect_server) & {"Failed", "Crashed"}
+    finally:
+        serving.terminate()
+        serving.wait(60)
+    for number in (1, 2, 3):
+        (decision,) = read_table(run / f"round-{number}" / "gate").to_pylist()
+        assert (decision["action"], decision["by"]) == ("promote", "rule")
+    drawn = [
+        set(read_table(run / f"round-{number}" / "prompts")["prompt_id"].to_pylist())
+        for number in (1, 2, 3)
+    ]
+    assert all(drawn) and len(set.union(*drawn)) == sum(map(len, drawn)), "fresh prompts a round"
+
+
+def test_a_reversed_reward_is_stopped_at_the_gate(
+    tmp_path: Path, demo_models: Path, environment: dict[str, str]
+) -> None:
+    command = [
+        sys.executable, "-m", "flows.cli.app", "run", "configs/demo.yaml", *OPTIONS,
+        rewarded_by("reversed_truth"), "name=reversed", "rounds=2",
+    ]  # fmt: skip
     for told in ("Report: ", "nothing to run"):  # the same command again changes nothing
         ended = subprocess.run(
             [*command, f"runs_dir={tmp_path}"], cwd=CHECKOUT, env=environment,
