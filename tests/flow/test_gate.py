@@ -20,16 +20,12 @@ pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 REWARD = """
 from demo import rubric
 
-def truth(messages, response):
-    return rubric.score(messages, response)
-
 def reversed_truth(messages, response):
     return -rubric.score(messages, response)
 """
 # Rewards by functions and answers by transformers: no engine starts, no reward model is loaded.
 OPTIONS = [
     "gate={}",
-    "prompts.limit=48",
     "prompts.test_size=24",
     "sampling.n=3",
     "sampling.engine.kind=transformers",
@@ -44,17 +40,7 @@ OPTIONS = [
 
 
 def rewarded_by(function: str) -> str:
-    return f"annotation.annotators=[{{kind: function, name: mine, function: mine:{function}}}]"
-
-
-@pytest.fixture
-def environment(tmp_path: Path, prefect_server: dict[str, str]) -> dict[str, str]:
-    """Where a run finds its reward functions and its server, of which it is told in a second."""
-    (tmp_path / "mine.py").write_text(REWARD)
-    path = f"{CHECKOUT}{os.pathsep}{tmp_path}"
-    return {
-        **os.environ, **prefect_server, "PYTHONPATH": path, "PREFECT_RUNNER_POLL_FREQUENCY": "1",
-    }  # fmt: skip
+    return f"annotation.annotators=[{{kind: function, name: mine, function: {function}}}]"
 
 
 def wait_for(is_so: Callable[[], bool], serving: subprocess.Popen) -> None:
@@ -79,7 +65,6 @@ def states(server: dict[str, str]) -> set[str]:
 def test_a_schedule_makes_three_rounds_each_through_its_gate(
     tmp_path: Path,
     demo_models: Path,
-    environment: dict[str, str],
     prefect_server: dict[str, str],
 ) -> None:
     """Started by the clock alone: while another process is at the run's folder it is skipped."""
@@ -87,9 +72,10 @@ def test_a_schedule_makes_three_rounds_each_through_its_gate(
     run.mkdir()
     serving = subprocess.Popen(
         [sys.executable, "-m", "flows.cli.app", "schedule", "configs/demo.yaml", *OPTIONS,
-         rewarded_by("truth"), "name=nightly", "rounds=3", "gate={worse: promote}",
+         rewarded_by("demo.rubric:score"), "name=nightly", "rounds=3", "prompts.limit=96",
+         "prompts_per_round=24", "gate={worse: promote}",
          f"runs_dir={tmp_path}", "--cron", "* * * * *"],
-        cwd=CHECKOUT, env=environment,
+        cwd=CHECKOUT, env={**os.environ, **prefect_server, "PREFECT_RUNNER_POLL_FREQUENCY": "1"},
     )  # fmt: skip
     try:
         with folder_lock(run):
@@ -110,11 +96,16 @@ def test_a_schedule_makes_three_rounds_each_through_its_gate(
 
 
 def test_a_reversed_reward_is_stopped_at_the_gate(
-    tmp_path: Path, demo_models: Path, environment: dict[str, str]
+    tmp_path: Path, demo_models: Path, prefect_server: dict[str, str]
 ) -> None:
+    (tmp_path / "mine.py").write_text(REWARD)
+    path = f"{CHECKOUT}{os.pathsep}{tmp_path}"
+    environment = {**os.environ, **prefect_server, "PYTHONPATH": path}
+    # The tests' own was started with another path, and would fork nothing of this run's.
+    environment.pop("ONPOLICY_FORK_SERVER", None)
     command = [
         sys.executable, "-m", "flows.cli.app", "run", "configs/demo.yaml", *OPTIONS,
-        rewarded_by("reversed_truth"), "name=reversed", "rounds=2",
+        rewarded_by("mine:reversed_truth"), "name=reversed", "rounds=2", "prompts.limit=48",
     ]  # fmt: skip
     for told in ("Report: ", "nothing to run"):  # the same command again changes nothing
         ended = subprocess.run(
