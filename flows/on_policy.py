@@ -7,6 +7,7 @@ across runs.
 
 import logging
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,6 @@ from flows.pipeline.folder.prune import prune_quietly
 from flows.pipeline.folder.run_folder import (
     claim_run,
     make_folder,
-    refuse_busy,
     refuse_drift,
     steps_left,
 )
@@ -73,15 +73,25 @@ def on_policy(
     """
     settings = check(RunConfig, config, origin="config")
     make_folder(settings)
-    if deployment.id:  # else whoever called has looked already
+    with ExitStack() as held:
         try:
-            refuse_busy(settings.folder)
-        except FolderBusy as busy:  # a schedule's next time, and the last one is not done
-            return skipped(busy)
-        left = steps_left(settings, redo, next_round, until)
-        preload(left)
-        refuse_unready(settings, left)
-    with folder_lock(settings.folder), storing(settings) as store:
+            held.enter_context(folder_lock(settings.folder))
+        except FolderBusy as busy:
+            if not deployment.id:
+                raise
+            return skipped(busy)  # a schedule's next time, and the last one is not done
+        if deployment.id:  # else whoever called has looked already
+            left = steps_left(settings, redo, next_round, until)
+            preload(left)
+            refuse_unready(settings, left)
+        _make(settings, next_round, redo, until)
+    artifacts.flush()
+    return str(settings.folder / "report.html")
+
+
+def _make(settings: RunConfig, next_round: bool, redo: Sequence[str], until: str | None) -> None:
+    """Claim the run, and make each step that is not done."""
+    with storing(settings) as store:
         store.begin(settings, redo)
         settings = claim_run(settings, next_round, redo)
         store.claimed(settings)
@@ -100,8 +110,6 @@ def on_policy(
                 _report(step)
                 if freed := prune_quietly(settings):
                     print_warning(freed)
-    artifacts.flush()
-    return str(settings.folder / "report.html")
 
 
 def _run(step: PlannedStep, settings: RunConfig, store: WithoutStore) -> None:
@@ -175,7 +183,7 @@ def run_stage(step: PlannedStep) -> None:
 
         try:
             manifest = run_step(step, on_line, on_progress)
-        except BaseException as error:
+        except Exception as error:  # Ctrl-C and SIGTERM are none: they leave it stopped
             record.fail(error)
             raise
     logger.info("%d rows; dropped: %s", manifest.rows, manifest.dropped or "none")

@@ -7,7 +7,7 @@ that it answers at once; it writes nothing and waits for no lock.
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,18 @@ class StageStatus:
     silent: float | None = None
     """Seconds since it was last heard of."""
     error: str | None = None
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """What the run has told of the stage that it began last."""
+
+    path: str
+    started: float
+    """Seconds since 1970, as `at`, when it was last heard of."""
+    at: float
+    reading: Reading | None
+    error: str | None
 
 
 @dataclass(frozen=True)
@@ -75,8 +87,8 @@ def status(run: Path) -> RunStatus:
         raise UserError(f"{run}: no run lies here (it has no config.yaml); name a run's folder, "
                         "e.g. runs/demo")  # fmt: skip
     steps = _read(run / _PLAN) or _planned(run)
-    said = _read(run / _PROGRESS) or {}
-    stages = [_stage(run, step["path"], step["title"], said) for step in steps]
+    last = _last_begun(run)
+    stages = [_stage(run, step["path"], step["title"], last) for step in steps]
     return RunStatus(str(run), holder_of(run), stages)
 
 
@@ -121,16 +133,16 @@ def _detail(stage: StageStatus) -> str:
     return ", ".join(said)
 
 
-def _stage(run: Path, path: str, title: str, said: dict[str, Any]) -> StageStatus:
+def _stage(run: Path, path: str, title: str, last: _Begun | None) -> StageStatus:
     folder = run / path
     if manifest := _read(folder / "_manifest.json"):
         return StageStatus(path, title, "done", manifest["rows"], manifest["dropped"],
                            manifest["seconds"], manifest["taken_from"])  # fmt: skip
-    begun = said if said.get("path") == path else {}
+    begun = last if last and last.path == path else None
     if holder_of(folder):
         return _begun(StageStatus(path, title, "running"), begun)
-    if begun.get("error"):
-        return _begun(StageStatus(path, title, "failed", error=begun["error"]), begun)
+    if begun and begun.error:
+        return _begun(StageStatus(path, title, "failed", error=begun.error), begun)
     if begun and holder_of(run):  # its process has not yet locked its folder
         return _begun(StageStatus(path, title, "running"), begun)
     if _asks(folder):
@@ -140,17 +152,30 @@ def _stage(run: Path, path: str, title: str, said: dict[str, Any]) -> StageStatu
     return StageStatus(path, title, "to do")
 
 
-def _begun(stage: StageStatus, said: dict[str, Any]) -> StageStatus:
-    if not said:
+def _begun(stage: StageStatus, begun: _Begun | None) -> StageStatus:
+    if not begun:
         return stage
-    reading = Reading(**said["reading"]) if said["reading"] else None
-    end = time.time() if stage.state == "running" else said["at"]
-    told = {
-        "reading": reading,
-        "seconds": end - said["started"],
-        "silent": time.time() - said["at"],
-    }
-    return StageStatus(**(vars(stage) | told))
+    end = time.time() if stage.state == "running" else begun.at
+    silent = time.time() - begun.at
+    return replace(stage, reading=begun.reading, seconds=end - begun.started, silent=silent)
+
+
+def _last_begun(run: Path) -> _Begun | None:
+    """What `.progress.json` tells; None where it is missing or damaged, or lacks a field."""
+    match _read(run / _PROGRESS):
+        case {"path": str(path), "started": float(started), "at": float(at),
+              "reading": told, "error": str() | None as error}:  # fmt: skip
+            reading = _reading(told)
+            return _Begun(path, started, at, reading, error) if reading or told is None else None
+    return None
+
+
+def _reading(told: Any) -> Reading | None:
+    match told:
+        case {"done": int(done), "total": int(total), "unit": str(unit), "resumed": int(resumed),
+              "seconds": float(seconds), "note": str(note)}:  # fmt: skip
+            return Reading(done, total, unit, resumed, seconds, note)
+    return None
 
 
 def _asks(folder: Path) -> bool:

@@ -22,6 +22,11 @@ def record_plan(run: Path, steps: Sequence[PlannedStep]) -> None:
     _write(run / PLAN, [{"path": step.path, "title": step.title} for step in steps])
 
 
+def forget_step(run: Path) -> None:
+    """Remove the record of the step begun last: a new start has not come to any yet."""
+    (run / PROGRESS).unlink(missing_ok=True)
+
+
 class StepRecord:
     """The record of one step, from its start to its end or its error."""
 
@@ -51,6 +56,9 @@ def _write(path: Path, data: Any) -> None:
     """Not synced, as it is worth nothing after a crash of the machine; a full disk ends a stage,
     never this."""
     temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
-    with suppress(OSError):
+    try:
         temporary.write_text(json.dumps(data))
         temporary.replace(path)
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink()

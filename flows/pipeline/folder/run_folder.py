@@ -15,6 +15,7 @@ from contracts.tables.parts import write_atomic
 from flows.pipeline.config import MOST_ROUNDS, RunConfig
 from flows.pipeline.folder import drift, redo
 from flows.pipeline.folder.claimed import all_fixed, as_claimed, fixed
+from flows.pipeline.folder.progress import forget_step
 from flows.pipeline.folder.recorded import recorded
 from flows.pipeline.planning.lineage import stopped_after
 from flows.pipeline.planning.plan import plan
@@ -89,6 +90,7 @@ def claim_run(config: RunConfig, next_round: bool = False, again: Sequence[str] 
     text = dump_yaml(config.model_dump(mode="json"))
     write_atomic(config.folder / "config.yaml", text.encode())
     redo.remove_recorded(config.folder)
+    forget_step(config.folder)
     return config
 
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from checkout import CHECKOUT
@@ -13,10 +14,11 @@ from typer.testing import CliRunner
 
 from contracts.errors import OnPolicyError, UserError
 from contracts.steps.lock import folder_lock
+from flows import on_policy
 from flows.cli.app import app
 from flows.explore.status import as_text, status
 from flows.pipeline.config import RunConfig
-from flows.pipeline.folder.progress import StepRecord, record_plan
+from flows.pipeline.folder.progress import PROGRESS, StepRecord, record_plan
 from flows.pipeline.folder.run_folder import claim_run
 from flows.pipeline.planning.plan import plan
 from flows.pipeline.planning.planned_step import PlannedStep
@@ -72,6 +74,50 @@ def test_the_last_error_is_told_until_the_stage_is_done(run: RunConfig) -> None:
     assert told.state == "failed" and "the disk is full" in as_text(told)
     made(run)
     assert "the disk is full" not in as_text(status(run.folder))
+
+
+@pytest.mark.parametrize("signal", [KeyboardInterrupt(), SystemExit(143)])
+def test_a_stage_that_was_interrupted_is_stopped_not_failed(
+    run: RunConfig, monkeypatch: pytest.MonkeyPatch, signal: BaseException
+) -> None:
+    monkeypatch.setattr(on_policy, "run_step", Mock(side_effect=signal))
+    monkeypatch.setattr(on_policy, "get_run_logger", Mock())
+    with pytest.raises(type(signal)):
+        on_policy.run_stage.fn(first(run))
+    told = status(run.folder)
+    assert told.stages[0].state == "stopped" and told.stages[0].error is None
+
+
+def test_a_run_that_is_claimed_again_has_left_its_last_error_behind(run: RunConfig) -> None:
+    StepRecord(first(run)).fail(OnPolicyError("the disk is full"))
+    with folder_lock(run.folder):
+        claim_run(run)
+        told = status(run.folder)
+    assert told.state == "running" and {stage.state for stage in told.stages} == {"to do"}
+
+
+@pytest.mark.parametrize(
+    "change", [{"reading": {"done": 1}}, {"started": None}, {"path": 1}, {"error": 3}]
+)
+@pytest.mark.parametrize("is_left_out", [False, True])
+def test_a_record_that_lacks_a_field_counts_as_none(
+    run: RunConfig, change: dict[str, object], is_left_out: bool
+) -> None:
+    StepRecord(first(run))
+    path = run.folder / PROGRESS
+    said = json.loads(path.read_text())
+    whole = said | change
+    for name in change if is_left_out else ():
+        del whole[name]
+    path.write_text(json.dumps(whole))
+    assert status(run.folder).stages[0].state == "to do"
+
+
+def test_a_record_that_could_not_be_written_leaves_no_file(run: RunConfig) -> None:
+    (run.folder / PROGRESS).mkdir()  # as a full disk: the new record cannot take its place
+    before = sorted(run.folder.rglob("*"))
+    StepRecord(first(run))
+    assert sorted(run.folder.rglob("*")) == before
 
 
 def test_a_gate_that_asks_says_that_it_waits(tmp_path: Path) -> None:
