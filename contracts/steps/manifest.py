@@ -58,11 +58,15 @@ class Manifest:
     """Bytes of each of the files."""
     freed: dict[str, str] = field(default_factory=dict)
     """Files that were removed since to free their room, with their hashes."""
+    resumed: bool = False
+    """Whether it was begun before and went on: `seconds` are those since then alone."""
 
     @property
     def took(self) -> str:
         """How long the step took, in words; or that it was taken over from another run."""
-        return "taken over" if self.taken_from else f"{self.seconds:.1f} s"
+        if self.taken_from:
+            return "taken over"
+        return f"{self.seconds:.1f} s" + (" since resumed" if self.resumed else "")
 
     @property
     def mixed(self) -> list[str]:
@@ -106,11 +110,13 @@ def write_manifest(
     result: Result,
     started: float,
     made_by: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    resumed: bool = False,
 ) -> Manifest:
     """Mark the step in `folder` as done.
 
     Args:
         made_by: versions of the packages that changed while the step was made.
+        resumed: whether another process made a part of it.
     """
     files = fingerprint.of_files(folder)
     manifest = Manifest(
@@ -125,6 +131,7 @@ def write_manifest(
         versions=versions() | {name: MIXED.join(seen) for name, seen in made_by.items()},
         revision=_revision(),
         sizes=fingerprint.sizes_of(folder),
+        resumed=resumed,
     )
     save_manifest(folder, manifest)
     return manifest

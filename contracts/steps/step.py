@@ -197,6 +197,7 @@ def run_once(stage: Stage, config: Config, inputs: Given, out: Path) -> Manifest
     read = stage.reads(inputs)
     out.mkdir(parents=True, exist_ok=True)
     with folder_lock(out):
+        resumed = is_begun(out)
         if manifest := claim(stage, config, read, out):
             return manifest
         for leftover in out.glob(".tmp-*"):
@@ -211,7 +212,7 @@ def run_once(stage: Stage, config: Config, inputs: Given, out: Path) -> Manifest
             result = stage.run(config, read, out)
         if not isinstance(result.facts, stage.facts):
             raise TypeError(f"{stage.name} gives facts {result.facts!r}, not {stage.facts}")
-        return write_manifest(out, stage.name, result, started, made_by)
+        return write_manifest(out, stage.name, result, started, made_by, resumed)
 
 
 def _ends(seen: list[str]) -> tuple[str, str]:

@@ -34,6 +34,8 @@ class StageStatus:
     seconds: float | None = None
     """How long it took, or has gone on."""
     taken_from: str | None = None
+    resumed: bool = False
+    """Done by several processes; `seconds` are the last one's."""
     reading: Reading | None = None
     silent: float | None = None
     """Seconds since it was last heard of."""
@@ -120,7 +122,8 @@ def _lines(stage: StageStatus) -> Iterator[str]:
 
 def _detail(stage: StageStatus) -> str:
     if stage.state == "done":
-        took = "taken over" if stage.taken_from else _time(stage.seconds or 0)
+        since = " since resumed" if stage.resumed else ""
+        took = "taken over" if stage.taken_from else _time(stage.seconds or 0) + since
         dropped = ", ".join(f"{count:,} {why}" for why, count in stage.dropped.items())
         return f"{stage.rows:,} rows, {took}" + (f", dropped: {dropped}" if dropped else "")
     if stage.state == "waits":
@@ -137,7 +140,8 @@ def _stage(run: Path, path: str, title: str, last: _Begun | None) -> StageStatus
     folder = run / path
     if manifest := _read(folder / "_manifest.json"):
         return StageStatus(path, title, "done", manifest["rows"], manifest["dropped"],
-                           manifest["seconds"], manifest["taken_from"])  # fmt: skip
+                           manifest["seconds"], manifest["taken_from"],
+                           manifest["resumed"])  # fmt: skip
     begun = last if last and last.path == path else None
     if holder_of(folder):
         return _begun(StageStatus(path, title, "running"), begun)

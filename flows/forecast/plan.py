@@ -87,11 +87,11 @@ def forecast(
         device: what it is planned for; this machine's, unless given.
     """
     config = settled(config)
-    steps, known = planned(config), Rates(config, rates)
+    where = device or ("cuda" if has_cuda() else "cpu")
+    steps, known = planned(config), Rates(config, rates, where)
     drawn = answer or mean_answer([f for step in steps if step.stage is SAMPLING
                                    for f in known.samplings(step)])  # fmt: skip
     rows = Rows(Lengths(prompt or _PROMPT, drawn))
-    where = device or ("cuda" if has_cuda() else "cpu")
     machine = stages.Machine(where, config.pinned(config.policy.reference), prompt or _PROMPT)
     twins = Twins()
     told = [_stage(step, _state(step, twins), rows, known, machine) for step in steps]
@@ -228,10 +228,12 @@ def _rate_lines(left: Sequence[StagePlan]) -> Iterator[str]:
     for stage in left:
         if stage.rate and stage.rows and stage.seconds:
             name = stage.path.split("/", 1)[-1]
-            told[name] = (
-                f"{name}: {_short(round(stage.rows / stage.seconds, 1))} rows/s ({stage.rate})"
-            )
+            told[name] = f"{name}: {_rate(stage.rows / stage.seconds)} rows/s ({stage.rate})"
     yield from told.values()
+
+
+def _rate(value: float) -> str:
+    return _short(round(value, 1)) if value >= 10 else f"{value:.2g}"
 
 
 def _count(value: int | None) -> str:

