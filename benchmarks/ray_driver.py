@@ -69,7 +69,7 @@ class Crowd:
             messages.append(outbox.get_nowait())
         return messages, None
 
-    async def kill(self) -> None:
+    async def kill(self, life: int) -> None:
         """They end with the actor."""
 
     async def busy(self) -> float:

@@ -69,7 +69,9 @@ class RayPlacement:
     def start(self, number: int, work: Work, silence: float | None) -> Wire:
         """A worker in its seat, a new one where the seat is gone with its node."""
         last = self._wires.get(number)
-        if last is None or last.seat_is_gone:
+        if last and last.seat_is_gone:
+            self._free(number)
+        if number not in self._seats:
             self._seats[number] = self._new_seat()
         self._lives += 1
         spec = json.dumps({
@@ -97,8 +99,8 @@ class RayPlacement:
         import ray
 
         self._closing.set()
-        began = [seat for number, seat in self._seats.items() if self._is_seated(number)]
-        ended = [seat.kill.remote() for seat in began]
+        began = [wire for wire in self._wires.values() if wire.begun and not wire.seat_is_gone]
+        ended = [wire.end_process() for wire in began]
         if ended:
             ray.wait(ended, num_returns=len(ended), timeout=_GRACE_SECONDS)
         for seat in self._seats.values():
@@ -108,9 +110,11 @@ class RayPlacement:
         if self._is_ours:
             disconnect()
 
-    def _is_seated(self, number: int) -> bool:
-        wire = self._wires[number]
-        return wire.begun and not wire.seat_is_gone
+    def _free(self, number: int) -> None:
+        """End a seat: one whose node is only out of reach holds its worker and GPUs otherwise."""
+        import ray
+
+        ray.kill(self._seats.pop(number))
 
     def _new_seat(self) -> Any:
         import ray

@@ -109,10 +109,10 @@ class Seat:
             messages.append(item)
         return messages, None
 
-    def kill(self) -> None:
-        """End the worker that is here."""
-        for life in list(self._lives.values()):
-            life.kill()
+    def kill(self, life: int) -> None:
+        """End worker `life`; a call that comes late finds another one here."""
+        if current := self._lives.get(life):
+            current.kill()
 
 
 def _node() -> str:

@@ -119,7 +119,7 @@ class RayWire:
 
     def kill(self) -> None:
         """Through its seat; where that does not answer, by the seat's end."""
-        self._seat.kill.remote()
+        self.end_process()
         abandon = threading.Timer(_GRACE_SECONDS, self._abandon)
         abandon.daemon = True
         abandon.start()
@@ -134,7 +134,11 @@ class RayWire:
         self._finish(_KILLED)
         self._inbox.drop(self)
         if not self.seat_is_gone:
-            self._seat.kill.remote()
+            self.end_process()
+
+    def end_process(self) -> Any:
+        """Have its seat kill it, and nobody who sits there after it; Ray's reference to that."""
+        return self._seat.kill.remote(self._life)
 
     def _send(self, data: bytes) -> None:
         self._seat.send.remote(self._life, self._index, data)
@@ -173,10 +177,7 @@ class RayWire:
 
     def _after_it_began(self, error: BaseException) -> Ending:
         """A seat that is unreachable was lost with its node; one that died was killed."""
-        from ray.exceptions import ActorUnavailableError
-
-        is_lost = isinstance(error, ActorUnavailableError) or "node has died" in str(error)
-        return Ending(None, lost=f"{self.place} was lost") if is_lost else _KILLED
+        return Ending(None, lost=f"{self.place} was lost") if _is_lost(error) else _KILLED
 
     def _abandon(self) -> None:
         import ray
@@ -194,7 +195,21 @@ class RayWire:
         self._inbox.put(self, [None])
 
 
+def _is_lost(error: BaseException) -> bool:
+    """Whether a seat went with its node."""
+    from ray.exceptions import ActorUnavailableError
+
+    return isinstance(error, ActorUnavailableError) or "node has died" in str(error)
+
+
 def _before_it_began(error: BaseException) -> Ending:
-    """What its seat says of why there is none, by the last line of Ray's long ones."""
+    """Lost or killed as later; else what its seat says of why there is none, by the last line of
+    Ray's long ones."""
+    from ray.exceptions import ActorDiedError
+
+    if _is_lost(error):
+        return Ending(None, lost="its node was lost before it began")
+    if isinstance(error, ActorDiedError) and not error.actor_init_failed:
+        return _KILLED
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return Ending(None, refused=lines[-1] if lines else first_line(error))

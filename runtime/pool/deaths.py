@@ -39,18 +39,20 @@ class Roster(Generic[W]):
         self._crashes = 0
         self._most_held = 1
         self._died_loading: dict[int, str] = {}
+        self._refused: set[int] = set()
 
     def note_done(self, worker: W) -> None:
         """The worker finished a piece of work."""
         worker.worked()
         self._deaths = self._crashes = 0
         self._most_held = 1
+        self._refused.discard(worker.number)
 
     def note_death(self, worker: W, death: Death, suspects: int) -> None:
         """Restart a worker that has ended, or leave it out.
 
-        What is lost with its node is not counted: a node may take more workers with it than may
-        die in a row.
+        What is lost with its node, or refused by it, is not counted: a node may take more workers
+        with it than may die in a row.
 
         Args:
             suspects: units of work that may have crashed it; 0 if none can have.
@@ -60,6 +62,8 @@ class Roster(Generic[W]):
         """
         if death.lost:
             return worker.begin()
+        if death.refused:
+            return self._note_refusal(worker, death.reason)
         before = self._died_loading.pop(worker.number, None)
         if death.loading and not death.from_outside:
             if death.hung or before == death.reason:
@@ -96,6 +100,14 @@ class Roster(Generic[W]):
             )
         self.workers.remove(worker)
         log.error("%s %s; the other %d go on without it", worker, why, len(self.workers))
+
+    def _note_refusal(self, worker: W, why: str) -> None:
+        """A second try, for a download may fail by chance, and Ray may choose another node."""
+        if worker.number in self._refused:
+            return self.leave_out(worker, f"cannot begin: {why}")
+        self._refused.add(worker.number)
+        log.warning("%s cannot begin, and is tried once more: %s", worker, why)
+        worker.begin()
 
     def _count(self, reason: str) -> None:
         self._deaths += 1

@@ -44,6 +44,8 @@ class Death:
     hung: bool
     lost: bool = False
     """With the node that it ran on, which may take many at once."""
+    refused: bool = False
+    """By its place: there never was a process."""
 
 
 class WorkerHandle(ABC):
@@ -159,7 +161,8 @@ class WorkerHandle(ABC):
         from_outside = self._last_words is None and ending.from_outside
         reason = self._last_words or ending.reason
         lost = from_outside and bool(ending.lost)
-        return Death(reason, from_outside, not self.ready, self._hung, lost)
+        refused = self._last_words is None and bool(ending.refused)
+        return Death(reason, from_outside, not self.ready, self._hung, lost, refused)
 
     def end(self) -> None:
         """End the process and what it started."""

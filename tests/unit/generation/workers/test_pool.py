@@ -182,6 +182,23 @@ def test_workers_that_are_lost_with_their_nodes_are_begun_anew_however_many(play
     assert world.starts == 40
 
 
+def test_a_node_that_refuses_its_workers_is_left_out_and_the_others_go_on(
+    play: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Refusing(World):
+        def poll(self, members: list[SamplingWorker]) -> Polled:
+            refused = [member for member in members if member.number >= 2]
+            for member in refused:
+                reason = f"node 10.0.0.9 lacks {self.starts} things"
+                self.deaths[member.number] = replace(CRASH, reason=reason, refused=True)
+            return [(member, None) for member in refused] or super().poll(members)
+
+    world = Refusing(0)
+    assert play(world, 18, requests(64)) == (ids(range(64)), [])
+    assert world.starts == 18 + 16
+    assert "worker 17 cannot begin: node 10.0.0.9 lacks" in caplog.text
+
+
 def test_workers_of_a_node_that_joins_in_mid_stage_get_work(play: Any) -> None:
     class Growing(Placement):
         def joined(self) -> int:

@@ -1,0 +1,66 @@
+"""Seats that are begun, replaced and freed, without a cluster."""
+
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import ray
+
+from runtime.cluster import placement
+from runtime.cluster.config import RayCluster
+from runtime.cluster.placement import RayPlacement
+from runtime.cluster.seating import Node, Request
+
+
+class Wire:
+    """A worker that never speaks."""
+
+    begun = seat_is_gone = is_dropped = False
+    refused_at: float | None = None
+
+    def __init__(self, inbox: Any, seat: str, life: int, spec: str) -> None:
+        self.seat, self.life = seat, life
+
+
+class Places(RayPlacement):
+    """Its seats have numbers."""
+
+    seats = 0
+
+    def _new_seat(self) -> str:
+        self.seats += 1
+        return f"seat {self.seats}"
+
+
+@pytest.fixture
+def killed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The seats that are ended."""
+    ended: list[str] = []
+    monkeypatch.setattr(ray, "kill", ended.append)
+    return ended
+
+
+@pytest.fixture
+def places(monkeypatch: pytest.MonkeyPatch, killed: list[str]) -> Iterator[Places]:
+    """A cluster of one node with two GPUs."""
+    monkeypatch.setattr(placement, "connect", lambda _: False)
+    monkeypatch.setattr(placement, "nodes", lambda: [Node("id", "10.0.0.1", 8, 2)])
+    monkeypatch.setattr(placement, "RayWire", Wire)
+    made = Places(RayCluster(), Request(None, 1, 1))
+    yield made
+    made.close()
+
+
+def start(places: Places, number: int) -> Any:
+    return places.start(number, signal.getsignal, None)
+
+
+def test_a_seat_that_is_gone_is_ended_before_another_takes_its_place(
+    places: Places, killed: list[str]
+) -> None:
+    first = start(places, 0)
+    assert (start(places, 0).seat, killed) == (first.seat, [])
+    places._wires[0].seat_is_gone = True
+    assert start(places, 0).seat == "seat 2"
+    assert killed == ["seat 1"]
