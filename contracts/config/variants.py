@@ -117,6 +117,11 @@ def packages_in(value: Any) -> dict[str, str]:
     return {}
 
 
+def loaded_packages() -> list[str]:
+    """Names of the installed packages whose variants this process has loaded."""
+    return sorted({told.split(" ")[0] for told in _PACKAGES.values() if " " in told})
+
+
 _PACKAGES: dict[Model, str] = {}
 """Each variant that came from a package, and the package's name and version."""
 

@@ -1,15 +1,23 @@
 """What every node must have in common with machine 0, as it is asked on the node itself."""
 
-import hashlib
+import importlib.metadata
 import json
 import os
 import platform
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from contracts.config.variants import loaded_packages
+from contracts.errors import UserError
 from contracts.models.hub import is_hub_id
+from contracts.steps import fingerprint
 from contracts.steps.manifest import versions
+
+_SOURCES = ("annotation", "contracts", "generation", "runtime")
+"""The packages that workers run, beside each other."""
 
 _SHARE = (
     "put models and the run's folder where all nodes see them under the same path, or name a "
@@ -23,47 +31,74 @@ def needs_of(models: Iterable[str], files: Iterable[Path]) -> dict[str, Any]:
     Args:
         models: folders, or hub ids, which the node downloads itself.
         files: files that must be the same there.
+
+    What packages of variants are asked for are those whose variants this process has loaded.
     """
     references = [model for model in dict.fromkeys(models) if model]
     folders = [Path(model) for model in references if not is_hub_id(model)]
-    known = [*files, *(_identifying(folder) for folder in folders)]
+    beside = _installed(["ray", *loaded_packages()])
     return {
-        "python": platform.python_version(),
-        "versions": versions(),
-        "files": {str(path.absolute()): _digest(path) for path in known},
+        "versions": _versions(beside),
+        "beside": list(beside),
+        "inputs": {str(path.absolute()): _fingerprint(path) for path in [*files, *folders]},
         "models": [model for model in references if is_hub_id(model)],
         "folder": str(Path.cwd()),
     }
 
 
-def _identifying(model: Path) -> Path:
-    """The file that tells one model's folder from another's."""
-    names = ("config.json", "adapter_config.json")
-    return next((model / name for name in names if (model / name).exists()), model / names[0])
-
-
-def _digest(path: Path) -> str:
-    """A file's hash; empty where it cannot be read."""
+def _fingerprint(path: Path) -> str:
+    """What a step's identity has of a file or a model, large weights by 64 MiB each; empty where
+    it cannot be read."""
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
+        return fingerprint.of_input(str(path.absolute()))
+    except (OSError, UserError):
         return ""
 
 
+def _versions(beside: Iterable[str]) -> dict[str, str]:
+    """Versions of Python, of packages, and of our own sources."""
+    python = {"Python": platform.python_version(), "onpolicy": _sources()}
+    return versions() | _installed(beside) | python
+
+
+def _installed(packages: Iterable[str]) -> dict[str, str]:
+    """Versions of those of the packages that are installed."""
+    installed = {}
+    for name in packages:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            installed[name] = importlib.metadata.version(name)
+    return installed
+
+
+@cache
+def _sources() -> str:
+    """A hash of the code that workers run: a checkout's version stays as its files change."""
+    root = Path(__file__).parents[2]
+    files = [path for name in _SOURCES for path in sorted((root / name).rglob("*.py"))]
+    return fingerprint.of_json(
+        {str(path.relative_to(root)): fingerprint.of_file(path) for path in files}
+    )[:12]
+
+
 def unmet(needs: str) -> str:
-    """What this machine lacks of `needs`, each in words: a JSON list."""
-    return json.dumps([*_unmet(json.loads(needs))])
+    """What this machine lacks of `needs`, each in words: a JSON list.
+
+    It moves to machine 0's folder, from which an adapter's base may be named.
+    """
+    asked = json.loads(needs)
+    with suppress(OSError):
+        os.chdir(asked["folder"])
+    return json.dumps([*_unmet(asked)])
 
 
 def _unmet(needs: dict[str, Any]) -> Iterator[str]:
-    here = {"Python": platform.python_version(), **versions()}
-    there = {"Python": needs["python"], **needs["versions"]}
+    here, there = _versions(needs["beside"]), needs["versions"]
     for name in sorted(here.keys() | there.keys()):
         ours, theirs = here.get(name, "none"), there.get(name, "none")
         if ours != theirs:
             yield f"has {name} {ours} where machine 0 has {theirs}: install the same set"
-    for path, digest in needs["files"].items():
+    for path, known in needs["inputs"].items():
         if not os.path.exists(path):
             yield f"lacks {path}; {_SHARE}"
-        elif _digest(Path(path)) != digest:
+        elif _fingerprint(Path(path)) != known:
             yield f"has another {path} than machine 0; {_SHARE}"

@@ -80,8 +80,6 @@ class Seat:
         said = json.loads(spec)
         if lacking := json.loads(unmet(json.dumps(said["needs"]))):
             return json.dumps({"refused": f"{_node()} {'; '.join(lacking)}"})
-        with suppress(OSError):
-            os.chdir(said["needs"]["folder"])
         fetch_models(said["needs"]["models"])
         # Ray's debugger is for its own processes.
         os.environ.pop("PYTHONBREAKPOINT", None)
