@@ -97,12 +97,15 @@ def training(
         trained: numbers that AdamW moves, where those are not all (LoRA).
     """
     moved = model.parameters if trained is None else trained
-    held, grads, states = _states(model.parameters, moved, one.width, processes, strategy)
+    frozen = 0 if trained is None else model.parameters
+    held, grads, states = _states(frozen, moved, one.width, processes, strategy)
     head = 4 * model.of.vocabulary * model.of.hidden if trained is None else 0
     # Beside full gradients the head's new ones; in the only pass, they are the first.
     beside = head if passes > 1 else 0
     own = _kept(model, one, checkpointing) + _logits(model, one) + beside
-    own += 4 * model.layer * (strategy == "zero3")  # gathered
+    if strategy in ("zero3", "fsdp"):
+        # Gathered at once: a layer and the next, and the largest tensor beside them.
+        own += one.width * (2 * model.layer + model.matrix)
     if passes == 1:
         # Gradients come as activations go.
         grads = max(grads, own + head) - own if own < grads else head
@@ -165,18 +168,26 @@ def _splits(strategy: Strategy) -> bool:
 
 
 def _states(
-    parameters: int, moved: int, width: int, processes: int, strategy: Strategy
+    frozen: int, moved: int, width: int, processes: int, strategy: Strategy
 ) -> tuple[int, int, int]:
-    """Bytes of the weights, the gradients, and AdamW's averages with its float32 masters."""
-    masters = 4 if width == 2 else 0  # beside weights in bfloat16
+    """Bytes of the weights, the gradients, and AdamW's averages with its float32 masters.
+
+    Args:
+        frozen: numbers that AdamW does not move: of the model beside LoRA's adapters, or none.
+    """
     if strategy == "none":
         # float32 weights are the masters; autocast holds a copy in bfloat16.
-        frozen = parameters - moved
-        held = 4 * moved + width * frozen + (2 * moved if width == 2 else 0)
-        return held, 4 * moved, 8 * moved
-    split = processes
-    held = width * parameters // (split if strategy in ("zero3", "fsdp") else 1)
-    return held, 4 * moved // split, (8 + masters) * moved // split
+        return width * frozen + (6 if width == 2 else 4) * moved, 4 * moved, 8 * moved
+    if strategy == "fsdp":  # as well, but for the copies: what is gathered is cast
+        return (width * frozen + 4 * moved) // processes, *_split(4, 8, moved, processes)
+    # DeepSpeed has masters of its own, under ZeRO-3 in float32 none (stage3.py of 0.19.8).
+    masters = 0 if strategy == "zero3" and width == 4 else 4
+    held = width * (frozen + moved) // (processes if strategy == "zero3" else 1)
+    return held, *_split(4, 8 + masters, moved, processes)
+
+
+def _split(gradients: int, states: int, moved: int, processes: int) -> tuple[int, int]:
+    return gradients * moved // processes, states * moved // processes
 
 
 def _kept(model: Model, one: Pass, checkpointing: bool) -> int:

@@ -6,8 +6,11 @@ from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Literal
 
+import pyarrow as pa
+
 from contracts.models.weights import Weights
 from flows.forecast import stages
+from flows.forecast.disk import bytes_a_row
 from flows.forecast.memory import Memory, shapes_of
 from flows.forecast.rates import Rates
 from flows.forecast.rows import SAMPLING, Lengths, Rows, mean_answer
@@ -22,8 +25,6 @@ from training.config import TrainConfig
 from training.launch.disk_space import checkpoint_bytes, policy_bytes, state_bytes, steps_of
 
 _PROMPT = 256
-_TABLE_BYTES = 9
-"""Bytes that a token takes in a table: 4 of its text and 4 of its id, and what goes with it."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def forecast(
     drawn = answer or mean_answer([f for step in steps if step.stage is SAMPLING
                                    for f in known.samplings(step)])  # fmt: skip
     rows = Rows(Lengths(prompt or _PROMPT, drawn))
-    machine = stages.Machine(where, config.pinned(config.policy.reference), prompt or _PROMPT)
+    machine = stages.Machine(where, config.pinned(config.policy.reference))
     twins = Twins()
     told = [_stage(step, _state(step, twins), rows, known, machine) for step in steps]
     says = _assumptions(config, prompt, answer, drawn, machine)
@@ -103,14 +104,15 @@ def _stage(
     step: PlannedStep, state: str, rows: Rows, known: Rates, machine: stages.Machine
 ) -> StagePlan:
     count, tokens = rows.add(step)
+    prompt, answer = rows.prompt_of(step), rows.answer_of(step)
     rate = known.of(step)
     seconds = count / rate.rows if rate and count is not None else known.seconds(step)
     costs = state not in ("done", "reuse")
     return StagePlan(
         step.path, step.title, state, count, tokens,
-        _disk(step, count, tokens, known, machine) if costs else 0,
+        _disk(step, count, (prompt, answer), known, machine) if costs else 0,
         seconds if costs else 0.0, rate.says if rate and costs else None,
-        stages.memory_of(step, machine, rows.answer_of(step)),
+        stages.memory_of(step, machine, prompt, answer),
     )  # fmt: skip
 
 
@@ -126,13 +128,17 @@ def _state(step: PlannedStep, twins: Twins) -> str:
 
 
 def _disk(
-    step: PlannedStep, rows: int | None, tokens: int | None, known: Rates, machine: stages.Machine
-) -> int | None:
+    step: PlannedStep, rows: int | None, lengths: tuple[int, int], known: Rates,
+    machine: stages.Machine,
+) -> int | None:  # fmt: skip
     if isinstance(step.config, TrainConfig) and step.stage is train.STAGE:
         return _policy_bytes(step.config, rows or 0, machine)
-    if (each := known.bytes_a_row(step)) and rows is not None:
+    if rows is None:
+        return None
+    if each := known.bytes_a_row(step):
         return round(each * rows)
-    return tokens * _TABLE_BYTES if tokens is not None else None
+    table = step.stage.output
+    return rows * bytes_a_row(table, *lengths) if isinstance(table, pa.Schema) else None
 
 
 def _policy_bytes(config: TrainConfig, pairs: int, machine: stages.Machine) -> int | None:

@@ -12,6 +12,7 @@ from generation import sample
 from generation.config import PromptsConfig, SampleConfig, SelectConfig
 from training import format as tokens
 from training import reference, replay, train
+from training.config import FormatConfig
 
 _LINES = (".jsonl",)
 
@@ -33,6 +34,7 @@ class Rows:
         self._rows: dict[str, int | None] = {}
         self._held_out = 0
         self._answers: dict[str, int] = {}
+        self._longest_prompt: int | None = None
 
     def add(self, step: PlannedStep) -> tuple[int | None, int | None]:
         """Rows and tokens of the next step; those of its manifest, if it is done."""
@@ -72,19 +74,30 @@ class Rows:
         answer = self.answer_of(step)
         if isinstance(step.config, ScoreConfig):
             return self._lengths.prompt + answer
-        if step.stage in (tokens.STAGE, replay.STAGE, reference.STAGE, train.STAGE):
-            return self._lengths.prompt + 2 * answer
+        if step.stage in _OF_PAIRS:
+            return self.prompt_of(step) + 2 * answer
         return None
+
+    def prompt_of(self, step: PlannedStep) -> int:
+        """Tokens of a prompt; from the format on, as many as it leaves."""
+        whole = self._lengths.prompt
+        if isinstance(step.config, FormatConfig):
+            self._longest_prompt = step.config.max_prompt_length
+        return min(whole, self._longest_prompt or whole) if step.stage in _OF_PAIRS else whole
 
     def answer_of(self, step: PlannedStep) -> int:
         """Tokens of an answer, as the sampling that the step goes back to is assumed to draw."""
         for value in step.reads.values():
             if value in self._answers:
-                self._answers[str(step.out)] = self._answers[value]
-                return self._answers[value]
+                answer = self._answers[value]
+                if isinstance(step.config, FormatConfig):
+                    answer = min(answer, step.config.max_length - self.prompt_of(step))
+                self._answers[str(step.out)] = answer
+                return answer
         return self._lengths.answer or max(self._answers.values(), default=0)
 
 
+_OF_PAIRS = (tokens.STAGE, replay.STAGE, reference.STAGE, train.STAGE)
 _OF: Mapping[str, tuple[str, ...]] = {
     pairs.STAGE.name: ("prompts",), demonstrations.STAGE.name: ("prompts",),
     tokens.STAGE.name: ("pairs",), replay.STAGE.name: ("tokens",),

@@ -30,15 +30,14 @@ class Machine:
     """`cpu` or `cuda`."""
     policy: str
     """The run's own policy: every round's is as large."""
-    prompt: int
-    """Tokens of a prompt."""
 
 
-def memory_of(step: PlannedStep, machine: Machine, answer: int) -> Memory | None:
+def memory_of(step: PlannedStep, machine: Machine, prompt: int, answer: int) -> Memory | None:
     """Bytes on one GPU, or in one process; None for a step without a model, or with one whose
     config is not on this machine or not of a known family.
 
     Args:
+        prompt: tokens of a prompt.
         answer: tokens of an answer.
     """
     if isinstance(step.config, ScoreConfig):
@@ -46,19 +45,21 @@ def memory_of(step: PlannedStep, machine: Machine, answer: int) -> Memory | None
     if not (model := model_of(machine.policy)):
         return None
     if isinstance(step.config, SampleConfig):
-        return _sampling(step.config, model, machine, answer)
+        return _sampling(step.config, model, machine, prompt, answer)
     if isinstance(step.config, ReferenceConfig):
         resources = step.config.resources
         shared = resources.processes if resources.strategy == "fsdp" else 1
-        return memory.inference(model, _pass(step.config, machine, answer), shared)
+        return memory.inference(model, _pass(step.config, machine, prompt, answer), shared)
     if isinstance(step.config, TrainConfig):
-        return _training(step.config, model, machine, answer)
+        return _training(step.config, model, machine, prompt, answer)
     return None
 
 
-def _training(config: TrainConfig, model: Model, machine: Machine, answer: int) -> Memory:
-    resources, one = config.resources, _pass(config, machine, answer)
-    pair = machine.prompt + 2 * answer
+def _training(
+    config: TrainConfig, model: Model, machine: Machine, prompt: int, answer: int
+) -> Memory:
+    resources, one = config.resources, _pass(config, machine, prompt, answer)
+    pair = prompt + 2 * answer
     processes = resources.processes * resources.machines
     passes = -(-config.global_batch * pair // (one.tokens * processes))
     wanted = resources.gradient_checkpointing
@@ -71,22 +72,28 @@ def _training(config: TrainConfig, model: Model, machine: Machine, answer: int) 
     )  # fmt: skip
 
 
-def _pass(config: TrainConfig | ReferenceConfig, machine: Machine, answer: int) -> Pass:
-    """As many whole pairs as `micro_batch_tokens` holds, one at least."""
-    pair = machine.prompt + 2 * answer
-    pairs = min(max(1, config.resources.micro_batch_tokens // pair),
-                getattr(config, "global_batch", 1 << 30))  # fmt: skip
+def _pass(
+    config: TrainConfig | ReferenceConfig, machine: Machine, prompt: int, answer: int
+) -> Pass:
+    """As many whole pairs of a process's share as `micro_batch_tokens` holds, one at least."""
+    pair = prompt + 2 * answer
+    pairs = max(1, config.resources.micro_batch_tokens // pair)
+    if isinstance(config, TrainConfig):
+        processes = config.resources.processes * config.resources.machines
+        pairs = min(pairs, -(-config.global_batch // processes))
     return Pass(
         pairs * pair, 2 * pairs * answer, _width(config.dtype, machine),
         config.resources.logits_mib << 20, machine.device == "cuda",
     )  # fmt: skip
 
 
-def _sampling(config: SampleConfig, model: Model, machine: Machine, answer: int) -> Memory:
-    width, longest = _width(config.dtype, machine), machine.prompt + config.max_tokens
+def _sampling(
+    config: SampleConfig, model: Model, machine: Machine, prompt: int, answer: int
+) -> Memory:
+    width, longest = _width(config.dtype, machine), prompt + config.max_tokens
     engine = config.engine
     if not isinstance(engine, VllmEngine):
-        return memory.sampling(model, engine.batch, machine.prompt, answer, width)
+        return memory.sampling(model, engine.batch, prompt, answer, width)
     resources, on_cpu = engine.resources, machine.device == "cpu"
     samples = resources.max_num_seqs or (128 if on_cpu else 256)
     a_token = memory.kv_bytes(model, width)

@@ -121,6 +121,44 @@ def test_sixteen_bytes_a_weight_are_split_by_zero_3_and_only_weights_stay_whole_
     assert states == pytest.approx((2 + 4 + 12) * model.parameters / 8, rel=0.01)
 
 
+def test_fsdps_masters_are_its_weights_and_lora_adds_to_a_whole_base() -> None:
+    model = Model.read(GEMMA)
+    assert model
+    one = Pass(tokens=8192, answers=6000, width=2, logits=256 << 20, on_gpu=True)
+    split = memory.training(model, one, passes=4, processes=8, strategy="fsdp", checkpointing=True)
+    states = split.weights + split.gradients + split.optimizer
+    assert states == pytest.approx((4 + 4 + 8) * model.parameters / 8, rel=0.01)
+    zero = memory.training(model, one, passes=4, processes=8, strategy="zero3", checkpointing=True)
+    assert split.activations == zero.activations  # both gather layers
+    adapted = memory.training(model, one, passes=4, trained=1_000_000)
+    assert adapted.weights == 2 * model.parameters + (4 + 2) * 1_000_000
+
+
+def test_a_process_holds_its_share_of_a_global_batch(settings: Callable[..., RunConfig]) -> None:
+    def activations(processes: int, batch: int) -> int:
+        resources = {"processes": processes, "strategy": "none"}
+        training = {"global_batch": batch, "resources": resources}
+        told = forecast(settings(training=training), rates={}, prompt=100, answer=100)
+        (policy,) = (stage.memory for stage in told.stages if stage.path == "round-1/policy")
+        assert policy
+        return policy.activations + policy.gradients
+
+    assert activations(8, 8) == activations(1, 1) < activations(1, 8)
+
+
+def test_a_tables_bytes_are_those_of_its_columns_and_of_tokens_that_the_format_leaves(
+    settings: Callable[..., RunConfig],
+) -> None:
+    told = forecast(settings(), rates={}, prompt=3000, answer=4096)
+    disk = {stage.path: stage.disk for stage in told.stages}
+    assert disk["round-1/responses"] == pytest.approx(40 * 2 * 4 * 4096, rel=0.01)
+    scores, tokens = disk["round-1/scores"], disk["round-1/tokens"]
+    assert scores and scores < 40 * 300
+    assert tokens == pytest.approx(10 * 4 * (1800 + 2 * 248), rel=0.02)
+    lengths = {stage.path: stage.tokens for stage in told.stages}
+    assert lengths["round-1/policy"] == 10 * (1800 + 2 * 248)
+
+
 def test_checkpointing_keeps_a_layers_input_alone() -> None:
     model = Model.read(GEMMA)
     assert model
