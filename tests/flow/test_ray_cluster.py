@@ -104,7 +104,7 @@ def places(cluster: TwoNodes) -> Iterator[RayPlacement]:
 
 
 def test_a_worker_on_a_node_speaks_and_dies_as_one_here_does(places: RayPlacement) -> None:
-    worker = EchoWorker(places, patience=3).wait_until_ready()
+    worker = EchoWorker(places, patience=15).wait_until_ready()
     assert str(worker).startswith("worker 0 (node ")
     for number in range(100):
         worker.send(say=number)
@@ -113,7 +113,7 @@ def test_a_worker_on_a_node_speaks_and_dies_as_one_here_does(places: RayPlacemen
         ({"raise": "too many fish"}, Death("ValueError: too many fish", False, False, False)),
         ({"die": signal.SIGKILL}, Death("killed by SIGKILL", True, False, False)),
         ({"die": signal.SIGSEGV}, Death("killed by SIGSEGV", False, False, False)),
-        ({"stop": True}, Death("hung: silent for 3 s", False, False, hung=True)),
+        ({"stop": True}, Death("hung: silent for 15 s", False, False, hung=True)),
     ]
     for message, death in endings:
         worker.send(**message)
