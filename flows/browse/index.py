@@ -10,10 +10,14 @@ from typing import Any
 
 import duckdb
 
+from contracts.errors import UserError, first_line
 from flows.browse.search import Search, Searches
 from flows.browse.tables import Responses, objectives_of, prompts_of, responses_of
 
-_MEMORY = "256MB"
+# Of 1,000,000 responses of one annotator with their pairs the index takes 171 MB, and what makes it
+# 512 MB at most, i.e. 230 bytes a row of all three; of three annotators 170. A limit, not taken.
+_MEMORY = 256_000_000
+_MEMORY_A_ROW = 300
 _LONGEST_SHOWN = 2_000
 
 _RESPONSES = """
@@ -35,7 +39,7 @@ class Index:
     def __init__(self, run: Path) -> None:
         """
         Raises:
-            UserError: there are no responses.
+            UserError: there are no responses, or a table cannot be read.
         """
         self.run = run.absolute()
         self.tables = responses_of(self.run)
@@ -43,8 +47,12 @@ class Index:
         self.files: list[str] = []
         self._prompts = prompts_of(self.run)
         self._searches = Searches()
-        self._connection = _closed(self.run)
-        self._fill()
+        try:
+            self._connection = _closed(self.run, self.tables)
+            self._fill()
+        except duckdb.Error as error:
+            raise UserError(f"{run}: a table of this run cannot be read: {first_line(error)}; "
+                            f"`onpolicy inspect {run}` says what to do") from None  # fmt: skip
         self.annotators: list[str] = [
             name
             for (name,) in self.rows("SELECT DISTINCT annotator FROM scores ORDER BY annotator")
@@ -159,9 +167,14 @@ class Index:
             )
 
 
-def _closed(run: Path) -> duckdb.DuckDBPyConnection:
-    """A database in memory that reads below `run` and nothing else, and loads no extension."""
-    connection = duckdb.connect(":memory:", config={"memory_limit": _MEMORY, "threads": 2})
+def _closed(run: Path, tables: Sequence[Responses]) -> duckdb.DuckDBPyConnection:
+    """A database in memory that reads below `run` and nothing else, and loads no extension; with
+    room for the rows of `tables`.
+
+    Raises:
+        duckdb.Error: a part is damaged.
+    """
+    connection = duckdb.connect(":memory:", config={"threads": 2})
     connection.execute("SET temp_directory = ''")
     connection.execute("SET python_enable_replacements = false")
     connection.execute("SET autoinstall_known_extensions = false")
@@ -169,5 +182,19 @@ def _closed(run: Path) -> duckdb.DuckDBPyConnection:
     connection.execute("SET parquet_metadata_cache = true")
     connection.execute(f"SET allowed_directories = ['{str(run).replace(chr(39), 2 * chr(39))}/']")
     connection.execute("SET enable_external_access = false")
+    most = _MEMORY + _MEMORY_A_ROW * _rows_of(connection, tables)
+    connection.execute(f"SET memory_limit = '{most}B'")
     connection.execute("SET lock_configuration = true")
     return connection
+
+
+def _rows_of(connection: duckdb.DuckDBPyConnection, tables: Sequence[Responses]) -> int:
+    """Number of rows that the index holds, as the parts' footers tell them."""
+    parts = [
+        part
+        for table in tables
+        for name in ("responses", "scores", "pairs")
+        for part in table.parts(name)
+    ]
+    counted = "SELECT sum(num_rows)::BIGINT FROM parquet_file_metadata(?)"
+    return int(connection.execute(counted, [parts]).fetchall()[0][0])

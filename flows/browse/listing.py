@@ -96,7 +96,8 @@ class Page:
 def responses(index: Index, asked: Asked) -> Page:
     """The responses asked for, with their texts, their prompts and one annotator's scores."""
     search = search_of(index, asked)
-    where, searched = _responses_where(asked, search), search.percent if search else 100
+    searched = search.percent if search else 100  # read first: a part is never told as all
+    where = _responses_where(asked, search)
     annotator = annotator_of(index, asked)
     source = "FROM responses r LEFT JOIN scores s ON s.row = r.row AND s.annotator = ?"
     order = SORTS[asked.one_of("sort", [*SORTS], "prompt")]

@@ -23,6 +23,8 @@ class Search:
     """Files looked through."""
     rows: list[int] = field(default_factory=list)
     """Of the responses that match."""
+    error: Exception | None = None
+    """What it ended by, if not by its end."""
     done: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -40,8 +42,12 @@ class Searches:
         self._one = threading.Lock()
 
     def begin(self, words: str, where: str, files: Sequence[str], look: Look) -> Search:
-        """The search for `words`; waits a little for its end."""
-        key = (words.casefold(), where)
+        """The search for `words`; waits a little for its end.
+
+        Raises:
+            duckdb.Error: a part cannot be read. Who asks again begins it anew.
+        """
+        key = (words, where)
         with self._lock:
             if key not in self._known:
                 self._known[key] = Search(len(files))
@@ -52,15 +58,24 @@ class Searches:
                 self._known.popitem(last=False)
             search = self._known[key]
         search.done.wait(_PATIENCE)
+        if search.error:
+            with self._lock:
+                if self._known.get(key) is search:
+                    del self._known[key]
+            raise search.error
         return search
 
     def _run(self, search: Search, pattern: str, files: Sequence[str], look: Look) -> None:
-        with self._one:  # each takes all cores
-            for first in range(0, len(files), _FILES_AT_ONCE):
-                some = files[first : first + _FILES_AT_ONCE]
-                search.rows = search.rows + look(some, pattern)
-                search.looked += len(some)
-        search.done.set()
+        try:
+            with self._one:  # each takes all cores
+                for first in range(0, len(files), _FILES_AT_ONCE):
+                    some = files[first : first + _FILES_AT_ONCE]
+                    search.rows = search.rows + look(some, pattern)
+                    search.looked += len(some)
+        except Exception as error:  # noqa: BLE001 - told on the page that waits for it
+            search.error = error
+        finally:
+            search.done.set()
 
 
 def _plain(words: str) -> str:

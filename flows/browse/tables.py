@@ -48,11 +48,8 @@ def _parts(folder: Path) -> list[Path]:
 
 
 def prompts_of(run: Path) -> list[str]:
-    """The parts of the run's prompts; of a round alone, those of its own."""
-    folders = [run / "prompts", *sorted(run.glob("round-*/prompts"))]
-    return next(
-        ([str(part) for part in parts] for folder in folders if (parts := _parts(folder))), []
-    )
+    """The parts of the run's prompts."""
+    return [str(part) for part in _parts(run / "prompts")]
 
 
 def objectives_of(run: Path) -> dict[str, list[str]]:

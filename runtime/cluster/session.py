@@ -96,7 +96,7 @@ def _node(known: dict[str, Any]) -> Node:
 
 
 def refuse_unmet(needs: dict[str, Any], known: Iterable[Node]) -> None:
-    """Ask every node at once what it lacks.
+    """Ask every node at once what it lacks; all have the same 120 s.
 
     Raises:
         UserError: names each node, and what.
@@ -112,23 +112,37 @@ def refuse_unmet(needs: dict[str, Any], known: Iterable[Node]) -> None:
         ).remote(text)
         for node in known
     }
-    lacking = [f"{node} {line}" for node, answer in asked.items() for line in _said(answer)]
-    if lacking:
+    if not asked:
+        return
+    there, _ = ray.wait([*asked.values()], num_returns=len(asked), timeout=_LOOK_SECONDS)
+    late = [f"did not answer in {_LOOK_SECONDS:g} s"]
+    said = {node: _said(node, one) if one in there else late for node, one in asked.items()}
+    if lacking := [f"{node} {line}" for node, lines in said.items() for line in lines]:
         raise UserError("resources.cluster: " + "\n  ".join(lacking))
 
 
-def _said(answer: Any) -> Sequence[str]:
+def _said(node: Node, answer: Any) -> Sequence[str]:
     """What a node lacks; nothing where it was lost meanwhile."""
     import ray
-    from ray.exceptions import GetTimeoutError, RayError
+    from ray.exceptions import RayError
 
     try:
-        return list(json.loads(ray.get(answer, timeout=_LOOK_SECONDS)))
-    except GetTimeoutError:
-        return [f"did not answer in {_LOOK_SECONDS:g} s"]
+        return list(json.loads(ray.get(answer)))
     except RayError as error:
-        told = str(error)
-        if "ModuleNotFoundError" not in told:
-            return []
-        line = next(one for one in reversed(told.splitlines()) if "ModuleNotFoundError" in one)
-        return [f"lacks this package ({line.strip()}): install it there, in the same version"]
+        return _fault(node, error)
+
+
+def _fault(node: Node, error: Exception) -> list[str]:
+    """
+    Raises:
+        OnPolicyError: the cluster is gone.
+    """
+    from ray.exceptions import NodeDiedError, TaskUnschedulableError
+
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if missing := [line for line in lines if "ModuleNotFoundError" in line]:
+        return [f"lacks this package ({missing[-1]}): install it there, in the same version"]
+    is_lost = isinstance(error, (NodeDiedError, TaskUnschedulableError))
+    if is_lost or node.id not in {one.id for one in nodes()}:
+        return []
+    return [f"cannot be looked at: {lines[-1] if lines else first_line(error)}"]

@@ -1,0 +1,94 @@
+"""What nodes answer when they are asked what they lack: Ray's own errors, without a cluster."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+import ray
+from ray.exceptions import (
+    NodeDiedError,
+    OutOfMemoryError,
+    RayTaskError,
+    TaskUnschedulableError,
+    WorkerCrashedError,
+)
+
+from contracts.errors import UserError
+from runtime.cluster import session
+from runtime.cluster.seating import Node
+
+A, B, GONE = (Node(name * 56, f"10.0.0.{name}", 8, 1) for name in "123")
+
+Answers = dict[Node, str | Exception | None]
+Ask = Callable[[Answers], list[float]]
+
+
+@pytest.fixture
+def ask(monkeypatch: pytest.MonkeyPatch) -> Ask:
+    """Asks nodes, of which A and B are alive, and says for how long it waited; an answer of None
+    never comes."""
+    waits: list[float] = []
+
+    def once(answers: Answers) -> list[float]:
+        given = iter(answers.values())
+
+        def get(answer: str | Exception | None, timeout: float | None = None) -> str:
+            assert answer is not None
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        def wait(refs: Sequence[Any], num_returns: int, timeout: float) -> Any:
+            waits.append(timeout)
+            return [one for one in refs if one is not None], [one for one in refs if one is None]
+
+        class Task:
+            def options(self, **_: Any) -> Any:
+                return self
+
+            def remote(self, text: str) -> Any:
+                return next(given)
+
+        monkeypatch.setattr(session, "nodes", lambda: [A, B])
+        monkeypatch.setattr(ray, "remote", lambda **_: lambda function: Task())
+        monkeypatch.setattr(ray, "get", get)
+        monkeypatch.setattr(ray, "wait", wait)
+        session.refuse_unmet({}, answers)
+        return waits
+
+    return once
+
+
+def task_error(last: str) -> RayTaskError:
+    return RayTaskError("unmet", f"Traceback:\n  line 1\n{last}", ValueError(last), ip="10.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (task_error("PermissionError: denied"), "node 10.0.0.1 cannot be looked at: Permission"),
+        (OutOfMemoryError("too little memory"), "cannot be looked at: too little memory"),
+        (WorkerCrashedError(), "node 10.0.0.1 cannot be looked at: The worker died"),
+        (task_error("ModuleNotFoundError: No module named 'runtime'"), "lacks this package"),
+    ],
+)
+def test_a_node_that_cannot_be_looked_at_is_refused(ask: Ask, error: Exception, told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        ask({A: error, B: "[]"})
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [{}, {A: "[]", B: "[]"}, {A: NodeDiedError("gone")}, {A: TaskUnschedulableError("no node")},
+     {GONE: WorkerCrashedError()}],
+)  # fmt: skip
+def test_nodes_that_lack_nothing_or_are_lost_are_not_refused(ask: Ask, answers: Answers) -> None:
+    ask(answers)
+
+
+def test_nodes_that_do_not_answer_are_waited_for_together(ask: Ask) -> None:
+    answers: Answers = {Node(f"{n:056x}", f"10.0.1.{n}", 8, 1): None for n in range(1, 50)}
+    with pytest.raises(UserError) as caught:
+        ask(answers)
+    assert str(caught.value).count("did not answer in 120 s") == 49
+    assert ask({A: "[]", B: "[]"}) == [120.0, 120.0]
