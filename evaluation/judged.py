@@ -64,6 +64,8 @@ class JudgedBenchmark(Facts):
     """Over all prompts: `win_rate`, `lc_win_rate`, `style_controlled` in per cent, or `score`."""
     gains: dict[str, Estimate]
     """Of the figures, over the round before, on the prompts that both have."""
+    missing: dict[str, str]
+    """Figures that the prompts don't tell, each with why."""
     noise: Agreement | None
     """The same games judged twice: the judge's noise floor."""
     between_orders: Agreement | None
@@ -80,6 +82,8 @@ class WinRatesFacts(Facts):
     """What the judges found, in the judges' order."""
 
     judged: list[JudgedBenchmark]
+    confidence: float
+    """Coverage of every interval."""
 
 
 def run(config: WinRatesConfig, inputs: WinRatesInputs, out: Path) -> Result:
@@ -107,7 +111,7 @@ def run(config: WinRatesConfig, inputs: WinRatesInputs, out: Path) -> Result:
         judged.append(figures)
         rows += _rows(figures, folder, scores, questions, resampling)
     write_part(out, 0, pa.Table.from_pylist(rows, schema=WIN_RATES), WIN_RATES)
-    return Result(len(rows), facts=WinRatesFacts(judged=judged))
+    return Result(len(rows), facts=WinRatesFacts(judged=judged, confidence=config.confidence))
 
 
 def _materials(
@@ -159,6 +163,7 @@ def _figures(
         average_length=average_length(answers),
         figures={main_figure: scores.estimate(resampling), **controlled.figures},
         gains={},
+        missing=dict(controlled.missing),
         noise=facts.noise,
         between_orders=facts.between_orders,
         not_comparable=facts.not_comparable,
@@ -198,7 +203,7 @@ def _rows(
 
 
 STAGE = Stage(
-    name="evaluation.judged", version=1, config=WinRatesConfig, inputs=WinRatesInputs,
+    name="evaluation.judged", version=2, config=WinRatesConfig, inputs=WinRatesInputs,
     output=WIN_RATES, facts=WinRatesFacts, run=run,
 )  # fmt: skip
 

@@ -23,7 +23,7 @@ from contracts.steps.disk_space import refuse_unwritable
 from contracts.steps.fingerprint import of_json
 from contracts.steps.lock import folder_lock
 from contracts.tables.parts import write_atomic
-from evaluation import answers, questions
+from evaluation import answers, judge, questions
 from evaluation.benchmarks import NamedBenchmark
 from evaluation.config import (
     AnswersConfig,
@@ -110,13 +110,13 @@ def read_config(
     return config.model_copy(update={"judges": [_asked_or_not(one) for one in config.judges]})
 
 
-def _asked_or_not(judge: RunJudge) -> RunJudge:
+def _asked_or_not(one: RunJudge) -> RunJudge:
     """Where the judge does not say it: whether its key is there."""
-    if judge.enabled is not None:
-        return judge
-    if not has_key(judge):
-        print_warning(f"judge {judge.name!r} is not asked: {judge.api_key_env} is not set")
-    return judge.model_copy(update={"enabled": has_key(judge)})
+    if one.enabled is not None:
+        return one
+    if not has_key(one):
+        print_warning(f"judge {one.name!r} is not asked: {one.api_key_env} is not set")
+    return one.model_copy(update={"enabled": has_key(one)})
 
 
 def _of_run(run: dict[str, Any]) -> dict[str, Any]:
@@ -234,16 +234,19 @@ def read_record(folder: Path) -> Record:
 def _run(step: PlannedStep) -> None:
     skipped = step.done is not None
     with step_line(step.title) as bar:
-        manifest = run_step(step, _on_line, bar.update)
+        manifest = run_step(step, partial(show_line, step), bar.update)
     print_done(step.title, manifest, skipped)
 
 
-def _on_line(line: str) -> None:
+def show_line(step: PlannedStep, line: str) -> None:
+    """A stage's line on the terminal; what a judge's stage informs of is what is to be paid."""
     level, _, text = line.partition(" ")
     if level in ("WARNING", "ERROR", "CRITICAL"):
         print_warning(text)
     elif level != "INFO":
         console.print(line)
+    elif step.stage is judge.STAGE:
+        console.print(f"  {text}")
 
 
 def _label(policy: str) -> str:

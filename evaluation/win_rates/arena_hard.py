@@ -16,15 +16,14 @@ import numpy as np
 
 from contracts.errors import UserError
 from evaluation.win_rates.agreement import agreement
-from evaluation.win_rates.estimate import Estimate, Resampling, ratio, refitted, times
+from evaluation.win_rates.equal_style import EqualStyle, at_equal_style
+from evaluation.win_rates.estimate import Estimate, Resampling, ratio, times
 from evaluation.win_rates.figures import Figures, counted, line
 from evaluation.win_rates.records import Record, read_rows, refuse_several
 from evaluation.win_rates.style import Style, difference
 
 _STRONG = 3
 """How much a verdict with `>>` counts."""
-_RIDGE, _MOST_STEPS, _LONGEST_STEP, _TOLERANCE = 1e-6, 100, 2.0, 1e-8
-"""Of the fit at equal style."""
 _VERDICTS = {
     "A>>B": (1.0, _STRONG),
     "A>B": (1.0, 1),
@@ -61,6 +60,8 @@ class ArenaHard(Figures):
     win_rate: Estimate
     style_controlled: Estimate | None
     """At equal token length, headers, lists and bold; None without the answers' styles."""
+    not_style_controlled: str | None
+    """Why there is none although the styles are known."""
     position_agreement: Estimate
     """Share of prompts where both orders name the same side, per cent."""
 
@@ -70,6 +71,8 @@ class ArenaHard(Figures):
         yield line("win rate", self.win_rate, " %", sure)
         if self.style_controlled:
             yield line("at equal style", self.style_controlled, " %", sure)
+        if self.not_style_controlled:
+            yield f"  at equal style     not known: {self.not_style_controlled}"
         yield line("both orders agree", self.position_agreement, " %", sure)
 
 
@@ -116,12 +119,14 @@ def arena_hard_win_rate(
     results = np.array([game.results for game in games])
     weights = np.array([game.weights for game in games], float)
     won, of = (results * weights).sum(1), weights.sum(1)
+    controlled = _style_controlled(games, won, of, styles, resampling)
     return ArenaHard(
         len(games),
         list(unjudged),
         asked,
         times(100, ratio(won, of, resampling)),
-        _style_controlled(games, won, of, styles, resampling) if styles else None,
+        controlled.estimate,
+        controlled.missing,
         times(100, agreement(results[:, 0], results[:, 1], 0.5, resampling).same_side),
     )
 
@@ -151,56 +156,15 @@ def _style_controlled(
     games: Sequence[Games],
     won: np.ndarray,
     of: np.ndarray,
-    styles: tuple[Mapping[str, Style], Mapping[str, Style]],
+    styles: tuple[Mapping[str, Style], Mapping[str, Style]] | None,
     resampling: Resampling,
-) -> Estimate:
-    """What a logistic fit on the differences of style predicts where there is none.
-
-    The differences are scaled but not centred: centred on the model's own mean, as the official
-    script does over all models at once, a single model's figure would be controlled for nothing.
-    """
+) -> EqualStyle:
+    if styles is None:
+        return EqualStyle()
     for name in (game.question for game in games):
         if not all(name in side for side in styles):
             raise UserError(f"Arena-Hard: question {name} has no answer to take the style of")
     differences = np.array(
         [difference(*(side[game.question] for side in styles)) for game in games]
     )
-    features = np.column_stack([np.ones(len(games)), _scaled(differences)])
-
-    def at_equal_style(counts: np.ndarray) -> float:
-        return _predicted(features, counts * won, counts * (of - won))
-
-    value = at_equal_style(np.ones(len(games)))
-    return times(100, refitted(at_equal_style, len(games), value, resampling))
-
-
-def _scaled(differences: np.ndarray) -> np.ndarray:
-    """[prompts, features] each by its deviation. One that is the same for all prompts tells nothing
-    of them and is left at zero: by the deviation that rounding gives it (1e-17), it took the place
-    of the constant, and every win rate was 50."""
-    deviation = differences.std(0)
-    varies = deviation > _TOLERANCE
-    scaled: np.ndarray = np.where(varies, differences / np.where(varies, deviation, 1), 0)
-    return scaled
-
-
-def _predicted(features: np.ndarray, won: np.ndarray, lost: np.ndarray) -> float:
-    """Probability of a win where all features but the first, which is 1, are 0.
-
-    Newton's method: scikit-learn's fit gives the same figure (to 1e-6) in 40 ms, this in 0.3, and
-    there are 1,000. Where style tells wins from losses without fault, which resamples of few
-    prompts do, no fit has an end; the ridge gives it one.
-    """
-    if not won.any() or not lost.any():
-        return float(won.any())
-    weights, of = np.zeros(features.shape[1]), won + lost
-    ridge = _RIDGE * np.eye(len(weights))
-    for _ in range(_MOST_STEPS):
-        probability = 1 / (1 + np.exp(-features @ weights))
-        gradient = features.T @ (won - of * probability) - ridge @ weights
-        curvature = (features.T * (of * probability * (1 - probability))) @ features + ridge
-        step = np.linalg.solve(curvature, gradient)
-        weights += step / max(1.0, np.abs(step).max() / _LONGEST_STEP)
-        if np.abs(step).max() < _TOLERANCE:
-            break
-    return float(1 / (1 + np.exp(-weights[0])))
+    return at_equal_style(differences, won, of - won, resampling)

@@ -38,6 +38,8 @@ class Controlled:
     figures: Mapping[str, Estimate] = field(default_factory=dict)
     gains: Mapping[str, Estimate] = field(default_factory=dict)
     """Over the round before."""
+    missing: Mapping[str, str] = field(default_factory=dict)
+    """Why a figure is none although the files for it are there."""
 
 
 def length_controlled(
@@ -75,8 +77,10 @@ def style_controlled(materials: Materials, resampling: Resampling) -> Controlled
         return Controlled()
     answers = next((materials.answers / "model_answer").glob("*.jsonl"))
     styles = (read_styles(answers), read_styles(baseline))
-    estimate = arena_hard_win_rate(games, resampling, styles=styles).style_controlled
-    return Controlled({"style_controlled": estimate} if estimate else {})
+    rate = arena_hard_win_rate(games, resampling, styles=styles)
+    if rate.style_controlled is None:
+        return Controlled(missing={"style_controlled": str(rate.not_style_controlled)})
+    return Controlled({"style_controlled": rate.style_controlled})
 
 
 def instructions_asked(asked: Sequence[str]) -> Instructions:

@@ -31,6 +31,8 @@ class Measured:
     judge: str
     not_comparable: Sequence[str] = ()
     """Why it stands beside no published figure, beyond its judge: fewer prompts, hard labels."""
+    confidence: float = 0.95
+    """Coverage of the estimate's interval."""
 
 
 @dataclass(frozen=True)

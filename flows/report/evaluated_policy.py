@@ -24,17 +24,33 @@ def told(folder: Path, label: str, against: str | None) -> Iterator[str]:
         yield f"{label} {name}: {', '.join(parts)}; {folder / label / 'answers' / name}"
     for line in beside_published([*measured(folder / label, label)]):
         yield f"{label} {_beside(line)}"
-    win_rates = read_facts(folder / label / "win_rates", WinRatesFacts)
-    for found in win_rates.judged if win_rates else ():
-        for figure, gain in found.gains.items():
-            over = f"gain over {against} by {found.model}"
-            yield f"{label} {found.benchmark}.{figure}, {over}: {_interval(gain)}"
+    yield from _missing(folder, label)
+    if against:
+        yield from _gains(folder, label, against)
+
+
+def _missing(folder: Path, label: str) -> Iterator[str]:
+    facts = read_facts(folder / label / "win_rates", WinRatesFacts)
+    for one in facts.judged if facts else ():
+        for figure, reason in one.missing.items():
+            yield f"{label} {one.benchmark}.{figure} by {one.model}: not known: {reason}"
+
+
+def _gains(folder: Path, label: str, against: str) -> Iterator[str]:
+    facts = read_facts(folder / label / "win_rates", WinRatesFacts)
+    if facts is None:
+        return
+    for one in facts.judged:
+        for figure, gain in one.gains.items():
+            over = f"gain over {against} by {one.model}"
+            yield f"{label} {one.benchmark}.{figure}, {over}: {_interval(gain, facts.confidence)}"
 
 
 def _beside(line: Beside) -> str:
     """A figure with its interval, and the published one."""
     by = "" if line.measured.judge == BY_RULE else f" by {line.measured.judge}"
-    parts = [f"{line.measured.metric}{by}: {_interval(line.measured.estimate)}"]
+    interval = _interval(line.measured.estimate, line.measured.confidence)
+    parts = [f"{line.measured.metric}{by}: {interval}"]
     if line.published:
         parts.append(f"published {line.published.value:.2f} ({line.published.source})")
     if line.not_comparable:
@@ -42,5 +58,6 @@ def _beside(line: Beside) -> str:
     return "; ".join(parts)
 
 
-def _interval(estimate: Estimate) -> str:
-    return f"{estimate.value:.2f} (95 % interval {estimate.low:.2f} to {estimate.high:.2f})"
+def _interval(estimate: Estimate, confidence: float) -> str:
+    ends = f"{estimate.low:.2f} to {estimate.high:.2f}"
+    return f"{estimate.value:.2f} ({100 * confidence:g} % interval {ends})"

@@ -61,6 +61,12 @@ class EvaluationData:
         return _judged(self.folder)
 
     @cached_property
+    def judged_confidence(self) -> str:
+        """Coverage of the judged figures' intervals, e.g. `95 %`."""
+        facts = read_facts(self.folder / "win_rates", WinRatesFacts)
+        return f"{100 * facts.confidence:g} %" if facts else ""
+
+    @cached_property
     def before_judged(self) -> Mapping[tuple[str, str], JudgedBenchmark]:
         """The same of the policy before, by judge and benchmark."""
         return {(one.judge, one.benchmark): one for one in _judged(self.before)}

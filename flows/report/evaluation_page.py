@@ -51,6 +51,11 @@ def _judged(evaluation: EvaluationData) -> list[str]:
          f"{one.n} of {one.asked}", f"{one.average_length:,}")
         for one in evaluation.judged for name in one.figures
     ]  # fmt: skip
+    rows += [
+        (one.judge, one.benchmark, name, f"not known: {reason}", "", "", "")
+        for one in evaluation.judged
+        for name, reason in one.missing.items()
+    ]
     header = ("judge", "benchmark", "figure", "now", "gain", "prompts", "characters")
     parts = [
         (row["judge"], row["benchmark"], row["part"], told(Estimate(row["value"], row["low"],

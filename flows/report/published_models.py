@@ -31,12 +31,17 @@ def measured(evaluation: Path, model: str | None = None) -> Iterator[Measured]:
     if facts is None and read_manifest(evaluation / "answers") is None:
         return
     model = model or _released(evaluation)
-    for one in facts.judged if facts else ():
-        for figure, estimate in one.figures.items():
-            metric = f"{one.benchmark}.{figure}"
-            yield Measured(model, metric, estimate, one.model, one.not_comparable)
+    if facts:
+        yield from _judged(facts, model)
     if read_manifest(evaluation / "answers"):
         yield from _exact(evaluation / "answers", model)
+
+
+def _judged(facts: WinRatesFacts, model: str) -> Iterator[Measured]:
+    for one in facts.judged:
+        for figure, estimate in one.figures.items():
+            metric, reasons = f"{one.benchmark}.{figure}", one.not_comparable
+            yield Measured(model, metric, estimate, one.model, reasons, facts.confidence)
 
 
 def _exact(answers: Path, model: str) -> Iterator[Measured]:

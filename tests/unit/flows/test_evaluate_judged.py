@@ -11,7 +11,8 @@ from judging_files import completion, write_outputs
 
 from contracts.steps.step import run_once
 from contracts.tables.parts import read_table
-from flows.evaluate import EvaluateConfig, Record, plan_evaluation, read_config
+from flows.evaluate import EvaluateConfig, Record, plan_evaluation, read_config, show_line
+from flows.pipeline.console import console
 from flows.report.evaluated_policy import told
 from generation import sample
 
@@ -27,7 +28,7 @@ def config_of(folder: Path, judge: dict[str, Any]) -> EvaluateConfig:
         "benchmarks": [{"name": "alpaca_eval", "path": str(path), "questions_sha256": "any"}],
         "judges": [{"name": "local", "model": "m", "api_key_env": None, "repeats": 0} | judge],
         "judged_with": {"alpaca_eval": files},
-        "win_rates": {"resamples": 100},
+        "win_rates": {"resamples": 100, "confidence": 0.9},
         "sampling": {"n": 1},
     }
     run = folder / "run.yaml"
@@ -60,7 +61,7 @@ def test_policies_are_judged_and_compared_with_the_base(tmp_path: Path) -> None:
     config = config_of(tmp_path, {"base_url": Endpoint(prefer_trout).url})
     make(config, tmp_path, {"mine": "A trout!", "start": "A roach"})
     lines = "\n".join(told(tmp_path, "mine", "start"))
-    assert "mine alpaca_eval.win_rate by m: 90." in lines and "95 % interval" in lines
+    assert "mine alpaca_eval.win_rate by m: 90." in lines and "90 % interval" in lines
     assert "gain over start by m: " in lines
     assert "not comparable" in lines  # other questions, another judge
     assert "gain over" not in "\n".join(told(tmp_path, "start", "start"))
@@ -73,3 +74,13 @@ def test_without_its_key_a_judge_is_not_asked(
     config = config_of(tmp_path, {"api_key_env": "NO_SUCH_KEY"})
     steps = plan_evaluation(config, Record(policies={"b": "a/b"}), ["b"], tmp_path, {})
     assert [step.path for step in steps] == ["questions", "b/responses", "b/answers"]
+
+
+def test_what_a_judge_will_cost_is_shown_before_it_is_paid(tmp_path: Path) -> None:
+    config = config_of(tmp_path, {})
+    with console.capture() as shown:
+        for step in plan_evaluation(config, Record(policies={"b": "a/b"}), ["b"], tmp_path, {}):
+            show_line(step, f"INFO judge m, before the first: of {step.path}")
+    assert [line.strip() for line in shown.get().splitlines()] == [
+        "judge m, before the first: of b/judgements/local/alpaca_eval"
+    ]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from contracts.errors import UserError
-from evaluation.win_rates.arena_hard import Games, _predicted, arena_hard_win_rate, read_games
+from evaluation.win_rates.arena_hard import Games, arena_hard_win_rate, read_games
 from evaluation.win_rates.estimate import Resampling
 from evaluation.win_rates.style import Style, difference, read_styles, style_of
 
@@ -131,31 +131,10 @@ def test_a_row_of_another_shape_is_named(tmp_path: Path, row: dict[str, Any], me
         read_games(path)
 
 
-def test_the_fit_at_equal_style_is_scikit_learns() -> None:
-    from sklearn.linear_model import LogisticRegression
-
-    draws = np.random.default_rng(3)
-    features = np.column_stack([np.ones(200), draws.normal(size=(200, 4))])
-    chance = 1 / (1 + np.exp(-features @ [0.4, 1.5, -0.7, 0.0, 0.3]))
-    won = draws.binomial(3, chance).astype(float)
-    model = LogisticRegression(C=np.inf, fit_intercept=False, tol=1e-10, max_iter=1000)
-    weights = np.concatenate([won, 3 - won])
-    model.fit(np.tile(features, (2, 1)), np.repeat([1, 0], 200), weights)
-    official = 1 / (1 + np.exp(-model.coef_[0, 0]))
-    assert _predicted(features, won, 3 - won) == pytest.approx(official, abs=1e-6)
-
-
-def test_where_style_tells_every_win_the_fit_ends_all_the_same() -> None:
-    features = np.column_stack([np.ones(6), [-3, -2, -1, 1, 2, 3]])
-    won = np.array([0.0, 0, 0, 1, 1, 1])
-    assert _predicted(features, won, 1 - won) == pytest.approx(0.5)
-
-
-def test_a_difference_of_style_that_is_the_same_for_all_prompts_controls_for_nothing() -> None:
-    names = [f"q{number}" for number in range(12)]
-    wins = [float(number % 3 > 0) for number in range(12)]
-    games = [Games(name, (won, won), (1, 1)) for name, won in zip(names, wins, strict=True)]
-    own = {name: Style(12, 0, 0, 0) for name in names}
-    base = {name: Style(8 * (1 + n % 3), 0, 0, 1 + n % 3) for n, name in enumerate(names)}
-    found = arena_hard_win_rate(games, FEW, styles=(own, base)).style_controlled
-    assert found and found.value > 60  # two of three were won
+def test_without_a_figure_at_equal_style_the_reason_is_told() -> None:
+    games = [Games(str(n), (n % 3 / 2, n % 3 / 2), (1, 1)) for n in range(12)]
+    own = {str(n): Style(512, 0, 0, 0) for n in range(12)}
+    base = {str(n): Style(100 + n, 0, 0, 0) for n in range(12)}
+    found = arena_hard_win_rate(games, FEW, styles=(own, base))
+    assert found.style_controlled is None
+    assert "at equal style     not known: equal length was not" in "\n".join(found.lines("x"))

@@ -162,7 +162,7 @@ JUDGED: dict[str, Any] = {
     "gains": {"lc_win_rate": {"value": 20.0, "low": 17.0, "high": 23.0}},
     "noise": {"pairs": 50, "same_side": {"value": 0.88, "low": 0.8, "high": 0.95},
               "difference": {"value": 0.0, "low": 0.0, "high": 0.0}, "spearman": 0.9},
-    "between_orders": None, "not_comparable": [],
+    "between_orders": None, "not_comparable": [], "missing": {"style_controlled": "too few"},
 }  # fmt: skip
 WIN_RATE = {"judge": "gpt", "benchmark": "alpaca_eval", "figure": "win_rate", "value": 64.5,
             "low": 60.0, "high": 68.0, "n": 100, "asked": 805}  # fmt: skip
@@ -178,12 +178,20 @@ def test_the_evaluation_stands_beside_the_published_figures_with_parts_and_examp
     row = {"measure": "length", "effect": "same", "says": "x"}
     write(run / "round-1" / "evaluation" / "verdict", REASONS, row, **facts)
     named = [{**WIN_RATE, "part": part} for part in ("all", "category koala")]
-    rows(run / "round-1" / "evaluation" / "win_rates", WIN_RATES, named, judged=[JUDGED])
+    rows(
+        run / "round-1" / "evaluation" / "win_rates",
+        WIN_RATES,
+        named,
+        judged=[JUDGED],
+        confidence=0.9,
+    )
     page = write_report(run).read_text()
     for text in (
         "71.0 <small>[69.0, 73.0]</small>",  # now
         "20.0 <small>[17.0, 23.0]</small>",  # over the round before
         "88 % <small>of 50</small>",  # the noise floor
+        "style controlled is not known: too few",
+        "Intervals: 90 %",
         "category koala",
         "gemma-2-9b-it-SimPO",
         ">-1.4<",  # less the published 72.35, inside our interval
@@ -198,6 +206,7 @@ def test_the_evaluation_stands_beside_the_published_figures_with_parts_and_examp
     lines = "\n".join(evaluation_lines(RoundData(run / "round-1")))
     for text in (
         "| gpt | alpaca_eval | lc_win_rate | 71.0 [69.0, 73.0] | 20.0 [17.0, 23.0] | 805 of 805 |",
+        "| gpt | alpaca_eval | style_controlled | not known: too few |",
         "| gpt | alpaca_eval | category koala | 64.5 [60.0, 68.0] | 100 |",
         "| length 4: 30 to 39 tokens |",
         "## The largest losses over the start by truth",
