@@ -1,9 +1,11 @@
 """`onpolicy browse`: what its pages show, and whom they answer."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from starlette.testclient import TestClient
 
@@ -12,6 +14,8 @@ from contracts.tables.parts import write_part
 from contracts.tables.schemas import PAIRS, PROMPTS, RESPONSES, SCORES
 from flows.browse.app import make_app
 from flows.browse.index import Index
+from flows.browse.listing import Asked, pairs, responses
+from flows.browse.search import Search
 
 NASTY = "<script>alert(1)</script> 100% _red_"
 
@@ -136,14 +140,91 @@ def test_an_address_that_makes_no_sense_is_no_error(client: TestClient, query: s
     assert client.get(f"/prompt/p1?{query}").status_code == 200
 
 
-def test_a_table_that_is_gone_is_told(run: Path, tmp_path: Path) -> None:
-    import shutil
-
-    copy = shutil.copytree(run, tmp_path / "copy")
+def test_a_table_that_is_gone_is_told(copy: Path) -> None:
     client = TestClient(make_app(Index(copy)), base_url="http://127.0.0.1")
     shutil.rmtree(copy / "round-2")
     answer = client.get("/?round=2")
     assert answer.status_code == 500 and "cannot be read" in answer.text
+
+
+@pytest.fixture
+def copy(run: Path, tmp_path: Path) -> Path:
+    """The run once more, for tests that damage it."""
+    return Path(shutil.copytree(run, tmp_path / "copy"))
+
+
+def test_a_search_that_fails_says_so_and_is_begun_anew(run: Path, copy: Path) -> None:
+    client = TestClient(make_app(Index(copy)), base_url="http://127.0.0.1")
+    part = copy / "round-1" / "responses" / "part-00000.parquet"
+    part.unlink()
+    for _ in range(2):
+        answer = client.get("/?words=answer")
+        assert answer.status_code == 500 and "cannot be read" in answer.text
+    shutil.copy(run / "round-1" / "responses" / part.name, part)
+    assert "118 found" in client.get("/?words=answer").text
+
+
+def test_a_search_is_another_where_only_its_case_folding_is_the_same(run: Path) -> None:
+    index = Index(run)
+    assert index.search("straße", "responses") is not index.search("strasse", "responses")
+    assert index.search("red", "responses") is index.search("red", "responses")
+
+
+def test_what_a_search_has_found_so_far_is_never_told_as_all(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Ending(Search):
+        """It ends as its rows are read."""
+
+        @property
+        def rows(self) -> list[int]:  # type: ignore[override]
+            self.done.set()
+            return [0]
+
+        @rows.setter
+        def rows(self, _: list[int]) -> None:
+            pass
+
+    index = Index(run)
+    for listed, path in ((responses, "/"), (pairs, "/pairs")):
+        monkeypatch.setattr(index, "search", lambda *_: Ending(files=4, looked=2))
+        assert listed(index, Asked(path, {"words": "answer"})).searched == 50
+
+
+@pytest.mark.parametrize("name", ["responses", "scores", "pairs"])
+def test_a_damaged_part_is_named_before_anything_is_served(copy: Path, name: str) -> None:
+    part = copy / "round-2" / name / "part-00000.parquet"
+    part.write_bytes(part.read_bytes()[:40])
+    with pytest.raises(UserError, match=f"{name}/{part.name}.*onpolicy inspect"):
+        Index(copy)
+
+
+def test_a_page_that_does_not_hold_what_its_footer_says_is_told(copy: Path) -> None:
+    part = copy / "round-2" / "scores" / "part-00000.parquet"
+    whole = part.read_bytes()
+    part.write_bytes(whole[:4] + bytes(200) + whole[204:])
+    with pytest.raises(UserError, match=r"cannot be read.*onpolicy inspect"):
+        Index(copy)
+
+
+def test_the_memory_grows_with_the_rows(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def limit() -> str:
+        return str(Index(run).rows("SELECT current_setting('memory_limit')")[0][0])
+
+    assert limit() == "244.2 MiB"  # 256 MB, and room for 420 rows
+    monkeypatch.setattr("flows.browse.index._MEMORY_A_ROW", 1_000_000)
+    assert limit() == "644.6 MiB"
+
+
+def test_an_objective_without_a_value_is_an_empty_cell(copy: Path) -> None:
+    part = copy / "round-1" / "scores" / "part-00000.parquet"
+    scored = {"response_id": "p3-0", "prompt_id": "p3", "annotator": "armorm", "score": 1.0,
+              "objectives": [0.25, None], "gating": [None, 0.6]}  # fmt: skip
+    rows = [dict.fromkeys(SCORES.names) | scored]
+    pq.write_table(pa.Table.from_pylist(rows), part)  # no part of ours holds such a one
+    client = TestClient(make_app(Index(copy)), base_url="http://127.0.0.1")
+    page = client.get("/prompt/p3?round=1").text
+    assert "0.2500" in page and "0.6000" in page and "None" not in page
 
 
 def test_nothing_outside_the_run_can_be_read(run: Path, tmp_path: Path) -> None:
