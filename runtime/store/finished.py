@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from contracts.errors import UserError
+from contracts.redo_hint import way_out
 from contracts.steps import fingerprint
 from contracts.steps.manifest import Manifest, is_inside, read_manifest, save_manifest
 from contracts.steps.step import read_step, save_step
@@ -79,12 +80,13 @@ def push(objects: Objects, place: str, folder: Path, beside: str = "") -> bool:
     Raises:
         StoreError: the store failed; the same call goes on where it stopped.
         TakenByAnother: the store holds this step with other content; nothing of it was changed.
-        UserError: a file is not as the step left it.
+        UserError: a file is not as the step left it, or was freed before the store had it.
     """
     done = _described(folder, beside)
     if there := read_finished(objects, place):
         _refuse_other(objects, place, there, done)
         return False
+    _refuse_freed(folder, done.manifest)
     has = objects.sizes(f"{place}/{done.manifest.fingerprint}")
     ended = (folder / MANIFEST).stat().st_mtime_ns
 
@@ -114,6 +116,16 @@ def _described(folder: Path, beside: str) -> Finished:
     hidden = fingerprint.of_files(folder / beside) if beside else {}
     named = {f"{beside}/{name}": value for name, value in hidden.items()}
     return Finished(read_step(folder / "_step.json"), manifest, named)
+
+
+def _refuse_freed(folder: Path, manifest: Manifest) -> None:
+    """A store that took the rest for the whole step would never be given the weights."""
+    if manifest.freed:
+        raise UserError(
+            f"{folder}: {', '.join(manifest.freed)} was freed by `onpolicy prune` before the store "
+            "had it, so that this step cannot be pushed; go on with `resources.store=null`, or "
+            f"{way_out(folder)}"
+        )
 
 
 def _refuse_other(objects: Objects, place: str, there: Finished, ours: Finished) -> None:

@@ -8,13 +8,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from contracts.errors import UserError
+from contracts.errors import OnPolicyError, UserError
 from contracts.steps.lock import folder_lock
 from contracts.steps.manifest import read_manifest, save_manifest
 from flows.pipeline.config import RunConfig
 from flows.pipeline.folder.recorded import NAME, recorded
 from flows.pipeline.planning.lineage import lineage
 from flows.pipeline.planning.plan import plan
+from flows.pipeline.planning.planned_step import PlannedStep
+from runtime.store.finished import read_finished
+from runtime.store.objects import Objects
 from training import train
 
 _WEIGHTS = ".safetensors"
@@ -41,6 +44,7 @@ def prune(run: Path, keep: int, dry_run: bool = False) -> str:
     Raises:
         FolderBusy: the run is going on.
         UserError: there is no such run.
+        StoreError: its store cannot say which policies it has.
     """
     config = recorded(run)
     if config is None:
@@ -62,7 +66,10 @@ def prune(run: Path, keep: int, dry_run: bool = False) -> str:
 def prune_quietly(config: RunConfig) -> str | None:
     """What a run frees after a round, where its config asks for it; the caller holds its lock."""
     keep = config.resources.keep_policies
-    freed = prunable(config, keep) if keep else []
+    try:
+        freed = prunable(config, keep) if keep else []
+    except OnPolicyError:  # its store is down: they are freed after a round in which it answers
+        return None
     _free(freed)
     if not freed:
         return None
@@ -70,7 +77,12 @@ def prune_quietly(config: RunConfig) -> str | None:
 
 
 def prunable(config: RunConfig, keep: int) -> list[Freed]:
-    """The policies whose weights nothing can ask for, but `--redo`."""
+    """The policies whose weights nothing can ask for, but `--redo`; of a run with a store, those
+    that the store has.
+
+    Raises:
+        StoreError: the store cannot say.
+    """
     steps = plan(config)
     needed = {value for step in steps if not step.done for value in step.reads.values()}
     needed |= {str(config.folder / f"round-{number}/policy") for number in _standing(config, keep)}
@@ -79,10 +91,20 @@ def prunable(config: RunConfig, keep: int) -> list[Freed]:
         if step.stage is not train.STAGE or str(step.out) in needed or not step.done:
             continue
         names = tuple(name for name in step.done.files if name.endswith(_WEIGHTS))
-        if names and not _is_named_elsewhere(config.folder, step.out):
+        if names and not _is_named_elsewhere(config.folder, step.out) and _is_safe(config, step):
             size = sum(step.done.sizes.get(name, 0) for name in names)
             freed.append(Freed(step.out, names, size))
     return freed
+
+
+def _is_safe(config: RunConfig, step: PlannedStep) -> bool:
+    """Whether the run's store, where it has one, holds these weights: its push may be queued."""
+    if config.resources.store is None or step.done is None:
+        return True
+    there = read_finished(Objects(config.resources.store), f"{config.name}/{step.path}")
+    if there is None or there.manifest.freed:
+        return False
+    return there.manifest.fingerprint == step.done.fingerprint
 
 
 def _standing(config: RunConfig, keep: int) -> set[int]:

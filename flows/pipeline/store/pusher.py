@@ -73,7 +73,7 @@ class Pusher:
                     return
                 is_last = self._is_ending
                 name, push = self._jobs[0]
-            if not self._is_pushed(name, push) and is_last:
+            if (not self._is_pushed(name, push) and is_last) or self._fault:
                 return
 
     def _is_pushed(self, name: str, push: Callable[[], object]) -> bool:
@@ -86,7 +86,10 @@ class Pusher:
             self._is_down = True
             return False
         except UserError as error:
-            self._fault = error
+            with self._changed:
+                self._fault = error
+                self._jobs.clear()  # they stand on what was refused
+            return False
         else:
             if self._is_down:
                 self._warn(f"the store answers again: {name} is pushed")

@@ -1,6 +1,7 @@
 """A finished step in a store: whole or not to be seen, pushed by one, pulled as it was."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from s3_server import S3
 from stored_steps import files_of, made_step
 
 from contracts.errors import UserError
-from contracts.steps.manifest import read_manifest
+from contracts.steps.manifest import read_manifest, save_manifest
 from contracts.steps.step import read_step
 from runtime.store.finished import TakenByAnother, forget, pull, push, read_finished
 from runtime.store.objects import Objects, StoreError
@@ -103,6 +104,20 @@ def test_an_edited_file_is_not_pushed(objects: Objects, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="was edited since its step finished"):
         push(objects, PLACE, folder)
     assert read_finished(objects, PLACE) is None
+
+
+def test_a_step_that_was_freed_in_part_before_the_store_had_it_is_refused(
+    objects: Objects, tmp_path: Path
+) -> None:
+    folder = made_step(tmp_path / "policy")
+    manifest = read_manifest(folder)
+    assert manifest
+    (folder / "part-00000.parquet").unlink()
+    freed = {"part-00000.parquet": manifest.files.pop("part-00000.parquet")}
+    save_manifest(folder, replace(manifest, freed=freed))
+    with pytest.raises(UserError, match="part-00000.parquet was freed by `onpolicy prune` before"):
+        push(objects, PLACE, folder)
+    assert objects.sizes("") == {}
 
 
 def test_hidden_files_that_later_steps_read_go_with_it_and_may_go_before_it(

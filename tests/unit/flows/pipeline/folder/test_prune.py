@@ -12,6 +12,8 @@ from contracts.steps.fingerprint import edited_files
 from flows.pipeline.config import RunConfig
 from flows.pipeline.folder.prune import prune, prune_quietly
 from flows.pipeline.folder.run_folder import claim_run, is_finished, refuse_drift
+from runtime.store.finished import push
+from runtime.store.objects import Objects
 
 Settings = Callable[..., RunConfig]
 
@@ -70,6 +72,20 @@ def test_a_run_frees_nothing_unless_its_config_asks_for_it(settings: Settings) -
     assert prune_quietly(run) is None and len(heavy(run)) == 2
     told = prune_quietly(run.model_copy(update={"resources": asking(run, 1)}))
     assert told and "round-1/policy" in told and heavy(run) == ["round-2"]
+
+
+def test_a_policy_stays_until_the_runs_store_has_it(settings: Settings, tmp_path: Path) -> None:
+    run = finished(settings(rounds=2))
+    (tmp_path / "store").mkdir()
+    store = f"file://{tmp_path}/store"
+    resources = run.resources.model_copy(update={"store": store, "keep_policies": 1})
+    run = run.model_copy(update={"resources": resources})
+    assert prune_quietly(run) is None and heavy(run) == ["round-1", "round-2"]
+    (tmp_path / "store").rename(tmp_path / "unmounted")
+    assert prune_quietly(run) is None
+    (tmp_path / "unmounted").rename(tmp_path / "store")
+    push(Objects(store), f"{run.name}/round-1/policy", run.folder / "round-1/policy")
+    assert prune_quietly(run) and heavy(run) == ["round-2"]
 
 
 def asking(run: RunConfig, keep: int) -> Any:
