@@ -25,8 +25,8 @@ RECORD = "_begun.json"
 CHECKPOINTS = ".checkpoints"
 _METRICS = f"{CHECKPOINTS}/metrics.jsonl"
 _KINDS = (".jsonl", ".parquet")
-_SENDING = ".sending"
-_NOT_OURS = (".tmp-", _SENDING)
+SENDING = ".sending"
+_NOT_OURS = (".tmp-", SENDING)
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Snapshots:
         Raises:
             StoreError: the store failed.
         """
-        held = self._folder / _SENDING
+        held = self._folder / SENDING
         shutil.rmtree(held, ignore_errors=True)
         try:
             begun = self._linked(held)

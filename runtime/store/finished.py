@@ -9,6 +9,8 @@ the manifest are seen by nobody.
 """
 
 import json
+import shutil
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from contracts.steps import fingerprint
 from contracts.steps.manifest import Manifest, is_inside, read_manifest, save_manifest
 from contracts.steps.step import read_step, save_step
 from contracts.tables.parts import sync_folder
+from runtime.store.begun import SENDING
 from runtime.store.objects import Objects, at_once
 from runtime.store.transfer import receive_all
 
@@ -26,6 +29,7 @@ MANIFEST = "_manifest.json"
 # A file that was not written to since its step ended is what the manifest says: to read 1 GB for
 # its fingerprint takes as long as to copy it to a shared folder. A pull reads all of it anyway.
 _SETTLED_NS = 1_000_000_000
+_SHOWN = 8
 
 
 class TakenByAnother(UserError):
@@ -145,11 +149,13 @@ def pull(objects: Objects, place: str, done: Finished, out: Path) -> None:
         StoreError: the store failed, or a file is not what its step made.
         OSError: the disk is full.
     """
-    made = out.with_name(f".pulling-{out.name}-{done.manifest.fingerprint[:8]}")
+    made = out.with_name(f".pulling-{out.name}-{done.manifest.fingerprint[:_SHOWN]}")
+    clear_leftovers(out, but=made)
     made.mkdir(parents=True, exist_ok=True)
     there = objects.sizes(f"{place}/{done.manifest.fingerprint}") if done.beside else {}
     beside = {n: value for n, value in done.beside.items() if done.key(place, n) in there}
     files = done.manifest.files | beside
+    _remove_all_but(files, made)
     receive_all(objects, {n: (done.key(place, n), value) for n, value in files.items()}, made)
     for folder in [path for path in made.rglob("*") if path.is_dir()]:
         sync_folder(folder)
@@ -157,6 +163,21 @@ def pull(objects: Objects, place: str, done: Finished, out: Path) -> None:
     save_manifest(made, done.manifest)
     made.replace(out)
     sync_folder(out.parent)
+
+
+def clear_leftovers(out: Path, but: Path | None = None) -> None:
+    """Remove what pulls and pushes of a step that were cut off have left on this disk."""
+    names = (f".pulling-{out.name}", f".pulling-{out.name}-{'[0-9a-f]' * _SHOWN}")
+    left = [path for name in names for path in out.parent.glob(name) if path != but]
+    for folder in [*left, out / SENDING]:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_all_but(files: Collection[str], made: Path) -> None:
+    """A download that was killed has left half a file, which would move into the finished step."""
+    for path in [path for path in made.rglob("*") if path.is_file()]:
+        if path.relative_to(made).as_posix() not in files:
+            path.unlink()
 
 
 def forget(objects: Objects, place: str) -> None:

@@ -85,10 +85,14 @@ def refuse_unusable(config: RunConfig) -> None:
 
 
 def take_up_claim(config: RunConfig, there: Claim) -> None:
-    """The run in the config's folder is the store's; with the store's config, if it has none."""
+    """The run in the config's folder is the store's; with the store's config, if it has none, but
+    for where the run and its store lie, as seen from here."""
     path = config.folder / NAME
     if not path.exists():
-        write_atomic(path, dump_yaml(there.config.model_dump(mode="json")).encode())
+        resources = there.config.resources.model_copy(update={"store": config.resources.store})
+        here = {"runs_dir": config.runs_dir, "name": config.name, "resources": resources}
+        claimed = there.config.model_copy(update=here)
+        write_atomic(path, dump_yaml(claimed.model_dump(mode="json")).encode())
     take_up(config.folder, there)
 
 
@@ -142,7 +146,13 @@ def clear_begun(folder: Path) -> None:
 
     Raises:
         FolderBusy: it goes on.
+        UserError: a finished step lies in it; nothing was removed.
     """
+    if finished := next(folder.rglob("_manifest.json"), None):
+        raise UserError(
+            f"{folder}: is to be replaced by the store's, and {finished.parent} in it is finished; "
+            "nothing was removed"
+        )
     if folder.exists():
         with folder_lock(folder):
             pass

@@ -7,7 +7,8 @@ from contracts.errors import UserError
 from contracts.steps.lock import folder_lock
 from contracts.steps.manifest import read_manifest
 from flows.pipeline.config import RunConfig
-from flows.pipeline.folder.run_folder import make_folder
+from flows.pipeline.folder.run_folder import make_folder, settled
+from flows.pipeline.planning.plan import plan
 from flows.pipeline.store.adopt import clear_begun, refuse_other_content, take_up_claim
 from flows.pipeline.store.claim import Claim, read_claim, refuse_another
 from flows.pipeline.store.shelf import Shelf
@@ -19,6 +20,8 @@ from runtime.store.objects import Objects, StoreError
 def pull_run(name: str, address: str, runs: Path) -> str:
     """Fetch every finished step of a run that is not here; what was fetched, in words.
 
+    What lies in the store by a path that the run's config does not plan is left there.
+
     Raises:
         FolderBusy: the run is going on here.
         UserError: the store has no such run, or another than the one that is here.
@@ -28,7 +31,9 @@ def pull_run(name: str, address: str, runs: Path) -> str:
     there = read_claim(objects, name) if as_file_name(name, "") == name else None
     if there is None:
         raise UserError(f"{objects.address}: holds no run {name!r}{_known(objects)}")
-    config = there.config.model_copy(update={"runs_dir": runs, "name": name})
+    resources = there.config.resources.model_copy(update={"store": objects.address})
+    here = {"runs_dir": runs, "name": name, "resources": resources}
+    config = there.config.model_copy(update=here)
     make_folder(config)
     with folder_lock(config.folder):
         refuse_another(objects, config, there)
@@ -37,7 +42,8 @@ def pull_run(name: str, address: str, runs: Path) -> str:
 
 def _pull(shelf: Shelf, config: RunConfig, there: Claim) -> str:
     take_up_claim(config, there)
-    stored = shelf.finished()
+    planned = {step.path for step in plan(settled(config))}
+    stored = {path: done for path, done in shelf.finished().items() if path in planned}
     missing = [path for path, done in stored.items() if not _is_here(shelf, config, path, done)]
     for path in missing:
         clear_begun(config.folder / path)

@@ -16,12 +16,12 @@ from flows.pipeline.folder.reuse import take_over
 from flows.pipeline.folder.run_folder import made_anew, settled
 from flows.pipeline.planning.plan import plan
 from flows.pipeline.planning.planned_step import PlannedStep
-from flows.pipeline.store.adopt import adopt
+from flows.pipeline.store.adopt import adopt, clear_begun
 from flows.pipeline.store.claim import announce
 from flows.pipeline.store.pusher import Pusher
 from flows.pipeline.store.shelf import Shelf
 from runtime.store.begun import last_checkpoint
-from runtime.store.finished import Finished
+from runtime.store.finished import Finished, clear_leftovers
 from runtime.store.objects import Objects, StoreError
 
 _LOOK_SECONDS = 5.0
@@ -75,6 +75,9 @@ class RunStore(WithoutStore):
         for path in reversed(paths):  # readers first: nothing stands on what is gone
             self._shelf.forget(path)
         self._stored -= {*paths}
+        for step in plan(settled(config)):
+            if step.done:
+                clear_leftovers(step.out)
 
     def claimed(self, config: RunConfig) -> None:
         self._config = config
@@ -84,11 +87,13 @@ class RunStore(WithoutStore):
         """
         Raises:
             ConfigDrift: the store holds this run's step as another config made it.
+            FolderBusy: another process makes it here.
         """
         if step.done or is_begun(step.out):
             return
         try:
             if done := self._shelf.read(step):
+                clear_begun(step.out)  # claimed, with nothing made in it
                 self._shelf.pull(step, done)
                 console.print(f"  {step.title}: pulled from {self._objects.address}")
             elif taken := self._taken_over(step):

@@ -97,6 +97,23 @@ def test_a_pull_that_was_cut_off_goes_on_and_fetches_nothing_twice(s3: S3, tmp_p
     assert [line.rpartition("/")[2] for line in s3.faults.requests] == ["part-00001.parquet"]
 
 
+def test_what_a_killed_pull_has_left_does_not_come_into_the_step(
+    objects: Objects, tmp_path: Path
+) -> None:
+    folder = made_step(tmp_path / "pairs")
+    push(objects, PLACE, folder)
+    done = read_finished(objects, PLACE)
+    assert done
+    given_up, made = (
+        tmp_path / f".pulling-out-{name}" for name in ("0123abcd", done.manifest.fingerprint[:8])
+    )
+    for left in (given_up, made):
+        left.mkdir()
+        (left / ".tmp-7-part-00000.parquet").write_text("half")
+    assert files_of(pulled(objects, tmp_path / "out")) == files_of(folder)
+    assert not given_up.exists()
+
+
 def test_an_edited_file_is_not_pushed(objects: Objects, tmp_path: Path) -> None:
     folder = made_step(tmp_path / "pairs")
     path = folder / "part-00000.parquet"
@@ -115,7 +132,7 @@ def test_a_step_that_was_freed_in_part_before_the_store_had_it_is_refused(
     (folder / "part-00000.parquet").unlink()
     freed = {"part-00000.parquet": manifest.files.pop("part-00000.parquet")}
     save_manifest(folder, replace(manifest, freed=freed))
-    with pytest.raises(UserError, match="part-00000.parquet was freed by `onpolicy prune` before"):
+    with pytest.raises(UserError, match="was freed by `onpolicy prune` before"):
         push(objects, PLACE, folder)
     assert objects.sizes("") == {}
 

@@ -9,13 +9,15 @@ import pytest
 from made_run import tables
 from s3_server import S3
 from stored_run import run
-from stored_steps import begun_step
+from stored_steps import begun_step, made_step
 
 from contracts.errors import UserError
 from contracts.steps.manifest import Manifest, Result, write_manifest
 from flows.explore.stored import show_stored
 from flows.explore.tables import View
 from flows.pipeline.config import RunConfig
+from flows.pipeline.folder.recorded import recorded
+from flows.pipeline.store.adopt import clear_begun
 from flows.pipeline.store.pull import pull_run
 from runtime.store.finished import push
 from runtime.store.objects import Objects
@@ -60,6 +62,30 @@ def test_another_run_that_lies_here_by_that_name_is_not_written_over(
     run(other.model_copy(update={"resources": without}), until="round-1/prompts")
     with pytest.raises(UserError, match="holds another run of this name"):
         pull_run("test", store_of(a), other.runs_dir)
+
+
+def test_the_pulled_run_goes_on_here_with_the_store_that_it_was_pulled_from(
+    machine: Machine, tmp_path: Path
+) -> None:
+    run(machine("a"), until="round-1/prompts")
+    moved = (tmp_path / "store").rename(tmp_path / "moved")
+    pull_run("test", f"file://{moved}", tmp_path / "here")
+    config = recorded(tmp_path / "here" / "test")
+    assert config and config.runs_dir == tmp_path / "here"
+    assert config.resources.store == f"file://{moved}"
+
+
+def test_a_key_that_is_no_step_of_the_run_is_not_pulled_over_its_steps(
+    machine: Machine, tmp_path: Path
+) -> None:
+    a = machine("a")
+    run(a, until="round-1/prompts")
+    push(Objects(store_of(a)), "test/round-1", made_step(tmp_path / "other", parts=0))
+    pull_run("test", store_of(a), tmp_path / "here")
+    pull_run("test", store_of(a), a.runs_dir)
+    assert tables(tmp_path / "here" / "test") == tables(a.folder)
+    with pytest.raises(UserError, match="is finished; nothing was removed"):
+        clear_begun(a.folder / "round-1")
 
 
 @pytest.fixture

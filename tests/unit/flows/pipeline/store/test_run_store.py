@@ -11,10 +11,14 @@ from s3_server import S3, SECRET
 from stored_run import run
 
 from contracts.errors import ConfigDrift, OnPolicyError, UserError
+from contracts.steps.lock import folder_lock
+from contracts.steps.step import claim
 from flows.pipeline.config import RunConfig
+from flows.pipeline.folder.run_folder import settled
+from flows.pipeline.planning.plan import plan
 from flows.pipeline.store import run_store
 from flows.pipeline.store.adopt import refuse_unusable
-from flows.pipeline.store.run_store import push_finished
+from flows.pipeline.store.run_store import RunStore, push_finished
 from runtime.store.objects import Objects
 
 Machine = Callable[..., RunConfig]
@@ -156,6 +160,29 @@ def test_what_an_outage_kept_back_is_pushed_once_the_run_is_over(machine: Machin
     run(without)
     push_finished(a)
     assert run(machine("b")) == []
+
+
+def test_a_step_that_is_claimed_and_not_begun_is_pulled(machine: Machine) -> None:
+    run(machine("a"), until=PAIRS)
+    b = machine("b")
+    run(b, until="round-1/prompts")
+    shutil.rmtree(b.folder / "round-1/responses")
+    step = next(step for step in plan(settled(b)) if step.path == "round-1/responses")
+    claim(step.stage, step.config, step.inputs, step.out)
+    with folder_lock(step.out):
+        pass
+    RunStore(b).fetch(step)
+    assert tables(b.folder)[step.path] == tables(machine("a").folder)[step.path]
+
+
+def test_a_pull_that_was_given_up_leaves_nothing_once_the_step_is_done(machine: Machine) -> None:
+    a = machine("a")
+    run(a, until="round-1/prompts")
+    left = [a.folder / "round-1/.pulling-prompts-0123abcd", a.folder / "round-1/prompts/.sending"]
+    for folder in left:
+        folder.mkdir()
+    run(a, until="round-1/prompts")
+    assert not [folder for folder in left if folder.exists()]
 
 
 def test_a_store_that_does_not_answer_at_the_start_is_told_before_anything_is_made(
