@@ -130,4 +130,9 @@ def kv_bytes_a_token(config: Any, itemsize: int) -> int:
         itemsize: bytes of a number in the cache.
     """
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    return 2 * config.num_hidden_layers * heads * head_width(config) * itemsize
+    return kv_bytes(config.num_hidden_layers, heads * head_width(config), itemsize)
+
+
+def kv_bytes(layers: int, keys: int, itemsize: int) -> int:
+    """The same, of `layers` layers whose key heads together are `keys` wide."""
+    return 2 * layers * keys * itemsize

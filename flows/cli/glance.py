@@ -37,6 +37,9 @@ def plan(
     device: Annotated[
         Literal["cpu", "cuda"] | None, typer.Option(help="Plan for it; else this machine's.")
     ] = None,
+    gpu_gib: Annotated[
+        float | None, typer.Option(min=1, help="GiB of one GPU: how many samples run at once.")
+    ] = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -50,7 +53,7 @@ def plan(
     refuse_drift(settings)
     told = plan.forecast(
         settings, rates=given_rates(rate or []), prompt=prompt_tokens,
-        answer=answer_tokens, device=device,
+        answer=answer_tokens, device=device, gpu_gib=gpu_gib,
     )  # fmt: skip
     typer.echo(plan.as_json(told) if as_json else plan.as_text(told))
 

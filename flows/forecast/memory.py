@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from contracts.models.architecture import Sizes, language_model, sizes
+from contracts.models.architecture import Sizes, kv_bytes, language_model, sizes
 
 _MIB = 1 << 20
 _CPU_BLOCK, _GPU_BLOCK = 8 * _MIB, 256 * _MIB
@@ -33,6 +33,8 @@ class Memory:
     optimizer: int = 0
     activations: int = 0
     kv_cache: int = 0
+    says: str = ""
+    """What is to be known beside the figures."""
 
     @property
     def total(self) -> int:
@@ -154,13 +156,8 @@ def sampling(model: Model, samples: int, prompt: int, answer: int, width: int) -
             samples * prompt * width * (4 * model.of.hidden + 3 * model.of.intermediate),
             4 * _COPIES_OF_LOGITS * samples * model.of.vocabulary,
         ),
-        kv_cache=samples * (prompt + answer) * kv_bytes(model, width),
+        kv_cache=samples * (prompt + answer) * kv_bytes(model.of.layers, model.of.keys, width),
     )
-
-
-def kv_bytes(model: Model, width: int) -> int:
-    """Bytes of keys and values that all layers keep of a token."""
-    return 2 * model.of.layers * model.of.keys * width
 
 
 def _splits(strategy: Strategy) -> bool:

@@ -11,6 +11,7 @@ import pyarrow as pa
 from contracts.models.weights import Weights
 from flows.forecast import stages
 from flows.forecast.disk import bytes_a_row
+from flows.forecast.figures import in_bytes
 from flows.forecast.memory import Memory, shapes_of
 from flows.forecast.rates import Rates
 from flows.forecast.rows import SAMPLING, Lengths, Rows, mean_answer
@@ -78,6 +79,7 @@ def forecast(
     prompt: int | None = None,
     answer: int | None = None,
     device: Literal["cpu", "cuda"] | None = None,
+    gpu_gib: float | None = None,
 ) -> RunPlan:
     """The plan of a run.
 
@@ -86,6 +88,7 @@ def forecast(
         prompt: tokens of a prompt, on average.
         answer: tokens of an answer, on average.
         device: what it is planned for; this machine's, unless given.
+        gpu_gib: memory of one GPU.
     """
     config = settled(config)
     where = device or ("cuda" if has_cuda() else "cpu")
@@ -93,7 +96,8 @@ def forecast(
     drawn = answer or mean_answer([f for step in steps if step.stage is SAMPLING
                                    for f in known.samplings(step)])  # fmt: skip
     rows = Rows(Lengths(prompt or _PROMPT, drawn))
-    machine = stages.Machine(where, config.pinned(config.policy.reference))
+    gpu = None if gpu_gib is None else int(gpu_gib * (1 << 30))
+    machine = stages.Machine(where, config.pinned(config.policy.reference), gpu)
     twins = Twins()
     told = [_stage(step, _state(step, twins), rows, known, machine) for step in steps]
     says = _assumptions(config, prompt, answer, drawn, machine)
@@ -196,7 +200,7 @@ def _lines(told: RunPlan) -> Iterator[str]:
     for stage in told.stages:
         yield (
             f"  {stage.state:<6} {stage.title:<37} {_count(stage.rows):>9} "
-            f"{_short(stage.tokens):>8} {_bytes(stage.disk):>8} {_time(stage.seconds):>8}"
+            f"{_short(stage.tokens):>8} {in_bytes(stage.disk):>8} {_time(stage.seconds):>8}"
         )
     yield f"Memory at the peak, on one {'GPU' if told.device == 'cuda' else 'process'}:"
     yield from _memory_lines(told.stages)
@@ -216,7 +220,11 @@ def _memory_lines(listed: Sequence[StagePlan]) -> Iterator[str]:
         if (taken := stage.memory) and (name, taken) not in shown:
             shown.add((name, taken))
             sizes = [getattr(taken, part) for part in names]
-            yield f"  {name:<30}" + "".join(f"{_bytes(size):>10}" for size in (*sizes, taken.total))
+            yield f"  {name:<30}" + "".join(
+                f"{in_bytes(size):>10}" for size in (*sizes, taken.total)
+            )
+            if taken.says:
+                yield f"    {taken.says}"
 
 
 def _total(told: RunPlan) -> str:
@@ -226,7 +234,7 @@ def _total(told: RunPlan) -> str:
     way = (
         f"; no rate is known of {', '.join(missing)}: --rate NAME=ROWS_A_SECOND" if missing else ""
     )
-    return f"In all: {least}{_time(told.seconds)}, {_bytes(disk)} on the disk{way}"
+    return f"In all: {least}{_time(told.seconds)}, {in_bytes(disk)} on the disk{way}"
 
 
 def _rate_lines(left: Sequence[StagePlan]) -> Iterator[str]:
@@ -253,15 +261,6 @@ def _short(value: float | None) -> str:
         if value >= size:
             return f"{value / size:.3g} {unit}"
     return str(value)
-
-
-def _bytes(value: int | None) -> str:
-    if value is None:
-        return "?"
-    for size, unit in ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
-        if value >= size:
-            return f"{value / size:.1f} {unit}"
-    return "" if not value else f"{value} B"
 
 
 def _time(seconds: float | None) -> str:

@@ -1,25 +1,28 @@
 """The memory of a planned step, by what its config says of where and how it runs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
 from annotation.annotators.base import RewardModel
 from annotation.config import ScoreConfig
 from contracts.errors import UserError
+from contracts.models.architecture import kv_bytes
 from contracts.models.model import local_folder
 from contracts.models.weights import read_config
 from flows.forecast import memory
+from flows.forecast.figures import in_bytes
 from flows.forecast.memory import Memory, Model, Pass
 from flows.pipeline.planning.planned_step import PlannedStep
 from generation.config import SampleConfig
-from generation.engine_kinds.vllm import VllmEngine
+from generation.engine_kinds.cpu_cache import CPU_NUMBER, cpu_cache_bytes
+from generation.engine_kinds.vllm import VllmEngine, VllmResources
 from runtime.device import dtype_of
 from training.config import ReferenceConfig, TrainConfig
 from training.launch.disk_space import trained_numbers
 
 _SCORED_AT_ONCE = {"cpu": 2_048, "cuda": 16_384}
-_CPU_BLOCK, _MOST_KV_UNASKED, _GIB = 32, 4 << 30, 1 << 30
+_GIB = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,8 @@ class Machine:
     """`cpu` or `cuda`."""
     policy: str
     """The run's own policy: every round's is as large."""
+    gpu: int | None = None
+    """Bytes of one GPU; None where that is not known."""
 
 
 def memory_of(step: PlannedStep, machine: Machine, prompt: int, answer: int) -> Memory | None:
@@ -94,17 +99,48 @@ def _sampling(
     engine = config.engine
     if not isinstance(engine, VllmEngine):
         return memory.sampling(model, engine.batch, prompt, answer, width)
-    resources, on_cpu = engine.resources, machine.device == "cpu"
-    samples = resources.max_num_seqs or (128 if on_cpu else 256)
-    a_token = memory.kv_bytes(model, width)
-    kv = samples * longest * a_token
-    if on_cpu:  # generation.engines.vllm asks for as much
-        kv = min(2 * samples * (longest + _CPU_BLOCK) * a_token, _MOST_KV_UNASKED)
-        kv = int(resources.cpu_kv_gib * _GIB) if resources.cpu_kv_gib else kv
-    at_once = resources.max_num_batched_tokens or 8192
+    resources = engine.resources
+    batch = (resources.max_num_batched_tokens or 8192) * width
+    activations = batch * (4 * model.of.hidden + 3 * model.of.intermediate)
     weights = width * model.parameters // resources.tensor_parallel
-    own = at_once * width * (4 * model.of.hidden + 3 * model.of.intermediate)
-    return Memory(weights, activations=own, kv_cache=kv // resources.tensor_parallel)
+    own = Memory(weights, activations=activations)
+    if machine.device == "cpu":
+        return replace(own, kv_cache=_cpu_cache(config, resources, model, longest))
+    number = width if engine.kv_cache == "auto" else 1
+    a_token = kv_bytes(model.of.layers, model.of.keys, number) // resources.tensor_parallel
+    return _filled(own, longest * a_token, longest, resources, machine.gpu)
+
+
+def _cpu_cache(config: SampleConfig, resources: VllmResources, model: Model, longest: int) -> int:
+    if resources.cpu_kv_gib:
+        return int(resources.cpu_kv_gib * _GIB)
+    limit = model.config.get("max_position_embeddings") or longest
+    context = min(config.max_model_len or limit, limit)
+    a_token = kv_bytes(model.of.layers, model.of.keys, CPU_NUMBER)
+    return cpu_cache_bytes(a_token, resources.at_once(on_cpu=True), longest, context)
+
+
+def _filled(
+    own: Memory, sample: int, longest: int, resources: VllmResources, gpu: int | None
+) -> Memory:
+    """vLLM takes its share of the GPU, whatever the samples need; those without room wait.
+
+    Args:
+        sample: bytes that the longest sample's KV cache takes, of `longest` tokens.
+        gpu: bytes of the GPU; without them the cache of one sample is told.
+    """
+    share = resources.gpu_memory_utilization
+    each = f"a sample of {longest:,} tokens takes {in_bytes(sample)}"
+    if gpu is None:
+        says = f"KV cache of one sample; vLLM fills {share:g} of the GPU (--gpu-gib): {each}"
+        return replace(own, kv_cache=sample, says=says)
+    room = int(share * gpu) - own.total
+    if room < sample:
+        says = f"more than {share:g} of the GPU: not one sample fits beside the weights; {each}"
+        return replace(own, kv_cache=sample, says=says)
+    at_once = min(room // sample, resources.at_once(on_cpu=False))
+    says = f"{share:g} of the GPU; room for {at_once} samples at once: {each}"
+    return replace(own, kv_cache=room, says=says)
 
 
 def _scoring(config: ScoreConfig, machine: Machine) -> Memory | None:

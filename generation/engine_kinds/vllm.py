@@ -29,6 +29,10 @@ class VllmResources(EngineResources):
     enforce_eager: bool | None = None
     """No graphs and no compiling; null is true on the CPU only (they cost its start dear)."""
 
+    def at_once(self, on_cpu: bool) -> int:
+        """Samples decoded at once, at most."""
+        return self.max_num_seqs or (128 if on_cpu else 256)
+
 
 class VllmEngine(EngineVariant):
     """vLLM, on GPUs or the CPU."""

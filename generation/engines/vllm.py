@@ -11,6 +11,7 @@ from contracts.errors import UserError, first_line
 from contracts.models.architecture import kv_bytes_a_token
 from contracts.models.model import load_settings, split_reference
 from generation.config import SampleConfig
+from generation.engine_kinds.cpu_cache import CPU_BLOCK, CPU_NUMBER, cpu_cache_bytes
 from generation.engine_kinds.vllm import VllmEngine, VllmResources
 from generation.engines import Job
 from generation.engines.requests import Failure, Outcome, Request, Sample
@@ -18,10 +19,6 @@ from generation.engines.vllm_environment import set_vllm_environment
 from runtime.gc_pause import without_collecting
 
 _GIB = 1 << 30
-# Zeroing a GiB of KV cache takes 2 s of the start, so more is reserved only where it is asked for.
-_MOST_KV_UNASKED = 4 * _GIB
-# Of tokens. In the CPU's default blocks of 128, short prompts never share their prefix.
-_CPU_BLOCK = 32
 
 
 class Vllm:
@@ -98,7 +95,7 @@ def engine_arguments(job: Job, kind: VllmEngine) -> dict[str, Any]:
     """vLLM's `EngineArgs`. Sets the environment that vLLM reads as it is imported."""
     on_cpu, resources = not torch.cuda.is_available(), kind.resources
     set_vllm_environment(on_cpu, eager=resources.enforce_eager in (None, True))
-    seqs = resources.max_num_seqs or (128 if on_cpu else 256)
+    seqs = resources.at_once(on_cpu)
     arguments = _arguments(job, resources, seqs) | {"kv_cache_dtype": kind.kv_cache}
     arguments |= _adapter_arguments(job)
     return arguments | (_cpu_arguments(job, resources, seqs) if on_cpu else {})
@@ -153,7 +150,7 @@ def _cpu_arguments(job: Job, resources: VllmResources, seqs: int) -> dict[str, A
         "enforce_eager": resources.enforce_eager in (None, True),
         "distributed_executor_backend": "uni",
         # Blocks of 128 tokens, the default, never let short prompts share their prefix.
-        "block_size": _CPU_BLOCK,
+        "block_size": CPU_BLOCK,
         # A seeded request whose prompt is prefilled in pieces kills the CPU engine
         # ("CPU Generator does not use offset"), so no prompt is.
         "enable_chunked_prefill": False,
@@ -163,11 +160,8 @@ def _cpu_arguments(job: Job, resources: VllmResources, seqs: int) -> dict[str, A
 
 
 def _kv_bytes(job: Job, seqs: int) -> int:
-    """KV cache that lets `seqs` samples run to their end. Zeroing a GiB costs 2 s."""
-    a_token = kv_bytes_a_token(load_settings(job.policy).get_text_config(), 4)
-    tokens = seqs * (job.longest + _CPU_BLOCK)
-    one_context = a_token * (job.context + _CPU_BLOCK)
-    return max(min(2 * tokens * a_token, _MOST_KV_UNASKED), 2 * one_context)
+    a_token = kv_bytes_a_token(load_settings(job.policy).get_text_config(), CPU_NUMBER)
+    return cpu_cache_bytes(a_token, seqs, job.longest, job.context)
 
 
 def sampling_parameters(job: Job) -> Callable[[Request], Any]:

@@ -22,7 +22,7 @@ from flows.pipeline.config import RunConfig
 GEMMA = {
     "model_type": "gemma2", "vocab_size": 256_000, "hidden_size": 3584,
     "intermediate_size": 14_336, "num_hidden_layers": 42, "num_attention_heads": 16,
-    "num_key_value_heads": 8, "head_dim": 256,
+    "num_key_value_heads": 8, "head_dim": 256, "max_position_embeddings": 8192,
 }  # fmt: skip
 
 
@@ -157,6 +157,31 @@ def test_a_tables_bytes_are_those_of_its_columns_and_of_tokens_that_the_format_l
     assert tokens == pytest.approx(10 * 4 * (1800 + 2 * 248), rel=0.02)
     lengths = {stage.path: stage.tokens for stage in told.stages}
     assert lengths["round-1/policy"] == 10 * (1800 + 2 * 248)
+
+
+def test_a_gpus_kv_cache_fills_the_share_that_vllm_is_given(
+    settings: Callable[..., RunConfig],
+) -> None:
+    def sampled(gpu: float | None, kv_cache: str = "auto") -> memory.Memory:
+        sampling = {"n": 5, "max_tokens": 4096, "engine": {"kind": "vllm", "kv_cache": kv_cache}}
+        told = forecast(settings(sampling=sampling), rates={}, device="cuda", gpu_gib=gpu)
+        (taken,) = (stage.memory for stage in told.stages if stage.path == "round-1/responses")
+        assert taken and taken.says in as_text(told)
+        return taken
+
+    one = 2 * 42 * 8 * 256 * 2 * (256 + 4096)
+    assert sampled(None).kv_cache == one and sampled(None, "fp8").kv_cache == one / 2
+    whole = sampled(80)
+    assert whole.total == int(0.9 * 80 * (1 << 30))
+    assert f"0.9 of the GPU; room for {whole.kv_cache // one} samples at once" in whole.says
+    assert "not one sample fits" in sampled(16).says
+
+
+def test_a_cpus_kv_cache_is_what_the_engine_asks_for(settings: Callable[..., RunConfig]) -> None:
+    told = forecast(settings(sampling={"n": 5}), rates={}, device="cpu")
+    (taken,) = (stage.memory for stage in told.stages if stage.path == "round-1/responses")
+    two = 2 * 2 * 42 * 8 * 256 * 4 * (8192 + 32)
+    assert taken and taken.kv_cache == two > 4 << 30  # two of a whole context, beyond its 4 GiB
 
 
 def test_checkpointing_keeps_a_layers_input_alone() -> None:
