@@ -17,11 +17,13 @@ import evaluation.readiness
 import generation.readiness
 from contracts.checks import faults
 from contracts.config.base import apply_overrides, as_file_name, check, read_yaml
-from contracts.errors import UserError
+from contracts.errors import ConfigDrift, UserError
 from contracts.models import hub
 from contracts.steps.disk_space import refuse_unwritable
 from contracts.steps.fingerprint import of_json
 from contracts.steps.lock import folder_lock
+from contracts.steps.manifest import read_manifest
+from contracts.steps.step import claim, drift_told
 from contracts.tables.parts import write_atomic
 from evaluation import answers, judge, questions
 from evaluation.benchmarks import NamedBenchmark
@@ -34,7 +36,8 @@ from evaluation.config import (
 )
 from evaluation.judging.config import RunJudge
 from flows.pipeline.console import console, print_done, print_warning, step_line
-from flows.pipeline.planning.judging_steps import judging_steps
+from flows.pipeline.folder.drift import drifted
+from flows.pipeline.planning.judging_steps import gains_step, judging_steps
 from flows.pipeline.planning.planned_step import PlannedStep
 from flows.pipeline.preload import preload
 from flows.pipeline.run_step import run_step
@@ -133,9 +136,11 @@ def evaluate(
     """Answer and judge what is not yet; the labels, and whose figures the gains are over.
 
     Raises:
-        UserError: a policy or a file is not there or not right; the folder's questions are others.
+        UserError: a policy or a file is not there or not right.
+        ConfigDrift: what lies in the folder was made by another config, e.g. of other questions.
     """
-    references = list(dict.fromkeys([*policies, *([against] if against else [])]))
+    base = [against] if against else _unanswered_base(read_record(folder), folder)
+    references = list(dict.fromkeys([*policies, *base]))
     refuse_unready(config, references, read_record(folder))
     refuse_unwritable(folder, "give a folder of your own as `--out`")
     with interruptible(), folder_lock(folder):
@@ -144,6 +149,7 @@ def evaluate(
         record.against = labels[against] if against else record.against
         bases = {label: record.base_of(label) for label in labels.values()}
         steps = list(plan_evaluation(config, record, list(labels.values()), folder, bases))
+        refuse_drift(steps)
         write_atomic(folder / RECORD, json.dumps(vars(record), indent=1).encode())
         preload([step for step in steps if not step.done])
         for step in steps:
@@ -158,7 +164,7 @@ def plan_evaluation(
     folder: Path,
     bases: Mapping[str, str | None],
 ) -> Iterator[PlannedStep]:
-    """The questions, then each policy's responses and answers.
+    """The questions, then each policy's responses and answers, judgements and gains.
 
     Args:
         bases: by label, what a policy is an adapter to, where that lies on the hub.
@@ -191,13 +197,36 @@ def plan_evaluation(
 def _judging(
     config: EvaluateConfig, record: Record, labels: Sequence[str], folder: Path
 ) -> Iterator[PlannedStep]:
-    """Each policy's judgements; first those of the one that the others are compared with."""
-    pinned = partial(record.pinned, "dataset")
-    base = record.against if record.against in labels else None
-    for label in sorted(labels, key=lambda label: label != base):
-        before = base if label != base else None
-        steps = judging_steps(config, folder, "questions", label, before, pinned)
+    """Each policy's judgements, then its gains; first the one's that the others are compared
+    with, whether named again or not."""
+    pinned, base = partial(record.pinned, "dataset"), record.against
+    for label in dict.fromkeys([*([base] if base else []), *labels]):
+        steps = [*judging_steps(config, folder, "questions", label, None, pinned)]
+        if steps and base and label != base:
+            steps.append(gains_step(config, folder, "questions", label, base, pinned))
         yield from (replace(step, label=f"{label}: {step.label}") for step in steps)
+
+
+def _unanswered_base(record: Record, folder: Path) -> list[str]:
+    """The policy that was to be compared with, where it has not answered yet."""
+    label = record.against
+    if label is None or read_manifest(folder / label / "answers"):
+        return []
+    return [record.policies[label]]
+
+
+def refuse_drift(steps: Sequence[PlannedStep]) -> None:
+    """Refuse what any step would, before the first of them asks anyone anything.
+
+    Raises:
+        ConfigDrift: a step was made by another config or from other inputs.
+        UserError: files of a finished step are gone or new.
+    """
+    for one in drifted(steps, [], set()):
+        if one.changes:
+            raise ConfigDrift(drift_told(one.step.out, one.changes))
+        if one.damage or one.added:
+            claim(one.step.stage, one.step.config, one.step.inputs, one.step.out)
 
 
 def refuse_unready(config: EvaluateConfig, policies: Sequence[str], record: Record) -> None:

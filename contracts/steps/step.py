@@ -143,7 +143,7 @@ def claim(stage: Stage, config: Config, inputs: Given, out: Path) -> Manifest | 
     path = out / "_step.json"
     recorded = read_step(path) if is_begun(out) and path.exists() else None
     if recorded and (changed := changes(stage, recorded, step)):
-        raise ConfigDrift(_told(out, changed))
+        raise ConfigDrift(drift_told(out, changed))
     if manifest := read_manifest(out):
         added = fingerprint.added_files(out, manifest.files)
         fingerprint.refuse_not_whole(out, changes_since(out, manifest), added)
@@ -253,7 +253,8 @@ def read_step(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: is no step file ({reason}); {way_out(path.parent)}") from None
 
 
-def _told(out: Path, changed: list[str]) -> str:
+def drift_told(out: Path, changed: list[str]) -> str:
+    """That a folder belongs to another config: each change, and the way out."""
     return (
         f"{out}: was made by another config; nothing was changed.\n  "
         + "\n  ".join(changed)

@@ -37,7 +37,7 @@ def _missing(folder: Path, label: str) -> Iterator[str]:
 
 
 def _gains(folder: Path, label: str, against: str) -> Iterator[str]:
-    facts = read_facts(folder / label / "win_rates", WinRatesFacts)
+    facts = read_facts(folder / label / "gains" / against, WinRatesFacts)
     if facts is None:
         return
     for one in facts.judged:

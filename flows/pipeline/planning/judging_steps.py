@@ -33,7 +33,21 @@ def judging_steps(
         for benchmark in config.judged_by(one):
             yield _judgements(config, run, questions, root, one, benchmark, pinned)
     if judges:
-        yield _win_rates(config, run, questions, root, before, pinned)
+        yield _win_rates(config, run, questions, root, before, pinned, "win_rates", WIN_RATES)
+
+
+def gains_step(
+    config: JudgedConfig,
+    run: Path,
+    questions: str,
+    root: str,
+    base: str,
+    pinned: Callable[[str], str],
+) -> PlannedStep:
+    """The win rates of `root` with what it gained over `base`, in a folder of that name: whom a
+    policy is compared with is no part of its own win rates."""
+    title = f"gains over {base}"
+    return _win_rates(config, run, questions, root, base, pinned, f"gains/{base}", title)
 
 
 def _judgements(
@@ -57,7 +71,7 @@ def _judgements(
 
 def _win_rates(
     config: JudgedConfig, run: Path, questions: str, root: str, before: str | None,
-    pinned: Callable[[str], str],
+    pinned: Callable[[str], str], path: str, label: str,
 ) -> PlannedStep:  # fmt: skip
     names = [f"{one.name}/{of}" for one in config.asked_judges for of in config.judged_by(one)]
     files = {
@@ -78,7 +92,7 @@ def _win_rates(
         files={name: pinned(file.path) for name, file in files.items()},
     )
     settings = config.win_rates.model_copy(update={"files": _pins(files)})
-    return PlannedStep(run, f"{root}/win_rates", WIN_RATES, judged.STAGE, settings, inputs)
+    return PlannedStep(run, f"{root}/{path}", label, judged.STAGE, settings, inputs)
 
 
 def _pins(files: Mapping[str, JudgingFile]) -> dict[str, PinnedFile]:

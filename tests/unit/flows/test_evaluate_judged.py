@@ -9,10 +9,19 @@ from benchmark_answers import respond
 from judge_endpoint import Endpoint
 from judging_files import completion, write_outputs
 
+from contracts.errors import ConfigDrift
 from contracts.steps.step import run_once
 from contracts.tables.parts import read_table
-from flows.evaluate import EvaluateConfig, Record, plan_evaluation, read_config, show_line
+from flows.evaluate import (
+    EvaluateConfig,
+    Record,
+    plan_evaluation,
+    read_config,
+    refuse_drift,
+    show_line,
+)
 from flows.pipeline.console import console
+from flows.pipeline.planning.planned_step import PlannedStep
 from flows.report.evaluated_policy import told
 from generation import sample
 
@@ -84,3 +93,41 @@ def test_what_a_judge_will_cost_is_shown_before_it_is_paid(tmp_path: Path) -> No
     assert [line.strip() for line in shown.get().splitlines()] == [
         "judge m, before the first: of b/judgements/local/alpaca_eval"
     ]
+
+
+def plan_of(
+    config: EvaluateConfig, folder: Path, labels: list[str], against: str | None
+) -> dict[str, PlannedStep]:
+    record = Record(
+        policies={name: f"owner/{name}" for name in ("A", "B", "C", "start")}, against=against
+    )
+    return {step.path: step for step in plan_evaluation(config, record, labels, folder, {})}
+
+
+def test_whom_a_policy_is_compared_with_is_no_part_of_its_win_rates(tmp_path: Path) -> None:
+    config = config_of(tmp_path, {})
+    alone = plan_of(config, tmp_path, ["A"], None)
+    against = plan_of(config, tmp_path, ["A", "B"], "B")
+    assert alone["A/win_rates"] == against["A/win_rates"]
+    assert "A/gains/B" in against and "B/gains/B" not in against
+
+
+def test_a_policy_added_later_is_compared_with_the_same_one(tmp_path: Path) -> None:
+    plan = plan_of(config_of(tmp_path, {}), tmp_path, ["A", "C"], "B")
+    assert {"A/gains/B", "C/gains/B"} < set(plan)
+    assert "B/responses" not in plan and "B/win_rates" in plan
+    assert list(plan).index("B/win_rates") < list(plan).index("A/gains/B")
+
+
+def test_win_rates_of_another_config_are_refused_before_a_judge_is_asked(tmp_path: Path) -> None:
+    config = config_of(tmp_path, {"base_url": Endpoint(prefer_trout).url})
+    make(config, tmp_path, {"start": "A roach"})
+
+    def judging(of: EvaluateConfig) -> list[PlannedStep]:
+        plan = plan_of(of, tmp_path, ["start"], None)
+        return [plan["start/judgements/local/alpaca_eval"], plan["start/win_rates"]]
+
+    refuse_drift(judging(config))
+    rates = config.win_rates.model_copy(update={"confidence": 0.8})
+    with pytest.raises(ConfigDrift, match=r"win_rates: was made by .*\n.*\n? *confidence: was 0.9"):
+        refuse_drift(judging(config.model_copy(update={"win_rates": rates})))
