@@ -87,6 +87,8 @@ class Rows:
 
     def answer_of(self, step: PlannedStep) -> int:
         """Tokens of an answer, as the sampling that the step goes back to is assumed to draw."""
+        if str(step.out) in self._answers:  # a sampling's own, whatever its policy was trained on
+            return self._answers[str(step.out)]
         for value in step.reads.values():
             if value in self._answers:
                 answer = self._answers[value]

@@ -157,6 +157,9 @@ def test_a_tables_bytes_are_those_of_its_columns_and_of_tokens_that_the_format_l
     assert tokens == pytest.approx(10 * 4 * (1800 + 2 * 248), rel=0.02)
     lengths = {stage.path: stage.tokens for stage in told.stages}
     assert lengths["round-1/policy"] == 10 * (1800 + 2 * 248)
+    again, scored = disk["round-1/evaluation/responses"], lengths["round-1/evaluation/scores"]
+    assert again == pytest.approx(4 * 2 * 4 * 4096, rel=0.01)  # drawn from what was trained on less
+    assert scored == 4 * (3000 + 4096)
 
 
 def test_a_gpus_kv_cache_fills_the_share_that_vllm_is_given(
