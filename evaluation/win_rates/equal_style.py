@@ -79,7 +79,7 @@ def scaled(differences: np.ndarray, counts: np.ndarray) -> np.ndarray:
 def predicted(features: np.ndarray, won: np.ndarray, lost: np.ndarray) -> float:
     """Probability of a win where all features are 0; NaN where no fit has an end.
 
-    Newton's method: scikit-learn's fit gives the same figure (to 1e-6) in 40 ms, this in under 1,
+    Newton's method: scikit-learn's fit gives the same figure (to 1e-6) in 40 ms, this in about 1,
     and there are 1,000. A step is halved where the likelihood falls. Where a style that few
     prompts have always wins, its weight has no end; the ridge gives it one.
 
