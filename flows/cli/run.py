@@ -94,6 +94,7 @@ def _is_over(config: RunConfig, until: str | None) -> bool:
         _say_left(config, until)
         return True
     if question := waiting(settled(config)):
+        push_finished(config)  # the answer may be days away, and this machine gone by then
         raise AwaitsAnswer(question)
     return False
 

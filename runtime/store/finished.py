@@ -98,8 +98,10 @@ def push(objects: Objects, place: str, folder: Path, beside: str = "") -> bool:
         path = folder / name
         wanted = done.manifest.files.get(name) or done.beside[name]
         stat = path.stat()
-        may_be_edited = stat.st_mtime_ns > ended - _SETTLED_NS
-        if may_be_edited and fingerprint.of_file(path) != wanted:
+        is_cut = stat.st_size != done.manifest.sizes.get(name, stat.st_size)
+        # `cp -p` keeps the time of the last write, and not that of the last change.
+        may_be_edited = max(stat.st_mtime_ns, stat.st_ctime_ns) > ended - _SETTLED_NS
+        if is_cut or (may_be_edited and fingerprint.of_file(path) != wanted):
             raise UserError(f"{path}: was edited since its step finished; it is not pushed")
         if has.get(done.key(place, name)) != stat.st_size:
             objects.send(done.key(place, name), path)

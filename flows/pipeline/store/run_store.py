@@ -63,6 +63,7 @@ class RunStore(WithoutStore):
         self._shelf = Shelf(self._objects, config.name)
         self._pusher = Pusher(print_warning)
         self._stored: set[str] = set()
+        self._watches: dict[str, threading.Thread] = {}
 
     def begin(self, config: RunConfig, again: Sequence[str]) -> None:
         """
@@ -75,6 +76,7 @@ class RunStore(WithoutStore):
         for path in reversed(paths):  # readers first: nothing stands on what is gone
             self._shelf.forget(path)
         self._stored -= {*paths}
+        self._shelf.forget_begun_of(self._stored)
         for step in plan(settled(config)):
             if step.done:
                 clear_leftovers(step.out)
@@ -115,6 +117,7 @@ class RunStore(WithoutStore):
             return
         ended = threading.Event()
         watch = threading.Thread(target=self._watch, args=(step, every, ended), daemon=True)
+        self._watches[step.path] = watch
         watch.start()
         try:
             yield
@@ -141,7 +144,9 @@ class RunStore(WithoutStore):
             UserError: another machine has made this step, or one before it, otherwise.
         """
         if step.path not in self._stored:
-            self._pusher.put(step.path, lambda: self._shelf.push(step))
+            watch = self._watches.pop(step.path, None)
+            until_ended = watch.join if watch else lambda: None
+            self._pusher.put(step.path, lambda: self._shelf.push(step, until_ended))
 
     def dropped(self, states: Sequence[Path]) -> None:
         for folder in states:

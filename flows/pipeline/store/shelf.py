@@ -1,6 +1,7 @@
 """A run's steps in its store: by the run's own name, and by what they are made of."""
 
 import json
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from contracts.steps.manifest import is_inside, versions
 from contracts.steps.step import changes, describe, read_step
 from flows.pipeline.planning.planned_step import PlannedStep
 from runtime.store import finished
-from runtime.store.begun import Begun, Snapshots, forget_begun, read_begun, restore
+from runtime.store.begun import RECORD, Begun, Snapshots, forget_begun, read_begun, restore
 from runtime.store.finished import Finished, read_finished
 from runtime.store.objects import Objects, at_once
 from training import carried
@@ -96,8 +97,11 @@ class Shelf:
         finished.pull(self.objects, place, taken, step.out)
         return taken
 
-    def push(self, step: PlannedStep) -> None:
+    def push(self, step: PlannedStep, until_ended: Callable[[], object]) -> None:
         """Push a finished step, and make it known by its content.
+
+        Args:
+            until_ended: waits until no more is pushed of what it had made before it was finished.
 
         Raises:
             StoreError, UserError: as `runtime.store.finished.push`.
@@ -106,6 +110,7 @@ class Shelf:
             finished.push(self.objects, self._key(step), step.out, beside=carried.FOLDER)
         except finished.TakenByAnother as error:
             raise UserError(f"{error}. {way_out(step.out, step.path)}") from None
+        until_ended()
         forget_begun(self.objects, self._key(step))
         manifest = step.done
         if step.shared and manifest and not manifest.taken_from:
@@ -122,6 +127,18 @@ class Shelf:
         """
         begun = read_begun(self.objects, self._key(step))
         return begun if begun and not changes(step.stage, begun.step, _described(step)) else None
+
+    def forget_begun_of(self, paths: Collection[str]) -> None:
+        """Remove what was left of finished steps from before they were finished.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        keys = self.objects.sizes(f"{self.run}/") if paths else {}
+        for path in paths:
+            place = f"{self.run}/{path}"
+            if any(key.startswith((f"{place}/{RECORD}", f"{place}/_begun/")) for key in keys):
+                forget_begun(self.objects, place)
 
     def restore(self, step: PlannedStep, begun: Begun) -> None:
         """Make the step's folder as it was then.

@@ -1,6 +1,7 @@
 """A finished step in a store: whole or not to be seen, pushed by one, pulled as it was."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -135,6 +136,18 @@ def test_a_step_that_was_freed_in_part_before_the_store_had_it_is_refused(
     with pytest.raises(UserError, match="was freed by `onpolicy prune` before"):
         push(objects, PLACE, folder)
     assert objects.sizes("") == {}
+
+
+def test_an_edited_file_that_kept_its_time_is_not_pushed(
+    objects: Objects, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = made_step(tmp_path / "pairs")
+    monkeypatch.setattr("runtime.store.finished._SETTLED_NS", 0)
+    path = folder / "part-00000.parquet"
+    path.write_text(path.read_text()[::-1])
+    os.utime(path, (1e9, 1e9))
+    with pytest.raises(UserError, match="was edited since its step finished"):
+        push(objects, PLACE, folder)
 
 
 def test_hidden_files_that_later_steps_read_go_with_it_and_may_go_before_it(

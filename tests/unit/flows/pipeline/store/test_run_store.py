@@ -6,15 +6,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from gated_run import JUDGED, finished
 from made_run import tables
 from s3_server import S3, SECRET
 from stored_run import run
 
-from contracts.errors import ConfigDrift, OnPolicyError, UserError
+from contracts.errors import AwaitsAnswer, ConfigDrift, OnPolicyError, UserError
 from contracts.steps.lock import folder_lock
 from contracts.steps.step import claim
+from flows.cli.run import _is_over
 from flows.pipeline.config import RunConfig
 from flows.pipeline.folder.run_folder import settled
+from flows.pipeline.planning.gates import ask
 from flows.pipeline.planning.plan import plan
 from flows.pipeline.store import run_store
 from flows.pipeline.store.adopt import refuse_unusable
@@ -226,3 +229,13 @@ def test_a_step_whose_inputs_are_other_on_this_machine_is_told(
     (tmp_path / "prompts.jsonl").write_text("Name three birds.")
     with pytest.raises(ConfigDrift, match="was made by another config"):
         run(machine("b"))
+
+
+def test_a_run_that_waits_for_an_answer_is_pushed(machine: Machine) -> None:
+    config = machine("a", rounds=2, evaluation=JUDGED, gate={"worse": "ask"})
+    finished(config, round_1="worse")
+    ask(config.folder / "round-1", settled(config), flow_run=None)
+    with pytest.raises(AwaitsAnswer):
+        _is_over(config, until=None)
+    objects = Objects(str(config.resources.store))
+    assert objects.read("test/round-1/policy/_manifest.json")

@@ -1,10 +1,12 @@
 """What a step has made so far is in the store before the step is finished."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from made_run import fill
 from stored_run import run
 
 from contracts.steps.lock import folder_lock
@@ -16,6 +18,7 @@ from flows.pipeline.planning.planned_step import PlannedStep
 from flows.pipeline.store import run_store
 from flows.pipeline.store.adopt import adopt_first
 from flows.pipeline.store.run_store import storing
+from runtime.store.begun import Snapshots
 from runtime.store.objects import Objects
 
 Machine = Callable[..., RunConfig]
@@ -74,6 +77,44 @@ def test_a_step_goes_on_elsewhere_from_its_journal(machine: Machine) -> None:
     assert list(files_below(step.out)) == [".journal-00000.jsonl"]
     run(b, until="round-1/responses")
     objects = Objects(str(b.resources.store))
+    assert not [key for key in objects.sizes("test") if "_begun" in key]
+
+
+def test_what_is_still_under_way_as_a_step_ends_is_forgotten_with_the_rest(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = machine("a")
+    often = config.resources.model_copy(update={"store_every": 0.02})
+    config = config.model_copy(update={"resources": often})
+    run(config, until=before(config, "round-1/responses"))
+    step, objects = step_of(config, "round-1/responses"), Objects(str(config.resources.store))
+    sending, manifest = threading.Event(), "test/round-1/responses/_manifest.json"
+
+    def slowly(self: Snapshots, go_on: Callable[[], bool]) -> bool:
+        sending.set()
+        while go_on() or objects.read(manifest) is None:
+            time.sleep(0.02)
+        time.sleep(0.1)
+        objects.write("test/round-1/responses/_begun/0/part", b"late")
+        return True
+
+    monkeypatch.setattr(Snapshots, "push", slowly)
+    with folder_lock(config.folder), storing(config) as store:
+        store.begin(config, ())
+        with store.watching(step):
+            claim(step.stage, step.config, step.inputs, step.out)
+            assert sending.wait(60)
+            fill(step)
+        store.push(step)
+    assert not [key for key in objects.sizes("test") if "_begun" in key]
+
+
+def test_what_was_left_of_a_finished_step_is_removed_as_a_run_begins(machine: Machine) -> None:
+    config = machine("a")
+    run(config, until="round-1/prompts")
+    objects = Objects(str(config.resources.store))
+    objects.write("test/round-1/prompts/_begun/0/part", b"late")
+    run(config, until="round-1/prompts")
     assert not [key for key in objects.sizes("test") if "_begun" in key]
 
 
