@@ -80,11 +80,11 @@ def refuse_unreachable(kind: Kind, reference: str) -> None:
     Raises:
         UserError: there is no such model or dataset, or the hub cannot be asked.
     """
-    if is_hub_id(reference) and not _in_cache(kind, *split_reference(reference)):
+    if is_hub_id(reference) and not in_cache(kind, *split_reference(reference)):
         commit_of(kind, reference)
 
 
-def _in_cache(kind: Kind, repository: str, revision: str | None) -> bool:
+def in_cache(kind: Kind, repository: str, revision: str | None) -> bool:
     """Whether this machine's cache holds files of exactly this revision (usually all of them)."""
     from huggingface_hub import constants
 

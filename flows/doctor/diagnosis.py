@@ -3,13 +3,14 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from contracts.models.hub import is_hub_id
-from contracts.models.model import ModelConfig, local_folder
+from contracts.models.hub import in_cache, is_hub_id
+from contracts.models.model import ModelConfig, local_folder, split_reference
 from flows.doctor.finding import Finding
 from flows.doctor.machine import machine
 from flows.doctor.tokenizers import tokenizers
 from flows.pipeline.checks.check import annotators_of, quick_faults
 from flows.pipeline.config import RunConfig
+from flows.pipeline.folder.claimed import datasets_of
 from flows.pipeline.folder.run_folder import settled
 
 _MARKS = {"ok": "ok  ", "note": "note", "stop": "STOP"}
@@ -38,11 +39,17 @@ def _needs(config: RunConfig) -> frozenset[str]:
 
 
 def _to_fetch(config: RunConfig) -> list[str]:
-    """Models that are on the hub alone."""
+    """Models and datasets that are on the hub alone."""
     models = [config.policy, *annotators_of(config).values()]
     names = [config.pinned(one.reference) for one in models if isinstance(one, ModelConfig)]
-    away = (name for name in names if is_hub_id(name) and local_folder(name) is None)
-    return list(dict.fromkeys(away))
+    models_away = (name for name in names if is_hub_id(name) and local_folder(name) is None)
+    datasets = [config.pinned(reference, "dataset") for reference in datasets_of(config)]
+    datasets_away = (
+        name
+        for name in datasets
+        if is_hub_id(name) and not in_cache("dataset", *split_reference(name))
+    )
+    return list(dict.fromkeys([*models_away, *datasets_away]))
 
 
 def as_text(found: Sequence[Finding]) -> str:

@@ -109,7 +109,7 @@ def _disk(runs: Path) -> Finding:
 def _hub(needed: Sequence[str]) -> Finding:
     """Whether it answers, where it is to be asked."""
     import httpx2
-    from huggingface_hub import constants
+    from huggingface_hub import constants, get_token
 
     missing = ", ".join(needed)
     if constants.HF_HUB_OFFLINE:
@@ -117,16 +117,26 @@ def _hub(needed: Sequence[str]) -> Finding:
             return Finding("stop", "hub", f"HF_HUB_OFFLINE is set, and {missing} is not here",
                            "unset it, or download them first")  # fmt: skip
         return Finding("ok", "hub", "HF_HUB_OFFLINE is set: only this machine's cache is used")
-    token = "with HF_TOKEN" if os.environ.get("HF_TOKEN") else "without HF_TOKEN"
+    token = "with a token" if get_token() else "without a token"
     try:
-        httpx2.get(f"{constants.ENDPOINT}/api/models?limit=1", timeout=_PATIENCE)
+        address = f"{constants.ENDPOINT}/api/models?limit=1"
+        httpx2.get(address, timeout=_PATIENCE).raise_for_status()  # a proxy may refuse
     except (httpx2.HTTPError, OSError) as error:
-        told = f"{constants.ENDPOINT} does not answer ({type(error).__name__})"
+        told = f"{constants.ENDPOINT} does not answer ({_cause(error)})"
         if needed:
             return Finding("stop", "hub", f"{told}, and {missing} is not here",
                            "open the network, or name folders of this machine")  # fmt: skip
         return Finding("note", "hub", told, "nothing needs it here; HF_HUB_OFFLINE=1 spares asking")
     return Finding("ok", "hub", f"{constants.ENDPOINT} answers, {token}")
+
+
+def _cause(error: Exception) -> str:
+    """The status of an answer that is a refusal, else the error's type."""
+    import httpx2
+
+    if isinstance(error, httpx2.HTTPStatusError):
+        return str(error.response.status_code)
+    return type(error).__name__
 
 
 def _prefect() -> Finding:
@@ -139,6 +149,6 @@ def _prefect() -> Finding:
     try:
         httpx2.get(f"{url.rstrip('/')}/health", timeout=_PATIENCE).raise_for_status()
     except (httpx2.HTTPError, OSError) as error:
-        return Finding("stop", "Prefect API", f"{url} does not answer ({type(error).__name__})",
+        return Finding("stop", "Prefect API", f"{url} does not answer ({_cause(error)})",
                        "start `onpolicy server`, or unset PREFECT_API_URL")  # fmt: skip
     return Finding("ok", "Prefect API", f"{url} answers")

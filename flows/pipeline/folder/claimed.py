@@ -84,13 +84,16 @@ def _on_the_hub(config: RunConfig) -> dict[str, tuple[hub.Kind, str]]:
     models.append(adapter.resolve(config.policy.reference).model)
     for reference in filter(hub.may_move, models):
         references[hub.full_name("model", reference)] = "model", reference
-    for reference in filter(hub.may_move, inputs_of(config.prompts).by_name.values()):
-        references[hub.full_name("dataset", reference)] = "dataset", reference
-    questions = [benchmark.source for benchmark in config.evaluation.benchmarks]
-    judged_with = [file.path for file in config.evaluation.files_of_judges.values()]
-    for reference in filter(hub.may_move, [*questions, *judged_with]):
+    for reference in filter(hub.may_move, datasets_of(config)):
         references[hub.full_name("dataset", reference)] = "dataset", reference
     return references
+
+
+def datasets_of(config: RunConfig) -> list[str]:
+    """What the config reads prompts, questions and judges' files from, on the hub or here."""
+    questions = [benchmark.source for benchmark in config.evaluation.benchmarks]
+    judged_with = [file.path for file in config.evaluation.files_of_judges.values()]
+    return [*inputs_of(config.prompts).by_name.values(), *questions, *judged_with]
 
 
 def _models(config: RunConfig) -> Iterator[ModelConfig]:

@@ -1,12 +1,14 @@
 """`onpolicy doctor`: each line says what is so, and the way out."""
 
 import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
 import pytest
+from huggingface_hub import constants
 from minimal_run import MINIMAL, config
 from typer.testing import CliRunner
 
@@ -21,8 +23,6 @@ from flows.pipeline.config import RunConfig
 @pytest.fixture(autouse=True)
 def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     """No hub and no Prefect server beside the tests."""
-    from huggingface_hub import constants
-
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
 
@@ -43,6 +43,27 @@ def settings(tmp_path: Path, tiny_gemma: Path) -> Callable[..., RunConfig]:
 def looked(**changes: object) -> dict[str, Finding]:
     given = {"needs": frozenset[str](), "runs": Path("runs"), "hub": list[str]()} | changes
     return {one.what: one for one in machine(**given)}  # type: ignore[arg-type]
+
+
+@contextmanager
+def answering(path: str, code: int) -> Iterator[str]:
+    """A server's address, which answers with `code` at `path`."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(code if self.path == path else 404)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def test_every_part_of_the_machine_has_a_line_and_each_fault_a_way_out() -> None:
@@ -68,22 +89,49 @@ def test_a_model_to_fetch_without_a_hub_stops_a_run() -> None:
 
 @pytest.mark.parametrize(("code", "state"), [(200, "ok"), (500, "stop")])
 def test_prefects_api_is_asked(monkeypatch: pytest.MonkeyPatch, code: int, state: str) -> None:
-    class Health(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(code if self.path == "/api/health" else 404)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Health)
-    Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{server.server_port}/api")
-    assert looked()["Prefect API"].state == state
-    server.shutdown()
-    server.server_close()
+    with answering("/api/health", code) as address:
+        monkeypatch.setenv("PREFECT_API_URL", f"{address}/api")
+        assert looked()["Prefect API"].state == state
     if state == "stop":
         assert "onpolicy server" in looked()["Prefect API"].way_out
+
+
+@pytest.mark.parametrize(("code", "state"), [(200, "ok"), (403, "note"), (502, "note")])
+def test_a_hub_or_proxy_that_refuses_does_not_count_as_answering(
+    monkeypatch: pytest.MonkeyPatch, code: int, state: str
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    with answering("/api/models?limit=1", code) as address:
+        monkeypatch.setattr(constants, "ENDPOINT", address)
+        found = looked()["hub"]
+        assert found.state == state and (state == "ok" or f"({code})" in found.says)
+        assert state == "ok" or looked(hub=["owner/model"])["hub"].state == "stop"
+
+
+def test_a_token_that_hf_auth_login_has_stored_counts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+    with answering("/api/models?limit=1", 200) as address:
+        monkeypatch.setattr(constants, "ENDPOINT", address)
+        assert looked()["hub"].says.endswith("without a token")
+        (tmp_path / "token").write_text("hf_of_the_login")
+        assert looked()["hub"].says.endswith("with a token")
+
+
+def test_a_dataset_to_fetch_without_a_hub_stops_a_run(
+    settings: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    commit = "a" * 40
+    away = settings(prompts=MINIMAL["prompts"] | {"path": f"owner/prompts@{commit}"})
+    (found,) = (one for one in diagnose(away) if one.what == "hub")
+    assert found.state == "stop" and "owner/prompts" in found.says
+    (tmp_path / "datasets--owner--prompts" / "snapshots" / commit).mkdir(parents=True)
+    assert not any("owner/prompts" in one.says for one in diagnose(away) if one.what == "hub")
 
 
 def test_a_tokenizer_is_tried_for_one_bos_and_the_clock(
