@@ -100,7 +100,7 @@ class WorkerPool:
         count = min(self._placement.workers, max(1, len(parts)))
         self._begin(count)
         while self._at_work:
-            self._begin(min(self._placement.joined(), len(self._waiting)))
+            self._begin(min(self._placement.joined(), self._unattended))
             self._hand_out()
             for worker, message in poll(self._workers):
                 if worker not in self._workers:
@@ -127,6 +127,12 @@ class WorkerPool:
     def _at_work(self) -> bool:
         known = any(worker.about is not None for worker in self._workers)
         return bool(self._waiting) or not known or any(worker.busy for worker in self._workers)
+
+    @property
+    def _unattended(self) -> int:
+        """Parts that wait for more than the workers without one; those may be loading."""
+        idle = sum(not worker.busy for worker in self._workers)
+        return max(0, len(self._waiting) - idle)
 
     @property
     def _workers(self) -> list[ScoringWorker]:

@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 import threading
+import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 
 _WATCH_SECONDS = 2.0
 _GRACE_SECONDS = 10.0
+# A node that was refused is tried again, for somebody may mend it: with a message each time.
+_MEND_SECONDS = 300.0
 # Of an actor: one waits for what the worker says, the others pass on what it is told.
 _THREADS = 4
 
@@ -45,7 +48,7 @@ class RayPlacement:
         self._seats: dict[int, Any] = {}
         self._wires: dict[int, RayWire] = {}
         self._lives = 0
-        self._planned = self._seen = self.workers
+        self._seen = self.workers
         self._closing = threading.Event()
         threading.Thread(target=self._watch, daemon=True).start()
 
@@ -87,12 +90,9 @@ class RayPlacement:
         return self._inbox.wait(wires, min(seconds or _WATCH_SECONDS, _WATCH_SECONDS))
 
     def joined(self) -> int:
-        """Workers that there is room for since nodes have come."""
-        more = max(0, self._seen - self._planned)
-        if more:
-            log.info("the cluster has room for %d workers more", more)
-        self._planned += more
-        return more
+        """Workers that there is room for beside those that have a seat."""
+        self._free_refused()
+        return max(0, self._seen - len(self._seats))
 
     def close(self) -> None:
         """End the seats, their workers first: what follows wants their memory."""
@@ -115,6 +115,15 @@ class RayPlacement:
         import ray
 
         ray.kill(self._seats.pop(number))
+
+    def _free_refused(self) -> None:
+        """Free the seats of workers that were left out some time ago, since their node refused
+        them; those of broken workers stay taken."""
+        latest = time.monotonic() - _MEND_SECONDS
+        for number, wire in list(self._wires.items()):
+            if wire.is_dropped and wire.refused_at is not None and wire.refused_at < latest:
+                self._free(number)
+                del self._wires[number]
 
     def _new_seat(self) -> Any:
         import ray
@@ -142,6 +151,7 @@ class RayPlacement:
         while not self._closing.wait(_WATCH_SECONDS):
             with suppress(OnPolicyError):
                 room = self._seating.room(nodes())
-                if room < self._seen:
-                    log.warning("the cluster has room for %d workers by now", room)
+                if room != self._seen:
+                    level = logging.WARNING if room < self._seen else logging.INFO
+                    log.log(level, "the cluster has room for %d workers by now", room)
                 self._seen = room

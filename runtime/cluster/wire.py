@@ -9,6 +9,7 @@ import logging
 import queue
 import signal
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -98,6 +99,8 @@ class RayWire:
         self.place = "not placed yet"
         self.seat_is_gone = False
         self.is_dropped = False
+        self.refused_at: float | None = None
+        """When its seat refused it, in seconds of the monotonic clock."""
         self._inbox, self._seat, self._life = inbox, seat, life
         self._lock = threading.Lock()
         self._unsent: list[bytes] | None = []
@@ -192,6 +195,8 @@ class RayWire:
             if self._ending is not None:
                 return
             self._ending = ending
+            if ending.refused:
+                self.refused_at = time.monotonic()
         self._inbox.put(self, [None])
 
 

@@ -44,7 +44,7 @@ class Places(Protocol):
         """Those that have something to say, waited for."""
 
     def joined(self) -> int:
-        """Workers that there has come to be room for since this was last asked."""
+        """Workers that there is room for by now, beside those that were started."""
 
     def close(self) -> None:
         """All workers have ended."""

@@ -1,15 +1,20 @@
 """Where scoring runs."""
 
+from collections import deque
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from annotation.config import ScoreConfig
+from annotation.scoring.inputs import ScoreInputs
 from annotation.workers.placement import placement_for
+from annotation.workers.pool import Part, WorkerPool
 from contracts.config.base import identity
 from contracts.errors import UserError
 from runtime import device
 from runtime.pool.placement import Placement
+from runtime.pool.worker import WorkerHandle
 
 ARMORM = {"kind": "armorm", "name": "a", "path": "some/model"}
 JUDGE = {"kind": "judge", "name": "j", "model": "m", "api_key_env": None, "compare": "pointwise"}
@@ -63,3 +68,25 @@ def test_workers_without_a_gpu_of_their_own_are_refused(
 
 def test_how_many_workers_score_is_outside_the_steps_identity() -> None:
     assert identity(config_of(ARMORM)) == identity(config_of(ARMORM, workers=8, hang_timeout=None))
+
+
+def test_room_that_comes_while_workers_load_is_used_once_parts_wait_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Growing(Placement):
+        def joined(self) -> int:
+            return 6 - pool._begun
+
+    def begin(worker: WorkerHandle) -> None:
+        worker.ready, worker.about = True, {}
+
+    monkeypatch.setattr(WorkerHandle, "begin", begin)
+    unread = ScoreInputs(prompts=tmp_path, responses=tmp_path)
+    pool = WorkerPool(Growing(2), config_of(ARMORM), unread, tmp_path)
+    pool._begin(2)
+    begun = []
+    for parts in (1, 2, 3, 9):
+        pool._waiting = deque(Part(number, tmp_path) for number in range(parts))
+        pool._begin(min(pool._placement.joined(), pool._unattended))
+        begun.append(pool._begun)
+    assert begun == [2, 2, 3, 6]

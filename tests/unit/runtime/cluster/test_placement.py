@@ -1,6 +1,7 @@
 """Seats that are begun, replaced and freed, without a cluster."""
 
 import signal
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -54,6 +55,31 @@ def places(monkeypatch: pytest.MonkeyPatch, killed: list[str]) -> Iterator[Place
 
 def start(places: Places, number: int) -> Any:
     return places.start(number, signal.getsignal, None)
+
+
+def test_room_is_counted_beside_the_workers_that_have_a_seat(places: Places) -> None:
+    start(places, 0)
+    assert (places.joined(), places.joined()) == (1, 1)
+    start(places, 1)
+    assert places.joined() == 0
+    places._seen = 4
+    assert places.joined() == 2
+    start(places, 2)
+    places._seen = 2
+    assert places.joined() == 0
+
+
+def test_a_node_that_refused_a_worker_is_tried_again_after_a_while(
+    places: Places, killed: list[str]
+) -> None:
+    refused, broken = start(places, 0), start(places, 1)
+    broken.is_dropped = refused.is_dropped = True
+    refused.refused_at = time.monotonic()
+    assert (places.joined(), killed) == (0, [])
+    refused.refused_at -= placement._MEND_SECONDS
+    assert (places.joined(), killed) == (1, [refused.seat])
+    assert start(places, 2).seat == "seat 3"
+    assert places.joined() == 0
 
 
 def test_a_seat_that_is_gone_is_ended_before_another_takes_its_place(
