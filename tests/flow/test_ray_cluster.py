@@ -130,9 +130,9 @@ def test_a_worker_on_a_node_speaks_and_dies_as_one_here_does(places: RayPlacemen
 def test_a_node_that_comes_in_mid_stage_is_taken_in_and_one_that_goes_is_told(
     cluster: TwoNodes, places: RayPlacement
 ) -> None:
-    assert (places.workers, places.joined()) == (2, 0)
     EchoWorker(places, 0).wait_until_ready()
     EchoWorker(places, 1).wait_until_ready()
+    assert (places.workers, places.joined()) == (2, 0)
     third = cluster.add()
     while not (more := places.joined()):
         time.sleep(0.1)
