@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -76,7 +76,8 @@ class RunStore(WithoutStore):
         for path in reversed(paths):  # readers first: nothing stands on what is gone
             self._shelf.forget(path)
         self._stored -= {*paths}
-        self._shelf.forget_begun_of(self._stored)
+        with suppress(StoreError):  # it costs room only, and the next start removes it
+            self._shelf.forget_begun_of(self._stored)
         for step in plan(settled(config)):
             if step.done:
                 clear_leftovers(step.out)

@@ -88,7 +88,11 @@ def test_what_is_still_under_way_as_a_step_ends_is_forgotten_with_the_rest(
     config = config.model_copy(update={"resources": often})
     run(config, until=before(config, "round-1/responses"))
     step, objects = step_of(config, "round-1/responses"), Objects(str(config.resources.store))
-    sending, manifest = threading.Event(), "test/round-1/responses/_manifest.json"
+    sending, sent, manifest = (
+        threading.Event(),
+        threading.Event(),
+        "test/round-1/responses/_manifest.json",
+    )
 
     def slowly(self: Snapshots, go_on: Callable[[], bool]) -> bool:
         sending.set()
@@ -96,6 +100,7 @@ def test_what_is_still_under_way_as_a_step_ends_is_forgotten_with_the_rest(
             time.sleep(0.02)
         time.sleep(0.1)
         objects.write("test/round-1/responses/_begun/0/part", b"late")
+        sent.set()
         return True
 
     monkeypatch.setattr(Snapshots, "push", slowly)
@@ -106,6 +111,7 @@ def test_what_is_still_under_way_as_a_step_ends_is_forgotten_with_the_rest(
             assert sending.wait(60)
             fill(step)
         store.push(step)
+    assert sent.wait(60)
     assert not [key for key in objects.sizes("test") if "_begun" in key]
 
 
