@@ -25,8 +25,7 @@ RECORD = "_begun.json"
 CHECKPOINTS = ".checkpoints"
 _METRICS = f"{CHECKPOINTS}/metrics.jsonl"
 _KINDS = (".jsonl", ".parquet")
-SENDING = ".sending"
-_NOT_OURS = (".tmp-", SENDING)
+_NOT_OURS = ".tmp-"
 
 
 @dataclass(frozen=True)
@@ -61,6 +60,12 @@ def read_begun(objects: Objects, place: str) -> Begun | None:
     return begun
 
 
+def sending(folder: Path) -> Path:
+    """Where a step's files are linked while they are pushed: beside its folder, for whoever walks
+    through that meets no folder that comes and goes."""
+    return folder.with_name(f".sending-{folder.name}")
+
+
 def last_checkpoint(folder: Path) -> str:
     """The name of the last whole checkpoint in a step's folder; empty where there is none."""
     return max((path.name for path in (folder / CHECKPOINTS).glob("step-*")), default="")
@@ -85,7 +90,7 @@ class Snapshots:
         Raises:
             StoreError: the store failed.
         """
-        held = self._folder / SENDING
+        held = sending(self._folder)
         shutil.rmtree(held, ignore_errors=True)
         try:
             begun = self._linked(held)

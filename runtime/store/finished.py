@@ -21,7 +21,7 @@ from contracts.steps import fingerprint
 from contracts.steps.manifest import Manifest, is_inside, read_manifest, save_manifest
 from contracts.steps.step import read_step, save_step
 from contracts.tables.parts import sync_folder
-from runtime.store.begun import SENDING
+from runtime.store.begun import sending
 from runtime.store.objects import Objects, at_once
 from runtime.store.transfer import receive_all
 
@@ -171,7 +171,7 @@ def clear_leftovers(out: Path, but: Path | None = None) -> None:
     """Remove what pulls and pushes of a step that were cut off have left on this disk."""
     names = (f".pulling-{out.name}", f".pulling-{out.name}-{'[0-9a-f]' * _SHOWN}")
     left = [path for name in names for path in out.parent.glob(name) if path != but]
-    for folder in [*left, out / SENDING]:
+    for folder in [*left, sending(out)]:
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -181,7 +181,7 @@ def test_a_step_that_is_claimed_and_not_begun_is_pulled(machine: Machine) -> Non
 def test_a_pull_that_was_given_up_leaves_nothing_once_the_step_is_done(machine: Machine) -> None:
     a = machine("a")
     run(a, until="round-1/prompts")
-    left = [a.folder / "round-1/.pulling-prompts-0123abcd", a.folder / "round-1/prompts/.sending"]
+    left = [a.folder / "round-1/.pulling-prompts-0123abcd", a.folder / "round-1/.sending-prompts"]
     for folder in left:
         folder.mkdir()
     run(a, until="round-1/prompts")
