@@ -29,6 +29,7 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 if TYPE_CHECKING:
+    from s3_server import S3
     from transformers import PreTrainedTokenizerFast
 
 GEMMA_TEMPLATE = (
@@ -90,6 +91,21 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("the real public data is not beside this checkout (../shared/data)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> "Iterator[S3]":
+    """One for all tests: moto keeps the buckets of a process in one place."""
+    from s3_server import started
+
+    with started() as server:
+        yield server
+
+
+@pytest.fixture
+def s3(s3_server: "S3", monkeypatch: pytest.MonkeyPatch) -> "S3":
+    """An S3 server, reachable, without faults, and a fresh bucket in it."""
+    return s3_server.fresh(monkeypatch)
 
 
 @pytest.fixture(scope="session")

@@ -69,6 +69,7 @@ class LocalWire:
         self.process.terminate()
         self._wait()
         self.kill()
+        self._wait()
 
     def _wait(self) -> int | None:
         with suppress(subprocess.TimeoutExpired):

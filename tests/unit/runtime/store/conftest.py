@@ -1,22 +1,8 @@
 """Stores of the tests: a folder, and a real S3 server."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from s3_server import S3, started
-
-
-@pytest.fixture(scope="session")
-def s3_server() -> Iterator[S3]:
-    with started() as server:
-        yield server
-
-
-@pytest.fixture
-def s3(s3_server: S3, monkeypatch: pytest.MonkeyPatch) -> S3:
-    """The server, reachable, without faults, and a fresh bucket in it."""
-    return s3_server.fresh(monkeypatch)
 
 
 @pytest.fixture(params=["file", "s3"])

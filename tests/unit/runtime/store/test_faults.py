@@ -11,6 +11,7 @@ from stored_steps import files_of, made_step
 from runtime.store.finished import TakenByAnother, pull, push, read_finished
 from runtime.store.objects import Objects, StoreError
 
+# How many of them are met depends on who comes first; nine requests at least are made.
 _FAULTS, _AMONG = 4, 16
 # Shorter than a request that hangs; longer than any other takes.
 _SECONDS = 0.4
@@ -68,7 +69,7 @@ def test_of_two_machines_one_wins_whatever_fails(s3: S3, tmp_path: Path, seed: i
         one.start()
     for one in (*machines, reader):
         one.join(60)
-    assert len(s3.faults.happened) == _FAULTS
+    assert s3.faults.happened
     winners = [machine for machine in machines if not machine.lost]
     assert len(winners) == (1 if seed % 2 else 2)
     assert files_of(tmp_path / "read") == files_of(winners[0].folder)

@@ -1,25 +1,12 @@
 """A run's config with a store, on machines that share nothing else."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from s3_server import S3, started
 from stored_run import on_machine
 
 from flows.pipeline.config import RunConfig
-
-
-@pytest.fixture(scope="session")
-def s3_server() -> Iterator[S3]:
-    with started() as server:
-        yield server
-
-
-@pytest.fixture
-def s3(s3_server: S3, monkeypatch: pytest.MonkeyPatch) -> S3:
-    """The server, reachable, without faults, and a fresh bucket in it."""
-    return s3_server.fresh(monkeypatch)
 
 
 @pytest.fixture
