@@ -4,6 +4,7 @@ Each judge's of each benchmark: the mean, by turn, category and length, length-c
 equal style where the files for it are there, and what it gained over the round before.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -58,8 +59,10 @@ class JudgedBenchmark(Facts):
     """Prompts with all their judgements."""
     asked: int
     """Prompts that were asked."""
+    unscored: dict[str, int]
+    """Reason to number of judgements without a score; a game's second one is not counted."""
     average_length: int
-    """Characters of an answer, as AlpacaEval's leaderboard counts them."""
+    """Characters of an answer, as AlpacaEval's leaderboard counts them; 0 where none is judged."""
     figures: dict[str, Estimate]
     """Over all prompts: `win_rate`, `lc_win_rate`, `style_controlled` in per cent, or `score`."""
     gains: dict[str, Estimate]
@@ -76,6 +79,15 @@ class JudgedBenchmark(Facts):
     def chosen(self) -> str:
         """The figure that a verdict reads: length-controlled where it is known."""
         return "lc_win_rate" if "lc_win_rate" in self.gains else REFEREES[self.benchmark].figure
+
+    @property
+    def left_out(self) -> str:
+        """What the figures are without, in words; empty where every judgement has a score."""
+        if not self.unscored:
+            return ""
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in self.unscored.items())
+        over = f"; over {self.n:,} of {self.asked:,} prompts" if self.n < self.asked else ""
+        return f"judgements without a score: {reasons}{over}"
 
 
 class WinRatesFacts(Facts):
@@ -98,18 +110,18 @@ def run(config: WinRatesConfig, inputs: WinRatesInputs, out: Path) -> Result:
     for name, folder in inputs.judgements.items():
         judge, _, benchmark = name.partition("/")
         questions = judged_questions(benchmark, inputs.questions, inputs.answers)
+        scores = _scores(folder, benchmark)
+        found = _described(judge, folder, scores, questions)
+        if not len(scores):
+            judged.append(found)
+            continue
         materials = _materials(config, inputs, benchmark, folder, questions)
         before = inputs.before.get(name)
+        older = _scores(before, benchmark) if before else None
         controlled = REFEREES[benchmark].controlled(materials, before, resampling)
-        facts = _facts(folder)
-        scores = _scores(folder, benchmark)
-        if not len(scores):
-            continue
-        figures = _figures(judge, facts, scores, questions, controlled, resampling)
-        gains = _gains(benchmark, scores, before, controlled, resampling)
-        figures = figures.model_copy(update={"gains": gains})
-        judged.append(figures)
-        rows += _rows(figures, folder, scores, questions, resampling)
+        found = _measured(found, scores, older, controlled, resampling)
+        judged.append(found)
+        rows += _rows(found, folder, scores, older, questions, resampling)
     write_part(out, 0, pa.Table.from_pylist(rows, schema=WIN_RATES), WIN_RATES)
     return Result(len(rows), facts=WinRatesFacts(judged=judged, confidence=config.confidence))
 
@@ -145,13 +157,19 @@ def _scores(folder: Path, benchmark: str, turn: int | None = None) -> PromptScor
     return prompt_scores(rows, needs_all)
 
 
-def _figures(
-    judge: str, facts: JudgingFacts, scores: PromptScores, questions: Mapping[str, Judged],
-    controlled: Controlled, resampling: Resampling,
-) -> JudgedBenchmark:  # fmt: skip
+def _unscored(folder: Path) -> dict[str, int]:
+    rows = read_table(folder, ["repeat", "score", "error"]).to_pylist()
+    first = [row for row in rows if not row["repeat"] and row["score"] is None]
+    return dict(sorted(Counter(row["error"].partition(":")[0] for row in first).items()))
+
+
+def _described(
+    judge: str, folder: Path, scores: PromptScores, questions: Mapping[str, Judged]
+) -> JudgedBenchmark:
+    """All but the figures, which are missing."""
+    facts = _facts(folder)
     standing = facts.standing
     answers = [questions[key].answer for key in scores.keys]
-    main_figure = REFEREES[standing.benchmark].figure
     return JudgedBenchmark(
         judge=judge,
         model=standing.judge,
@@ -160,28 +178,35 @@ def _figures(
         baseline=facts.baseline,
         n=len(scores),
         asked=len(questions),
-        average_length=average_length(answers),
-        figures={main_figure: scores.estimate(resampling), **controlled.figures},
+        unscored=_unscored(folder),
+        average_length=average_length(answers) if answers else 0,
+        figures={},
         gains={},
-        missing=dict(controlled.missing),
+        missing={REFEREES[standing.benchmark].figure: "no judgement has a score"},
         noise=facts.noise,
         between_orders=facts.between_orders,
         not_comparable=facts.not_comparable,
     )
 
 
-def _gains(
-    benchmark: str, scores: PromptScores, before: Path | None, controlled: Controlled,
-    resampling: Resampling,
-) -> dict[str, Estimate]:  # fmt: skip
-    gain = scores.gain(_scores(before, benchmark), resampling) if before else None
-    figure = REFEREES[benchmark].figure
-    return {**({figure: gain} if gain else {}), **controlled.gains}
+def _measured(
+    judged: JudgedBenchmark, scores: PromptScores, older: PromptScores | None,
+    controlled: Controlled, resampling: Resampling,
+) -> JudgedBenchmark:  # fmt: skip
+    figure = REFEREES[judged.benchmark].figure
+    gain = scores.gain(older, resampling) if older else None
+    return judged.model_copy(
+        update={
+            "figures": {figure: scores.estimate(resampling), **controlled.figures},
+            "gains": {**({figure: gain} if gain else {}), **controlled.gains},
+            "missing": dict(controlled.missing),
+        }
+    )
 
 
 def _rows(
-    judged: JudgedBenchmark, folder: Path, scores: PromptScores, questions: Mapping[str, Judged],
-    resampling: Resampling,
+    judged: JudgedBenchmark, folder: Path, scores: PromptScores, older: PromptScores | None,
+    questions: Mapping[str, Judged], resampling: Resampling,
 ) -> list[dict[str, Any]]:  # fmt: skip
     fixed = {"judge": judged.judge, "benchmark": judged.benchmark, "asked": judged.asked}
 
@@ -190,7 +215,8 @@ def _rows(
 
     figure = REFEREES[judged.benchmark].figure
     rows = [row(name, ALL, estimate, judged.n) for name, estimate in judged.figures.items()]
-    rows += [row(f"{name}_gain", ALL, gain, judged.n) for name, gain in judged.gains.items()]
+    both = len(set(scores.keys) & set(older.keys)) if older else 0
+    rows += [row(f"{name}_gain", ALL, gain, both) for name, gain in judged.gains.items()]
     turns = sorted(set(read_table(folder, ["turn"])["turn"].to_pylist()))
     for turn in turns if len(turns) > 1 else ():
         of_turn = _scores(folder, judged.benchmark, turn)
@@ -203,7 +229,7 @@ def _rows(
 
 
 STAGE = Stage(
-    name="evaluation.judged", version=2, config=WinRatesConfig, inputs=WinRatesInputs,
+    name="evaluation.judged", version=3, config=WinRatesConfig, inputs=WinRatesInputs,
     output=WIN_RATES, facts=WinRatesFacts, run=run,
 )  # fmt: skip
 

@@ -33,6 +33,8 @@ class Measured:
     """Why it stands beside no published figure, beyond its judge: fewer prompts, hard labels."""
     confidence: float = 0.95
     """Coverage of the estimate's interval."""
+    left_out: str = ""
+    """Judgements that it is without, in words."""
 
 
 @dataclass(frozen=True)

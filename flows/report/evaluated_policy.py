@@ -33,7 +33,8 @@ def _missing(folder: Path, label: str) -> Iterator[str]:
     facts = read_facts(folder / label / "win_rates", WinRatesFacts)
     for one in facts.judged if facts else ():
         for figure, reason in one.missing.items():
-            yield f"{label} {one.benchmark}.{figure} by {one.model}: not known: {reason}"
+            why = "; ".join(filter(None, (reason, one.left_out)))
+            yield f"{label} {one.benchmark}.{figure} by {one.model}: not known: {why}"
 
 
 def _gains(folder: Path, label: str, against: str) -> Iterator[str]:
@@ -51,6 +52,8 @@ def _beside(line: Beside) -> str:
     by = "" if line.measured.judge == BY_RULE else f" by {line.measured.judge}"
     interval = _interval(line.measured.estimate, line.measured.confidence)
     parts = [f"{line.measured.metric}{by}: {interval}"]
+    if line.measured.left_out:
+        parts.append(line.measured.left_out)
     if line.published:
         parts.append(f"published {line.published.value:.2f} ({line.published.source})")
     if line.not_comparable:

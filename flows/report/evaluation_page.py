@@ -48,15 +48,15 @@ def _both(
 def _judged(evaluation: EvaluationData) -> list[str]:
     rows = [
         (one.judge, one.benchmark, name, told(one.figures[name]), told(one.gains.get(name)),
-         f"{one.n} of {one.asked}", f"{one.average_length:,}")
+         f"{one.n} of {one.asked}", f"{one.average_length:,}", one.left_out)
         for one in evaluation.judged for name in one.figures
     ]  # fmt: skip
     rows += [
-        (one.judge, one.benchmark, name, f"not known: {reason}", "", "", "")
+        (one.judge, one.benchmark, name, f"not known: {reason}", "", "", "", one.left_out)
         for one in evaluation.judged
         for name, reason in one.missing.items()
     ]
-    header = ("judge", "benchmark", "figure", "now", "gain", "prompts", "characters")
+    header = ("judge", "benchmark", "figure", "now", "gain", "prompts", "characters", "left out")
     parts = [
         (row["judge"], row["benchmark"], row["part"], told(Estimate(row["value"], row["low"],
          row["high"])), str(row["n"]))

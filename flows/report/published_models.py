@@ -41,7 +41,9 @@ def _judged(facts: WinRatesFacts, model: str) -> Iterator[Measured]:
     for one in facts.judged:
         for figure, estimate in one.figures.items():
             metric, reasons = f"{one.benchmark}.{figure}", one.not_comparable
-            yield Measured(model, metric, estimate, one.model, reasons, facts.confidence)
+            yield Measured(
+                model, metric, estimate, one.model, reasons, facts.confidence, one.left_out
+            )
 
 
 def _exact(answers: Path, model: str) -> Iterator[Measured]:

@@ -15,7 +15,7 @@ from contracts.steps.step import run_once
 from contracts.tables.parts import read_table
 from evaluation import answers, judge, judged, questions
 from evaluation.config import AnswersConfig, QuestionsConfig, WinRatesConfig
-from evaluation.judging.config import BenchmarkName, JudgingConfig
+from evaluation.judging.config import BenchmarkName, JudgingConfig, LLMJudge
 from evaluation.verdicts.gather import judged_gains
 
 ASKED = 44
@@ -34,6 +34,8 @@ def rows_of(benchmark: str) -> list[dict[str, Any]]:
 
 class World:
     """Questions, and two policies' answers to them, as a run's steps leave them."""
+
+    smoke = 4
 
     def __init__(self, folder: Path, benchmark: BenchmarkName) -> None:
         self.folder, self.benchmark = folder, benchmark
@@ -61,9 +63,12 @@ class World:
         }
         run_once(answers.STAGE, config, read, self.folder / policy / "answers")
 
+    def judged_by(self, url: str) -> LLMJudge:
+        return llm_judge(url, repeats=4, resources={"smoke": self.smoke})
+
     def judge(self, policy: str, url: str, **files: Path) -> None:
         """JUDGEMENTS of its answers."""
-        config = JudgingConfig(benchmark=self.benchmark, judge=llm_judge(url, repeats=4))
+        config = JudgingConfig(benchmark=self.benchmark, judge=self.judged_by(url))
         read = {name: str(path) for name, path in files.items()}
         read |= {"answers": str(self.folder / policy / "answers")}
         read |= {"asked": str(self.folder / "questions")}
@@ -110,6 +115,7 @@ def test_a_rounds_answers_are_judged_and_their_gain_over_the_round_before_has_an
     assert len(endpoint.bodies) == 2 * (ASKED + 4)  # four judged twice, and none that was not asked
     found = world.win_rates("new", "old", difficulty=difficulty)
     assert (found.n, found.asked, found.generator, found.baseline) == (ASKED, ASKED, "new", "base")
+    assert found.left_out == ""
     rate, gain = found.figures["win_rate"], found.gains["win_rate"]
     assert rate.low < rate.value < rate.high and 55 < rate.value < 70
     assert 0 < gain.low < gain.value < gain.high
@@ -156,6 +162,7 @@ def test_arena_hard_is_told_plain_and_at_equal_style_over_questions_with_both_ga
     world.judge("new", serve(preferred).url, baseline=baseline)
     found = world.win_rates("new", None, baseline=baseline)
     assert (found.n, found.asked, found.gains) == (ASKED - 1, ASKED, {})
+    assert found.left_out == "judgements without a score: 1 unparsed; over 43 of 44 prompts"
     assert found.figures["win_rate"].value == pytest.approx(100 * 32 / 43)
     assert set(found.figures) == {"win_rate", "style_controlled"}
     assert found.between_orders and found.between_orders.same_side.value == 1
@@ -173,3 +180,17 @@ def test_mt_bench_is_told_by_turn_and_category(tmp_path: Path, serve: Callable) 
     rows = read_table(tmp_path / "new" / "win_rates").to_pylist()
     told = {row["part"]: row["value"] for row in rows}
     assert (told["turn 1"], told["turn 2"], told["category writing"]) == (8, 6, 7)
+
+
+def test_a_judge_whose_every_answer_is_prose_gives_no_figure_and_says_why(
+    tmp_path: Path, serve: Callable
+) -> None:
+    world = World(tmp_path, "alpaca_eval")
+    world.smoke = 0
+    texts = {row["instruction"]: "base" for row in rows_of("alpaca_eval")}
+    baseline = write_outputs(tmp_path / "base.json", texts, "base")
+    world.answer("new")
+    world.judge("new", serve(lambda question: completion("Who knows.")).url, baseline=baseline)
+    found = world.win_rates("new", None, gamed=baseline)
+    assert (found.figures, found.missing) == ({}, {"win_rate": "no judgement has a score"})
+    assert found.left_out == "judgements without a score: 44 unparsed; over 0 of 44 prompts"

@@ -60,6 +60,8 @@ def make(config: EvaluateConfig, folder: Path, policies: dict[str, str]) -> None
 
 
 def prefer_trout(question: str) -> bytes:
+    if "Name 7 fish" in question:
+        return completion("Neither.")
     first = question.index("trout") if "trout" in question else len(question)
     is_first = first < question.index("A cod.")
     name, other = ("m", "M") if is_first or "trout" not in question else ("M", "m")
@@ -73,6 +75,7 @@ def test_policies_are_judged_and_compared_with_the_base(tmp_path: Path) -> None:
     assert "mine alpaca_eval.win_rate by m: 90." in lines and "90 % interval" in lines
     assert "gain over start by m: " in lines
     assert "not comparable" in lines  # other questions, another judge
+    assert "; judgements without a score: 1 unparsed; over 11 of 12 prompts" in lines
     assert "gain over" not in "\n".join(told(tmp_path, "start", "start"))
 
 

@@ -156,8 +156,9 @@ def evaluate(run: Path) -> None:
 
 
 JUDGED: dict[str, Any] = {
-    "judge": "gpt", "model": "gpt-4-1106-preview", "benchmark": "alpaca_eval", "n": 805,
+    "judge": "gpt", "model": "gpt-4-1106-preview", "benchmark": "alpaca_eval", "n": 795,
     "generator": "x", "baseline": "b", "asked": 805, "average_length": 1850,
+    "unscored": {"refused": 2, "unparsed": 8},
     "figures": {"lc_win_rate": {"value": 71.0, "low": 69.0, "high": 73.0}},
     "gains": {"lc_win_rate": {"value": 20.0, "low": 17.0, "high": 23.0}},
     "noise": {"pairs": 50, "same_side": {"value": 0.88, "low": 0.8, "high": 0.95},
@@ -191,6 +192,7 @@ def test_the_evaluation_stands_beside_the_published_figures_with_parts_and_examp
         "20.0 <small>[17.0, 23.0]</small>",  # over the round before
         "88 % <small>of 50</small>",  # the noise floor
         "style controlled is not known: too few",
+        "win rate<br><small>judgements without a score: 2 refused, 8 unparsed; over 795 of 805",
         "Intervals: 90 %",
         "category koala",
         "gemma-2-9b-it-SimPO",
@@ -205,7 +207,8 @@ def test_the_evaluation_stands_beside_the_published_figures_with_parts_and_examp
     assert "<script" not in page
     lines = "\n".join(evaluation_lines(RoundData(run / "round-1")))
     for text in (
-        "| gpt | alpaca_eval | lc_win_rate | 71.0 [69.0, 73.0] | 20.0 [17.0, 23.0] | 805 of 805 |",
+        "| gpt | alpaca_eval | lc_win_rate | 71.0 [69.0, 73.0] | 20.0 [17.0, 23.0] | 795 of 805 |",
+        "| 1,850 | judgements without a score: 2 refused, 8 unparsed; over 795 of 805 prompts |",
         "| gpt | alpaca_eval | style_controlled | not known: too few |",
         "| gpt | alpaca_eval | category koala | 64.5 [60.0, 68.0] | 100 |",
         "| length 4: 30 to 39 tokens |",
