@@ -1,7 +1,9 @@
-"""Gated rounds with nobody watching: a schedule makes three; a reward with a minus sign, one."""
+"""Gated rounds with nobody watching: a schedule makes three; a reward with a minus sign, one, whose
+verdict a judge and the drift from the start are part of."""
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -11,6 +13,8 @@ from pathlib import Path
 
 import pytest
 from checkout import CHECKOUT
+from judge_endpoint import Endpoint
+from judging_files import completion, write_outputs
 
 from contracts.steps.lock import folder_lock
 from contracts.tables.parts import read_table
@@ -95,6 +99,27 @@ def test_a_schedule_makes_three_rounds_each_through_its_gate(
     assert all(drawn) and len(set.union(*drawn)) == sum(map(len, drawn)), "fresh prompts a round"
 
 
+def the_longer(question: str) -> bytes:
+    """What a judge says that takes the longer answer of the two."""
+    first, second = re.findall(r'"output": """(.*?)"""', question, re.DOTALL)
+    likely, other = ("m", "M") if len(first) > len(second) else ("M", "m")
+    return completion(likely, {likely: -0.1, other: -2.4})
+
+
+def judged_by(endpoint: Endpoint, folder: Path) -> list[str]:
+    """Overrides for a judge of answers to six of the demo's questions, and for the drift."""
+    questions = CHECKOUT / ".cache" / "demo" / "alpaca_prompts.json"
+    asked = [row["instruction"] for row in json.loads(questions.read_text())[:6]]
+    base = write_outputs(folder / "base.json", dict.fromkeys(asked, "A carp and a pike."), "base")
+    benchmark = {"name": "alpaca_eval", "path": str(questions), "questions_sha256": "any",
+                 "max_tokens": 48, "limit": len(asked)}  # fmt: skip
+    judge = {"name": "j", "model": "m", "base_url": endpoint.url, "api_key_env": None, "repeats": 0}
+    with_files = {"alpaca_eval": {"baseline": str(base), "difficulty": None, "gamed": None}}
+    keys = {"benchmarks": [benchmark], "judges": [judge], "judged_with": with_files,
+            "drift_prompts": 8}  # fmt: skip
+    return [f"evaluation.{key}={json.dumps(value)}" for key, value in keys.items()]
+
+
 def test_a_reversed_reward_is_stopped_at_the_gate(
     tmp_path: Path, demo_models: Path, prefect_server: dict[str, str]
 ) -> None:
@@ -103,9 +128,11 @@ def test_a_reversed_reward_is_stopped_at_the_gate(
     environment = {**os.environ, **prefect_server, "PYTHONPATH": path}
     # The tests' own was started with another path, and would fork nothing of this run's.
     environment.pop("ONPOLICY_FORK_SERVER", None)
+    endpoint = Endpoint(the_longer)
     command = [
         sys.executable, "-m", "flows.cli.app", "run", "configs/demo.yaml", *OPTIONS,
         rewarded_by("mine:reversed_truth"), "name=reversed", "rounds=2", "prompts.limit=48",
+        *judged_by(endpoint, tmp_path),
     ]  # fmt: skip
     for told in ("Report: ", "nothing to run"):  # the same command again changes nothing
         ended = subprocess.run(
@@ -115,4 +142,13 @@ def test_a_reversed_reward_is_stopped_at_the_gate(
         assert ended.returncode == 0, ended.stderr
         for part in (told, "stopped at the gate after round 1 by rule", "second_reward -"):
             assert part in ended.stderr
-    assert not (tmp_path / "reversed" / "round-2").exists()
+    endpoint.server.shutdown()
+    endpoint.server.server_close()
+    run = tmp_path / "reversed"
+    assert not (run / "round-2").exists()
+    assert len(endpoint.bodies) == 2 * 6  # the start's answers and the round's, each once
+    verdict = run / "round-1" / "evaluation" / "verdict"
+    effects = {row["measure"]: row["effect"] for row in read_table(verdict).to_pylist()}
+    assert effects["second_reward"] == "worse"
+    assert "missing" not in (effects["alpaca_eval"], effects["drift"])
+    assert "Win rates by judge" in (run / "report.html").read_text()

@@ -62,10 +62,16 @@ def test_the_page_escapes_what_a_config_says_and_sorts_by_gain(tmp_path: Path) -
            "loss": None, "margin": 0.5}  # fmt: skip
     rows = [row | {"point": "worse", "mean": 0.1}, row | {"point": "<b>best</b>", "mean": 0.9}]
     page = write_comparison(tmp_path / "sweep", rows).read_text()
-    table = page[page.index("<table>") :]
+    table = page[page.index("<table") :]
     assert "&lt;b&gt;best&lt;/b&gt;" in table and "<b>" not in table
     assert "25.0 %" in table
     assert table.index("&lt;b&gt;best") < table.index("worse")
+
+
+def test_the_page_has_the_reports_colours_in_the_light_and_in_the_dark(tmp_path: Path) -> None:
+    page = write_comparison(tmp_path / "sweep", []).read_text()
+    style = (CHECKOUT / "flows" / "report" / "style.css").read_text()
+    assert "prefers-color-scheme: dark" in style and style.strip() in page
 
 
 def test_a_point_that_fails_is_recorded_and_the_others_go_on(tmp_path: Path) -> None:
