@@ -17,7 +17,7 @@ from contracts.steps.step import Stage
 from contracts.tables.parts import write_part
 from contracts.tables.schemas import QUESTIONS
 from evaluation.benchmarks.base import Benchmark, Question, ask, digest
-from evaluation.benchmarks.questions import read_questions, source_name
+from evaluation.benchmarks.questions import all_questions, asked, source_name
 from evaluation.config import QuestionsConfig
 from generation.sources.conversation import prompt_id
 from runtime.stage_process import main
@@ -33,10 +33,11 @@ class QuestionsInputs(Inputs):
 class BenchmarkQuestions(BaseModel):
     """What one benchmark asks."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
 
     questions: int
     sha256: str
+    """Of all that its file holds, also beyond a `limit`: what `questions_sha256` pins."""
 
 
 class QuestionsFacts(Facts):
@@ -54,9 +55,10 @@ def run(config: QuestionsConfig, inputs: QuestionsInputs, out: Path) -> Result:
     facts: dict[str, BenchmarkQuestions] = {}
     rows: list[dict[str, Any]] = []
     for benchmark, source in zip(config.benchmarks, inputs.sources, strict=True):
-        questions = read_questions(benchmark, source)
+        known = all_questions(benchmark, source)
+        questions = asked(benchmark, known)
         rows += [row for question in questions for row in turns(benchmark, question)]
-        about = BenchmarkQuestions(questions=len(questions), sha256=digest(questions))
+        about = BenchmarkQuestions(questions=len(questions), sha256=digest(known))
         facts[benchmark.label] = about
     write_part(out, 0, pa.Table.from_pylist(rows, schema=QUESTIONS), QUESTIONS)
     return Result(len(rows), facts=QuestionsFacts(benchmarks=facts))

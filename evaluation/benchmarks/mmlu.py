@@ -13,8 +13,8 @@ class MMLU(Benchmark):
 
     name: Literal["mmlu"] = "mmlu"
 
-    # No hash is published for it, nor could its questions be had to take one; a run fixes the commit
-    # and records the hash, which the user can pin as `questions_sha256`.
+    # No hash is published for it, nor could we have its questions to take one; a run fixes the
+    # commit and records the hash, which the user can pin as `questions_sha256`.
     hub: ClassVar = Hub("yuchenlin/zero-eval", "main", "mmlu-redux/test-00000-of-00001.parquet")
     recipe: ClassVar = Decoding(0.0)
     exact: ClassVar = True

@@ -11,7 +11,24 @@ from generation.sources.columns import read_records
 
 
 def read_questions(benchmark: Benchmark, source: str) -> list[Question]:
-    """All questions of a benchmark, those beyond its `limit` left out.
+    """The questions of a benchmark that are asked: those within its `limit`.
+
+    Args:
+        source: as `benchmark.source`; its revision may be another.
+
+    Raises:
+        UserError: as `all_questions`.
+    """
+    return asked(benchmark, all_questions(benchmark, source))
+
+
+def asked(benchmark: Benchmark, questions: list[Question]) -> list[Question]:
+    """Those within the benchmark's `limit`; lm-eval counts it by subtask, and has applied it."""
+    return questions[: benchmark.limit] if benchmark.in_file else questions
+
+
+def all_questions(benchmark: Benchmark, source: str) -> list[Question]:
+    """All questions in a benchmark's file; of an lm-eval task, those that are asked.
 
     Args:
         source: as `benchmark.source`; its revision may be another.
@@ -31,7 +48,7 @@ def read_questions(benchmark: Benchmark, source: str) -> list[Question]:
         raise UserError(f"{path}: holds no question")
     _refuse_twice(path, questions)
     _refuse_other(path, benchmark, questions)
-    return questions[: benchmark.limit]
+    return questions
 
 
 def source_name(benchmark: Benchmark) -> str:

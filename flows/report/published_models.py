@@ -11,6 +11,9 @@ from contracts.steps.facts import read_facts
 from contracts.steps.manifest import read_manifest
 from contracts.steps.step import read_step
 from contracts.tables.parts import read_table
+from evaluation.benchmarks.base import ANY, Benchmark
+from evaluation.benchmarks.gsm8k import GSM8K
+from evaluation.benchmarks.mmlu import MMLU
 from evaluation.judged import WinRatesFacts
 from evaluation.win_rates.estimate import Resampling, mean, times
 from evaluation.win_rates.published import PUBLISHED, Measured
@@ -18,7 +21,7 @@ from flows.pipeline.folder.recorded import recorded_keys
 
 BY_RULE = "none"
 """The judge of figures that are scored by rule."""
-_EXACT = ("gsm8k", "mmlu")
+_EXACT: dict[str, type[Benchmark]] = {"gsm8k": GSM8K, "mmlu": MMLU}
 
 
 def measured(evaluation: Path, model: str | None = None) -> Iterator[Measured]:
@@ -51,7 +54,7 @@ def _exact(answers: Path, model: str) -> Iterator[Measured]:
     benchmarks = read_step(answers / "_step.json")["config"]["benchmarks"]
     options = {one["name"]: one for one in benchmarks}
     table = read_table(answers, ["benchmark", "question_id", "correct"])
-    for name in _EXACT:
+    for name, benchmark in _EXACT.items():
         rows = table.filter(pc.field("benchmark") == name)
         if rows.num_rows:
             right: dict[str, list[bool]] = {}
@@ -60,14 +63,22 @@ def _exact(answers: Path, model: str) -> Iterator[Measured]:
             ):
                 right.setdefault(question, []).append(bool(is_right))
             share = mean(np.array([np.mean(one) for one in right.values()]), Resampling())
-            reasons = _other_questions(options.get(name, {}), len(right))
+            reasons = _other_questions(benchmark.sha256, options.get(name, {}), len(right))
             yield Measured(model, f"{name}.accuracy", times(100, share), BY_RULE, reasons)
 
 
-def _other_questions(options: dict[str, Any], count: int) -> list[str]:
+def _other_questions(published: str | None, options: dict[str, Any], count: int) -> list[str]:
+    """
+    Args:
+        published: hash of the published questions; None where it is not known.
+    """
     if options.get("limit"):
         return [f"the first {count:,} questions only"]
-    return ["other questions"] if options.get("questions_sha256") else []
+    pinned = options.get("questions_sha256")
+    if pinned == ANY or (pinned and published and pinned != published):
+        return ["other questions"]
+    unchecked = published is None and pinned is None and options.get("path")
+    return ["questions of a file that no hash is known for"] if unchecked else []
 
 
 def _released(evaluation: Path) -> str:

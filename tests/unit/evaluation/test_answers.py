@@ -19,6 +19,7 @@ FILES = {
     "alpaca_eval": [{"instruction": "Name a fish.", "dataset": "koala"}, {"instruction": "Hi."}],
     "mt_bench": [{"question_id": 81, "category": "math", "turns": ["Add 1.", "Add 2."]}],
     "gsm8k": [{"question": f"{n} + 2?", "answer": f"#### {n + 2}"} for n in range(3)],
+    "mmlu": [{"question": f"{n}?", "choices": ["a", "b"], "correct_answer": "b"} for n in range(3)],
 }  # fmt: skip
 
 
@@ -64,6 +65,18 @@ def test_all_benchmarks_are_one_table_each_turn_with_its_decoding(tmp_path: Path
     assert {row["split"] for row in rows} == {"benchmark"}
     assert manifest.facts["benchmarks"]["mt_bench"]["questions"] == 1
     assert len(manifest.facts["benchmarks"]["gsm8k"]["sha256"]) == 64
+
+
+def test_the_hash_that_a_run_records_pins_its_questions_whatever_the_limit(tmp_path: Path) -> None:
+    (mmlu,) = benchmarks(tmp_path, "mmlu")
+
+    def recorded(out: str, **options: Any) -> dict[str, Any]:
+        config = check(QuestionsConfig, {"benchmarks": [mmlu | options]}, "x.yaml")
+        manifest = run_once(questions.STAGE, config, {"sources": [mmlu["path"]]}, tmp_path / out)
+        return manifest.facts["benchmarks"]["mmlu"]
+
+    few = recorded("few", limit=1)
+    assert recorded("all", questions_sha256=few["sha256"])["questions"] > few["questions"] == 1
 
 
 def test_one_question_in_two_benchmarks_is_two_rows(tmp_path: Path) -> None:
