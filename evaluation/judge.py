@@ -152,8 +152,8 @@ def _facts(
         standing=standing,
         not_comparable=not_comparable(standing, referee.published),
         errors=dict(sorted(errors.items())),
-        noise=noise(judged, referee.middle),
-        between_orders=between_orders(judged, referee.middle),
+        noise=noise(judged, referee.middle()),
+        between_orders=between_orders(judged, referee.middle()),
         cost=asking.budget.spent or None,
         episodes=asking.episodes,
     )

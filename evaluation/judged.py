@@ -148,13 +148,12 @@ def _facts(folder: Path) -> JudgingFacts:
 def _scores(folder: Path, benchmark: str, turn: int | None = None) -> PromptScores:
     """Of one judge, each game once."""
     referee = REFEREES[benchmark]
-    points, needs_all = referee().points, referee().has_baseline
     rows = [
-        row | {"points": None if row["score"] is None else points(row["score"])}
+        row | {"points": None if row["score"] is None else referee.points(row["score"])}
         for row in read_table(folder, _COLUMNS).to_pylist()
         if not row["repeat"] and turn in (None, row["turn"])
     ]
-    return prompt_scores(rows, needs_all)
+    return prompt_scores(rows, referee.has_baseline)
 
 
 def _unscored(folder: Path) -> dict[str, int]:

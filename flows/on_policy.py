@@ -13,6 +13,7 @@ from typing import Any
 
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
 from prefect.runtime import deployment
 
 from contracts.config.base import check
@@ -59,7 +60,7 @@ def on_policy(
     next_round: bool = False,
     redo: Sequence[str] = (),
     until: str | None = None,
-) -> Any:
+) -> str | State[None]:
     """Run every stage of every round that is not done yet; the report's path.
 
     Under a deployment, a run that goes on elsewhere is skipped: the flow run is Completed, by the

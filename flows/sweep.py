@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from jinja2 import Environment, FileSystemLoader
@@ -14,6 +14,7 @@ from contracts.config.base import check
 from contracts.errors import Interrupted, OnPolicyError, Terminated, UserError
 from contracts.steps.fingerprint import of_json
 from contracts.tables.parts import write_atomic
+from evaluation.verdicts.decide import Outcome
 from flows.on_policy import on_policy
 from flows.pipeline.checks.check import refuse_unready
 from flows.pipeline.config import RunConfig
@@ -85,8 +86,10 @@ def _refuse_asking(run: RunConfig, point: Sequence[str]) -> None:
     Raises:
         UserError: a point's gate asks a person, and a sweep goes on to its next point at once.
     """
-    for outcome in ("better", "same", "worse") if run.gate else ():
-        if getattr(run.gate, outcome) == "ask":
+    if run.gate is None:
+        return
+    for outcome in get_args(Outcome):
+        if run.gate.rule(outcome) == "ask":
             raise UserError(
                 f"gate.{outcome}: ask ({', '.join(point)}): a sweep waits for nobody; "
                 "set it to promote, stop or last_good"

@@ -5,7 +5,6 @@ princeton-nlp/gemma2-ultrafeedback-armorm has them; chosen and rejected are whol
 conversations. `prompt_id` comes first, so that rows can be joined with the run's tables.
 """
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ import pyarrow.parquet as pq
 from annotation.selection.scored_responses import DecidedBy, conversations, scores_of, sources_of
 from contracts.errors import UserError
 from contracts.steps.facts import read_facts
+from contracts.tables.json_lines import json_line
 from contracts.tables.parts import part_path, read_part
 from contracts.tables.schemas import MESSAGES
 
@@ -89,6 +89,5 @@ def _write(table: pa.Table, target: Path) -> int:
         pq.write_table(table, target, compression="zstd")
     else:
         with target.open("w", encoding="utf-8") as file:
-            for row in table.to_pylist():
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            file.writelines(map(json_line, table.to_pylist()))
     return table.num_rows

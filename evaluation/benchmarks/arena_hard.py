@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 from contracts.errors import UserError
+from contracts.tables.json_lines import json_line
 from evaluation.benchmarks.base import (
     Answer,
     Benchmark,
@@ -16,7 +17,6 @@ from evaluation.benchmarks.base import (
     Hub,
     Question,
     ask,
-    json_lines,
     stable_id,
     text_of,
 )
@@ -55,7 +55,7 @@ class _ArenaHard(Benchmark):
     def files(self, answers: Sequence[Answer], generator: str) -> dict[str, str]:
         """`model_answer/GENERATOR.jsonl`."""
         records = [self.record(one, generator) for one in answers if not one.sample]
-        return {f"model_answer/{generator}.jsonl": json_lines(records)}
+        return {f"model_answer/{generator}.jsonl": "".join(map(json_line, records))}
 
     def record(self, one: Answer, generator: str) -> dict[str, Any]:
         """An answer as the version's own tools read it."""

@@ -239,11 +239,6 @@ def model_outputs(answers: Sequence[Answer], generator: str) -> dict[str, str]:
     return {"model_outputs.json": json.dumps(outputs, ensure_ascii=False, indent=1)}
 
 
-def json_lines(records: Sequence[Mapping[str, Any]]) -> str:
-    """One record a line."""
-    return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-
-
 def stable_id(*parts: object) -> str:
     """An id of 22 characters that is the same whenever the same thing is written."""
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:22]

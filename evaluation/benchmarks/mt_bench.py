@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 from contracts.errors import UserError
+from contracts.tables.json_lines import json_line
 from evaluation.benchmarks.base import (
     Answer,
     Benchmark,
@@ -11,7 +12,6 @@ from evaluation.benchmarks.base import (
     Hub,
     Question,
     ask,
-    json_lines,
     stable_id,
 )
 
@@ -67,7 +67,7 @@ class MTBench(Benchmark):
             }
             for key, turns in choices.items()
         ]
-        return {f"model_answer/{generator}.jsonl": json_lines(records)}
+        return {f"model_answer/{generator}.jsonl": "".join(map(json_line, records))}
 
 
 def _is_text(turn: object) -> bool:

@@ -13,7 +13,6 @@ from pathlib import Path
 from random import Random
 from typing import Any, ClassVar
 
-from contracts.chat import Message
 from evaluation.judging.answer_files import Answers, instruction_key, read_outputs
 from evaluation.judging.config import LLMJudge
 from evaluation.judging.files import AlpacaEvalFiles, JudgingFile, published_file
@@ -45,7 +44,7 @@ class AlpacaEvalReferee(Referee):
     prompt_sha256: ClassVar = "784227e6dc2832fc08c43d2c8ea3a308e7523780187a1aaad2f85e30bac85f62"
     has_baseline: ClassVar = True
     asks_by_baseline: ClassVar = True
-    middle: ClassVar[float | None] = 1.5
+    scale: ClassVar[tuple[float, float] | None] = (1.0, 2.0)
     turns_each: ClassVar = 1
     figure: ClassVar = "win_rate"
     published: ClassVar = Standing(
@@ -123,14 +122,6 @@ class AlpacaEvalReferee(Referee):
         if label not in ("m", "M"):
             return unread(f"the judge's answer is neither m nor M: {label!r:.100}")
         return Verdict(_for_model(game, 1.0 if label == "m" else 2.0), label, is_hard=True)
-
-    def points(self, score: float) -> float:
-        """Per cent."""
-        return 100 * (score - 1)
-
-    def follow_up(self, game: Game, replies: Sequence[Completion]) -> tuple[Message, ...]:
-        """The same again."""
-        return game.messages
 
     def files(self, judged: Sequence[Judged], sides: Sides, judge: LLMJudge) -> dict[str, str]:
         """`annotations.json`, as `alpaca_eval` writes it; it too leaves out what has no score."""

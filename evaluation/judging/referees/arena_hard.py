@@ -5,13 +5,13 @@ verdict is followed up once in the same conversation; two different verdicts in 
 `>>` counts three times.
 """
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 from contracts.chat import Message
+from contracts.tables.json_lines import json_line
 from evaluation.judging.answer_files import Answers, file_name
 from evaluation.judging.config import LLMJudge
 from evaluation.judging.referees.game import (
@@ -49,7 +49,7 @@ class ArenaHardReferee(Referee):
 
     prompt_sha256: ClassVar = "c2fc88e8d631bb881fd4d256de50fcad9ab9de418f5de90b49f90ca85adda968"
     has_baseline: ClassVar = True
-    middle: ClassVar[float | None] = 0.5
+    scale: ClassVar[tuple[float, float] | None] = (0.0, 1.0)
     turns_each: ClassVar = 1
     figure: ClassVar = "win_rate"
     published: ClassVar = Standing(
@@ -118,10 +118,6 @@ class ArenaHardReferee(Referee):
         score, weight = _FOR_A[label]
         return Verdict(score if game.order == "model_first" else 1 - score, label, weight)
 
-    def points(self, score: float) -> float:
-        """Per cent."""
-        return 100 * score
-
     def follow_up(self, game: Game, replies: Sequence[Completion]) -> tuple[Message, ...]:
         """The conversation so far, and that it be ended."""
         conversation = list(game.messages)
@@ -152,6 +148,6 @@ class ArenaHardReferee(Referee):
             }
             for key, orders in games.items()
         ]
-        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        text = "".join(map(json_line, rows))
         folder = f"model_judgment/{file_name(judge.model)}"
         return {f"{folder}/{file_name(sides.model.generator)}.jsonl": text}

@@ -4,13 +4,12 @@ A rating of 1 to 10 for the first turn, and one for the second with both turns i
 reasoning and coding beside a reference answer.
 """
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from contracts.chat import Message
+from contracts.tables.json_lines import json_line
 from evaluation.judging.answer_files import file_name
 from evaluation.judging.config import LLMJudge
 from evaluation.judging.referees.game import (
@@ -42,7 +41,7 @@ class MTBenchReferee(Referee):
     prompt_sha256: ClassVar = "8ebbcd89536dde2ce7bcadfa07f5a1a04cfb1206e8067564da73f7959c9e3d2b"
     has_baseline: ClassVar = False
     categories_with_reference: ClassVar = ("math", "reasoning", "coding")
-    middle: ClassVar[float | None] = None
+    scale: ClassVar[tuple[float, float] | None] = None
     turns_each: ClassVar = 2
     figure: ClassVar = "score"
     published: ClassVar = Standing(
@@ -95,14 +94,6 @@ class MTBenchReferee(Referee):
             return unread(f"the judgement's rating is {match[1]}, not 1 to 10")
         return Verdict(rating, match[1])
 
-    def points(self, score: float) -> float:
-        """The rating itself."""
-        return score
-
-    def follow_up(self, game: Game, replies: Sequence[Completion]) -> tuple[Message, ...]:
-        """The same again."""
-        return game.messages
-
     def files(self, judged: Sequence[Judged], sides: Sides, judge: LLMJudge) -> dict[str, str]:
         """`model_judgment/JUDGE_single.jsonl`: a row a question and turn."""
         rows = [
@@ -119,7 +110,7 @@ class MTBenchReferee(Referee):
             for one in judged
             if one.game.messages and not one.game.repeat
         ]
-        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        text = "".join(map(json_line, rows))
         return {f"model_judgment/{file_name(judge.model)}_single.jsonl": text}
 
 

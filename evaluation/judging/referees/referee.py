@@ -31,8 +31,9 @@ class Referee(ABC):
     is needed."""
     categories_with_reference: ClassVar[Sequence[str]] = ()
     """The categories of questions that are judged beside a reference answer."""
-    middle: ClassVar[float | None]
-    """The score at which neither side wins; None where answers are rated alone."""
+    scale: ClassVar[tuple[float, float] | None]
+    """The scores of a game that the model loses and of one that it wins; None where answers are
+    rated alone."""
     turns_each: ClassVar[int]
     """Turns of each question that are judged."""
     figure: ClassVar[str]
@@ -75,13 +76,22 @@ class Referee(ABC):
     def read(self, game: Game, replies: Sequence[Completion], judge: LLMJudge) -> Verdict:
         """What the replies so far say; an error where they can't be read."""
 
-    @abstractmethod
-    def points(self, score: float) -> float:
-        """A score in the figure's unit: per cent, or the rating."""
+    @classmethod
+    def middle(cls) -> float | None:
+        """The score at which neither side wins; None where answers are rated alone."""
+        return sum(cls.scale) / 2 if cls.scale else None
 
-    @abstractmethod
+    @classmethod
+    def points(cls, score: float) -> float:
+        """A score in the figure's unit: per cent, or the rating itself."""
+        if cls.scale is None:
+            return score
+        lost, won = cls.scale
+        return 100 * (score - lost) / (won - lost)
+
     def follow_up(self, game: Game, replies: Sequence[Completion]) -> tuple[Message, ...]:
-        """What to ask after replies that could not be read."""
+        """What to ask after replies that could not be read; the same again, unless overridden."""
+        return game.messages
 
     @abstractmethod
     def files(self, judged: Sequence[Judged], sides: Sides, judge: LLMJudge) -> dict[str, str]:
