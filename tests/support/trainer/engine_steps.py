@@ -53,7 +53,8 @@ def run_forked(runs: Sequence[Run], inputs: Mapping[str, str], folder: Path) -> 
         })  # fmt: skip
     (folder / "runs.json").write_text(json.dumps(described))
     command = [sys.executable, __file__, str(folder / "runs.json")]
-    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+    path = os.pathsep.join([str(CHECKOUT), str(CHECKOUT / "tests" / "support")])
+    environment = {**os.environ, "PYTHONPATH": path}
     done = subprocess.run(command, cwd=CHECKOUT, env=environment, text=True, capture_output=True)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-8000:]
     return done.stdout
