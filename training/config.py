@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from contracts.config.base import Config, Resources
 from runtime.pool.placement import cores
 from training.losses.config import LossConfig
-from training.losses.simpo import SimPOConfig
+from training.losses.reference_free.simpo import SimPOConfig
 from training.trackers import Trackers
 
 

@@ -52,7 +52,7 @@ def ours(folder: Path, settings: Settings) -> None:
     from training.loop.policy import load_policy
     from training.loop.schedule import Schedule
     from training.loop.trainer import Trainer
-    from training.losses.simpo import SimPOConfig
+    from training.losses.reference_free.simpo import SimPOConfig
     from training.packed.logprobs import PairScorer
     from training.packed.packing import Pair
 

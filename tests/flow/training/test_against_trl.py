@@ -7,16 +7,16 @@ from typing import Any
 import pytest
 import torch
 
-from training.losses.alphapo import AlphaPOConfig
 from training.losses.base import Divergence, PairLogprobs, ResponseLogprobs, pair_losses
-from training.losses.cpo import CPOConfig
-from training.losses.dpo import DPOConfig
-from training.losses.dpo_norm import DPONormConfig
-from training.losses.ipo import IPOConfig
-from training.losses.kto import KTOConfig
-from training.losses.ld_dpo import LDDPOConfig
-from training.losses.orpo import ORPOConfig
-from training.losses.simpo import SimPOConfig
+from training.losses.reference_free.alphapo import AlphaPOConfig
+from training.losses.reference_free.cpo import CPOConfig
+from training.losses.reference_free.orpo import ORPOConfig
+from training.losses.reference_free.simpo import SimPOConfig
+from training.losses.with_reference.dpo import DPOConfig
+from training.losses.with_reference.dpo_norm import DPONormConfig
+from training.losses.with_reference.ipo import IPOConfig
+from training.losses.with_reference.kto import KTOConfig
+from training.losses.with_reference.ld_dpo import LDDPOConfig
 from training.losses.wpo import weighted
 
 pytestmark = pytest.mark.engine

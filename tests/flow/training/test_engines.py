@@ -26,7 +26,7 @@ from runtime.progress import parse_progress
 from training import reference, train
 from training.config import LoraConfig, ReferenceConfig, TrainConfig, TrainResources
 from training.loop.worker import TRAINED
-from training.losses.dpo import DPOConfig
+from training.losses.with_reference.dpo import DPOConfig
 
 pytestmark = pytest.mark.engine
 

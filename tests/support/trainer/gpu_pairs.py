@@ -4,7 +4,7 @@ import torch
 from transformers import Gemma2Config, Gemma2ForCausalLM
 
 from training.losses.base import pair_losses
-from training.losses.simpo import SimPOConfig
+from training.losses.reference_free.simpo import SimPOConfig
 from training.packed.logprobs import PairScorer, as_pairs
 from training.packed.packing import Layout, Pair, make_batch
 

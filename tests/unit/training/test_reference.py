@@ -18,10 +18,10 @@ from training.config import ReferenceConfig, TrainConfig, TrainResources
 from training.loop.data import LOGPS, read_pairs, read_reference
 from training.loop.reference_worker import score
 from training.loop.worker import Job, train
-from training.losses.dpo import DPOConfig
-from training.losses.kto import KTOConfig
-from training.losses.ld_dpo import LDDPOConfig
-from training.losses.simpo import SimPOConfig
+from training.losses.reference_free.simpo import SimPOConfig
+from training.losses.with_reference.dpo import DPOConfig
+from training.losses.with_reference.kto import KTOConfig
+from training.losses.with_reference.ld_dpo import LDDPOConfig
 from training.tokens.checks import TrainInputs, refuse_other_reference
 
 

@@ -12,7 +12,7 @@ from shapes import WITH_SHAPES
 from annotation.armorm.model import Rewards
 from training.engines.base import Engine
 from training.losses.base import PairLogprobs, ResponseLogprobs, pair_losses
-from training.losses.simpo import SimPOConfig
+from training.losses.reference_free.simpo import SimPOConfig
 from training.packed.head import target_logprobs
 from training.packed.logprobs import as_pairs
 

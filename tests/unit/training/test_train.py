@@ -18,8 +18,8 @@ from training.config import LoraConfig, TrainConfig, TrainResources
 from training.engines import make_engine
 from training.loop.worker import TRAINED, Job, make_ready
 from training.loop.worker import train as work
-from training.losses.sft import SFTConfig
-from training.losses.simpo import SimPOConfig
+from training.losses.reference_free.sft import SFTConfig
+from training.losses.reference_free.simpo import SimPOConfig
 from training.tokens import checks
 
 

@@ -14,7 +14,7 @@ from contracts.errors import UserError
 from contracts.steps.inputs import Inputs
 from contracts.steps.step import Stage, changes, describe
 from training.config import TrainConfig
-from training.losses.dpo import DPOConfig
+from training.losses.with_reference.dpo import DPOConfig
 
 GROUP = "onpolicy.losses"
 FLAT = """

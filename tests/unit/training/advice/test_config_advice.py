@@ -6,9 +6,9 @@ import pytest
 
 from training.advice.config_advice import advice
 from training.config import FormatConfig, LoraConfig, TrainConfig
-from training.losses.dpo import DPOConfig
-from training.losses.sft import SFTConfig
-from training.losses.simpo import SimPOConfig
+from training.losses.reference_free.sft import SFTConfig
+from training.losses.reference_free.simpo import SimPOConfig
+from training.losses.with_reference.dpo import DPOConfig
 
 
 def said(**changes: Any) -> str:

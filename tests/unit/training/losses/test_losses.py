@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 from tiny_logprobs import POLICY, REFERENCE, logprobs, softplus, value
 
-from training.losses.alphapo import AlphaPOConfig
 from training.losses.base import (
     Divergence,
     PairLogprobs,
@@ -19,18 +18,19 @@ from training.losses.base import (
     pair_losses,
 )
 from training.losses.config import LossConfig
-from training.losses.cpo import CPOConfig
-from training.losses.dpo import DPOConfig
-from training.losses.dpo_norm import DPONormConfig
-from training.losses.ipo import IPOConfig
-from training.losses.kto import KTOConfig
-from training.losses.ld_dpo import LDDPOConfig
-from training.losses.orpo import ORPOConfig
-from training.losses.r_dpo import RDPOConfig
-from training.losses.rrhf import RRHFConfig
-from training.losses.sft import SFTConfig
-from training.losses.simpo import SimPOConfig
-from training.losses.slic_hf import SLiCConfig
+from training.losses.reference_free.alphapo import AlphaPOConfig
+from training.losses.reference_free.cpo import CPOConfig
+from training.losses.reference_free.orpo import ORPOConfig
+from training.losses.reference_free.rrhf import RRHFConfig
+from training.losses.reference_free.sft import SFTConfig
+from training.losses.reference_free.simpo import SimPOConfig
+from training.losses.reference_free.slic_hf import SLiCConfig
+from training.losses.with_reference.dpo import DPOConfig
+from training.losses.with_reference.dpo_norm import DPONormConfig
+from training.losses.with_reference.ipo import IPOConfig
+from training.losses.with_reference.kto import KTOConfig
+from training.losses.with_reference.ld_dpo import LDDPOConfig
+from training.losses.with_reference.r_dpo import RDPOConfig
 
 METHODS: list[Any] = [
     SimPOConfig(),

@@ -14,9 +14,9 @@ from training.losses.base import (
     ResponseLogprobs,
     pair_losses,
 )
-from training.losses.dpo import DPOConfig
-from training.losses.orpo import ORPOConfig
-from training.losses.simpo import SimPOConfig
+from training.losses.reference_free.orpo import ORPOConfig
+from training.losses.reference_free.simpo import SimPOConfig
+from training.losses.with_reference.dpo import DPOConfig
 from training.losses.wpo import weighted
 
 

@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from training.losses.base import pair_losses
-from training.losses.simpo import SimPOConfig
+from training.losses.reference_free.simpo import SimPOConfig
 from training.losses.wpo import weighted
 from training.packed import attention
 from training.packed.flex import block_mask, flex_attention
