@@ -9,7 +9,7 @@ from contracts.config.base import Config, Resources
 from runtime.pool.placement import cores
 from training.losses.config import LossConfig
 from training.losses.reference_free.simpo import SimPOConfig
-from training.trackers import Trackers
+from training.trackers.config import Tracker
 
 
 class FormatConfig(Config):
@@ -227,7 +227,7 @@ class TrainConfig(Config):
             )
         return self
 
-    trackers: Trackers = Field([])
+    trackers: list[Tracker] = Field([])
     """Where the curves are shown while it trains, e.g. `[tensorboard]`; beside `tensorboard`
     there are `wandb` and `trackio`."""
 

@@ -15,7 +15,6 @@ from contracts.models.weights import read_config
 from runtime.pool.placement import visible_gpus
 from training.adapters.qlora import refuse_unquantizable
 from training.config import TrainConfig
-from training.trackers import refuse_missing
 
 # All else in a generation_config.json may be what transformers reads and will not write.
 _HARMLESS = {"_from_model_config", "bos_token_id", "eos_token_id", "pad_token_id",
@@ -28,7 +27,8 @@ _MISPLACED = {"do_sample", "temperature", "top_p", "top_k", "min_p", "typical_p"
 
 def checks(config: TrainConfig, model: str) -> Iterator[Check]:
     """Of files, headers and what is installed; nothing is imported."""
-    yield Check("training.trackers", lambda: refuse_missing(config.trackers))
+    for tracker in config.trackers:
+        yield Check("training.trackers", tracker.refuse_unready)
     yield Check("training.lora.quantize", lambda: refuse_unquantizable(config))
     yield Check("training.resources.strategy", lambda: refuse_not_installed(config))
     yield Check("training.resources.processes", lambda: refuse_too_few_gpus(config))

@@ -25,7 +25,6 @@ from training.tokens.checks import (
     refuse_other_policy,
     refuse_other_reference,
 )
-from training.trackers import refuse_missing
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +55,8 @@ def run(config: TrainConfig, inputs: TrainInputs, out: Path) -> Result:
             reference; or its optimizer's state cannot be taken over.
         OnPolicyError: training failed; says why, checkpoints stay.
     """
-    refuse_missing(config.trackers)
+    for tracker in config.trackers:
+        tracker.refuse_unready()
     refuse_other_policy(inputs.tokens, inputs.policy)
     refuse_other_reference(config, inputs)
     refuse_unquantizable(config)

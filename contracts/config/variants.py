@@ -95,7 +95,7 @@ class Variants:
 
     def loaded(self) -> Iterator[Model]:
         """The variants of packages that a config has asked for."""
-        return (variant for variant in _PACKAGES if issubclass(variant, self.base))
+        return (variant for variant in PACKAGES if issubclass(variant, self.base))
 
 
 def kind_of(variant: Model) -> str:
@@ -103,26 +103,7 @@ def kind_of(variant: Model) -> str:
     return str(typing.get_args(variant.model_fields["kind"].annotation)[0])
 
 
-def packages_in(value: Any) -> dict[str, str]:
-    """The packages whose variants a config holds: they decide a step's output as its keys do."""
-    if isinstance(value, BaseModel):
-        packages = packages_in([getattr(value, name) for name in type(value).model_fields])
-        if package := _PACKAGES.get(type(value)):
-            packages[f"package of kind {kind_of(type(value))}"] = package
-        return packages
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, (list, tuple)):
-        return {key: name for item in value for key, name in packages_in(item).items()}
-    return {}
-
-
-def loaded_packages() -> list[str]:
-    """Names of the installed packages whose variants this process has loaded."""
-    return sorted({told.split(" ")[0] for told in _PACKAGES.values() if " " in told})
-
-
-_PACKAGES: dict[Model, str] = {}
+PACKAGES: dict[Model, str] = {}
 """Each variant that came from a package, and the package's name and version."""
 
 
@@ -157,7 +138,7 @@ def _load(point: EntryPoint, base: Model) -> Model:
     if "kind" not in variant.model_fields or kind_of(variant) != point.name:
         raise UserError(f"{_told(point)}: its class must have the field "
                         f"`kind: Literal[{point.name!r}] = {point.name!r}`")  # fmt: skip
-    _PACKAGES[variant] = _package(point)
+    PACKAGES[variant] = _package(point)
     return variant
 
 

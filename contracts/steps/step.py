@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 import pyarrow as pa
 
 from contracts.config.base import Config, check, identity
-from contracts.config.variants import packages_in
+from contracts.config.packages import packages_in
 from contracts.errors import ConfigDrift, UserError, first_line
 from contracts.redo_hint import elsewhere, way_out
 from contracts.steps import fingerprint

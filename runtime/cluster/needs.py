@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from contracts.config.variants import loaded_packages
+from contracts.config.packages import loaded_packages
 from contracts.errors import UserError
 from contracts.models.hub import is_hub_id
 from contracts.steps import fingerprint

@@ -32,7 +32,8 @@ from training.loop.trainer import Trainer
 from training.monitor.collapse import CollapseGuard
 from training.monitor.metrics import MetricsLog
 from training.packed.logprobs import PairScorer
-from training.trackers import Tracking
+from training.trackers.base import TrackedRun
+from training.trackers.tracking import Tracking
 
 log = logging.getLogger(__name__)
 
@@ -152,7 +153,8 @@ class _Follow:
     def __init__(self, config: TrainConfig, trainer: Trainer, folder: Path, done: int) -> None:
         self.log = MetricsLog(folder, done)
         shown = config.model_dump(mode="json", exclude={"resources", "trackers"})
-        self.tracking = Tracking(config.trackers, folder.parent, shown, self.log.before)
+        tracked = TrackedRun(folder.parent, shown, resumed=bool(self.log.before))
+        self.tracking = Tracking(config.trackers, tracked, self.log.before)
         self._progress = Progress(trainer.schedule.steps, "step", resumed=done)
         self._guard = CollapseGuard()
 

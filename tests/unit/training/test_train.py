@@ -139,9 +139,9 @@ def test_a_tracker_changes_no_file_of_the_policy(
     tokens: Path, tiny_gemma: Path, tmp_path: Path
 ) -> None:
     from contracts.steps.fingerprint import of_files
-    from training.trackers import Tracker
+    from training.trackers.tensorboard import TensorBoardTracker
 
-    followed = config().model_copy(update={"trackers": [Tracker(kind="tensorboard")]})
+    followed = config().model_copy(update={"trackers": [TensorBoardTracker()]})
     for out, settings in (("plain", config()), ("followed", followed)):
         trained(settings, tokens, tiny_gemma, tmp_path / out)
     assert of_files(tmp_path / "plain") == of_files(tmp_path / "followed")

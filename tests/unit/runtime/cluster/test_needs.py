@@ -50,7 +50,7 @@ def test_a_node_with_other_sources_another_ray_or_another_variant_is_told(
 ) -> None:
     install(tmp_path, "our-scorer", {}, {})
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setitem(variants._PACKAGES, Result, "our-scorer 1.0")  # type: ignore[arg-type]
+    monkeypatch.setitem(variants.PACKAGES, Result, "our-scorer 1.0")  # type: ignore[arg-type]
     said = needs_of([], [])
     assert lacking(said) == []
     said["versions"] |= {"our-scorer": "1.1", "ray": "2.1.0", "onpolicy": "0123456789ab"}

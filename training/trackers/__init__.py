@@ -1,0 +1,1 @@
+"""Where the curves are shown during training: a file a tracker."""
