@@ -73,6 +73,16 @@ def test_every_part_of_the_machine_has_a_line_and_each_fault_a_way_out() -> None
     assert all(one.way_out for one in found.values() if one.state != "ok")
 
 
+def test_packages_that_are_compiled_at_each_start_are_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("sys.dont_write_bytecode", False)
+    assert looked()["Python"].state == "ok"
+    monkeypatch.setattr("sys.dont_write_bytecode", True)
+    monkeypatch.setattr("sys.pycache_prefix", str(tmp_path))
+    assert "compiles the packages' sources" in looked()["Python"].says
+
+
 def test_a_package_that_the_config_needs_stops_a_run_and_else_does_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
