@@ -18,10 +18,11 @@ from evaluation.win_rates.alpaca_eval.difficulty import read_difficulty, refuse_
 from evaluation.win_rates.controlled import instructions_asked
 from runtime.chat_api.endpoint import key_of, refuse_unreachable
 
-_NO_REFERENCES = (
-    "a judge of MT-Bench needs the reference answers: give FastChat's "
-    "`reference_answer/gpt-4.jsonl` (fastchat/llm_judge/data/mt_bench in lm-sys/FastChat), or "
-    "leave mt_bench out of the judge's `benchmarks`"
+_REFERENCES = (
+    "a judge of MT-Bench needs the reference answers, which lie on no hub: put FastChat's "
+    "`reference_answer/gpt-4.jsonl` (fastchat/llm_judge/data/mt_bench in lm-sys/FastChat) or the "
+    "paper's (eval/mt-bench in princeton-nlp/SimPO) there, or leave mt_bench out of the judge's "
+    "`benchmarks`"
 )
 
 
@@ -69,8 +70,8 @@ def _look_at_files(
     """
     referee = REFEREES[benchmark.label]
     if referee.categories_with_reference and "references" not in files:
-        raise UserError(_NO_REFERENCES)
-    paths = {role: file.pin.locate(pinned(file.path)) for role, file in files.items()}
+        raise UserError(f"references is null; {_REFERENCES}")
+    paths = {role: _located(role, file, pinned) for role, file in files.items()}
     questions = read_questions(benchmark, pinned(benchmark.source))
     texts = [question.messages[-1]["content"] for question in questions]
     keys = [referee.question_key(one.key, text) for one, text in zip(questions, texts, strict=True)]
@@ -81,6 +82,15 @@ def _look_at_files(
         referee.read_answers(path)
     if path := paths.get("difficulty") or paths.get("gamed"):
         _look_at_difficulty(path, texts)
+
+
+def _located(role: str, file: JudgingFile, pinned: Callable[[str], str]) -> Path:
+    try:
+        return file.pin.locate(pinned(file.path))
+    except UserError as error:
+        if role != "references" or Path(file.path).exists():
+            raise
+        raise UserError(f"{error}; {_REFERENCES}") from None
 
 
 def _look_at_difficulty(path: Path, texts: Sequence[str]) -> None:

@@ -7,6 +7,7 @@ from checkout import CHECKOUT
 
 from contracts.config.base import load_config
 from flows.pipeline.config import RunConfig
+from flows.pipeline.folder.claimed import with_keys
 from flows.pipeline.planning.plan import plan
 
 CONFIGS = sorted((CHECKOUT / "configs").glob("*.yaml"))
@@ -27,6 +28,25 @@ def test_the_gemma_config_holds_the_recipes_numbers() -> None:
     assert (config.sampling.n, config.sampling.temperature, config.sampling.top_p) == (5, 0.8, 0.95)
     assert config.sampling.max_tokens == 4096
     assert (config.format.max_length, config.format.max_prompt_length) == (2048, 1800)
+
+
+@pytest.mark.parametrize("key", [None, "a key"])
+def test_the_gemma_config_answers_the_papers_benchmarks_and_has_them_judged_where_a_key_is(
+    key: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    if key:
+        monkeypatch.setenv("OPENAI_API_KEY", key)
+    config = with_keys(load_config(RunConfig, CONFIGS[0].with_name("gemma2-9b-it-simpo.yaml")))
+    papers = ["alpaca_eval", "arena_hard", "mt_bench"]
+    assert [one.label for one in config.evaluation.benchmarks] == [*papers, "gsm8k"]
+    assert {one.preset for one in config.evaluation.benchmarks} == {"recipe"}
+    steps = {step.path for step in plan(config)}
+    for evaluated in ("round-0/evaluation", "round-1/evaluation"):
+        assert f"{evaluated}/answers" in steps
+        for benchmark in papers:
+            assert (f"{evaluated}/judgements/gpt-4.1/{benchmark}" in steps) == bool(key)
+        assert (f"{evaluated}/win_rates" in steps) == bool(key)
 
 
 # beta, gamma_beta_ratio, SimPO's and DPO's learning rate (recipe, section 2).

@@ -64,6 +64,21 @@ def test_a_baseline_without_its_token_lengths_is_told_before_any_answer_is_paid_
     assert "evaluation.judged_with.arena_hard: base.jsonl: row 1: has no answer with its" in told
 
 
+@pytest.mark.parametrize("references", [None, "gpt-4.jsonl"])
+def test_a_judge_of_mt_bench_without_reference_answers_is_told_where_they_are(
+    world: Path, references: str | None
+) -> None:
+    asked = {"question_id": 81, "category": "math", "turns": ["Why?", "How?"]}
+    (world / "questions.jsonl").write_text(json.dumps(asked))
+    own = {"name": "mt_bench", "path": "questions.jsonl", "questions_sha256": "any"}
+    judge = {"name": "j", "model": "m", "api_key_env": "NO_SUCH_KEY", "enabled": True}
+    section = {"sampling": {"max_tokens": 8}, "annotators": [FUNCTION], "judges": [judge]}
+    files = {"mt_bench": {"references": references}}
+    told = amiss(evaluation={**section, "benchmarks": [own], "judged_with": files})
+    missing = f"{references}: no such file" if references else "references is null"
+    assert f"evaluation.judged_with.mt_bench: {missing}; a judge of MT-Bench needs the" in told
+
+
 @pytest.mark.parametrize(("section", "told"), [
     ({"policy": {"path": "./typo"}}, "policy.path: ./typo: no such folder, and not a hub id"),
     ({"prompts": {"path": "no.jsonl", "test_size": 4}}, "prompts.path: no.jsonl: no such file"),
