@@ -25,7 +25,7 @@ from flows.pipeline.checks.check import refuse_unready
 from flows.pipeline.config import RunConfig
 from flows.pipeline.console import print_done, print_warning, step_line
 from flows.pipeline.folder.old_states import remove_old_states
-from flows.pipeline.folder.progress import StepRecord, record_plan
+from flows.pipeline.folder.progress import StepRecord, record_plan, record_start
 from flows.pipeline.folder.prune import prune_quietly
 from flows.pipeline.folder.run_folder import (
     claim_run,
@@ -96,6 +96,7 @@ def _make(settings: RunConfig, next_round: bool, redo: Sequence[str], until: str
         store.begin(settings, redo)
         settings = claim_run(settings, next_round, redo)
         store.claimed(settings)
+        record_start(settings.folder)
         record_plan(settings.folder, plan(settings))
         for step in next_steps(settings, until):
             if asks(step, settings) and not _is_answered(step, settings):

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, get_args
 
 import yaml
-from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 from prefect import flow
 
@@ -26,6 +25,7 @@ from flows.prefect_ import artifacts
 from flows.prefect_.outage import remembered, run_flow
 from flows.prefect_.run_server import ensure_server
 from flows.report.figures import intervals, to_svg
+from flows.report.html import template
 from flows.report.run_data import finished_rounds
 from runtime.signals import interruptible
 from runtime.stage_process import describe
@@ -155,10 +155,7 @@ def write_comparison(folder: Path, rows: list[dict[str, Any]]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / "comparison.yaml", yaml.safe_dump(rows, sort_keys=False).encode())
     compared = [row for row in rows if "failed" not in row]
-    # Always: by its name, `*.html.j2` would not count as HTML.
-    templates = FileSystemLoader(Path(__file__).with_name("report"))
-    environment = Environment(loader=templates, autoescape=True)
-    page = environment.get_template("sweep.html.j2").render(
+    page = template("sweep.html.j2").render(
         name=folder.name,
         rows=compared,
         failed=[row for row in rows if "failed" in row],

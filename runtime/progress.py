@@ -76,7 +76,12 @@ def summary(reading: Reading) -> str:
     """`640/1,000 samples, 212/s, 0:00:02 left, loss 1.23`, with what is known."""
     parts = [f"{reading.done:,}/{reading.total:,} {reading.unit}"]
     if reading.rate:
-        parts.append(f"{reading.rate:,.3g}/s")
+        parts.append(f"{plain_rate(reading.rate)}/s")
     if reading.seconds_left is not None and reading.done < reading.total:
         parts.append(f"{timedelta(seconds=round(reading.seconds_left))} left")
     return ", ".join(parts + ([reading.note] if reading.note else []))
+
+
+def plain_rate(rate: float) -> str:
+    """Three digits without an exponent: `5,019`, `212`, `0.8`."""
+    return f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"

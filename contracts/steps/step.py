@@ -128,7 +128,7 @@ def changes(stage: Stage, recorded: Mapping[str, Any], planned: Mapping[str, Any
 
 def config_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """A line for each key whose value in `new` is not the one in `old`."""
-    return [f"{key}: was {was!r}, now {now!r}" for key, was, now in _differences(old, new)]
+    return [f"{key}: was {was!r}, now {now!r}" for key, was, now in differences(old, new)]
 
 
 def claim(stage: Stage, config: Config, inputs: Given, out: Path) -> Manifest | None:
@@ -278,11 +278,12 @@ def _essence(stage: Stage, step: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _differences(old: Any, new: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
+def differences(old: Any, new: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Dotted key, its value in `old`, its value in `new`, where these differ."""
     if isinstance(old, dict) and isinstance(new, dict):
         for name in sorted(old.keys() | new.keys()):
             dotted = f"{key}.{name}" if key else name
-            yield from _differences(old.get(name), new.get(name), dotted)
+            yield from differences(old.get(name), new.get(name), dotted)
     elif old != new:
         prefix = ("identity.", "config.", "here.")
         yield functools.reduce(str.removeprefix, prefix, key), old, new

@@ -49,9 +49,19 @@ def pull(
 
 
 def report(
-    run_folder: Annotated[Path, typer.Argument(help="A run's folder.")], debug: Debug = False
+    run_folder: Annotated[Path, typer.Argument(help="A run's folder.")],
+    *,
+    compare: Annotated[
+        Path | None, typer.Option(help="Another run's folder: a page with the rounds of both.")
+    ] = None,
+    debug: Debug = False,
 ) -> None:
-    """Write a run's report.html and its policies' cards anew from what is finished."""
+    """Write a run's report.html and its policies' cards anew, or one page about two runs."""
+    if compare:
+        from flows.report.compare import write_comparison
+
+        typer.echo(write_comparison(run_folder, compare))
+        return
     from flows.report.html import write_report
     from flows.report.model_card import write_model_cards
 

@@ -7,22 +7,29 @@ of a run with many rounds draws the plots of none that is as it was.
 """
 
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader
+from jinja2 import Environment, FileSystemLoader, Template
 from markupsafe import Markup
 
 from contracts.errors import UserError
 from contracts.steps.fingerprint import of_file, of_json
 from contracts.tables.parts import write_atomic
 from flows.pipeline.folder.recorded import recorded_keys
-from flows.report.figures import round_figures, to_svg
-from flows.report.run_data import RoundData, finished_rounds, sample_pairs, step_summaries
+from flows.report.figures import by_round, round_figures, to_svg
+from flows.report.provenance import provenance
+from flows.report.round_row import RunRounds, shown_columns, table_lines
+from flows.report.run_data import RoundData, finished_rounds, sample_pairs, trained_rounds
+from flows.report.step_summary import drop_rows, step_summaries
+from runtime.lean_imports import spare_pandas
+from runtime.progress import plain_rate
 
 _SECTION = ".section.html"
 _SHOWN_PAIRS = 10
 # Always escaped: by its name, `*.html.j2` would not count as HTML.
 _TEMPLATES = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
+_TEMPLATES.filters["plain"] = plain_rate
 
 
 def write_report(folder: Path, anew: bool = False) -> Path:
@@ -34,21 +41,48 @@ def write_report(folder: Path, anew: bool = False) -> Path:
     Raises:
         UserError: the folder is no run.
     """
-    if not (folder / "config.yaml").exists():
-        raise UserError(f"{folder}: no run lies here (it has no config.yaml)")
-    config = (folder / "config.yaml").read_text()
-    rounds = [*reversed(finished_rounds(folder))]
-    page = _TEMPLATES.get_template("report.html.j2").render(
+    refuse_no_run(folder)
+    spare_pandas()
+    rounds, steps = [*reversed(finished_rounds(folder))], step_summaries(folder)
+    # First: a round that is not evaluated has a line too.
+    runs = [RunRounds(folder.name, "", trained_rounds(folder))]
+    lines = table_lines(runs)
+    page = template("report.html.j2").render(
         run=folder.name,
-        config=config,
+        config=(folder / "config.yaml").read_text(),
         model=recorded_keys(folder)["policy"]["path"],
+        made=provenance(folder, [step.manifest for step in steps]),
+        lines=lines,
+        columns=shown_columns(lines),
+        by_round=rounds_plot(runs),
         rounds=rounds,
         sections=[_section(data, anew) for data in rounds],
-        steps=step_summaries(folder),
+        steps=steps,
+        drops=[*drop_rows(steps)],
     )
     path = folder / "report.html"
     write_atomic(path, page.encode())
     return path
+
+
+def refuse_no_run(folder: Path) -> None:
+    """
+    Raises:
+        UserError: the folder is no run.
+    """
+    if not (folder / "config.yaml").exists():
+        raise UserError(f"{folder}: no run lies here (it has no config.yaml)")
+
+
+def template(name: str) -> Template:
+    """One of this folder's."""
+    return _TEMPLATES.get_template(name)
+
+
+def rounds_plot(runs: Sequence[RunRounds]) -> Markup:
+    """Reward and length by round, as an SVG element."""
+    # Our own plot; every text from a model or a prompt stays escaped.
+    return Markup(to_svg(by_round({run.name: run.rounds for run in runs})))  # noqa: S704
 
 
 def is_reported(folder: Path) -> bool:
@@ -91,6 +125,4 @@ def _draw(data: RoundData) -> str:
     # Our own plots; every text from a model or a prompt stays escaped.
     figures = [(title, Markup(to_svg(figure))) for title, figure in round_figures(data)]  # noqa: S704
     pairs = sample_pairs(data.folder / "pairs", _SHOWN_PAIRS)
-    return _TEMPLATES.get_template("section.html.j2").render(
-        round=data, figures=figures, pairs=pairs
-    )
+    return template("section.html.j2").render(round=data, figures=figures, pairs=pairs)

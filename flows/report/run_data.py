@@ -40,6 +40,31 @@ class RoundData:
         return self.folder.name.replace("-", " ")
 
     @property
+    def number(self) -> int:
+        """1 for the first."""
+        return int(self.folder.name.removeprefix("round-"))
+
+    @cached_property
+    def manifests(self) -> list[Manifest]:
+        """Of its finished steps, in no order."""
+        found = map(read_manifest, (path.parent for path in self.folder.rglob("_manifest.json")))
+        return [manifest for manifest in found if manifest]
+
+    @property
+    def tables(self) -> list[str]:
+        """Folders of its finished steps, from its own, in the pipeline's order."""
+        folders = (path.parent for path in self.folder.rglob("_manifest.json"))
+        return [path.relative_to(self.folder).as_posix() for path in sorted(folders, key=place)]
+
+    @property
+    def rewarded_by(self) -> list[str]:
+        """Annotators of the held-out answers: the one that made the pairs, then one that did
+        not."""
+        if self.verdict:
+            return [name for name in (self.verdict.trained_by, self.verdict.second) if name]
+        return [*self.gains]
+
+    @property
     def before(self) -> Path:
         """The folder of the round that it is compared with: the one before, unless a gate went
         further back."""
@@ -190,33 +215,18 @@ class RoundData:
         return [sign for sign in [repetition_sign(**self.repetition)] if sign]
 
 
-@dataclass(frozen=True)
-class StepSummary:
-    """One finished step as the report's table of stages shows it."""
-
-    path: str
-    manifest: Manifest
-
-    @property
-    def drops(self) -> str:
-        """`12 duplicate, 1 empty`, or nothing."""
-        return ", ".join(f"{count:,} {reason}" for reason, count in self.manifest.dropped.items())
+def trained_rounds(folder: Path) -> list[RoundData]:
+    """The rounds of a run that have a policy, in order; not all of them need be evaluated."""
+    rounds = sorted(folder.glob("round-*"), key=lambda path: int(path.name.split("-")[1]))
+    return [RoundData(path) for path in rounds if (path / "policy" / "metrics.parquet").exists()]
 
 
 def finished_rounds(folder: Path) -> list[RoundData]:
     """The rounds of a run that were trained and compared, in order."""
-    rounds = sorted(folder.glob("round-*"), key=lambda path: int(path.name.split("-")[1]))
-    return [RoundData(path) for path in rounds if read_manifest(path / "evaluation" / "comparison")]
-
-
-def step_summaries(folder: Path) -> list[StepSummary]:
-    """Every finished step of a run, in the pipeline's order."""
-    paths = sorted((path.parent for path in folder.rglob("_manifest.json")), key=place)
-    manifests = ((path, read_manifest(path)) for path in paths)
     return [
-        StepSummary(str(path.relative_to(folder)), manifest)
-        for path, manifest in manifests
-        if manifest
+        data
+        for data in trained_rounds(folder)
+        if read_manifest(data.folder / "evaluation" / "comparison")
     ]
 
 

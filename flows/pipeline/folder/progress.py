@@ -1,8 +1,12 @@
-"""What a run leaves in its folder of how far it is, for `onpolicy status`: `.plan.json` holds its
-steps in order, `.progress.json` the one that was begun last. Neither decides anything."""
+"""What a run leaves in its folder of how far it is, for `onpolicy status` and the report:
+`.plan.json` holds its steps in order, `.progress.json` the one that was begun last, `.start.json`
+who started it last. None of them decides anything."""
 
 import json
 import os
+import platform
+import shlex
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -13,7 +17,8 @@ from typing import Any
 from flows.pipeline.planning.planned_step import PlannedStep
 from runtime.progress import Reading
 
-PLAN, PROGRESS = ".plan.json", ".progress.json"
+PLAN, PROGRESS, START = ".plan.json", ".progress.json", ".start.json"
+_COMMANDS = ("onpolicy", "app.py", "main.py")
 _EVERY_SECONDS = 1.0
 
 
@@ -25,6 +30,13 @@ def record_plan(run: Path, steps: Sequence[PlannedStep]) -> None:
 def forget_step(run: Path) -> None:
     """Remove the record of the step begun last: a new start has not come to any yet."""
     (run / PROGRESS).unlink(missing_ok=True)
+
+
+def record_start(run: Path) -> None:
+    """Write which machine the run goes on at, and by which command."""
+    program, *words = sys.argv
+    command = shlex.join(["onpolicy", *words]) if Path(program).name in _COMMANDS else ""
+    _write(run / START, {"host": platform.node(), "command": command, "at": time.time()})
 
 
 class StepRecord:

@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import browser
+
+from flows.report.compare import write_comparison
 
 pytestmark = [
     pytest.mark.engine,
@@ -26,32 +29,6 @@ def page(chromium: str, url: str, profile: Path) -> str:
     """The page's DOM after its scripts ran."""
     command = [chromium, *FLAGS, f"--user-data-dir={profile}", "--dump-dom", url]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
-
-
-WIDTHS = """<body><script>
-addEventListener("load", () => {{
-  for (const frame of document.querySelectorAll("iframe")) {{
-    const wide = frame.contentDocument.documentElement.scrollWidth;
-    document.body.append(`${{frame.width}} wide, needs ${{wide}};`);
-  }}
-}});
-</script>{frames}</body>"""
-
-
-def widths_needed(chromium: str, url: str, folder: Path) -> tuple[dict[int, int], str]:
-    """What a page needs on a telephone and on a desk, in pixels, and what the browser complained
-    of."""
-    frames = [
-        f'<iframe width="{width}" height="900" src="{url}"></iframe>' for width in (390, 1200)
-    ]
-    wrapper = folder / "widths.html"
-    wrapper.write_text(WIDTHS.format(frames="".join(frames)))
-    command = [chromium, *FLAGS, "--allow-file-access-from-files", "--enable-logging=stderr",
-               f"--user-data-dir={folder}", "--dump-dom", wrapper.as_uri()]  # fmt: skip
-    ended = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
-    found = re.findall(r"(\d+) wide, needs (\d+);", ended.stdout)
-    said = "\n".join(line for line in ended.stderr.splitlines() if "CONSOLE" in line)
-    return {int(width): int(needed) for width, needed in found}, said
 
 
 def ask(server: dict[str, str], what: str, **which: Any) -> list[dict]:
@@ -100,16 +77,22 @@ def test_the_report_shows_gains_plots_and_pairs_without_scripts(
 ) -> None:
     dom = page(chromium, (demo_run / "report.html").as_uri(), tmp_path)
     assert "<script" not in dom
-    assert not re.findall(r'(?:src|href)="(?!#)[^"]*', dom), "the report loads something"
+    assert not re.findall(r" src=|<link", dom), "the report loads something"
+    assert not re.findall(r'href="(?!#|prompts/|round-)[^"]*', dom), "a link leads elsewhere"
     for text in ("Held-out reward", "armorm", "truth", "Sample pairs", "Stages", "Loss"):
+        assert text in dom
+    for text in ("Reward and length by round", "Norm of the gradient", "to make it again"):
         assert text in dom
     assert dom.count("<svg") >= 6
 
 
-def test_the_report_needs_no_sideways_scrolling_on_a_telephone_or_a_desk(
+def test_the_pages_of_one_run_and_of_two_read_at_both_widths_in_both_colours(
     demo_run: Path, chromium: str, tmp_path: Path
 ) -> None:
-    needed, complaints = widths_needed(chromium, (demo_run / "report.html").as_uri(), tmp_path)
-    assert needed.keys() == {390, 1200}
-    assert all(needed[width] <= width for width in needed)
-    assert not complaints
+    pages = [demo_run / "report.html", write_comparison(demo_run, demo_run)]
+    with browser(chromium, tmp_path) as looked:
+        for path, width, dark in itertools.product(pages, (390, 1200), (False, True)):
+            seen = looked.look(path.as_uri(), width, dark)
+            assert "trained reward" in seen.text and "round 1" in seen.text
+            assert seen.problems == [] and not seen.scrolls_sideways
+            assert [one for one in seen.asked if not one.startswith("data:")] == [path.as_uri()]

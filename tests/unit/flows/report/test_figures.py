@@ -2,13 +2,7 @@
 
 import numpy as np
 
-from evaluation.bootstrap import Gain
-from evaluation.compare import Gains
-from flows.report.figures import before_after, curves, histogram, to_png, to_svg
-
-OVER = Gain(0.2, 0.1, 0.3, 0.95, 9, at_lowest=-0.1, at_highest=0.4)
-GAIN = Gains(start=0.4, before=0.5, after=0.6, over_start=OVER, over_before=OVER,
-             unscored={}, cut={})  # fmt: skip
+from flows.report.figures import _bins, by_round, curves, histogram, to_png, to_svg
 
 
 def test_the_same_data_give_the_same_svg() -> None:
@@ -25,7 +19,16 @@ def test_an_empty_series_still_draws() -> None:
     assert to_svg(histogram({"none": np.array([])}, "reward")).startswith("<svg")
 
 
+def test_whole_numbers_lie_in_bins_of_whole_numbers() -> None:
+    """As many in each: else some bars are twice as high as their neighbours."""
+    few, many = np.arange(3, 9), np.arange(0, 1000)
+    assert _bins(few).tolist() == [2.5, 3.5, 4.5, 5.5, 6.5, 7.5, 8.5]
+    widths = np.diff(_bins(many))
+    assert set(widths.tolist()) == {25.0} and len(widths) == 40
+    assert _bins(many)[0] <= 0 and _bins(many)[-1] >= 999
+
+
 def test_every_kind_of_plot_renders_as_png() -> None:
     steps = np.arange(3)
-    for figure in (curves({"loss": (steps, steps * 0.5)}), before_after({"armorm": GAIN})):
+    for figure in (curves({"loss": (steps, steps * 0.5)}), by_round({"empty": []})):
         assert to_png(figure).startswith(b"\x89PNG")
