@@ -3,12 +3,12 @@
 import datetime
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from threading import Thread
 
 import pytest
 from huggingface_hub import constants
+from loopback import serving
 from minimal_run import MINIMAL, config
 from typer.testing import CliRunner
 
@@ -57,13 +57,8 @@ def answering(path: str, code: int) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
+    with serving(Handler) as address:
+        yield address
 
 
 def test_every_part_of_the_machine_has_a_line_and_each_fault_a_way_out() -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from made_run import made
-from minimal_run import MINIMAL, config
 from typer.testing import CliRunner
 
 from contracts.config.yaml import dump_yaml
@@ -27,21 +26,9 @@ GEMMA = {
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Callable[..., RunConfig]:
-    """Configs of runs over 30 prompts of which 4 are held out, 10 a round."""
-    lines = [json.dumps({"prompt": f"Say {number}."}) for number in range(30)]
-    (tmp_path / "prompts.jsonl").write_text("\n".join(lines))
-    for model in ("policy", "reward"):
-        (tmp_path / model).mkdir()
-    (tmp_path / "policy" / "config.json").write_text(json.dumps(GEMMA))
-    (tmp_path / "policy" / "model.safetensors").touch()
-    reward = {"kind": "classifier", "name": "rm", "path": str(tmp_path / "reward")}
-    own = {
-        "runs_dir": str(tmp_path / "runs"), "policy": {"path": str(tmp_path / "policy")},
-        "prompts": MINIMAL["prompts"] | {"path": str(tmp_path / "prompts.jsonl")},
-        "annotation": {"annotators": [reward]}, "date": "2026-01-01",
-    }  # fmt: skip
-    return lambda **changes: config(**(own | changes))
+def settings(runs_with: Callable[..., Callable[..., RunConfig]]) -> Callable[..., RunConfig]:
+    """Configs of runs whose policy has Gemma-2-9B's sizes."""
+    return runs_with(GEMMA)
 
 
 def rows(told: RunPlan) -> dict[str, int | None]:

@@ -2,12 +2,10 @@
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 from made_run import made
-from minimal_run import MINIMAL, config
 
 from flows.forecast.plan import as_text, forecast
 from flows.pipeline.config import RunConfig
@@ -16,21 +14,9 @@ SAMPLING = "round-1/responses"
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Callable[..., RunConfig]:
+def settings(runs_with: Callable[..., Callable[..., RunConfig]]) -> Callable[..., RunConfig]:
     """Configs of one round beside each other, over a policy that is no more than its sizes."""
-    lines = [json.dumps({"prompt": f"Say {number}."}) for number in range(30)]
-    (tmp_path / "prompts.jsonl").write_text("\n".join(lines))
-    for model in ("policy", "reward"):
-        (tmp_path / model).mkdir()
-        (tmp_path / model / "config.json").write_text("{}")
-        (tmp_path / model / "model.safetensors").touch()
-    reward = {"kind": "classifier", "name": "rm", "path": str(tmp_path / "reward")}
-    own = {
-        "runs_dir": str(tmp_path / "runs"), "policy": {"path": str(tmp_path / "policy")},
-        "prompts": MINIMAL["prompts"] | {"path": str(tmp_path / "prompts.jsonl")},
-        "annotation": {"annotators": [reward]}, "date": "2026-01-01", "rounds": 1,
-    }  # fmt: skip
-    return lambda **changes: config(**(own | changes))
+    return runs_with({}, rounds=1)
 
 
 def rated(planned: RunConfig, device: Any = "cpu") -> set[str]:
