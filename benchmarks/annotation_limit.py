@@ -1,16 +1,19 @@
 """`python -m benchmarks.annotation_limit`: how near scoring comes to the machine's own limit.
 
-The figure is the FLOP/s of our scoring over those of one large fp32 matrix product, measured
-in turn. Counted is the work that is done: each prompt once, the last layer's queries and MLP
-at the positions read alone; two FLOPs a weight and token, and attention's two products.
+The figure is the FLOP/s of our scoring over those of one large matrix product in the same dtype,
+measured in turn. Counted is the work that is done: each prompt once, the last layer's queries and
+MLP at the positions read alone; two FLOPs a weight and token, and attention's two products.
+
+On a GPU `--device cuda --dtype bfloat16 --shape llama-3-8b --prompts 256`.
 """
 
+import argparse
 import os
 import statistics
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import LlamaConfig
@@ -20,48 +23,52 @@ from annotation.armorm.scorer import ArmoRMScorer, open_armorm
 from annotation.scorers.batches import Group
 from annotation.scorers.protocol import Conversation
 from benchmarks.support import annotation_world as world
+from benchmarks.support.device import Device
+from benchmarks.support.options import Options, device_of, shape_of
 from benchmarks.support.outcome import report_passes
 
-_PASSES = 8
-_PROMPTS = 4
 _SIZE = 2048
+
+
+def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """What the command line asks for."""
+    parser = Options(__doc__, families=["llama"])
+    parser.add_counts(prompts=32)
+    return parser.parse_args(arguments)
 
 
 def main() -> None:
     """Print the outcome."""
+    asked = options()
+    device, shape = device_of(asked), shape_of(asked, world.TINY)
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
-    talks = world.conversations(_PASSES * _PROMPTS)
+    talks = world.conversations(asked.prompts)
     with tempfile.TemporaryDirectory() as folder:
-        world.save_model(Path(folder), world.conversations(400))
-        scorer = open_armorm(world.ANNOTATOR, folder, ScoreResources(device="cpu"))
+        world.save_model(Path(folder), world.conversations(400), shape, device)
+        resources = ScoreResources(device=device.kind)
+        scorer = open_armorm(world.annotator(device), folder, resources)
     scorer.score(talks[:2])
-    matmul_rate()
+    matmul_rate(device)
     passes = []
-    for start in range(0, len(talks), _PROMPTS):
-        before = matmul_rate()
-        ours = _rate(scorer, talks[start : start + _PROMPTS])
-        passes.append((ours, (before + matmul_rate()) / 2))
+    for part in world.in_passes(talks):
+        before = matmul_rate(device)
+        ours = _rate(device, scorer, part)
+        passes.append((ours, (before + matmul_rate(device)) / 2))
         print(f"ours {passes[-1][0] / 1e9:.1f}, matmul {passes[-1][1] / 1e9:.1f} GFLOP/s")
-    _report(passes)
+    _report(passes, layout=scorer.layout, shape=asked.shape, **device.facts)
 
 
-def matmul_rate() -> float:
-    """FLOP/s of a square product in float32, the best of three."""
-    matrix = torch.randn(_SIZE, _SIZE)
-    seconds = []
-    for _ in range(3):
-        start = time.perf_counter()
-        matrix @ matrix
-        seconds.append(time.perf_counter() - start)
-    return float(2 * _SIZE**3 / min(seconds))
+def matmul_rate(device: Device) -> float:
+    """FLOP/s of a square product, the best of three."""
+    return max(device.matmul_rates(_SIZE, 3))
 
 
-def _rate(scorer: ArmoRMScorer, talks: Sequence[Conversation]) -> float:
+def _rate(device: Device, scorer: ArmoRMScorer, talks: Sequence[Conversation]) -> float:
     groups = scorer.groups(talks)
     work = sum(flops(scorer.model.config, group) for group in groups)
-    start = time.perf_counter()
+    start = device.clock()
     scorer.score(talks)
-    return work / (time.perf_counter() - start)
+    return work / (device.clock() - start)
 
 
 def flops(config: LlamaConfig, group: Group) -> float:
@@ -78,17 +85,18 @@ def flops(config: LlamaConfig, group: Group) -> float:
     return 2 * ((config.num_hidden_layers - 1) * whole + last)
 
 
-def _report(passes: Sequence[tuple[float, float]]) -> None:
+def _report(passes: Sequence[tuple[float, float]], **detail: Any) -> None:
     shares = [ours / limit for ours, limit in passes]
     report_passes(
         "annotation_limit",
         shares,
         0.6,
-        "our FLOP/s over this machine's matmul rate, fp32",
+        "our FLOP/s over this machine's matmul rate",
         our_gflops=round(statistics.median(ours for ours, _ in passes) / 1e9, 1),
         matmul_gflops=round(statistics.median(limit for _, limit in passes) / 1e9, 1),
         lengths=world.source_of_lengths(),
         threads=torch.get_num_threads(),
+        **detail,
     )
 
 

@@ -1,16 +1,18 @@
 """`python -m benchmarks.annotation_vs_recipe`: our scoring against one conversation at a time.
 
-Both score the same conversations, five responses to each prompt, with the same fp32 weights
-on the CPU, in turn in one process; a pass is four prompts, so that other work on the machine
-meets both. The published way: apply the template, tokenise, one forward through transformers'
-own attention for each response, prompt and all. Ours: what the stage calls for a part. The
-figure is the median of the passes' ratios.
+Both score the same conversations, five responses to each prompt, with the same weights, in turn
+in one process; a pass is an eighth of the prompts, so that other work on the machine meets both.
+The published way: apply the template, tokenise, one forward through transformers' own attention
+for each response, prompt and all. Ours: what the stage calls for a part. The figure is the median
+of the passes' ratios.
+
+On a GPU `--device cuda --dtype bfloat16 --shape llama-3-8b --prompts 64`.
 """
 
+import argparse
 import os
 import statistics
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,45 +23,57 @@ from annotation.armorm.model import ArmoRM
 from annotation.armorm.scorer import ArmoRMScorer, last_occurrence, open_armorm
 from annotation.scorers.protocol import Conversation
 from benchmarks.support import annotation_world as world
+from benchmarks.support.device import Device
+from benchmarks.support.options import Options, device_of, shape_of
 from benchmarks.support.outcome import report_passes
 
-_PASSES = 8
-_PROMPTS = 32
+REACH = {"cpu": 1.2, "cuda": 4.0}
+
+
+def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """What the command line asks for."""
+    parser = Options(__doc__, families=["llama"])
+    parser.add_counts(prompts=32)
+    return parser.parse_args(arguments)
 
 
 def main() -> None:
     """Print the outcome."""
+    asked = options()
+    device, shape = device_of(asked), shape_of(asked, world.TINY)
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
-    talks = world.conversations(_PROMPTS)
+    talks = world.conversations(asked.prompts)
     with tempfile.TemporaryDirectory() as folder:
-        parameters = world.save_model(Path(folder), world.conversations(400))
-        scorer = open_armorm(world.ANNOTATOR, folder, ScoreResources(device="cpu"))
-        plain = ArmoRM.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa")
-    plain.eval()
+        parameters = world.save_model(Path(folder), world.conversations(400), shape, device)
+        resources = ScoreResources(device=device.kind)
+        scorer = open_armorm(world.annotator(device), folder, resources)
+        plain = ArmoRM.from_pretrained(folder, dtype=device.torch_dtype, attn_implementation="sdpa")
+    plain.to(device.kind).eval()
     one_at_a_time(plain, scorer, talks[:2])
     scorer.score(talks[:2])
-    size = len(talks) // _PASSES
     passes = [
-        _pass(plain, scorer, talks[size * number : size * (number + 1)], first=number % 2)
-        for number in range(_PASSES)
+        _pass(device, plain, scorer, part, first=number % 2)
+        for number, part in enumerate(world.in_passes(talks))
     ]
-    _report(passes, parameters, sum(len(talk.responses) for talk in talks))
+    _report(passes, parameters, device, layout=scorer.layout, shape=asked.shape)
 
 
 Pass = tuple[float, float, float, list[float]]
 """Seconds one at a time, our seconds, largest difference of a score, our scores."""
 
 
-def _pass(plain: ArmoRM, scorer: ArmoRMScorer, talks: list[Conversation], first: int) -> Pass:
+def _pass(
+    device: Device, plain: ArmoRM, scorer: ArmoRMScorer, talks: list[Conversation], first: int
+) -> Pass:
     seconds = [0.0, 0.0]
     scores: list[list[float]] = [[], []]
     for side in (first, 1 - first):
-        start = time.perf_counter()
+        start = device.clock()
         if side:
             scores[1] = [score.score or 0.0 for score in scorer.score(talks)]
         else:
             scores[0] = one_at_a_time(plain, scorer, talks)
-        seconds[side] = time.perf_counter() - start
+        seconds[side] = device.clock() - start
     apart = max(abs(a - b) for a, b in zip(*scores, strict=True))
     print(f"one at a time {seconds[0]:.2f} s, ours {seconds[1]:.2f} s, apart {apart:.1e}")
     return seconds[0], seconds[1], apart, scores[1]
@@ -76,29 +90,32 @@ def one_at_a_time(
                 messages = [*talk.messages, {"role": "assistant", "content": text}]
                 ids = tokenizer.apply_chat_template(messages, return_dict=False)
                 gating_at = last_occurrence(ids, scorer.header)
-                rewards = model(
-                    torch.tensor([ids]), torch.tensor([len(ids) - 1]), torch.tensor([gating_at])
+                rows, last, gating = (
+                    torch.tensor(value, device=model.device)
+                    for value in ([ids], [len(ids) - 1], [gating_at])
                 )
+                rewards = model(rows, last, gating)
                 scores.append(rewards.scores.item())
     return scores
 
 
-def _report(passes: Sequence[Pass], parameters: int, responses: int) -> None:
+def _report(passes: Sequence[Pass], parameters: int, device: Device, **detail: str) -> None:
     ratios = [recipe / ours for recipe, ours, *_ in passes]
     scores = [score for *_, own in passes for score in own]
     report_passes(
         "annotation_vs_recipe",
         ratios,
-        1.2,
+        REACH[device.kind],
         "times one conversation at a time, responses/s",
-        responses=responses,
-        our_responses_per_second=round(responses / sum(ours for _, ours, *_ in passes), 1),
+        responses=len(scores),
+        our_responses_per_second=round(len(scores) / sum(ours for _, ours, *_ in passes), 1),
         largest_difference=max(apart for _, _, apart, _ in passes),
         deviation_of_scores=round(statistics.pstdev(scores), 3),
         layer_parameters=parameters,
         lengths=world.source_of_lengths(),
-        dtype="float32",
         threads=torch.get_num_threads(),
+        **detail,
+        **device.facts,
     )
 
 

@@ -1,66 +1,81 @@
 """Peak memory: ours over TRL's CPO trainer (SimPO) at Gemma-2's vocabulary, each in a process.
 
-`python -m benchmarks.train_memory [--max-length 900]`. TRL gets one pair a pass, its least.
+`python -m benchmarks.train_memory [--max-length 900]`; on a GPU
+`--device cuda --dtype bfloat16 --shape gemma-2-2b --max-length 2048 --steps 3 --batch 4`.
+TRL gets one pair a pass, its least. On a CPU a process's whole resident memory counts; on a GPU,
+where any trainer holds 16 bytes a parameter of weights, gradients and moments, what is above them.
 """
 
 import argparse
-import json
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.support.device import Device
+from benchmarks.support.options import Options, device_of, shape_of
+from benchmarks.support.outcome import report_at_most
+from benchmarks.support.shapes import Shape, tiny_gemma
 from benchmarks.support.training_contestant import Settings
-from benchmarks.support.training_race import Contestant
-from benchmarks.support.training_rows import Shape, prepare
+from benchmarks.support.training_race import Outcome, race
+from benchmarks.support.training_rows import prepare, read_rows
 
 REACH = 0.25
-VOCABULARY = 256_000
+_TINY = tiny_gemma(vocabulary=256_000, hidden=128, layers=4)
+# float32: the weight, its gradient and AdamW's two moments.
+_STATE_BYTES = 16
 
 
-def peak(who: str, folder: Path, settings: Settings) -> tuple[float, list[float]]:
-    """The most memory that a contestant held, in MiB, and its losses."""
-    racer = Contestant(who, folder, settings)
-    losses = [racer.step()["loss"] for _ in range(settings.steps)]
-    return racer.finish(), losses
+def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """What the command line asks for."""
+    parser = Options(__doc__, families=["gemma2"])
+    parser.add_counts(
+        steps=4, batch=2, trl_micro=1, micro_tokens=4096, logits_mib=128, max_length=900, threads=2
+    )
+    return parser.parse_args(arguments)
+
+
+def floor_mib(shape: Shape, device: Device) -> float:
+    """What is not counted, for any trainer holds it."""
+    return shape.parameters * _STATE_BYTES / (1 << 20) if device.on_gpu else 0.0
 
 
 def main() -> None:
     """Run both, one after the other, and print the ratio."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--max-length", type=int, default=900)
-    parser.add_argument("--steps", type=int, default=4)
-    parser.add_argument("--hidden", type=int, default=128)
-    options = parser.parse_args()
-    shape = Shape(vocabulary=VOCABULARY, hidden=options.hidden, layers=4)
-    settings = Settings(steps=options.steps, batch=2, micro=1, threads=2, logits_mib=128)
+    asked = options()
+    device, shape = device_of(asked), shape_of(asked, _TINY)
+    settings = Settings(
+        asked.steps, asked.batch, asked.trl_micro, asked.threads, asked.micro_tokens,
+        asked.logits_mib, device.kind, device.dtype,
+    )  # fmt: skip
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        prepare(folder, shape, settings.steps * settings.batch, options.max_length)
-        rows = [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()]
-        mine, my_losses = peak("ours", folder, settings)
-        theirs, their_losses = peak("trl", folder, settings)
-    ratio = mine / theirs
-    outcome = {
-        "name": "train_memory",
-        "figure": round(ratio, 3),
-        "reach": REACH,
-        "holds": ratio <= REACH,
-        "unit": "ours / TRL, peak resident memory; at most",
-        "detail": {
-            "ours_mib": round(mine),
-            "trl_mib": round(theirs),
-            "longest_sequence": max(
-                len(row["prompt_ids"]) + max(len(row["chosen_ids"]), len(row["rejected_ids"]))
-                for row in rows
-            ),
-            "largest_loss_difference": max(
-                abs(a - b) for a, b in zip(my_losses, their_losses, strict=True)
-            ),
-            "vocabulary": VOCABULARY, "hidden": shape.hidden, "layers": shape.layers,
-            "global_batch": settings.batch, "trl_micro_batch": settings.micro,
-            "logits_mib": settings.logits_mib, "dtype": "float32",
-        },
-    }  # fmt: skip
-    print(json.dumps(outcome), flush=True)
+        prepare(folder, shape, settings.steps * settings.batch, asked.max_length, device)
+        longest = _longest(folder)
+        (mine,) = race(["ours"], folder, settings)
+        (theirs,) = race(["trl"], folder, settings)
+    floor = floor_mib(shape, device)
+    report_at_most(
+        "train_memory", (mine.peak_mib - floor) / (theirs.peak_mib - floor), REACH,
+        "ours / TRL, peak memory above weights, gradients and moments" if device.on_gpu
+        else "ours / TRL, peak resident memory",
+        ours_mib=round(mine.peak_mib), trl_mib=round(theirs.peak_mib), not_counted_mib=round(floor),
+        longest_sequence=longest, largest_loss_difference=_apart(mine, theirs),
+        shape=asked.shape, vocabulary=shape.vocabulary, hidden=shape.hidden, layers=shape.layers,
+        global_batch=settings.batch, trl_micro_batch=settings.trl_micro,
+        micro_batch_tokens=settings.micro_tokens, logits_mib=settings.logits_mib, **device.facts,
+    )  # fmt: skip
+
+
+def _longest(folder: Path) -> int:
+    """Tokens of the longest prompt with a response."""
+    return max(
+        len(row["prompt_ids"]) + max(len(row["chosen_ids"]), len(row["rejected_ids"]))
+        for row in read_rows(folder)
+    )
+
+
+def _apart(mine: Outcome, theirs: Outcome) -> float:
+    return max(abs(a - b) for a, b in zip(mine.losses, theirs.losses, strict=True))
 
 
 if __name__ == "__main__":

@@ -1,73 +1,75 @@
 """Model FLOP/s of training over this machine's own matmul rate at the same dtype and threads.
 
-`python -m benchmarks.train_mfu [--steps 10]`. Counted: what the method needs (each prompt once,
-the head at response tokens only), forward once and backward twice; recomputation is not counted.
+`python -m benchmarks.train_mfu [--steps 10]`; on a GPU
+`--device cuda --dtype bfloat16 --shape gemma-2-2b --steps 6 --batch 32 --micro-tokens 8192`.
+Counted: what the method needs (each prompt once, the head at response tokens only), forward once
+and backward twice; recomputation is not counted.
 """
 
 import argparse
-import json
 import tempfile
-import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from statistics import mean
 
+from benchmarks.support.device import Device
+from benchmarks.support.options import Options, device_of, shape_of
 from benchmarks.support.outcome import report
+from benchmarks.support.shapes import tiny_gemma
 from benchmarks.support.training_contestant import Settings
 from benchmarks.support.training_race import Contestant
-from benchmarks.support.training_rows import Shape, prepare
+from benchmarks.support.training_rows import prepare, read_rows
+
+# On a CPU it prints.
+REACH = {"cpu": 0.0, "cuda": 0.45}
+_SIZE = 1536
 
 
-def pair_flops(shape: Shape, row: dict[str, Any]) -> float:
-    """Floating-point operations of one pair's forward and backward pass."""
-    prompt, *responses = (len(row[f"{name}_ids"]) for name in ("prompt", "chosen", "rejected"))
-    layers = 2.0 * shape.matmul_parameters(with_head=False) * (prompt + sum(responses))
-    head = 2.0 * shape.vocabulary * shape.hidden * sum(responses)
-    seen = prompt**2 / 2 + sum(n * prompt + n**2 / 2 for n in responses)
-    attention = 4.0 * seen * shape.heads * 64 * shape.layers
-    return 3 * (layers + head + attention)
-
-
-def matmul_rate(threads: int, size: int = 1536) -> float:
-    """FLOP/s of a float32 product of two squares."""
-    import torch
-
-    torch.set_num_threads(threads)
-    a, b = torch.randn(size, size), torch.randn(size, size)
-    a @ b
-    started = time.perf_counter()
-    for _ in range(4):
-        a @ b
-    return 4 * 2 * size**3 / (time.perf_counter() - started)
+def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """What the command line asks for."""
+    parser = Options(__doc__, families=["gemma2"])
+    parser.add_counts(steps=10, batch=4, micro_tokens=4096, threads=2)
+    return parser.parse_args(arguments)
 
 
 def main() -> None:
     """Step and multiply in turns, and print the share."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=10)
-    parser.add_argument("--hidden", type=int, default=256)
-    options = parser.parse_args()
-    shape = Shape(hidden=options.hidden)
-    settings = Settings(steps=options.steps, batch=4, micro=2, threads=2)
+    asked = options()
+    device, shape = device_of(asked), shape_of(asked, tiny_gemma())
+    settings = Settings(
+        asked.steps, asked.batch, asked.batch, asked.threads, asked.micro_tokens,
+        device=device.kind, dtype=device.dtype,
+    )  # fmt: skip
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        prepare(folder, shape, settings.steps * settings.batch)
-        rows = [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()]
-        racer = Contestant("ours", folder, settings)
-        seconds, rates = [], []
-        for _ in range(settings.steps):
-            seconds.append(racer.step()["seconds"])
-            rates.append(matmul_rate(settings.threads))
-        racer.finish()
-    # The first step of it loads kernels and allocates the optimizer's state.
-    done = sum(pair_flops(shape, row) for row in rows[settings.batch :])
-    achieved, peak = done / sum(seconds[1:]), sum(rates) / len(rates)
+        prepare(folder, shape, settings.steps * settings.batch, device=device)
+        rows = read_rows(folder)[settings.warm_up * settings.batch :]
+        seconds, rates = _measure(folder, settings, device)
+    lengths = ([len(row[f"{of}_ids"]) for of in ("prompt", "chosen", "rejected")] for row in rows)
+    done = sum(shape.training_flops(*each) for each in lengths)
+    achieved, peak = done / sum(seconds), mean(rates)
     report(
-        "train_mfu", achieved / peak, 0.0, "share of this machine's matmul rate",
+        "train_mfu", achieved / peak, REACH[device.kind], "share of this machine's matmul rate",
         achieved_gflops=round(achieved / 1e9, 1), matmul_gflops=round(peak / 1e9, 1),
-        pairs_per_second=round((len(rows) - settings.batch) / sum(seconds[1:]), 3),
-        hidden=shape.hidden, layers=shape.layers, vocabulary=shape.vocabulary,
-        threads=settings.threads, dtype="float32",
+        pairs_per_second=round(len(rows) / sum(seconds), 3),
+        shape=asked.shape, hidden=shape.hidden, layers=shape.layers, vocabulary=shape.vocabulary,
+        global_batch=settings.batch, micro_batch_tokens=settings.micro_tokens,
+        threads=settings.threads, **device.facts,
     )  # fmt: skip
+
+
+def _measure(folder: Path, settings: Settings, device: Device) -> tuple[list[float], list[float]]:
+    """Seconds of the steps that are timed, and FLOP/s of matrix products between the steps."""
+    import torch
+
+    torch.set_num_threads(settings.threads)
+    racer = Contestant("ours", folder, settings)
+    seconds, rates = [], []
+    for _ in range(settings.steps):
+        seconds.append(racer.step()["seconds"])
+        rates += device.matmul_rates(_SIZE, 4)
+    racer.finish()
+    return seconds[settings.warm_up :], rates
 
 
 if __name__ == "__main__":

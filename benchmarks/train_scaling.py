@@ -14,7 +14,8 @@ from typing import Any
 import pyarrow as pa
 
 from benchmarks.support.outcome import report
-from benchmarks.support.training_rows import Shape, prepare, quiet
+from benchmarks.support.shapes import tiny_gemma
+from benchmarks.support.training_rows import prepare, quiet
 from contracts.steps.fingerprint import of_input
 from contracts.steps.manifest import Result, write_manifest
 from contracts.steps.step import claim
@@ -66,7 +67,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=8)
     options = parser.parse_args()
     quiet()
-    shape, batch = Shape(vocabulary=32_000), 8
+    shape, batch = tiny_gemma(), 8
     rates = {}
     with tempfile.TemporaryDirectory() as name:
         model, tokens = Path(name) / "model", Path(name) / "tokens"

@@ -1,54 +1,59 @@
 """Pairs a second: ours over TRL's CPO trainer (SimPO), same rows, model, dtype and global batch.
 
-`python -m benchmarks.train_throughput [--steps 20]`
+`python -m benchmarks.train_throughput [--steps 20]`; on a GPU
+`--device cuda --dtype bfloat16 --shape gemma-2-2b --batch 32 --trl-micro 1 --micro-tokens 8192`.
 """
 
 import argparse
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
+from benchmarks.support.options import Options, device_of, shape_of
 from benchmarks.support.outcome import report
+from benchmarks.support.shapes import tiny_gemma
 from benchmarks.support.training_contestant import Settings
-from benchmarks.support.training_race import Contestant
-from benchmarks.support.training_rows import Shape, prepare
+from benchmarks.support.training_race import race
+from benchmarks.support.training_rows import prepare
 
-REACH = 2.4
+REACH = {"cpu": 2.4, "cuda": 2.9}
+
+
+def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """What the command line asks for; on a CPU its first step, on a GPU its first two warm up."""
+    parser = Options(__doc__, families=["gemma2"])
+    parser.add_counts(steps=20, batch=4, trl_micro=2, micro_tokens=4096, threads=2)
+    return parser.parse_args(arguments)
 
 
 def main() -> None:
     """Race both and print the ratio."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=20, help="at least 2: the first warms up")
-    parser.add_argument("--vocabulary", type=int, default=32_000)
-    parser.add_argument("--threads", type=int, default=2)
-    options = parser.parse_args()
-    shape = Shape(vocabulary=options.vocabulary)
-    settings = Settings(steps=options.steps, batch=4, micro=2, threads=options.threads)
+    asked = options()
+    device, shape = device_of(asked), shape_of(asked, tiny_gemma())
+    settings = Settings(
+        asked.steps, asked.batch, asked.trl_micro, asked.threads, asked.micro_tokens,
+        device=device.kind, dtype=device.dtype,
+    )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
-        prepare(Path(folder), shape, settings.steps * settings.batch)
-        racers = [Contestant(who, Path(folder), settings) for who in ("trl", "ours")]
-        laps: list[list[dict[str, float]]] = []
-        for step in range(settings.steps):
-            laps.append([racer.step() for racer in racers])
-            theirs, mine = laps[-1]
-            print(f"step {step + 1}: TRL {theirs['seconds']:.2f} s, loss {theirs['loss']:.6f}; "
-                  f"ours {mine['seconds']:.2f} s, loss {mine['loss']:.6f}", flush=True)  # fmt: skip
-        for racer in racers:
-            racer.finish()
-    # The first step of each loads kernels and allocates the optimizer's state.
-    timed = laps[1:]
-    seconds = [sum(lap[side]["seconds"] for lap in timed) for side in (0, 1)]
-    pairs = len(timed) * settings.batch
+        prepare(Path(folder), shape, settings.steps * settings.batch, device=device)
+        theirs, mine = race(("trl", "ours"), Path(folder), settings)
+    seconds = [sum(one.seconds[settings.warm_up :]) for one in (theirs, mine)]
+    pairs = (settings.steps - settings.warm_up) * settings.batch
+    steps = zip(theirs.seconds, mine.seconds, strict=True)
     report(
-        "train_throughput", seconds[0] / seconds[1], REACH, "ours / TRL, pairs a second",
+        "train_throughput", seconds[0] / seconds[1], REACH[device.kind],
+        "ours / TRL, pairs a second",
         trl_pairs_per_second=round(pairs / seconds[0], 3),
         ours_pairs_per_second=round(pairs / seconds[1], 3),
-        median_step_ratio=round(median(a["seconds"] / b["seconds"] for a, b in timed), 3),
-        largest_loss_difference=max(abs(a["loss"] - b["loss"]) for a, b in laps),
-        steps=settings.steps, global_batch=settings.batch, trl_micro_batch=settings.micro,
-        vocabulary=shape.vocabulary, hidden=shape.hidden, layers=shape.layers,
-        threads=settings.threads, dtype="float32",
+        median_step_ratio=round(median([a / b for a, b in steps][settings.warm_up :]), 3),
+        largest_loss_difference=max(
+            abs(a - b) for a, b in zip(theirs.losses, mine.losses, strict=True)
+        ),
+        trl_peak_mib=round(theirs.peak_mib), ours_peak_mib=round(mine.peak_mib),
+        steps=settings.steps, global_batch=settings.batch, trl_micro_batch=settings.trl_micro,
+        micro_batch_tokens=settings.micro_tokens, shape=asked.shape, threads=settings.threads,
+        **device.facts,
     )  # fmt: skip
 
 

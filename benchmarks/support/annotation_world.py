@@ -10,15 +10,18 @@ from pathlib import Path
 
 from annotation.annotators.armorm import ArmoRMConfig
 from annotation.scorers.protocol import Conversation
+from benchmarks.support.device import Device
+from benchmarks.support.shapes import Shape
 from contracts.chat import Message
 from demo.tokenizers import LLAMA, train_tokenizer
 
 SOURCE = Path(__file__).parents[3] / "shared" / "data" / "ultrafeedback" / "train_1000.jsonl"
 RESPONSES = 5
-ANNOTATOR = ArmoRMConfig(name="armorm", path="made here", dtype="float32")
+PASSES = 8
 _VOCABULARY = 16_000
-_LAYERS = 9
-_HIDDEN = 640
+TINY = Shape("llama", _VOCABULARY, 640, 9, 10, 5, 64, 1728)
+# Beside the tiny backbone; published is 1,024.
+_TINY_GATING = {"gating_hidden_dim": 256}
 
 # Characters at the 0, 10, 25, 50, 75, 90 and 99 % quantiles of the 1,000 public rows.
 _PROMPT_LENGTHS = (17, 54, 109, 363, 801, 1769, 4360)
@@ -43,25 +46,35 @@ def conversations(count: int) -> list[Conversation]:
     return found
 
 
-def save_model(folder: Path, texts: list[Conversation]) -> int:
-    """Save the model and its tokenizer; gives the parameters of the layers."""
+def in_passes(talks: list[Conversation]) -> list[list[Conversation]]:
+    """Eighths, of one prompt at least."""
+    size = max(1, len(talks) // PASSES)
+    return [talks[start : start + size] for start in range(0, len(talks), size)][:PASSES]
+
+
+def annotator(device: Device) -> ArmoRMConfig:
+    """The config of what `save_model` saves."""
+    return ArmoRMConfig.model_validate(
+        {"name": "armorm", "path": "made here", "dtype": device.dtype}
+    )
+
+
+def save_model(folder: Path, texts: list[Conversation], shape: Shape, device: Device) -> int:
+    """Save a model, drawn on the device in its dtype, and its tokenizer; gives the parameters of
+    the layers."""
     import torch
-    from transformers import LlamaConfig
 
     from annotation.armorm.model import ArmoRM
 
     lines = (text for talk in texts for text in [talk.messages[0]["content"], *talk.responses])
     tokenizer = train_tokenizer(LLAMA, lines, _VOCABULARY, max_length=8192)
     torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=_HIDDEN, intermediate_size=1728,
-        num_hidden_layers=_LAYERS, num_attention_heads=10, num_key_value_heads=5, head_dim=64,
-        max_position_embeddings=8192, rope_theta=500000.0, pad_token_id=tokenizer.pad_token_id,
-        gating_hidden_dim=256,
-    )  # fmt: skip
-    model = ArmoRM(config)
+    own = {"vocab_size": len(tokenizer), **_TINY_GATING} if shape == TINY else {}
+    config = shape.config(pad_token_id=tokenizer.pad_token_id, **own)
+    with torch.device(device.kind):
+        model = ArmoRM._from_config(config, dtype=device.torch_dtype)
     # Objectives of the order of 1, as ArmoRM's own: differences are then on its scores' scale.
-    torch.nn.init.normal_(model.regression_layer.weight, std=_HIDDEN**-0.5)
+    torch.nn.init.normal_(model.regression_layer.weight, std=shape.hidden**-0.5)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return sum(weight.numel() for weight in model.model.layers.parameters())

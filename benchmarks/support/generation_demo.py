@@ -4,6 +4,9 @@ import json
 from collections import Counter
 from pathlib import Path
 
+from benchmarks.support.device import Device
+from benchmarks.support.shapes import Shape
+from benchmarks.support.training_rows import save_model
 from contracts.chat import ChatFormat
 from contracts.models.model import load_tokenizer
 from contracts.steps.manifest import read_manifest
@@ -29,16 +32,25 @@ def demo_prompts(count: int) -> list[Prompt]:
     return [Prompt(prompt_id(messages), messages) for messages in asked]
 
 
-def demo_job(prompts: int, **settings: object) -> tuple[Job, dict[int, list[Request]]]:
-    """What the demo's policy is to be asked, by part."""
+def demo_job(
+    prompts: int, policy: Path = FOLDER / "policy", **settings: object
+) -> tuple[Job, dict[int, list[Request]]]:
+    """What the demo's policy, or another with its tokenizer, is to be asked, by part."""
     config = SampleConfig.model_validate({"max_model_len": CONTEXT, **settings})
-    policy = str(FOLDER / "policy")
-    chat = ChatFormat(load_tokenizer(policy))
+    chat = ChatFormat(load_tokenizer(str(policy)))
     parts = plan_requests(demo_prompts(prompts), config, chat, CONTEXT, Counter())
-    return job_of(config, chat, parts), dict(enumerate(parts))
+    return job_of(config, chat, parts, policy), dict(enumerate(parts))
 
 
-def job_of(config: SampleConfig, chat: ChatFormat, planned: Plan) -> Job:
-    """An engine's job with the demo's policy."""
+def write_policy(folder: Path, shape: Shape, device: Device) -> None:
+    """A policy of random weights in another shape, with the demo's tokenizer."""
+    save_model(folder, shape, device)
+    load_tokenizer(str(FOLDER / "policy")).save_pretrained(folder)
+
+
+def job_of(
+    config: SampleConfig, chat: ChatFormat, planned: Plan, policy: Path = FOLDER / "policy"
+) -> Job:
+    """An engine's job with the demo's policy, or with another that has its tokenizer."""
     stop_ids = sorted({chat.end_of_turn_id, chat.tokenizer.eos_token_id})
-    return Job(str(FOLDER / "policy"), config, stop_ids, planned.longest, CONTEXT)
+    return Job(str(policy), config, stop_ids, planned.longest, CONTEXT)

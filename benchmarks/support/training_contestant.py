@@ -6,15 +6,14 @@ it takes one optimizer step for each line on standard input, and prints its seco
 
 import json
 import math
-import resource
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.support.training_rows import MAX_LENGTH, quiet
+from benchmarks.support.device import Device
+from benchmarks.support.training_rows import MAX_LENGTH, quiet, read_rows
 
 BETA, RATIO, RATE = 10.0, 0.5, 3e-4
 
@@ -25,10 +24,31 @@ class Settings:
 
     steps: int
     batch: int
-    micro: int
-    threads: int
-    checkpointing: bool = False
+    """Pairs an optimizer step."""
+    trl_micro: int
+    """Pairs that TRL takes in one pass."""
+    threads: int = 2
+    micro_tokens: int = 4096
+    """Tokens that we take in one pass."""
     logits_mib: int = 256
+    device: str = "cpu"
+    dtype: str = "float32"
+
+    @property
+    def on(self) -> Device:
+        """Where both run."""
+        return Device(self.device, self.dtype)
+
+    @property
+    def checkpointing(self) -> bool:
+        """Recomputed activations, as the published runs have it; on a CPU memory is no matter."""
+        return self.on.on_gpu
+
+    @property
+    def warm_up(self) -> int:
+        """Steps that are not timed: the first loads kernels and allocates the optimizer's state;
+        on a GPU the second compiles for lengths that the first had not."""
+        return 2 if self.on.on_gpu else 1
 
 
 def say(**values: Any) -> None:
@@ -36,11 +56,11 @@ def say(**values: Any) -> None:
     print("::" + json.dumps(values), flush=True)
 
 
-def wait() -> float:
+def wait(device: Device) -> float:
     """Wait for the parent's word; the time then."""
     if not sys.stdin.readline():
         raise SystemExit("the parent is gone")
-    return time.perf_counter()
+    return device.clock()
 
 
 def ours(folder: Path, settings: Settings) -> None:
@@ -64,17 +84,17 @@ def ours(folder: Path, settings: Settings) -> None:
             return [*range(step * size, (step + 1) * size)]
 
     torch.set_num_threads(settings.threads)
-    rows = [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()]
     pairs = [
         Pair(str(number), row["prompt_ids"], row["chosen_ids"], row["rejected_ids"])
-        for number, row in enumerate(rows)
+        for number, row in enumerate(read_rows(folder))
     ]
     config = TrainConfig(
         loss=SimPOConfig(beta=BETA, gamma_beta_ratio=RATIO), learning_rate=RATE,
-        global_batch=settings.batch, dtype="float32",
+        global_batch=settings.batch, dtype=settings.on.dtype,
         resources=TrainResources(
             strategy="none", threads=settings.threads, logits_mib=settings.logits_mib,
-            gradient_checkpointing=settings.checkpointing, micro_batch_tokens=4096,
+            gradient_checkpointing=settings.checkpointing,
+            micro_batch_tokens=settings.micro_tokens,
         ),
     )  # fmt: skip
     engine = make_engine(config)
@@ -83,13 +103,13 @@ def ours(folder: Path, settings: Settings) -> None:
     trainer = Trainer(config, engine, pairs)
     trainer.schedule = InOrder(config, len(pairs))
     say(ready=True)
-    started = wait()
+    started = wait(settings.on)
 
     def after_step(steps: int, metrics: dict[str, float]) -> None:
         nonlocal started
-        say(seconds=time.perf_counter() - started, loss=metrics["loss"])
+        say(seconds=settings.on.clock() - started, loss=metrics["loss"])
         if steps < settings.steps:
-            started = wait()
+            started = wait(settings.on)
 
     trainer.run(0, after_step)
 
@@ -106,7 +126,7 @@ def trl(folder: Path, settings: Settings) -> None:
     from trl.experimental.cpo import CPOTrainer
 
     torch.set_num_threads(settings.threads)
-    rows = [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()]
+    rows = read_rows(folder)
 
     class InOrder(CPOTrainer):
         """The rows in the order in which they lie."""
@@ -121,16 +141,17 @@ def trl(folder: Path, settings: Settings) -> None:
             self.started = self.seconds = 0.0
 
         def on_step_begin(self, *_: Any, **__: Any) -> None:
-            self.started = wait()
+            self.started = wait(settings.on)
 
         def on_step_end(self, *_: Any, **__: Any) -> None:
-            self.seconds = time.perf_counter() - self.started
+            self.seconds = settings.on.clock() - self.started
 
         def on_log(self, *_: Any, logs: dict[str, float], **__: Any) -> None:
             if "loss" in logs:
                 say(seconds=self.seconds, loss=logs["loss"])
 
-    # As published (recipe, section 2): Gemma-2 with eager attention, the one with its soft-cap.
+    # As published (recipe, section 2): Gemma-2 with eager attention, the one with its soft-cap;
+    # weights in float32, of which a pass in bfloat16 casts copies, on both sides.
     model = AutoModelForCausalLM.from_pretrained(
         folder, dtype=torch.float32, attn_implementation="eager"
     )
@@ -154,9 +175,10 @@ def trl_arguments(folder: Path, settings: Settings) -> Any:
         output_dir=str(folder / "trl"), loss_type="simpo", cpo_alpha=0.0, beta=BETA,
         simpo_gamma=BETA * RATIO, learning_rate=RATE, lr_scheduler_type="cosine",
         warmup_steps=math.ceil(0.1 * settings.steps), max_length=MAX_LENGTH,
-        per_device_train_batch_size=settings.micro,
-        gradient_accumulation_steps=settings.batch // settings.micro, num_train_epochs=1,
-        logging_steps=1, save_strategy="no", report_to=[], bf16=False, use_cpu=True,
+        per_device_train_batch_size=settings.trl_micro,
+        gradient_accumulation_steps=settings.batch // settings.trl_micro, num_train_epochs=1,
+        logging_steps=1, save_strategy="no", report_to=[],
+        bf16=settings.dtype == "bfloat16", use_cpu=not settings.on.on_gpu,
         gradient_checkpointing=settings.checkpointing, disable_tqdm=True,
         gradient_checkpointing_kwargs={"use_reentrant": False}, dataloader_drop_last=True,
     )  # fmt: skip
@@ -173,9 +195,10 @@ def refuse_other_tokens(theirs: Any, rows: Sequence[dict[str, Any]]) -> None:
 def main() -> None:
     """Run one contestant."""
     quiet()
-    who, folder, settings = sys.argv[1:]
-    {"ours": ours, "trl": trl}[who](Path(folder), Settings(**json.loads(settings)))
-    say(peak_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    who, folder, told = sys.argv[1:]
+    settings = Settings(**json.loads(told))
+    {"ours": ours, "trl": trl}[who](Path(folder), settings)
+    say(peak_mib=settings.on.peak_mib())
 
 
 if __name__ == "__main__":

@@ -1,10 +1,15 @@
-"""Two contestants that take turns step by step, so that both meet the same machine."""
+"""Two contestants, each a process, that train on the same rows.
+
+On a CPU they take turns step by step, so that both meet the same machine. On a GPU they run one
+after the other: two sets of weights, gradients and moments do not fit one.
+"""
 
 import json
 import os
 import subprocess
 import sys
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +24,8 @@ class Contestant:
         quiet()
         # Read before exec: libraries take their thread settings when they are loaded.
         environment = {**os.environ, "OMP_NUM_THREADS": str(settings.threads)}
+        if not settings.on.on_gpu:
+            environment["CUDA_VISIBLE_DEVICES"] = ""
         self.name = who
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.support.training_contestant", who, str(folder),
@@ -40,13 +47,40 @@ class Contestant:
         self._process.wait()
         return float(peak)
 
-    def stop(self) -> None:
-        """End it."""
-        self._process.kill()
-        self._process.wait()
-
     def _read(self) -> dict[str, Any]:
         for line in self._process.stdout or ():
             if line.startswith("::"):
                 return json.loads(line[2:])
         raise SystemExit(f"{self.name} ended early with code {self._process.wait()}")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a contestant took."""
+
+    seconds: list[float]
+    """By step."""
+    losses: list[float]
+    peak_mib: float
+
+
+def race(names: Sequence[str], folder: Path, settings: Settings) -> list[Outcome]:
+    """Every step of each contestant, in the order of `names`."""
+    if settings.on.on_gpu:
+        return [outcome for name in names for outcome in _in_turns([name], folder, settings)]
+    return _in_turns(names, folder, settings)
+
+
+def _in_turns(names: Sequence[str], folder: Path, settings: Settings) -> list[Outcome]:
+    racers = [Contestant(name, folder, settings) for name in names]
+    laps: list[list[dict[str, float]]] = []
+    for step in range(settings.steps):
+        laps.append([racer.step() for racer in racers])
+        told = (f"{name} {lap['seconds']:.2f} s, loss {lap['loss']:.6f}"
+                for name, lap in zip(names, laps[-1], strict=True))  # fmt: skip
+        print(f"step {step + 1}: {'; '.join(told)}", flush=True)
+    peaks = [racer.finish() for racer in racers]
+    return [
+        Outcome([lap["seconds"] for lap in of_one], [lap["loss"] for lap in of_one], peak)
+        for of_one, peak in zip(zip(*laps, strict=True), peaks, strict=True)
+    ]

@@ -1,10 +1,12 @@
-"""A Gemma-2 shape with random weights and real UltraFeedback pairs, for the training benchmarks."""
+"""A model of random weights and real UltraFeedback pairs, for the training benchmarks."""
 
 import json
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from benchmarks.support.device import Device
+from benchmarks.support.shapes import Shape
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -13,33 +15,19 @@ SOURCE = Path(__file__).parents[3] / "shared" / "data" / "ultrafeedback" / "trai
 _SPECIALS = ["<pad>", "<eos>", "<bos>"]
 _MERGED_VOCABULARY = 32_000
 MAX_LENGTH = 2048
+_CPU = Device("cpu", "float32")
 
 
-@dataclass(frozen=True)
-class Shape:
-    """A Gemma-2 model's size; every width that is not named follows Gemma-2-2B's ratios."""
-
-    vocabulary: int = 32_000
-    hidden: int = 256
-    layers: int = 6
-
-    @property
-    def heads(self) -> int:
-        """Query heads of 64."""
-        return self.hidden // 64
-
-    def matmul_parameters(self, with_head: bool) -> int:
-        """Weights that each token is multiplied with."""
-        attention = self.hidden * 64 * 2 * (self.heads + self.heads // 2)
-        layers = self.layers * (attention + 3 * self.hidden * 4 * self.hidden)
-        return layers + (self.vocabulary * self.hidden if with_head else 0)
-
-
-def prepare(folder: Path, shape: Shape, count: int, max_length: int = MAX_LENGTH) -> None:
+def prepare(
+    folder: Path, shape: Shape, count: int, max_length: int = MAX_LENGTH, device: Device = _CPU
+) -> None:
     """Write the model, its tokenizer and `rows.jsonl` of texts and token ids into `folder`.
 
+    Args:
+        device: where the weights are drawn, in its dtype.
+
     Raises:
-        SystemExit: the public rows are not beside this checkout.
+        SystemExit: the public rows are not beside this checkout, or are too few.
     """
     if not SOURCE.exists():
         raise SystemExit(f"{SOURCE}: the real pairs are not beside this checkout")
@@ -53,8 +41,10 @@ def prepare(folder: Path, shape: Shape, count: int, max_length: int = MAX_LENGTH
         )
         if row["chosen"] != row["rejected"] and longest <= max_length and len(kept) < count:
             kept.append(tokens)
+    if len(kept) < count:
+        raise SystemExit(f"{SOURCE}: {len(kept)} pairs fit, and {count} are asked for")
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in kept))
-    _save_model(folder, shape)
+    save_model(folder, shape, device)
     tokenizer.save_pretrained(folder)
 
 
@@ -98,16 +88,17 @@ def _tokenizer(rows: list[dict[str, Any]]) -> "PreTrainedTokenizerFast":
     )
 
 
-def _save_model(folder: Path, shape: Shape) -> None:
+def save_model(folder: Path, shape: Shape, device: Device) -> None:
+    """Write random weights of the shape, drawn on the device in its dtype."""
     import torch
-    from transformers import Gemma2Config, Gemma2ForCausalLM
+    from transformers import AutoModelForCausalLM
 
     torch.manual_seed(0)
-    config = Gemma2Config(
-        vocab_size=shape.vocabulary, hidden_size=shape.hidden, num_hidden_layers=shape.layers,
-        intermediate_size=4 * shape.hidden, num_attention_heads=shape.heads,
-        num_key_value_heads=shape.heads // 2, head_dim=64, query_pre_attn_scalar=64,
-        max_position_embeddings=4096, sliding_window=4096,
-        pad_token_id=0, eos_token_id=1, bos_token_id=2,
-    )  # fmt: skip
-    Gemma2ForCausalLM(config).save_pretrained(folder)
+    with torch.device(device.kind):
+        model = AutoModelForCausalLM.from_config(shape.config(), dtype=device.torch_dtype)
+    model.save_pretrained(folder)
+
+
+def read_rows(folder: Path) -> list[dict[str, Any]]:
+    """What `prepare` wrote as `rows.jsonl`."""
+    return [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()]

@@ -1,0 +1,124 @@
+"""Commands that are run one after another, each in a process of its own, and what came of them."""
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+# In RESULTS.md's row of a figure these stand elsewhere.
+_SAID_ELSEWHERE = ("device", "gpu", "torch", "cuda")
+_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command of this Python, and what it needs."""
+
+    name: str
+    command: tuple[str, ...]
+    """What follows `python`."""
+    minutes: float
+    """It is ended after so long."""
+    needs: tuple[str, ...] = ()
+    """Packages without which it is not run."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a step."""
+
+    name: str
+    state: Literal["passed", "missed", "failed", "not run"]
+    """`missed`: it ran, and its figure is not what it is to reach."""
+    says: str
+    seconds: float = 0.0
+    outcome: Mapping[str, Any] = field(default_factory=dict)
+    """The JSON that a benchmark ends with."""
+
+
+def run_step(step: Step, folder: Path, seconds_left: float) -> Result:
+    """Run a step, its output going to a file in `folder`; whatever becomes of it is told."""
+    missing = [name for name in step.needs if not importlib.util.find_spec(name)]
+    if missing:
+        return Result(step.name, "not run", f"needs {', '.join(missing)}, not installed here")
+    if seconds_left < 60 * step.minutes:
+        return Result(step.name, "not run", f"may take {step.minutes:g} minutes; too few are left")
+    log, started = folder / f"{step.name}.log", time.monotonic()
+    code = _run([sys.executable, *step.command], log, 60 * step.minutes)
+    result = _result(step, log, code, time.monotonic() - started)
+    (folder / f"{step.name}.json").write_text(json.dumps(asdict(result)))
+    return result
+
+
+def _run(command: Sequence[str], log: Path, seconds: float) -> int | None:
+    """The exit code; None where it took too long. What it started ends with it."""
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )  # fmt: skip
+        try:
+            return process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+
+def _result(step: Step, log: Path, code: int | None, seconds: float) -> Result:
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    last = lines[-1] if lines else "it printed nothing"
+    if code is None:
+        return Result(step.name, "failed", f"ended after {step.minutes:g} minutes: {last}", seconds)
+    if code:
+        return Result(step.name, "failed", f"exit code {code}: {last}", seconds)
+    if not (outcome := _outcome(last)):
+        return Result(step.name, "passed", last, seconds)
+    state: Literal["passed", "missed"] = "passed" if outcome["holds"] else "missed"
+    return Result(step.name, state, f"{outcome['figure']} {outcome['unit']}", seconds, outcome)
+
+
+def _outcome(line: str) -> dict[str, Any]:
+    """A benchmark's outcome; empty where the line is none."""
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) and "figure" in found else {}
+
+
+def as_table(results: Sequence[Result]) -> str:
+    """A line a step, as text."""
+    width = max(len(result.name) for result in results)
+    return "\n".join(
+        f"{result.name:<{width}}  {result.state:<7}  {result.seconds:6.0f} s  {result.says[:300]}"
+        for result in results
+    )
+
+
+def as_markdown(results: Sequence[Result], machine: str) -> str:
+    """The block for RESULTS.md: the figures, the tests, and what is missing."""
+    rows = [_row(result) for result in results if result.outcome]
+    tested = [result for result in results if not result.outcome]
+    others = [f"- {result.name}: {result.state} ({result.says})" for result in tested]
+    head = ["| benchmark | figure | reach | holds | detail |", "|---|---|---|---|---|"]
+    return "\n".join([machine, "", *([*head, *rows, ""] if rows else []), *others])
+
+
+def _row(result: Result) -> str:
+    outcome = result.outcome
+    detail = [f"{key} {value}" for key, value in outcome["detail"].items()
+              if key not in _SAID_ELSEWHERE and not isinstance(value, dict)]  # fmt: skip
+    holds = "yes" if outcome["holds"] else "no"
+    cells = (f"`{result.name}`", f"{outcome['figure']} {outcome['unit']}", outcome["reach"], holds,
+             ", ".join(detail[:_SHOWN]).replace("|", "/"))  # fmt: skip
+    return f"| {' | '.join(map(str, cells))} |"
