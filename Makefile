@@ -22,7 +22,7 @@ locked = $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps $(1) || 
 # instead of 12.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test unit lint install install-gpu lock clean
+.PHONY: demo test unit lint gpu-check install install-gpu lock clean
 
 demo: install  ## two on-policy rounds on the CPU, then the report
 	$(BIN)/python -m demo.build
@@ -39,6 +39,9 @@ lint: install  ## style, types, layers
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+gpu-check:  ## on a GPU: its tests, the figures, rows for benchmarks/RESULTS.md (ONLY="NAME ...")
+	$(BIN)/python -m benchmarks.gpu_check $(if $(ONLY),--only $(ONLY))
 
 install: .venv/installed
 

@@ -1,0 +1,125 @@
+"""`make gpu-check`: on a machine with a GPU, the GPU tests, then the figures, most valued first.
+
+`python -m benchmarks.gpu_check [--only NAME ...] [--minutes 30] [--out .cache/gpu-check]`. Each
+step is a process of its own, so that a failure hides nothing; what has no time left is not run,
+and the next call may name it. It ends with a table of what passed, missed its reach, failed and
+was not run, and with a block for RESULTS.md. `--list` names the steps.
+"""
+
+import argparse
+import datetime
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.support.check_steps import Result, Step, as_markdown, as_table, run_step
+from runtime.device import has_cuda
+
+_TESTS = Path(__file__).parents[1] / "tests" / "gpu"
+_VLLM = ("vllm",)
+_TRL = ("trl", "datasets")
+_GPU = ("--device", "cuda", "--dtype", "bfloat16")
+
+
+def gpu_tests() -> list[Step]:
+    """A step for each file of tests/gpu: a CUDA error in one would fail all tests after it."""
+    return [
+        Step(path.stem, ("-m", "pytest", str(path), "-q", "-p", "no:cacheprovider"), 5)
+        for path in sorted(_TESTS.glob("test_*.py"))
+    ]
+
+
+def figure(
+    name: str, *arguments: str, shape: str, needs: tuple[str, ...] = (), minutes: float = 5
+) -> Step:
+    """A benchmark at a published shape."""
+    command = ("-m", f"benchmarks.{name}", *_GPU, "--shape", shape, *arguments)
+    return Step(f"{name}.{shape}", command, minutes, needs)
+
+
+FIGURES = [
+    figure(
+        "train_throughput", "--steps=8", "--batch=32", "--trl-micro=1", "--micro-tokens=8192",
+        shape="gemma-2-2b", needs=_TRL,
+    ),
+    figure(
+        "train_memory", "--steps=3", "--batch=4", "--micro-tokens=8192", "--max-length=2048",
+        shape="gemma-2-2b", needs=_TRL,
+    ),
+    figure("train_mfu", "--steps=6", "--batch=32", "--micro-tokens=8192", shape="gemma-2-2b"),
+    figure("train_mfu", "--steps=6", "--batch=32", "--micro-tokens=8192", shape="gemma-2-9b-width"),
+    figure("annotation_vs_recipe", "--prompts=64", shape="llama-3-8b"),
+    figure("annotation_limit", "--prompts=256", shape="llama-3-8b"),
+    figure("annotation_engines", "--prompts=64", shape="llama-3-8b", needs=_VLLM),
+    figure("generation_overhead", "--passes=3", shape="gemma-2-2b", needs=_VLLM),
+]  # fmt: skip
+
+# A round of its own each time, on one GPU.
+_ROUND = (
+    f"name=gpu-check-{datetime.datetime.now():%Y%m%d-%H%M%S}", "rounds=1",
+    "training.resources.processes=1",
+)  # fmt: skip
+DEMO = [
+    Step("demo_build", ("-m", "demo.build"), 3),
+    Step(
+        "demo_run", ("-m", "flows.cli.app", "run", "configs/demo.yaml", *_ROUND), 10,
+        ("vllm", "prefect", "deepspeed"),
+    ),
+]  # fmt: skip
+
+
+def steps() -> list[Step]:
+    """All, in the order of their value."""
+    # The generation benchmark asks the demo's prompts.
+    return [*gpu_tests(), DEMO[0], *FIGURES, DEMO[1]]
+
+
+def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """What the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    names = [step.name for step in steps()]
+    parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="for all of them")
+    parser.add_argument("--out", type=Path, default=Path(".cache/gpu-check"))
+    parser.add_argument("--list", action="store_true", help="name the steps, and end")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """1 where there is no GPU, or where a step failed."""
+    asked = options(arguments)
+    if asked.list:
+        print("\n".join(f"{step.name}: python {' '.join(step.command)}" for step in steps()))
+        return 0
+    if not has_cuda():
+        print("gpu-check: torch sees no CUDA device here; nothing was started", file=sys.stderr)
+        return 1
+    chosen = [step for step in steps() if step.name in asked.only]
+    return check(chosen, asked.out, 60 * asked.minutes, machine())
+
+
+def check(chosen: Sequence[Step], out: Path, seconds: float, on: str) -> int:
+    """Run the steps; what is known is told and written after each. 1 where one failed."""
+    out.mkdir(parents=True, exist_ok=True)
+    ends, results = time.monotonic() + seconds, list[Result]()
+    for step in chosen:
+        results.append(run_step(step, out, ends - time.monotonic()))
+        print(as_table(results[-1:]), flush=True)
+        (out / "RESULTS.md").write_text(as_markdown(results, on) + "\n")
+    print(f"\n{as_table(results)}\n\n{as_markdown(results, on)}")
+    return int(any(result.state == "failed" for result in results))
+
+
+def machine() -> str:
+    """The line that stands above a table of figures."""
+    import torch
+
+    here = f"{torch.cuda.get_device_name()}, {os.cpu_count()} cores"
+    versions = f"torch {torch.__version__}, CUDA {torch.version.cuda}"
+    return f"{here}; {versions}; {datetime.date.today()}."
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,85 @@
+"""`make gpu-check`: every step is run and told of, whatever becomes of the others."""
+
+import importlib
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks import gpu_check
+from benchmarks.support.check_steps import Result, Step, as_markdown, run_step
+
+HOLDS = {"name": "n", "figure": 3.1, "reach": 2.9, "holds": True, "unit": "times", "detail": {}}
+
+
+def step(name: str, code: str, minutes: float = 1, needs: tuple[str, ...] = ()) -> Step:
+    return Step(name, ("-S", "-c", code), minutes, needs)
+
+
+def printing(outcome: dict[str, object]) -> str:
+    return f"print('loading'); print({json.dumps(outcome)!r})"
+
+
+STEPS = [
+    step("tests", "print('3 passed')"),
+    step("crashes", "import os; print('CUDA error', flush=True); os.abort()"),
+    step("rate", printing(HOLDS)),
+    step("memory", printing(HOLDS | {"figure": 0.4, "reach": 0.25, "holds": False})),
+    step("hangs", "import time; time.sleep(60)", minutes=0.02),
+    step("engines", "", needs=("vllm_of_another_name",)),
+    step("long", "", minutes=900),
+]
+
+
+def test_a_step_that_crashes_or_hangs_hides_no_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert gpu_check.check(STEPS, tmp_path, 600, "One GPU; 2026-11-22.") == 1
+    told = capsys.readouterr().out
+    states = [json.loads((tmp_path / f"{one.name}.json").read_text())["state"]
+              for one in STEPS[:5]]  # fmt: skip
+    assert states == ["passed", "failed", "passed", "missed", "failed"]
+    assert "vllm_of_another_name, not installed here" in told and "too few are left" in told
+    block = (tmp_path / "RESULTS.md").read_text()
+    assert block.startswith("One GPU; 2026-11-22.\n") and block in told
+    assert "| `rate` | 3.1 times | 2.9 | yes |" in block
+    assert "| `memory` | 0.4 times | 0.25 | no |" in block
+    assert "- crashes: failed (exit code -6: CUDA error)" in block
+
+
+def test_all_that_ran_and_failed_in_nothing_is_a_success(tmp_path: Path) -> None:
+    assert gpu_check.check(STEPS[:1], tmp_path, 600, "") == 0
+
+
+def test_without_a_gpu_it_says_so_and_starts_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(gpu_check, "has_cuda", lambda: False)
+    assert gpu_check.main(["--out", str(tmp_path / "out")]) == 1
+    assert "no CUDA device here; nothing was started" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("one", gpu_check.FIGURES, ids=lambda one: one.name)
+def test_a_figures_command_is_one_that_its_benchmark_takes(one: Step) -> None:
+    module = importlib.import_module(one.command[1])
+    found = module.options(one.command[2:])
+    assert (found.device, found.dtype) == ("cuda", "bfloat16")
+
+
+def test_the_tests_come_first_a_file_each() -> None:
+    names = [one.name for one in gpu_check.steps()]
+    files = sorted(path.stem for path in gpu_check._TESTS.glob("test_*.py"))
+    assert names[: len(files)] == files and len(set(names)) == len(names)
+    assert gpu_check.options([]).only == names
+
+
+def test_a_figures_detail_leaves_out_what_stands_above_the_table() -> None:
+    outcome = HOLDS | {"detail": {"steps": 8, "torch": "2.11", "shape": "tiny"}}
+    block = as_markdown([Result("rate", "passed", "", 1.0, outcome)], "A GPU.")
+    assert "| steps 8, shape tiny |" in block
+
+
+def test_a_steps_whole_output_is_kept(tmp_path: Path) -> None:
+    run_step(step("rate", printing(HOLDS)), tmp_path, 600)
+    assert (tmp_path / "rate.log").read_text().startswith("loading\n")
