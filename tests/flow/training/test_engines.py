@@ -2,25 +2,20 @@
 
 import json
 import math
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 import torch
-from checkout import CHECKOUT
 from engine_steps import Run, run_forked
+from killed_training import kill_after_step, start
 from safetensors.torch import load_file
 
 from contracts.errors import OnPolicyError, UserError
 from contracts.steps.fingerprint import of_files
 from contracts.steps.manifest import Manifest, read_manifest
-from contracts.steps.step import claim, run_once
+from contracts.steps.step import run_once
 from contracts.tables.parts import read_table
 from runtime.progress import parse_progress
 from training import reference, train
@@ -185,28 +180,6 @@ def test_two_processes_score_the_reference_whole_or_split_and_dpo_learns_from_it
     losses = [row["value"] for row in table if row["name"] == "loss"]
     assert losses[0] == pytest.approx(math.log(2), abs=1e-4)
     assert losses[-1] < losses[0]
-
-
-def start(settings: TrainConfig, inputs: dict[str, str], out: Path) -> "subprocess.Popen[str]":
-    """The stage as the flow starts it, in a process group of its own."""
-    claim(train.STAGE, settings, inputs, out)
-    return subprocess.Popen(
-        [sys.executable, "-m", "training.train", str(out / "_step.json")],
-        cwd=CHECKOUT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, start_new_session=True, env={**os.environ, "ONPOLICY_PARENT": "stdin"},
-    )  # fmt: skip
-
-
-def kill_after_step(process: "subprocess.Popen[str]", out: Path, steps: int) -> None:
-    """kill -9 of the whole process group once the metrics hold `steps` steps."""
-    log = out / ".checkpoints" / "metrics.jsonl"
-    deadline = time.monotonic() + 120
-    while not log.exists() or len(log.read_text().splitlines()) < steps:
-        assert process.poll() is None, process.stdout.read() if process.stdout else ""
-        assert time.monotonic() < deadline, "training did not come so far in time"
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 @pytest.mark.parametrize(("resources", "kills"), [
