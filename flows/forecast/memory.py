@@ -20,6 +20,8 @@ _CPU_BLOCK, _GPU_BLOCK = 8 * _MIB, 256 * _MIB
 _GEMMA2_NORMS, _NORMS = 4, 2
 # [samples, vocabulary] float32 that one draw holds: logits, sorted, indices, softmax, sums.
 _COPIES_OF_LOGITS = 6
+# Bits a weight takes in NF4 with double quantisation (QLoRA, arXiv 2305.14314, section 3).
+_NF4_BITS = 4 + 8 / 64 + 32 / (64 * 256)
 
 Strategy = Literal["none", "zero2", "zero3", "fsdp"]
 
@@ -54,6 +56,8 @@ class Model:
     """Numbers in its largest tensor."""
     layer: int
     """Numbers in one of its layers."""
+    linear: int
+    """Numbers in the matrices of all layers."""
 
     @classmethod
     def read(cls, config: Mapping[str, Any]) -> "Model | None":
@@ -63,7 +67,10 @@ class Model:
             return None
         counts = {name: math.prod(shape) for name, shape in shapes.items()}
         layer = sum(count for name, count in counts.items() if ".layers.0." in name)
-        return cls(config, of, sum(counts.values()), max(counts.values()), layer)
+        linear = sum(
+            counts[name] for name, shape in shapes.items() if ".layers." in name and len(shape) == 2
+        )
+        return cls(config, of, sum(counts.values()), max(counts.values()), layer, linear)
 
 
 @dataclass(frozen=True)
@@ -89,6 +96,7 @@ def training(
     processes: int = 1,
     strategy: Strategy = "none",
     trained: int | None = None,
+    in_4_bits: bool = False,
     checkpointing: bool = False,
     offload: Literal["none", "optimizer", "parameters"] = "none",
 ) -> Memory:
@@ -97,9 +105,10 @@ def training(
     Args:
         passes: forward passes a step; with several, the first one's gradients lie there already.
         trained: numbers that AdamW moves, where those are not all (LoRA).
+        in_4_bits: whether the layers' matrices beside those are held in NF4 (QLoRA).
     """
     moved = model.parameters if trained is None else trained
-    frozen = 0 if trained is None else model.parameters
+    frozen = 0 if trained is None else _frozen(model, one.width, in_4_bits)
     held, grads, states = _states(frozen, moved, one.width, processes, strategy)
     head = 4 * model.of.vocabulary * model.of.hidden if trained is None else 0
     # Beside full gradients the head's new ones; in the only pass, they are the first.
@@ -170,17 +179,23 @@ def _states(
     """Bytes of the weights, the gradients, and AdamW's averages with its float32 masters.
 
     Args:
-        frozen: numbers that AdamW does not move: of the model beside LoRA's adapters, or none.
+        frozen: bytes of what AdamW does not move: the model beside LoRA's adapters, or nothing.
     """
     if strategy == "none":
         # float32 weights are the masters; autocast holds a copy in bfloat16.
-        return width * frozen + (6 if width == 2 else 4) * moved, 4 * moved, 8 * moved
+        return frozen + (6 if width == 2 else 4) * moved, 4 * moved, 8 * moved
     if strategy == "fsdp":  # as well, but for the copies: what is gathered is cast
-        return (width * frozen + 4 * moved) // processes, *_split(4, 8, moved, processes)
+        return (frozen + 4 * moved) // processes, *_split(4, 8, moved, processes)
     # DeepSpeed has masters of its own, under ZeRO-3 in float32 none (stage3.py of 0.19.8).
     masters = 0 if strategy == "zero3" and width == 4 else 4
-    held = width * (frozen + moved) // (processes if strategy == "zero3" else 1)
+    held = (frozen + width * moved) // (processes if strategy == "zero3" else 1)
     return held, *_split(4, 8 + masters, moved, processes)
+
+
+def _frozen(model: Model, width: int, in_4_bits: bool) -> int:
+    """Bytes of all weights, at `width` a number or the layers' matrices in NF4."""
+    short = model.linear if in_4_bits else 0
+    return width * (model.parameters - short) + round(_NF4_BITS / 8 * short)
 
 
 def _split(gradients: int, states: int, moved: int, processes: int) -> tuple[int, int]:

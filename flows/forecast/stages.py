@@ -72,6 +72,7 @@ def _training(
     return memory.training(
         model, one, passes=passes, processes=processes, strategy=resources.strategy,
         trained=trained_numbers(config, shapes) if config.lora else None,
+        in_4_bits=bool(config.lora and config.lora.quantize),
         checkpointing=machine.device == "cuda" if wanted is None else wanted,
         offload=resources.offload,
     )  # fmt: skip

@@ -121,6 +121,17 @@ def test_fsdps_masters_are_its_weights_and_lora_adds_to_a_whole_base() -> None:
     assert adapted.weights == 2 * model.parameters + (4 + 2) * 1_000_000
 
 
+def test_a_base_in_4_bits_keeps_its_embedding_and_norms_in_two_bytes_a_weight() -> None:
+    model = Model.read(GEMMA)
+    assert model
+    one = Pass(tokens=8192, answers=6000, width=2, logits=256 << 20, on_gpu=True)
+    held = memory.training(model, one, passes=4, trained=0, in_4_bits=True).weights
+    linear = 42 * (3584 * 2 * (4096 + 2048) + 3 * 3584 * 14_336)
+    rest = 3584 * 256_000 + 3584 * (4 * 42 + 1)
+    # 4 bits, a byte for 64 of them and four bytes for 64 times 256.
+    assert held == 2 * rest + round(linear * (4 + 8 / 64 + 32 / 16_384) / 8)
+
+
 def test_a_process_holds_its_share_of_a_global_batch(settings: Callable[..., RunConfig]) -> None:
     def activations(processes: int, batch: int) -> int:
         resources = {"processes": processes, "strategy": "none"}
