@@ -43,7 +43,9 @@ class Asking:
         self._referee = referee
         self._judge = judge
         self._request = referee.request(judge)
-        self._endpoint = ChatEndpoint(f"judge {judge.model!r}", judge, resources.timeout)
+        self._endpoint = ChatEndpoint(
+            f"judge {judge.model!r}", judge, resources.timeout, at_once=resources.most_concurrency
+        )
         self._price = read_price(resources.prices, judge.model)
         max_tokens = int(self._request["max_tokens"])
         self.budget = Budget(resources.max_cost, self._price, max_tokens)

@@ -1,6 +1,5 @@
 """A judge's replies on disk from the moment they come: each cost money."""
 
-import time
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +33,7 @@ class ReplyJournal:
     def __init__(self, path: Path) -> None:
         self._journal = Journal(path, _unpack, _pack)
         self._appended = Event()
-        self._ended = False
+        self._ended = Event()
         self._failed: OSError | None = None
 
     def replies(self) -> dict[str, list[Completion]]:
@@ -67,7 +66,7 @@ class ReplyJournal:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._ended = True
+        self._ended.set()
         self._appended.set()
         self._syncing.join()
         try:
@@ -86,11 +85,10 @@ class ReplyJournal:
 
     def _sync(self) -> None:
         try:
-            while not self._ended:
-                self._appended.wait()
+            while self._appended.wait() and not self._ended.is_set():
                 self._appended.clear()
                 self._journal.sync_now()
-                time.sleep(_SYNC_SECONDS)
+                self._ended.wait(_SYNC_SECONDS)
         except OSError as error:
             self._failed = error
 

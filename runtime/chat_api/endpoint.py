@@ -4,21 +4,20 @@ import json
 import os
 import re
 import socket
-import ssl
 import time
 from collections.abc import Mapping
 from random import Random
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from contracts.errors import OnPolicyError, UserError, first_line
 from runtime.chat_api.completion import Completion, NoCompletion, Refusal, read_completion
 from runtime.chat_api.config import ChatModel
+from runtime.chat_api.connections import Connections, NoReply, proxy_of
 from runtime.pool.messages import heartbeat
 
 if TYPE_CHECKING:
-    from httpx2 import Client, Response
+    from urllib3 import BaseHTTPResponse
 
 _ACCOUNT = {
     401: "refuses the key; {key}",
@@ -55,22 +54,28 @@ class Unanswered(OnPolicyError):
 class ChatEndpoint:
     """A model behind an endpoint; from any thread."""
 
-    def __init__(self, who: str, config: ChatModel, timeout: float, attempts: int = 1) -> None:
+    def __init__(
+        self, who: str, config: ChatModel, timeout: float, attempts: int = 1, at_once: int = 64
+    ) -> None:
         """
         Args:
             who: whose endpoint it is, for messages.
             timeout: seconds that one answer may take.
             attempts: times that `complete` itself sends a request, waiting 0.5 s, doubled up to
                 8 s, or as long as the endpoint says, up to a minute.
+            at_once: most threads that ask.
 
         Raises:
-            UserError: the environment variable that should hold the key is not set.
+            UserError: the environment variable that should hold the key is not set, or its proxy
+                is none over HTTP.
         """
         self._who = who
         self._config = config
         self._key = key_of(who, config)
         self._attempts = attempts
-        self._client = _client(config, self._key, timeout)
+        self._encode = json.JSONEncoder(separators=(",", ":")).encode
+        url = f"{config.base_url.rstrip('/')}/chat/completions"
+        self._connections = Connections(who, url, _headers(config, self._key), timeout, at_once)
 
     def complete(self, body: Mapping[str, Any]) -> Completion | Refusal:
         """The answer to one request.
@@ -108,19 +113,21 @@ class ChatEndpoint:
         return self._send_once(body)
 
     def _send_once(self, body: Mapping[str, Any]) -> bytes | Refusal:
-        from httpx2 import HTTPError
-
-        content = json.dumps({"model": self._config.model, **body}).encode()
+        # Each attempt is a sign of life: a dozen of them may take longer than `hang_timeout`.
+        heartbeat()
         try:
-            reply = self._client.post("/chat/completions", content=content)
-        except HTTPError as error:
-            raise Unanswered(type(error).__name__) from None
-        return reply.content if reply.is_success else self._refusal(reply)
+            reply = self._connections.post(
+                self._encode({"model": self._config.model, **body}).encode()
+            )
+        except NoReply as none:
+            raise Unanswered(str(none)) from None
+        return reply.data if 200 <= reply.status < 300 else self._refusal(reply)
 
-    def _refusal(self, reply: "Response") -> Refusal:
+    def _refusal(self, reply: "BaseHTTPResponse") -> Refusal:
         error = _error_in(reply)
-        told = self._without_key(str(error.get("message") or reply.text or "no message"))
-        refusal = Refusal(reply.status_code, told)
+        text = reply.data.decode(errors="replace")
+        told = self._without_key(str(error.get("message") or text or "no message"))
+        refusal = Refusal(reply.status, told)
         if refusal.status in _ACCOUNT or error.get("code") == _OUT_OF_CREDIT:
             what = _ACCOUNT.get(refusal.status, _ACCOUNT[402])
             raise self.refused(refusal, what.format(key=self._about_key()))
@@ -174,7 +181,7 @@ def refuse_unreachable(who: str, config: ChatModel) -> None:
     """
     url = urlsplit(config.base_url)
     host = url.hostname or ""
-    if not has_key(config) or (url.scheme in getproxies() and not proxy_bypass(host)):
+    if not has_key(config) or proxy_of(config.base_url):
         return
     try:
         port = url.port or {"http": 80, "https": 443}[url.scheme]
@@ -186,7 +193,7 @@ def refuse_unreachable(who: str, config: ChatModel) -> None:
         ) from None
 
 
-def _error_in(reply: "Response") -> Mapping[str, Any]:
+def _error_in(reply: "BaseHTTPResponse") -> Mapping[str, Any]:
     """What the endpoint says in its own words; empty where that is no object."""
     try:
         said = reply.json()
@@ -196,7 +203,7 @@ def _error_in(reply: "Response") -> Mapping[str, Any]:
     return error if isinstance(error, dict) else {"message": error}
 
 
-def _retry_after(reply: "Response") -> float | None:
+def _retry_after(reply: "BaseHTTPResponse") -> float | None:
     """Seconds in the header `Retry-After`; a date there counts as none."""
     try:
         return max(0.0, float(reply.headers["retry-after"]))
@@ -212,28 +219,8 @@ def _wait(failures: int, unanswered: Unanswered) -> float:
     return float(wait * _jitter.uniform(1.0, 1.2))
 
 
-def _client(config: ChatModel, key: str, timeout: float) -> "Client":
-    """Plain HTTP: the openai client over it took half of a request's processor time (1.2 ms of
-    which 0.6 are left), and 16 threads share one interpreter."""
-    from httpx2 import Client, Limits
-
+def _headers(config: ChatModel, key: str) -> dict[str, str]:
     headers = {"content-type": "application/json", "accept": "application/json"}
     if config.api_key_env is not None:
         headers["authorization"] = f"Bearer {key}"
-    return Client(
-        base_url=config.base_url,
-        headers=headers,
-        timeout=timeout,
-        follow_redirects=True,
-        verify=_trusted(config.base_url),
-        # As many as ask at once: the callers say how many that is.
-        limits=Limits(max_connections=None, max_keepalive_connections=None),
-        # Each attempt is a sign of life: a dozen of them may take longer than `hang_timeout`.
-        event_hooks={"request": [lambda _: heartbeat()]},
-    )
-
-
-def _trusted(url: str) -> ssl.SSLContext | Literal[True]:
-    """Whose certificates count: the machine's, which take 30 ms of processor time to read. Behind
-    plain HTTP nobody's do, so that a redirect from there to HTTPS is refused."""
-    return True if url.startswith("https:") else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    return headers

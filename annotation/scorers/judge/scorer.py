@@ -176,5 +176,7 @@ def open_judge(config: JudgeConfig, answers: JudgeAnswers | None = None) -> Judg
     """
     resources = config.resources
     who = f"annotator {config.name!r}"
-    endpoint = ChatEndpoint(who, config, resources.timeout, resources.attempts)
+    endpoint = ChatEndpoint(
+        who, config, resources.timeout, resources.attempts, resources.concurrency
+    )
     return JudgeScorer(config, endpoint, answers)

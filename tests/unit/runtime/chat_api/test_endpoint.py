@@ -85,3 +85,41 @@ def test_an_endpoint_without_a_key_is_told_word_for_word(serve: Callable) -> Non
     one = ChatEndpoint("it", ChatModel(model="m", base_url=endpoint.url, api_key_env=None), 5.0)
     with pytest.raises(Unanswered, match="'nonexistent-8b' does not exist; nonetheless try"):
         one.complete(BODY)
+
+
+def test_a_redirect_is_followed_but_another_host_gets_no_key(serve: Callable) -> None:
+    moved, there = serve(lambda _: 307), serve(lambda _: "Hello.")
+    moved.headers = {"Location": f"{there.url}/chat/completions"}
+    assert endpoint_at(moved.url).complete(BODY) == Completion("Hello.")
+    assert (there.bodies[0]["messages"], there.keys) == (BODY["messages"], {None})
+
+
+def test_a_redirect_that_never_ends_is_no_answer(serve: Callable) -> None:
+    endpoint = serve(lambda _: 307)
+    endpoint.headers = {"Location": f"{endpoint.url}/chat/completions"}
+    with pytest.raises(Unanswered, match="ResponseError"):
+        endpoint_at(endpoint.url).complete(BODY)
+
+
+def test_requests_go_through_the_environments_proxy(
+    serve: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy = serve(lambda _: 503)
+    address = proxy.url.removesuffix("/v1").removeprefix("http://")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.setenv("http_proxy", f"user:pass@{address}")
+    with pytest.raises(Unanswered, match="status 503"):
+        endpoint_at("http://judge.invalid/v1").complete(BODY)
+    assert len(proxy.bodies) == 1
+    monkeypatch.setenv("http_proxy", f"socks5://{address}")
+    with pytest.raises(UserError, match="judge 'judge-1': the environment names a socks5 proxy"):
+        endpoint_at("http://judge.invalid/v1")
+
+
+def test_an_endpoint_that_is_not_there_or_hangs_up_gives_no_answer(serve: Callable) -> None:
+    endpoint = serve(lambda _: 1 / 0)  # it closes the connection without a word
+    with pytest.raises(Unanswered, match="ProtocolError"):
+        endpoint_at(endpoint.url).complete(BODY)
+    with pytest.raises(Unanswered, match="NewConnectionError"):
+        endpoint_at("http://127.0.0.1:9/v1").complete(BODY)
