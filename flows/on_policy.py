@@ -45,6 +45,7 @@ from flows.prefect_ import artifacts
 from flows.prefect_.gate import flow_run_id, wait, wake_at
 from flows.prefect_.outage import remembered
 from flows.prefect_.schedule import skipped
+from flows.prefect_.stop import STOPS, refuse_stopped, stopped
 from flows.report.html import is_reported, write_report
 from flows.report.model_card import write_model_card
 from flows.report.run_data import RoundData
@@ -118,7 +119,7 @@ def _run(step: PlannedStep, settings: RunConfig, store: WithoutStore) -> None:
     try:
         store.fetch(step)
         with store.watching(step):
-            _as_task(step, settings)(step)
+            refuse_stopped(_as_task(step, settings)(step))
     except ConfigDrift:  # a stage that was made anew came out other: tell all that read it
         refuse_drift(settings)
         raise
@@ -164,10 +165,10 @@ def _as_task(step: PlannedStep, config: RunConfig) -> Any:
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
-def run_stage(step: PlannedStep) -> None:
+def run_stage(step: PlannedStep) -> State[None] | None:
     """Run one step in a subprocess, with its log lines and its progress in the Prefect run."""
     logger = get_run_logger()
-    skipped = step.done is not None
+    is_old = step.done is not None
     progress, record = artifacts.StepProgress(step), StepRecord(step)
     with step_line(step.title) as bar:
 
@@ -185,15 +186,18 @@ def run_stage(step: PlannedStep) -> None:
 
         try:
             manifest = run_step(step, on_line, on_progress)
-        except Exception as error:  # Ctrl-C and SIGTERM are none: they leave it stopped
+        except STOPS as stop:
+            return stopped(stop)
+        except Exception as error:
             record.fail(error)
             raise
     logger.info("%d rows; dropped: %s", manifest.rows, manifest.dropped or "none")
-    print_done(step.title, manifest, skipped)
+    print_done(step.title, manifest, is_old)
     for package in manifest.mixed:
         print_warning(f"{step.title}: a package changed while it was made: {package}")
-    if step.label == PAIR and not skipped:
+    if step.label == PAIR and not is_old:
         artifacts.publish_pairs(step)
+    return None
 
 
 @task(name="write report", task_run_name="round {number}: write report", cache_policy=NO_CACHE)

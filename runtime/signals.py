@@ -8,11 +8,11 @@ from typing import Any, NoReturn
 
 from contracts.errors import Interrupted, Terminated
 
-_GO_ON = "run the same command again to go on"
+GO_ON = "run the same command again to go on"
 _SAID = {signal.SIGINT: "interrupted", signal.SIGTERM: "stopped by SIGTERM"}
 
 
-class _Sigterm(BaseException):
+class Sigterm(BaseException):
     """SIGTERM on its way up: like KeyboardInterrupt, no error that anybody may handle."""
 
 
@@ -43,9 +43,9 @@ def interruptible() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        raise Interrupted(f"{_SAID[signal.SIGINT]}; {_GO_ON}") from None
-    except _Sigterm:
-        raise Terminated(f"{_SAID[signal.SIGTERM]}; {_GO_ON}") from None
+        raise Interrupted(f"{_SAID[signal.SIGINT]}; {GO_ON}") from None
+    except Sigterm:
+        raise Terminated(f"{_SAID[signal.SIGTERM]}; {GO_ON}") from None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -57,4 +57,4 @@ def _end(number: int, _frame: Any) -> NoReturn:
 
 
 def _raise(_number: int, _frame: Any) -> NoReturn:
-    raise _Sigterm
+    raise Sigterm

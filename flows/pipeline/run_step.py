@@ -15,8 +15,9 @@ from runtime.module_process import start_module
 from runtime.progress import Reading, parse_progress
 from runtime.stage_process import parse_error
 
-# SIGINT lets a stage end its engine and its own children; what is left after that is killed.
-_STOP_SECONDS = 15.0
+# SIGINT lets a stage end its engine and its own children; what is left after that is killed. A run
+# that is cancelled is to be gone within 10 s, and all that counts is in journals already.
+_STOP_SECONDS = 4.0
 
 OnLine = Callable[[str], None]
 OnProgress = Callable[[Reading], None]

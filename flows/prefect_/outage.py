@@ -13,9 +13,10 @@ from typing import Any, ParamSpec, TypeVar
 from httpx import HTTPError
 from prefect import Flow
 from prefect.context import FlowRunContext
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import CancelledRun, ObjectNotFound
 
 from flows.pipeline.console import print_warning
+from flows.prefect_ import stop
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -46,7 +47,8 @@ def _outcome_here() -> _Outcome:
 
 
 def remembered(work: Callable[P, R]) -> Callable[P, R]:
-    """Put this under `@flow`, so that `run_flow` knows how the work ended.
+    """Put this under `@flow`, so that `run_flow` knows how the work ended, and a flow that was
+    stopped is Cancelled.
 
     A schedule pickles the flow by value, so what is in here names no context variable itself.
     """
@@ -56,10 +58,13 @@ def remembered(work: Callable[P, R]) -> Callable[P, R]:
         outcome = _outcome_here()
         outcome.begun = True
         try:
-            outcome.value = work(*args, **kwargs)
+            with stop.ending_where_cancelled():
+                outcome.value = work(*args, **kwargs)
         except BaseException as error:
             outcome.error = error
-            raise
+            if not isinstance(error, stop.STOPS) or stop.is_runners(error):
+                raise
+            return stop.stopped(error)  # type: ignore[return-value]
         outcome.ended = True
         return outcome.value
 
@@ -76,10 +81,15 @@ def run_flow(flow: Flow[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     token = _outcome.set(outcome)
     try:
         return flow(*args, **kwargs)
+    except CancelledRun:
+        if outcome.error is None:
+            raise
+        raise stop.told(outcome.error) from None
     except _UNREACHABLE as error:
         Server.gone = True
         if outcome.error:
-            raise outcome.error from None
+            stopped = isinstance(outcome.error, stop.STOPS)
+            raise stop.told(outcome.error) if stopped else outcome.error from None
         if outcome.ended:
             print_warning(
                 f"Prefect's server is gone ({type(error).__name__}), so its UI does not show how "

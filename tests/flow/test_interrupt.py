@@ -1,12 +1,15 @@
 """Ctrl-C and a stage that dies: one line, no process left, and the run goes on."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -60,6 +63,46 @@ def test_an_interrupted_run_ends_cleanly_with_all_its_processes(
     assert "Traceback" not in stderr
     assert not Path(f"/proc/{stage}").exists()
     assert (tmp_path / "stopped" / "prompts" / "_manifest.json").exists()
+    assert state_of(prefect_server, newest_run(prefect_server)) == "Stopped"
+
+
+def test_a_run_that_is_cancelled_in_prefect_ends_with_all_its_processes(
+    tmp_path: Path, prefect_server: dict[str, str], demo_models: Path, small: list[str]
+) -> None:
+    """No deployment has started it, so that it has to see its own state."""
+    run, _ = start(tmp_path, prefect_server, small)
+    started, flow_run = started_by(run.pid), newest_run(prefect_server)
+    cancelling = {"state": {"type": "CANCELLING"}}
+    answer = ask(prefect_server, f"flow_runs/{flow_run}/set_state", **cancelling)
+    assert answer["status"] == "ACCEPT"
+    _, stderr = run.communicate(timeout=60)
+    assert run.returncode == 143, stderr
+    assert stderr.endswith("cancelled in Prefect; run the same command again to go on\n")
+    _, alive = psutil.wait_procs(started, timeout=10)
+    assert not alive
+    assert state_of(prefect_server, flow_run) == "Cancelled"
+    tasks = ask(prefect_server, "task_runs/filter", flow_runs={"id": {"any_": [flow_run]}})
+    assert {task["state"]["type"] for task in tasks} == {"COMPLETED", "CANCELLED"}
+
+
+def ask(server: dict[str, str], what: str, **content: Any) -> Any:
+    request = urllib.request.Request(
+        f"{server['PREFECT_API_URL']}/{what}",
+        json.dumps(content).encode(),
+        {"content-type": "application/json"},
+    )
+    with urllib.request.urlopen(request) as answer:
+        return json.load(answer)
+
+
+def newest_run(server: dict[str, str]) -> str:
+    newest, *_ = ask(server, "flow_runs/filter", sort="START_TIME_DESC")
+    return str(newest["id"])
+
+
+def state_of(server: dict[str, str], flow_run: str) -> str:
+    found, *_ = ask(server, "flow_runs/filter", flow_runs={"id": {"any_": [flow_run]}})
+    return str(found["state"]["name"])
 
 
 @pytest.mark.parametrize(("number", "code"), [
