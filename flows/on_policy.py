@@ -5,7 +5,6 @@ Prefect orders, retries and shows. What is done is decided by manifests alone
 across runs.
 """
 
-import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -35,7 +34,7 @@ from flows.pipeline.folder.run_folder import (
 )
 from flows.pipeline.planning.gates import ask, asks, question_line
 from flows.pipeline.planning.next_steps import next_steps, planned_anew
-from flows.pipeline.planning.plan import GATE, PAIR, plan
+from flows.pipeline.planning.plan import GATE, plan
 from flows.pipeline.planning.plan_evaluation import VERDICT
 from flows.pipeline.planning.planned_step import PlannedStep
 from flows.pipeline.preload import preload
@@ -43,6 +42,8 @@ from flows.pipeline.run_step import run_step
 from flows.pipeline.store.run_store import WithoutStore, storing
 from flows.prefect_ import artifacts
 from flows.prefect_.gate import flow_run_id, wait, wake_at
+from flows.prefect_.log_lines import finished_line, leveled
+from flows.prefect_.names import rounds_left
 from flows.prefect_.outage import remembered
 from flows.prefect_.schedule import skipped
 from flows.prefect_.stop import STOPS, refuse_stopped, stopped
@@ -54,7 +55,7 @@ from runtime.progress import Reading
 from training import train
 
 
-@flow(name="on-policy", flow_run_name="{config[name]}", persist_result=False)
+@flow(name="on-policy", flow_run_name=rounds_left, persist_result=False)
 @remembered
 def on_policy(
     config: dict[str, Any],
@@ -178,11 +179,7 @@ def run_stage(step: PlannedStep) -> State[None] | None:
             record.update(reading)
 
         def on_line(line: str) -> None:
-            level, _, text = line.partition(" ")
-            known = level in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
-            logger.log(
-                logging.getLevelName(level) if known else logging.INFO, text if known else line
-            )
+            logger.log(*leveled(line))
 
         try:
             manifest = run_step(step, on_line, on_progress)
@@ -191,12 +188,12 @@ def run_stage(step: PlannedStep) -> State[None] | None:
         except Exception as error:
             record.fail(error)
             raise
-    logger.info("%d rows; dropped: %s", manifest.rows, manifest.dropped or "none")
+    logger.info("%s", finished_line(manifest))
     print_done(step.title, manifest, is_old)
     for package in manifest.mixed:
         print_warning(f"{step.title}: a package changed while it was made: {package}")
-    if step.label == PAIR and not is_old:
-        artifacts.publish_pairs(step)
+    if not is_old:
+        artifacts.publish_step(step, manifest)
     return None
 
 
@@ -211,6 +208,7 @@ def report_task(folder: Path, number: int) -> None:
         get_run_logger().warning(sign)
         print_warning(sign)
     artifacts.publish_round(data)
+    artifacts.publish_run(folder)
 
 
 def _is_failure(_task: Any, _run: Any, state: Any) -> bool:

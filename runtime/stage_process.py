@@ -32,7 +32,8 @@ def main(stage: Stage, argv: Sequence[str] | None = None) -> None:
         if len(arguments) != 1:
             raise UserError(f"usage: python -m {stage.name} STEP.json")
         manifest = run_step_file(stage, Path(arguments[0]))
-        log.info("%s: %d rows in %.1f s", stage.name, manifest.rows, manifest.seconds)
+        if not _is_followed():  # else the run tells it
+            log.info("%s: %d rows in %.1f s", stage.name, manifest.rows, manifest.seconds)
 
     code = exit_code_of(run)
     sys.stdout.flush()

@@ -72,7 +72,6 @@ def run(config: FormatConfig, inputs: FormatInputs, out: Path) -> Result:
     if not formatter.lengths["prompt"]:
         raise UserError(f"{pairs}: no pair can be used: {formatter.why_none()}")
     facts = formatter.facts(policy, of_input(inputs.policy))
-    log.info("%s", facts)
     return Result(len(formatter.lengths["prompt"]), dict(formatter.dropped), facts)
 
 

@@ -4,7 +4,6 @@ Done once a round and kept: DPO and its kin compare every epoch
 with the same numbers, and the reference is not in memory while the policy trains.
 """
 
-import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -20,8 +19,6 @@ from training.config import ReferenceConfig, TrainResources
 from training.launch.accelerate import run_workers
 from training.launch.job import write_job
 from training.tokens.checks import MadeOfTokens, refuse_bad_rows
-
-log = logging.getLogger(__name__)
 
 _JOB = ".job.json"
 
@@ -59,7 +56,6 @@ def run(config: ReferenceConfig, inputs: ReferenceInputs, out: Path) -> Result:
     facts = ReferenceFacts(
         reference=of_input(inputs.policy), tokens=of_input(str(tokens)), **_means(out, rows)
     )
-    log.info("%s", facts)
     return Result(rows, facts=facts)
 
 

@@ -3,7 +3,6 @@
 This process only checks, launches and waits; torch lives in its children (training.loop.worker).
 """
 
-import logging
 import shutil
 from pathlib import Path
 
@@ -25,8 +24,6 @@ from training.tokens.checks import (
     refuse_other_policy,
     refuse_other_reference,
 )
-
-log = logging.getLogger(__name__)
 
 # Named here and in training.loop.worker and training.loop.checkpoints, which import torch.
 _CHECKPOINTS = ".checkpoints"
@@ -75,7 +72,6 @@ def run(config: TrainConfig, inputs: TrainInputs, out: Path) -> Result:
         run_workers(config.resources, job, "training.loop.worker")
     facts = TrainFacts.model_validate_json(trained.read_text())
     shutil.rmtree(checkpoints, ignore_errors=True)
-    log.info("%s", facts)
     return Result(rows, facts=facts)
 
 

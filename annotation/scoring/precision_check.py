@@ -47,6 +47,18 @@ class Agreement(BaseModel):
     reason: str | None = None
     """Why nothing was compared."""
 
+    @property
+    def told(self) -> str:
+        """One line for a log."""
+        if self.reason:
+            return f"not compared with float32: {self.reason}"
+        if self.rank_correlation is None or self.flipped_pairs is None:
+            return f"compared with float32 on {self.prompts} prompts"
+        return (
+            f"rank correlation with float32 {self.rank_correlation:.5f}, best or worst response "
+            f"another in {100 * self.flipped_pairs:.1f} % of {self.prompts} prompts"
+        )
+
 
 def agreements(config: ScoreConfig, inputs: ScoreInputs, out: Path) -> dict[str, Agreement]:
     """For each annotator that runs below float32, how its scores in `out` agree with float32's."""
@@ -68,7 +80,7 @@ def agreements(config: ScoreConfig, inputs: ScoreInputs, out: Path) -> dict[str,
     for annotator in exact:
         scores = _stored(out, annotator.name, sample)
         by_annotator[annotator.name] = _agreement(annotator, scores, rescore)
-        log.info("%s: agreement with float32: %s", annotator.name, by_annotator[annotator.name])
+        log.info("%s: %s", annotator.name, by_annotator[annotator.name].told)
     return by_annotator
 
 

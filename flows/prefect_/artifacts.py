@@ -1,7 +1,12 @@
-"""What the Prefect UI shows beside the log: progress, sample pairs, a round's plots."""
+"""What the Prefect UI shows beside the log: progress, tables of a step, a round's page, the run's.
+
+Its page of artifacts sorts by nothing that reads; keys hold round and place, so that it can.
+"""
 
 import base64
+import platform
 import re
+import shlex
 import time
 from functools import partial
 from pathlib import Path
@@ -15,18 +20,25 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
+from annotation import pairs
+from contracts.steps.manifest import Manifest
 from flows.pipeline.console import print_warning
 from flows.pipeline.planning.planned_step import PlannedStep
+from flows.pipeline.planning.step_order import position
 from flows.prefect_.publisher import Publisher
-from flows.report.evaluation_page import evaluation_lines
+from flows.report.evaluation_page import evaluation_lines, markdown_table
 from flows.report.figures import round_figures, to_png
-from flows.report.run_data import RoundData, sample_pairs
+from flows.report.round_row import Cell, RunRounds, shown_columns, table_lines
+from flows.report.run_data import RoundData, metric_rows, sample_pairs, trained_rounds
 from runtime.progress import Reading, summary
+from training import train
 
 _EVERY_SECONDS = 2.0
 _FLUSH_SECONDS = 10.0
 _SHOWN_PAIRS = 10
-_SHOWN_CHARACTERS = 400
+_SHOWN_STEPS = 12
+# All columns of the table stand on a screen.
+_SHOWN_CHARACTERS = 160
 
 _publisher = Publisher(print_warning)
 
@@ -61,18 +73,41 @@ def flush() -> None:
     _publisher.flush(_FLUSH_SECONDS)
 
 
-def publish_pairs(step: PlannedStep) -> None:
-    """A table of ten sample pairs, spread over the margins."""
-    rows = [
-        {
-            "prompt": pair["prompt"][-1]["content"][:_SHOWN_CHARACTERS],
-            "chosen": pair["chosen"][-1]["content"][:_SHOWN_CHARACTERS],
-            "rejected": pair["rejected"][-1]["content"][:_SHOWN_CHARACTERS],
-            "margin": round(pair["margin"], 4),
-        }
-        for pair in sample_pairs(step.out, _SHOWN_PAIRS)
+def publish_step(step: PlannedStep, manifest: Manifest) -> None:
+    """What a step that has just been made shows: its drops, ten pairs, its training's metrics."""
+    if manifest.dropped:
+        publish_table(_drops(manifest), _key(step.run, step.path, "drops"), f"{step.title}: drops")
+    if step.stage is pairs.STAGE:
+        title = f"{step.title}: ten, from the widest to the narrowest margin"
+        publish_table(_pairs(step.out), _key(step.run, step.path, "sample"), title)
+    if step.stage is train.STAGE:
+        title = f"{step.title}: metrics of its steps"
+        publish_table(
+            metric_rows(step.out, _SHOWN_STEPS), _key(step.run, step.path, "metrics"), title
+        )
+
+
+def _drops(manifest: Manifest) -> list[dict[str, Any]]:
+    everything = manifest.rows + sum(manifest.dropped.values())
+    return [
+        {"reason": reason, "rows": count, "of all, %": round(100 * count / everything, 2)}
+        for reason, count in manifest.dropped.items()
     ]
-    publish_table(rows, _key(step.run, step.path, "sample"), f"{step.title}: samples")
+
+
+def _pairs(folder: Path) -> list[dict[str, Any]]:
+    """What differs stands first."""
+    return [
+        {
+            "margin": round(pair["margin"], 4),
+            **{name: _cut(pair[name][-1]["content"]) for name in ("chosen", "rejected", "prompt")},
+        }
+        for pair in sample_pairs(folder, _SHOWN_PAIRS)
+    ]
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]} ..."
 
 
 def publish_table(rows: list[dict[str, Any]], name: str, title: str) -> None:
@@ -97,7 +132,28 @@ def publish_round(data: RoundData) -> None:
     lines += evaluation_lines(data)
     for title, figure in round_figures(data):
         lines += _picture(title, to_png(figure))
-    _publish_page(lines, _key(run, data.folder.name, "plots"), f"Plots of {data.name}")
+    title = f"{data.name}: {data.verdict_line or 'not evaluated'}"
+    _publish_page(lines, _key(run, data.folder.name, "summary"), title)
+
+
+def publish_run(run: Path) -> None:
+    """The page that leads to all else: the report, the data, the folders, a line a round."""
+    lines = table_lines([RunRounds(run.name, "", trained_rounds(run))])
+    columns = shown_columns(lines)
+    rows = [[line.round.name, *(_cell(line.cells[name]) for name in columns)] for line in lines]
+    here = run.resolve()
+    page = [
+        f"# {run.name}",
+        f"Report, for a browser on {platform.node()}: `{(here / 'report.html').as_uri()}`",
+        f"Prompts, responses and scores: `onpolicy browse {shlex.quote(str(here))}`",
+        f"Tables: `{here}`",
+        *markdown_table("Rounds", ["round", *columns], rows),
+    ]
+    _publish_page(page, key_of(f"{run.name}-00-report"), f"{run.name}: where all of it is")
+
+
+def _cell(cell: Cell) -> str:
+    return f"{cell.text} ({cell.small})" if cell.small else cell.text
 
 
 def _publish_page(lines: list[str], key: str, title: str) -> None:
@@ -110,7 +166,13 @@ def _picture(title: str, plot: bytes) -> list[str]:
 
 
 def _key(run: Path, path: str, what: str) -> str:
-    return key_of(f"{run.name}-{path}-{what}")
+    """Sorts as the pipeline goes: `demo-round-01-03-pairs-sample`."""
+    folder, _, rest = path.partition("/")
+    if not folder.startswith("round-"):
+        return key_of(f"{run.name}-{path}-{what}")
+    number = int(folder.removeprefix("round-"))
+    place = f"{position(path) + 1:02}" if rest else "00"
+    return key_of(f"{run.name}-round-{number:02}-{place}-{rest}-{what}")
 
 
 def key_of(name: str) -> str:

@@ -19,7 +19,7 @@ def evaluation_lines(data: RoundData) -> list[str]:
     """All of the report's evaluation section, each table where it has rows."""
     evaluation = data.evaluation
     return [
-        *_table("Reasons", ("measure", "effect", "figure"), data.reasons),
+        *markdown_table("Reasons", ("measure", "effect", "figure"), data.reasons),
         *_benchmarks(evaluation),
         *_judged(evaluation),
         *_published(evaluation),
@@ -34,7 +34,7 @@ def _benchmarks(evaluation: EvaluationData) -> list[str]:
         for name, (before, now) in evaluation.benchmarks.items()
     ]  # fmt: skip
     header = ("benchmark", "answered", "characters before", "now", "right before, %", "now")
-    return _table("Benchmarks", header, rows)
+    return markdown_table("Benchmarks", header, rows)
 
 
 def _both(
@@ -64,7 +64,7 @@ def _judged(evaluation: EvaluationData) -> list[str]:
     ]  # fmt: skip
     named = ("judge", "benchmark", "part", "figure", "prompts")
     title = "By turn, category and length"
-    return _table("Win rates by judge", header, rows) + _table(title, named, parts)
+    return markdown_table("Win rates by judge", header, rows) + markdown_table(title, named, parts)
 
 
 def _published(evaluation: EvaluationData) -> list[str]:
@@ -75,14 +75,14 @@ def _published(evaluation: EvaluationData) -> list[str]:
         for line in evaluation.published
     ]  # fmt: skip
     header = ("model", "metric", "here", "published", "not comparable")
-    return _table("Beside the published figures", header, rows)
+    return markdown_table("Beside the published figures", header, rows)
 
 
 def _by_reward_model(evaluation: EvaluationData) -> list[str]:
     """Win rate over the start in parts, its largest wins and losses, and the objectives."""
     parts = [(part, told(rate), str(n)) for part, n, rate in evaluation.reward_parts]
     title = f"Win rate over the start by {evaluation.annotator}"
-    lines = _table(title, ("held-out prompts", "win rate, %", "prompts"), parts)
+    lines = markdown_table(title, ("held-out prompts", "win rate, %", "prompts"), parts)
     for name, examples in evaluation.examples.items():
         rows = [
             (_cut(one.prompt), _cut(one.start), _cut(one.after),
@@ -90,13 +90,15 @@ def _by_reward_model(evaluation: EvaluationData) -> list[str]:
             for one in examples
         ]  # fmt: skip
         header = ("prompt", "start", "now", "score of the start", "now")
-        lines += _table(f"The {name} over the start by {evaluation.annotator}", header, rows)
+        lines += markdown_table(
+            f"The {name} over the start by {evaluation.annotator}", header, rows
+        )
     means = [
         (annotator, name, f"{start:.4f}", f"{now:.4f}")
         for annotator, name, start, now in evaluation.objectives
     ]
     named = ("annotator", "objective", "start", "now")
-    return lines + _table("The reward model's objectives", named, means)
+    return lines + markdown_table("The reward model's objectives", named, means)
 
 
 def _cut(text: str) -> str:
@@ -110,7 +112,8 @@ def told(figure: Estimate | None) -> str:
     return f"{figure.value:.1f} [{figure.low:.1f}, {figure.high:.1f}]" if figure else ""
 
 
-def _table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def markdown_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A heading and a table; nothing where there are no rows."""
     if not rows:
         return []
     lines = [_row(header), _row(["---"] * len(header)), *map(_row, rows)]

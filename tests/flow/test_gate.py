@@ -59,7 +59,7 @@ def states(server: dict[str, str]) -> set[str]:
     """What the flow runs of the schedule are, by name, those that are still to come left out."""
     request = urllib.request.Request(
         f"{server['PREFECT_API_URL']}/flow_runs/filter",
-        json.dumps({"flow_runs": {"name": {"any_": ["nightly"]}}}).encode(),
+        json.dumps({"flow_runs": {"name": {"like_": "nightly"}}}).encode(),
         {"content-type": "application/json"},
     )
     with urllib.request.urlopen(request) as answer:

@@ -106,7 +106,6 @@ def run(config: LrRangeConfig, inputs: TrainInputs, out: Path) -> Result:
             raise
         log.info("the loss is not finite any more; the test ends here")
     facts = _suggestion(config, pairs, work, out)
-    log.info("%s", facts)
     shutil.rmtree(work)
     return Result(facts.steps, facts=facts)
 

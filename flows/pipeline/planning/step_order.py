@@ -18,6 +18,16 @@ def place(folder: Path) -> tuple[str, int, int, str]:
     return run, int(number), _order().get(_any_judge(planned), len(_order())), name
 
 
+def position(path: str) -> int:
+    """Which of its round's steps the one at `path`, from its run's folder, is; 0 for the first."""
+    match = re.fullmatch(r"(round-\d+)/(.+)", path)
+    if match is None:
+        return _order().get(path, len(_order()))
+    round_like = f"round-{min(int(match[1].removeprefix('round-')), 2)}"
+    place = _order().get(_any_judge(f"{round_like}/{match[2]}"), len(_order()))
+    return place - _order()[f"{round_like}/prompts"]
+
+
 @functools.cache
 def _order() -> dict[str, int]:
     # Here, for it brings the planner and every stage: 0.6 s of each `onpolicy inspect`.

@@ -46,7 +46,10 @@ def test_the_run_reads_as_the_pipeline(
 ) -> None:
     # The pages under docs/ run it again, where a report already stands and is not written anew.
     first_run, *_ = ask(
-        prefect_server, "flow_runs", sort="START_TIME_ASC", flow_runs={"name": {"any_": ["demo"]}}
+        prefect_server,
+        "flow_runs",
+        sort="START_TIME_ASC",
+        flow_runs={"name": {"like_": "demo, round 1"}},
     )
     base = prefect_server["PREFECT_API_URL"].removesuffix("/api")
     dom = page(chromium, f"{base}/runs/flow-run/{first_run['id']}?tab=TaskRuns", tmp_path)
@@ -60,16 +63,27 @@ def test_the_run_reads_as_the_pipeline(
         assert names.index(before) < names.index(after)
 
 
-def test_progress_pairs_and_plots_are_artifacts(
+def test_progress_tables_and_pages_are_artifacts_whose_keys_read_as_the_pipeline(
     demo_run: Path, prefect_server: dict[str, str], chromium: str, tmp_path: Path
 ) -> None:
     artifacts = {found["key"]: found for found in ask(prefect_server, "artifacts")}
-    assert artifacts["demo-round-1-responses-progress"]["data"] == 100.0
-    assert len(json.loads(artifacts["demo-round-1-pairs-sample"]["data"])) == 10
+    ours = sorted(key for key in artifacts if key.startswith(("demo-00", "demo-round")))
+    report, summary = ours[0], ours[ours.index("demo-round-01-00-summary")]
+    sampled, paired, trained = (
+        next(key for key in ours if re.fullmatch(rf"demo-round-01-\d\d-{name}", key))
+        for name in ("responses-progress", "pairs-sample", "policy-metrics")
+    )
+    assert report == "demo-00-report"
+    assert summary < sampled < paired < trained
+    assert artifacts[sampled]["data"] == 100.0
+    pairs = json.loads(artifacts[paired]["data"])
+    assert len(pairs) == 10 and [*pairs[0]] == ["margin", "chosen", "rejected", "prompt"]
+    assert "rewards/margins" in json.loads(artifacts[trained]["data"])[0]
     base = prefect_server["PREFECT_API_URL"].removesuffix("/api")
-    plots = artifacts["demo-round-1-plots"]["id"]
-    dom = page(chromium, f"{base}/artifacts/artifact/{plots}", tmp_path)
+    dom = page(chromium, f"{base}/artifacts/artifact/{artifacts[summary]['id']}", tmp_path)
     assert "Margins of the pairs" in dom and 'src="data:image/png;base64,' in dom
+    dom = page(chromium, f"{base}/artifacts/artifact/{artifacts[report]['id']}", tmp_path)
+    assert "onpolicy browse" in dom and "trained reward" in dom
 
 
 def test_the_report_shows_gains_plots_and_pairs_without_scripts(

@@ -107,7 +107,7 @@ def end_of(process: "subprocess.Popen[str]") -> tuple[int, str | None, str]:
 def test_a_stage_that_finished_exits_with_zero_and_leaves_its_manifest(folder: Path) -> None:
     code, error, log = end_of(start(folder, step_file(folder)))
     assert (code, error) == (0, None)
-    assert "INFO runtime.stage_process: tiny_stage: 3 rows in" in log
+    assert "rows in" not in log, "whoever follows it tells that"
     assert (folder / "_manifest.json").exists()
     assert end_of(start(folder, folder / "_step.json"))[0] == 0  # done already: nothing to do
 
