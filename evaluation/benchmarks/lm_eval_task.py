@@ -8,7 +8,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
+
+from pydantic import model_validator
 
 from contracts.config.base import FileName
 from contracts.errors import UserError
@@ -26,6 +28,13 @@ class LmEvalTask(Benchmark):
 
     recipe: ClassVar = Decoding(0.0)
     in_file: ClassVar = False
+
+    @model_validator(mode="after")
+    def _has_no_file(self) -> Self:
+        if self.path:
+            raise ValueError("path: lm-eval knows where its questions lie; give a folder of task "
+                             "files of your own as `include_path`")  # fmt: skip
+        return self
 
     @property
     def label(self) -> str:

@@ -38,7 +38,9 @@ def all_questions(benchmark: Benchmark, source: str) -> list[Question]:
             questions than the published ones.
     """
     if not benchmark.in_file:
-        return benchmark.collected()
+        collected = benchmark.collected()
+        _refuse_other(benchmark.label, benchmark, collected)
+        return collected
     path = Path(source)
     if is_hub_id(source) and benchmark.hub:
         path = dataset_file(source, benchmark.hub.file)
@@ -47,7 +49,7 @@ def all_questions(benchmark: Benchmark, source: str) -> list[Question]:
     if not questions:
         raise UserError(f"{path}: holds no question")
     _refuse_twice(path, questions)
-    _refuse_other(path, benchmark, questions)
+    _refuse_other(str(path), benchmark, questions)
     return questions
 
 
@@ -68,12 +70,12 @@ def _refuse_twice(path: Path, questions: Sequence[Question]) -> None:
             raise UserError(f"{path}: asks {text!r:.80} twice; leave one out")
 
 
-def _refuse_other(path: Path, benchmark: Benchmark, questions: Sequence[Question]) -> None:
+def _refuse_other(place: str, benchmark: Benchmark, questions: Sequence[Question]) -> None:
     expected = benchmark.questions_sha256 or benchmark.sha256
     if expected in (None, ANY) or digest(questions) == expected:
         return
     raise UserError(
-        f"{path}: its {len(questions):,} questions are not {benchmark.label}'s: their hash is "
+        f"{place}: its {len(questions):,} questions are not {benchmark.label}'s: their hash is "
         f"{digest(questions)}, not {expected}. Take the published file (leave `path` out), or set "
         "`questions_sha256` to that hash, or to `any`, to ask these; their scores then compare "
         "with no published one"

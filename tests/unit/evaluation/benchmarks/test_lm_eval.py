@@ -9,7 +9,7 @@ import pytest
 
 from contracts.errors import UserError
 from evaluation.benchmarks import LmEvalTask
-from evaluation.benchmarks.base import Decoding
+from evaluation.benchmarks.base import Decoding, Question, digest
 from evaluation.benchmarks.lm_eval_task import refuse_no_punkt
 from evaluation.benchmarks.questions import read_questions
 
@@ -42,6 +42,21 @@ def test_lm_eval_asks_and_scores_and_our_engine_answers(task: LmEvalTask) -> Non
     assert questions[0].messages == [{"role": "user", "content": "What is 0 + 2?"}]
     assert task.decoding(questions[0]) == Decoding(0.0, 1.0, 32)
     assert task.metrics(["2\nand more", "3", "five"])["exact_match,none"] == pytest.approx(2 / 3)
+
+
+def test_a_tasks_questions_can_be_pinned_by_their_hash(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = [Question("1", [{"role": "user", "content": "Why?"}])]
+    monkeypatch.setattr(LmEvalTask, "collected", lambda _: asked)
+    pinned = LmEvalTask(task="sums", questions_sha256=digest(asked))
+    assert read_questions(pinned, "x") == asked
+    asked.append(asked[0])
+    with pytest.raises(UserError, match="sums: its 2 questions are not sums's"):
+        read_questions(pinned, "x")
+
+
+def test_a_file_of_questions_is_not_for_lm_eval_to_read() -> None:
+    with pytest.raises(ValueError, match="path: lm-eval knows where its questions lie"):
+        LmEvalTask(task="ifeval", path="mine.jsonl")
 
 
 def test_without_lm_eval_the_way_to_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
