@@ -45,6 +45,7 @@ class Tokens:
     """What the template puts behind the end of turn (a newline, or nothing)."""
 
 
+# A word of no template's, so that what is rendered around it is the template's own.
 _PROBE = "onpolicy-probe"
 _PROBE_TURNS: list[Message] = [
     {"role": "user", "content": _PROBE},
@@ -102,6 +103,8 @@ class ChatFormat:
         prompt = self.prompt_ids(messages)
         answer: Message = {"role": "assistant", "content": response}
         conversation_ids = self._encode([*messages, answer], generate=False)
+        # A tokenizer may merge the header's end with the answer's beginning; the answer was sampled
+        # behind the header's own ids, so such a row would train on others.
         if conversation_ids[: len(prompt)] != prompt:
             raise RowError("prompt_not_a_prefix", f"{self.name}: prompt and response merge")
         rest = conversation_ids[len(prompt) :]
@@ -128,6 +131,8 @@ class ChatFormat:
     def _encode(self, messages: Sequence[Message], generate: bool) -> list[int]:
         if not messages:
             raise RowError("no_message", f"{self.name}: the conversation has no message")
+        # A tokenizer reads them as what they are wherever they stand: `<end_of_turn>` in a prompt
+        # would end it, and what follows would speak as somebody else.
         for message in messages:
             text = f"{message['role']}\n{message['content']}"
             if control := next((token for token in self._controls.values() if token in text), None):

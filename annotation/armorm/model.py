@@ -54,6 +54,7 @@ class Gating(nn.Module):
 class ArmoRM(LlamaPreTrainedModel):
     """The reward model. Its heads stay in float32 whatever the backbone's dtype."""
 
+    # Not transformers' `_keep_in_fp32_modules`, which keeps them only where the rest is float16.
     _keep_in_fp32_modules_strict = ("regression_layer", "gating", "reward_transform_matrix")
 
     def __init__(self, config: LlamaConfig) -> None:

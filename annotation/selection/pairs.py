@@ -24,6 +24,7 @@ from annotation.selection.ranking import (
 from annotation.strategies.base import Ranked, Ranking
 from contracts.errors import UserError
 
+# Of a run that two responses may share, as for near-duplicate prompts.
 _WORDS = 3
 
 

@@ -18,6 +18,7 @@ from contracts.tables.schemas import MESSAGES
 
 _RESPONSES = ["prompt_id", "response_id", "text", "n_tokens", "finish_reason"]
 _SCORES = ["response_id", "annotator", "score"]
+# Read while the one before is worked on; any further one would only be held in memory.
 _PARTS_AHEAD = 1
 
 

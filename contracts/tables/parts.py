@@ -64,6 +64,7 @@ def encode(table: pa.Table, schema: pa.Schema, origin: str) -> bytes:
     """
     table = conform(table, schema, origin)
     sink = pa.BufferOutputStream()
+    # A flipped bit is then told as the part is read (`read_part`), and not trained on.
     pq.write_table(
         table, sink, compression="zstd", write_page_checksum=True, use_dictionary=_repeating(schema)
     )

@@ -79,6 +79,7 @@ Outcome = Sample | Failure
 def sample_seed(run_seed: int, prompt_id: str, sample: int) -> int:
     """A sample's own seed, in [0, 2**63): a hash, so neither order nor slices move it."""
     digest = hashlib.sha256(f"{run_seed}:{prompt_id}:{sample}".encode()).digest()
+    # 63 bits, since the table's column is a signed int64.
     return int.from_bytes(digest[:8], "big") >> 1
 
 

@@ -68,6 +68,8 @@ class Transformers:
         stops = StopStrings(self._tokenizer, self._config.stop, ids.shape[1])
         settings = GenerationConfig(
             max_new_tokens=max(config.max_tokens for config in configs),
+            # The highest of what `Choose` returns: `generate` itself would draw the whole batch by
+            # one generator, and a sample would depend on its neighbours.
             do_sample=False,
             eos_token_id=self._stop_ids,
             pad_token_id=self._stop_ids[0],
@@ -133,6 +135,7 @@ class Choose(LogitsProcessor):
         noisy = scores.clone()
         for filters, rows in self._filters:
             noisy[rows] = filters(input_ids[rows], scores[rows])
+        # Minus the log of an exponential draw is a Gumbel draw.
         noise = torch.empty_like(noisy[0])
         for row, generator in self._generators.items():
             noisy[row] -= noise.exponential_(generator=generator).log()

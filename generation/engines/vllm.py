@@ -33,6 +33,8 @@ class Vllm:
     def __init__(self, engine: Any, job: Job) -> None:
         self._engine = engine
         self._in_process = os.environ.get("VLLM_ENABLE_V1_MULTIPROCESSING") == "0"
+        # Twice what runs: vLLM takes the next request off its own queue in the very step in which a
+        # place comes free.
         self.capacity = 2 * engine.vllm_config.scheduler_config.max_num_seqs
         self._parameters = sampling_parameters(job)
         self._refused: list[Outcome] = []
@@ -178,9 +180,13 @@ def sampling_parameters(job: Job) -> Callable[[Request], Any]:
         "max_tokens": config.max_tokens,
         "stop": list(config.stop) or None,
         "stop_token_ids": job.stop_ids,
+        # What ends an answer is all in `stop_token_ids`; the model's generation config may name
+        # more.
         "ignore_eos": True,
+        # 0 is the drawn token's own, and no other's.
         "logprobs": 0 if config.logprobs else None,
         "detokenize": bool(config.stop),
+        # Nothing here reads an answer before it is whole.
         "output_kind": RequestOutputKind.FINAL_ONLY,
     }
     return lambda request: SamplingParams(seed=request.seed, **{**shared, **request.decoding})

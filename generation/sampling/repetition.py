@@ -14,6 +14,7 @@ def repetition(token_ids: pa.ListArray) -> np.ndarray:
     Ids are taken modulo 2^16, so different 4-grams may rarely count as one.
     """
     lengths = np.asarray(token_ids.value_lengths())
+    # Four ids then fit one 64-bit number, and sorting numbers is all that it takes.
     ids = token_ids.flatten().to_numpy().astype(np.uint64) % (1 << _BITS)
     row = np.repeat(np.arange(len(lengths)), lengths)
     if len(ids) < _N:

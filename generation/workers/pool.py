@@ -110,6 +110,8 @@ class WorkerPool:
                 break
             worker = min(free, key=lambda one: one.load)
             prompt = batches[0][0].prompt_id
+            # A prompt's samples go to one worker, whose prefix cache then holds the prompt for all
+            # of them.
             while batches and worker.room > 0 and batches[0][0].prompt_id == prompt:
                 worker.put(batches.popleft())
         for worker in self._workers:

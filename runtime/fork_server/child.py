@@ -29,8 +29,11 @@ def become(request: Request, streams: Sequence[int], set_by_imports: Mapping[str
     os.environ.clear()
     os.environ.update({**set_by_imports, **request.environment})
     sys.argv[1:] = request.arguments
+    # Where `python -m` has the working folder.
     sys.path[0] = request.folder
+    # Modules may have been written since the server looked, such as a user's reward functions.
     importlib.invalidate_caches()
+    # With a handler of the server's, `logging.basicConfig` would do nothing.
     logging.getLogger().handlers.clear()
     _draw_anew()
     torch_settings.reread_threads()

@@ -8,8 +8,10 @@ import struct
 from dataclasses import asdict, dataclass, field
 
 _LENGTH = struct.Struct("!I")
+# Linux's `struct ucred`: process, user and group (unix(7)).
 _PEER = struct.Struct("3i")
 _STREAMS = 3
+# Far above any environment, far below the 4 GiB that a broken length may ask for.
 _LONGEST = 64 << 20
 
 

@@ -136,6 +136,8 @@ class Server:
                 os.close(stream)
 
     def _fork(self, connection: socket.socket, request: Request, streams: list[int]) -> None:
+        # A collection in the fork would write to every object that it shares with us, and so copy
+        # all pages that they lie in.
         gc.freeze()
         starter = starter_of(connection)
         pid = os.fork()

@@ -15,6 +15,8 @@ from runtime.pool.messages import read
 from runtime.pool.wire import Ending, Wire
 from runtime.pool.worker_main import Work, start_worker
 
+# Between SIGTERM and SIGKILL. Nothing is lost by either: a worker sends what it has finished at
+# once, and its starter keeps it.
 _GRACE_SECONDS = 5.0
 
 

@@ -120,6 +120,7 @@ class Objects:
             with temporary.open("wb") as file:
                 for chunk in self._chunks(lambda: obstore.get(self._store, key), key):
                     file.write(chunk)
+            # Brought to the disk by `receive_all`, many files together.
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from contracts.steps import fingerprint
 from runtime.store.objects import Objects, StoreError, at_once
 
+# For a file that came, but cut or changed; requests that fail are repeated by obstore.
 _TRIES = 3
 
 

@@ -43,5 +43,6 @@ def _zero(config: TrainConfig) -> dict[str, Any]:
     if resources.offload == "parameters":
         zero["offload_param"] = {"device": "cpu", "pin_memory": False}
     if resources.strategy == "zero3":
+        # Without it accelerate's `get_state_dict` refuses to gather the weights at the end.
         zero["stage3_gather_16bit_weights_on_model_save"] = True
     return zero

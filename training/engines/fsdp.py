@@ -72,8 +72,11 @@ def join_processes() -> Any:
 def split(model: torch.nn.Module, device: torch.device, dtype: torch.dtype) -> Any:
     """A PairScorer whose parameters are split over all processes, and run in `dtype`."""
     mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
+    # Gradients are summed over processes in float32, as under ZeRO (`deepspeed_config`).
     policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32)
     layers: Any = model.get_submodule("policy.model.layers")
+    # A unit a layer: of Gemma-2-9B's 9.2 billion weights, 0.2 are gathered at a time. The outer
+    # unit holds embeddings, last norm and head.
     for layer in layers:
         fully_shard(layer, mesh=mesh, mp_policy=policy)
     sharded: Any = fully_shard(model, mesh=mesh, mp_policy=policy)

@@ -17,6 +17,7 @@ class PlainEngine(Engine):
 
     def backward(self, loss: Float[Tensor, ""], last: bool) -> None:
         """Add the gradients of `loss`; processes exchange them in the last pass."""
+        # accelerate would count the passes itself; how many a step has differs from step to step.
         self._accelerator.gradient_state._set_sync_gradients(last)
         self._accelerator.backward(loss)
 

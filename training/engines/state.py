@@ -38,6 +38,7 @@ class RunState(ABC):
         files = 0
         for number, (name, parameter) in enumerate(self._named):
             for kind in (WEIGHT, *AVERAGES):
+                # Gathering takes all processes, whichever of them keeps the tensor.
                 gathered = self._whole(parameter, kind)
                 if number % processes == rank:
                     held[f"{kind}/{name}"] = gathered.detach().to("cpu", copy=True).contiguous()

@@ -21,6 +21,8 @@ def save(engine: Engine, folder: Path, steps: int) -> None:
         os.sync()  # every process's files are on the disk before the name says so
     engine.wait()
     if engine.rank == 0:
+        # The older one goes last, so that one whole checkpoint has its name at every moment; the
+        # disk holds two, 111 GB each for a 9B policy.
         older = [path for path in folder.glob("step-*") if path != final]
         unfinished.rename(final)
         for path in older:

@@ -26,6 +26,8 @@ def pairs_of(part: pa.Table) -> list[Pair]:
     """The pairs of one part of a TOKENS table."""
     ids = [_arrays(part[name]) for name in _IDS]
     rest = [part[name].to_pylist() for name in _REST]
+    # As Python lists the ids of 60,000 pairs of 1,000 tokens would take 2 GB, 36 bytes each; in
+    # arrow's memory they take 4.
     return [
         Pair(name, prompt, chosen, rejected, *starts)
         for prompt, chosen, rejected, name, *starts in zip(*ids, *rest, strict=True)

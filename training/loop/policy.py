@@ -54,6 +54,8 @@ def load_policy(
     _switch_dropout_off(policy)
     _make_rotary_exact(policy)
     if _recomputes(resources):
+        # As in the recipe (section 2). torch's reentrant kind gives no gradient where no input asks
+        # for one, as behind the frozen embeddings under LoRA.
         policy.gradient_checkpointing_enable({"use_reentrant": False})
     return policy.train()
 

@@ -70,6 +70,7 @@ class _Apart:
 
     def share(self, missing: Sequence[bool]) -> list[int]:
         """The parts that this process scores."""
+        # In turns: what a killed run has left over, its last parts, falls to all processes.
         rank, processes = (int(os.environ.get(name, default))
                            for name, default in (("RANK", "0"), ("WORLD_SIZE", "1")))  # fmt: skip
         return [number for number in range(rank, len(missing), processes) if missing[number]]

@@ -29,6 +29,8 @@ class Schedule:
         """Indices of the pairs of a step, counted from 0."""
         epoch, place = divmod(step, self.steps_per_epoch)
         order = list(range(self.pairs))
+        # From the seed and the epoch alone: a resumed run needs no generator's state for the same
+        # order.
         random.Random(f"{self.config.seed}/{epoch}").shuffle(order)
         size = self.config.global_batch
         return order[place * size : (place + 1) * size]

@@ -64,6 +64,8 @@ class Trainer:
         self.schedule = Schedule(config, len(pairs))
         self._reference = reference
         self._folder = folder
+        # Where no loss reads the rejected responses (SFT), a pass without them is about half as
+        # long.
         both = config.loss.reads_rejected
         self._names: tuple[str, ...] = NAMES if both else CHOSEN_NAMES
         if config.weighting:
@@ -119,9 +121,14 @@ class Trainer:
             losses = pair_losses(self.config.loss, policy, reference, divergence)
             if self.config.weighting:
                 losses = weighted(losses, policy)
+            # Before the backward pass: after it a NaN is in every gradient, and no pair can be
+            # named.
             if not bool(torch.isfinite(losses.loss).all()):
                 worst = losses.loss[~torch.isfinite(losses.loss)][0].item()
                 raise self._not_finite("loss", worst, share.step, share.scored)
+            # A mean over the global batch's pairs, whatever passes they are in: a mean of the
+            # passes' means would count a pair of a short pass for more. Engines average over
+            # processes, hence the factor.
             weight = engine.processes / len(share.batch) if share.members else 0.0
             engine.backward(losses.loss.sum() * weight, share.last)
         return _metric_sums(losses, policy, self._names) * bool(share.members)

@@ -48,6 +48,8 @@ class _SegmentAttention(torch.autograd.Function):
         for branch in _branches(segments):
             keys, values = branch.of(key), branch.of(value)
             for chunk in branch.chunks(shape.window):
+                # The query heads that share a key head are stacked: one product a key head, and no
+                # key is repeated (Gemma-2-9B has 16 query heads on 8 key heads).
                 queries = _grouped(query[:, chunk.rows], len(key))
                 weights, _ = _weights(queries, keys[:, chunk.keys], chunk, shape)
                 result = torch.bmm(weights, values[:, chunk.keys])
@@ -74,6 +76,8 @@ class _SegmentAttention(torch.autograd.Function):
                 slope = torch.ops.aten._softmax_backward_data(slope, weights, -1, weights.dtype)
                 if capped is not None:
                     slope = torch.ops.aten.tanh_backward(slope, capped)
+                # The cap and its inverse cancel in d (c * tanh(s / c)) / ds, which tanh_backward
+                # made; the scale of the products is left.
                 slope.mul_(shape.scaling)
                 result = torch.bmm(slope, keys[:, chunk.keys])
                 grads[0][:, chunk.rows] = result.view(len(query), -1, result.shape[-1])
@@ -116,6 +120,7 @@ class _Branch:
         """[K, prompt + response, D]."""
         head = tensor[:, self.start : self.start + self.prompt]
         tail = tensor[:, self.response_start : self.response_start + self.response]
+        # The chosen response lies right behind its prompt: a view, no copy.
         if self.response_start == self.start + self.prompt:
             return tensor[:, self.start : self.response_start + self.response]
         return torch.cat([head, tail], 1)
@@ -145,6 +150,8 @@ class _Branch:
 def _branches(segments: tuple[Segment, ...]) -> Iterator[_Branch]:
     for segment in segments:
         chosen = segment.start + segment.prompt
+        # The prompt's own queries are asked once, in the chosen response's branch: from 0 on here,
+        # behind the prompt in the rejected one's.
         yield _Branch(segment.start, segment.prompt, chosen, segment.chosen, 0)
         yield _Branch(
             segment.start, segment.prompt, chosen + segment.chosen, segment.rejected, segment.prompt

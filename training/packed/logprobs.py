@@ -35,6 +35,8 @@ class PairScorer(nn.Module):
 
         A plain tuple: ZeRO-3 hangs its hooks on tensors that it can find.
         """
+        # Without the head: only tokens in the loss get logits, 1 MB each in float32 at Gemma's
+        # 256,000 words (recipe, section 6).
         hidden = self.policy.base_model(
             input_ids=batch.input_ids,
             position_ids=batch.position_ids,
@@ -65,6 +67,7 @@ class PairScorer(nn.Module):
         make = flex.block_mask if self.config._attn_implementation == flex.NAME else self._dense
         full = make(batch, None)
         window = sliding_window(self.config)
+        # A window masks nothing where no position lies that far back, as below Gemma-2's 4,096.
         if window is None or batch.positions <= window:
             return full
         sliding = make(batch, window)

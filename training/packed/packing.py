@@ -106,6 +106,7 @@ def make_batch(pairs: Sequence[Pair], layout: Layout, multiple: int = 1) -> Batc
     """
     rows = _rows(pairs, layout)
     width = max(sum(_group_length(pairs, group) for group in row) for row in rows)
+    # FlexAttention works on blocks of 128 tokens; every other attention takes any length.
     width = -(-width // multiple) * multiple
     filled = [_fill_row(pairs, row, number * width) for number, row in enumerate(rows)]
     return Batch(
