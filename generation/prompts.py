@@ -52,6 +52,7 @@ class _Different:
         for messages in prompts:
             if reason := unusable(messages):
                 self._dropped[reason] += 1
+            # An id is a hash of the content, so equal ids are equal prompts, from whatever source.
             elif (identifier := prompt_id(messages)) in self._seen:
                 self._dropped["duplicate_prompt"] += 1
             else:

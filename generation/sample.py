@@ -106,6 +106,7 @@ def run(config: SampleConfig, inputs: SampleInputs, out: Path) -> Result:
     try:
         speed = _sample(placement, job, turns, missing, out, writer, tally) if missing else None
     except BaseException:
+        # Too many failures end the stage; `_errors.parquet` tells them all the same.
         if tally.failures:
             tally.write(out, dropped)
         raise

@@ -64,6 +64,7 @@ def environment_with(more: Mapping[str, str]) -> dict[str, str]:
     path = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     rest = [folder for folder in path if folder and folder != str(_CHECKOUT)]
     return {
+        # Before the environment: a user's own setting wins. What follows it always holds.
         **BRIEF_SPIN,
         **os.environ,
         "ONPOLICY_PARENT": "stdin",

@@ -26,6 +26,7 @@ def main(stage: Stage, argv: Sequence[str] | None = None) -> None:
     """Run the step file named on the command line and exit: 0 done, 2 user's mistake, 1 failure."""
     arguments = sys.argv[1:] if argv is None else list(argv)
     configure_logging()
+    # pyarrow's first scalar would import pandas: 1.3 s of every stage (benchmarks/RESULTS.md).
     spare_pandas()
 
     def run() -> None:
@@ -101,6 +102,7 @@ def configure_logging() -> None:
     logging.basicConfig(
         level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
+    # httpx has a line a request at INFO, and a judge sends thousands.
     for noisy in ("httpx", "httpx2", "openai", "filelock", "fsspec", "datasets"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 

@@ -3,7 +3,7 @@
 One request for each prompt, up to where the gating is read, then one for each whole conversation
 in its order: the blocks of the prompt that the first one fills are read by the others. Blocks
 are 32 tokens on a CPU, so up to 31 of a prompt's are computed anew for each response.
-The model class (`armorm_vllm_model`) is registered in this process and vLLM runs in it too, so
+The model class (`vllm_model`) is registered in this process and vLLM runs in it too, so
 there is no other worker to register it in; one GPU holds one model.
 """
 

@@ -133,6 +133,7 @@ def _halved(batch: Sequence[Group], tokens: int) -> int:
             f"out of memory on a single conversation of {tokens} tokens; lower the annotator's "
             "`max_length`, or score on a device with more memory"
         )
+    # What the failed batch took is free, but cut up; a smaller batch may not fit into the pieces.
     torch.cuda.empty_cache()
     log.warning("out of memory on %d tokens; going on with batches of half as many", tokens)
     return tokens // 2

@@ -64,6 +64,7 @@ class PairwiseScorer:
             encodable, encoded = self._encode(conversation)
             scores += encodable
             fit = [i for i, score in enumerate(encodable) if score.error is None]
+            # In both orders, as PairRM's logit depends on who stands first.
             for first, second in permutations(fit, 2):
                 pair = [*(encoded.as_first[first] or []), *(encoded.as_second[second] or [])]
                 groups.append(Group(encoded.source, [pair], [len(games)]))
@@ -118,6 +119,7 @@ class PairwiseScorer:
             return ids, None
         if self.config.too_long == "error":
             raise RowError("too_long", f"{len(ids)} tokens where {room} fit")
+        # The last id is the tokenizer's own end, which every text has that PairRM was trained with.
         return [*ids[: room - 1], ids[-1]], len(ids) - room
 
 

@@ -168,6 +168,7 @@ class WorkerPool:
                 worker.part = None
                 self._roster.note_done(worker)
                 self._clear(worker, part)
+                # Before the scores are written, so that the worker has work meanwhile.
                 self._hand_out()
                 yield part.index, base64.b64decode(data)
 

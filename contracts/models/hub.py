@@ -10,6 +10,7 @@ from contracts.models.model import split_reference
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _DATA_FILES = (".json", ".jsonl", ".parquet", ".csv", ".txt")
+# Seconds for one answer about a model or dataset; loaders' own retries take 84 a file.
 _PATIENCE = 10.0
 
 Kind = Literal["model", "dataset"]
@@ -18,6 +19,8 @@ Kind = Literal["model", "dataset"]
 def is_hub_id(reference: str) -> bool:
     """Whether a reference means the hub: owner/name, maybe with @revision, and nothing is there
     by that name on this machine."""
+    # `data/prompts.jsonl` has the form of a hub id: a file that is missing must not be asked of the
+    # hub.
     if Path(reference).exists() or reference.removesuffix(".gz").endswith(_DATA_FILES):
         return False
     return bool(_HUB_ID.fullmatch(reference))

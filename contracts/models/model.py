@@ -174,7 +174,7 @@ def read_end_tokens(reference: str) -> set[int]:
 
 
 # transformers' Auto classes import torch, 5 s of a stage that only tokenises. These are families
-# for which what they would choose is known (tests/unit/test_contracts_tokenizer.py).
+# for which what they would choose is known (tests/unit/contracts/models/test_tokenizer.py).
 _KNOWN = frozenset({"gemma", "gemma2", "llama"})
 _FAST = frozenset({"TokenizersBackend", "PreTrainedTokenizerFast"})
 

@@ -32,6 +32,8 @@ def folder_lock(folder: Path) -> Iterator[None]:
     except filelock.Timeout:
         raise FolderBusy(_busy(folder, lock, _text(holder))) from None
     try:
+        # Whoever ends as it should removes its name, so a name without a lock is one that was
+        # killed.
         if left_behind := _text(holder):
             log.warning("%s: taking over from %s, which ended too soon", folder, left_behind)
         holder.write_text(f"process {os.getpid()} on {socket.gethostname()}")

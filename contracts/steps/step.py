@@ -200,6 +200,7 @@ def run_once(stage: Stage, config: Config, inputs: Given, out: Path) -> Manifest
         resumed = is_begun(out)
         if manifest := claim(stage, config, read, out):
             return manifest
+        # Files that a kill kept from being renamed; under the lock, no living process writes them.
         for leftover in out.glob(".tmp-*"):
             leftover.unlink()
         _refuse_edited(read)

@@ -45,6 +45,7 @@ class Journal(Generic[T]):
     def __enter__(self) -> "Journal[T]":
         self._file = self._path.open("a+b")
         self._file.seek(0)
+        # A line that a kill cut off would swallow the next one.
         complete_bytes = self._file.read().rfind(b"\n") + 1
         self._file.truncate(complete_bytes)
         self._synced = time.monotonic()

@@ -77,6 +77,7 @@ class Asking:
         total = sum(bool(game.messages) for game in games)
         self._progress = Progress(total, "judgements", total - len(left))
         known = sum(self.key(game) in self._replies for game in games)
+        # Replies from before a kill were read already: they count as smoke tests.
         smoke = max(0, self._judge.resources.smoke - known)
         first, rest = left[:smoke], left[smoke:]
         with self.journal:
@@ -119,6 +120,7 @@ class Asking:
         elif isinstance(answer, Refusal):
             self._unanswered = 0
             self._empty[key] += 1
+            # Empty, not refused: it is asked again, as after a reply that can't be read.
             if answer.status == 200 and self._empty[key] < self._judge.readings:
                 return [game]  # a choice without a text
             self._errors[key] = NoScore("refused", f"status {answer.status}: {answer.message}")

@@ -17,6 +17,7 @@ _CONVERSATION: list[Message] = [
     {"role": "assistant", "content": "Apple and pear."},
     {"role": "user", "content": "And a third?"},
 ]
+# The default of Llama-3.1's template, and a day with another day of the month, month and year.
 _DAYS = datetime.date(2024, 7, 26), datetime.date(2031, 12, 5)
 
 

@@ -17,6 +17,7 @@ from contracts.steps.lock import holder_of
 from runtime.progress import Reading, summary
 
 _PLAN, _PROGRESS = ".plan.json", ".progress.json"
+# Progress is written every second, so a minute without any is worth saying.
 _SILENT_SECONDS = 60.0
 
 

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from contracts.models.architecture import Sizes, kv_bytes, language_model, sizes
 
 _MIB = 1 << 20
+# As `training.packed.head` has them, which imports torch.
 _CPU_BLOCK, _GPU_BLOCK = 8 * _MIB, 256 * _MIB
 # Numbers that one norm keeps a token: what it normed, and what its weight was multiplied with.
 _GEMMA2_NORMS, _NORMS = 4, 2

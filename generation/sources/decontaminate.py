@@ -83,6 +83,8 @@ class Benchmarks:
         counts = Counter(question for run in shared for question in self._holders.get(run, ()))
         if not counts:
             return None
+        # The question of which most is held: by the number of shared runs, a long one would hide a
+        # short one that is there whole.
         question = max(counts, key=lambda one: (counts[one] / one.size, -one.number))
         share = counts[question] / question.size
         if share < self._overlap:

@@ -140,6 +140,7 @@ class Snapshots:
             return False
         record = {"step": begun.step, "files": begun.files}
         self._objects.write(f"{self._place}/{RECORD}", json.dumps(record, indent=1).encode())
+        # After the record: until it is replaced, it names the older files.
         self._objects.remove(self._there - keys.keys())
         self._there, self._last = set(keys), begun.files
         return True

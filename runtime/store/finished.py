@@ -107,6 +107,7 @@ def push(objects: Objects, place: str, folder: Path, beside: str = "") -> bool:
             objects.send(done.key(place, name), path)
 
     at_once(send, [*done.manifest.files, *done.beside])
+    # Last, and created by one machine alone: from here on the step is there.
     record = {"step": done.step, "manifest": asdict(done.manifest), "beside": done.beside}
     if objects.create(f"{place}/{MANIFEST}", json.dumps(record, indent=1).encode()):
         return True

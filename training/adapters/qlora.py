@@ -37,6 +37,7 @@ def settings_of(config: TrainConfig, bfloat16: bool) -> Any:
     from transformers import BitsAndBytesConfig
 
     return BitsAndBytesConfig(
+        # The settings of QLoRA's paper: NF4, and the scales quantised too.
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.bfloat16 if bfloat16 else torch.float32,
     )  # fmt: skip

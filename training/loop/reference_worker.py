@@ -84,6 +84,7 @@ class _Apart:
         needed = sum(parameter.nbytes for parameter in scorer.parameters())
         if self.device.type == "cuda":
             memory = torch.cuda.get_device_properties(self.device).total_memory
+            # A tenth is left to activations, logits and CUDA itself.
             if needed > 0.9 * memory:
                 raise UserError(
                     f"the reference's weights ({needed >> 30} GiB) do not fit one GPU "

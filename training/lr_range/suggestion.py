@@ -82,6 +82,8 @@ def suggest(
 def _noise(losses: Sequence[float]) -> float:
     """Standard deviation around the trend, by medians: a loss that leaves is no noise."""
     steps = np.abs(np.diff(losses))
+    # Of a normal distribution the median distance from its middle is 0.6745 deviations, and a
+    # difference of two steps has the square root of 2 times the deviation of one.
     return float(np.median(steps) / (0.6745 * np.sqrt(2)))
 
 

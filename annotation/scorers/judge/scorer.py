@@ -102,6 +102,8 @@ class JudgeScorer:
         keys = []
         for question in questions:
             seen[question] += 1
+            # The whole request, so that an answer to other words, or at another temperature, is not
+            # taken.
             identity = json.dumps(
                 [self.config.name, self.config.model, self._body(question), seen[question]]
             )

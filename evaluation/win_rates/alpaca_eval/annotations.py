@@ -10,6 +10,8 @@ from contracts.errors import UserError
 from evaluation.win_rates.alpaca_eval.instructions import Instructions
 from evaluation.win_rates.records import Record, number_of, read_rows, refuse_several, text_of
 
+# Preferences of a judge without log-probs: the baseline, a tie, the model; 0 is the package's older
+# tie.
 _HARD = (0.0, 1.0, 1.5, 2.0)
 
 

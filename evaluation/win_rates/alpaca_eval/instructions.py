@@ -10,6 +10,7 @@ from contracts.errors import UserError
 from evaluation.win_rates.records import read_rows, text_of
 
 _ALPACA_EVAL = Path(__file__).with_name("instructions.txt")
+# 64 bits: that two of 805 instructions agree by chance is less likely than 1 in 10^13.
 _DIGITS = 16
 
 

@@ -172,8 +172,11 @@ def _fit(rows: _Rows, strength: float) -> np.ndarray:
     with without_pandas():
         from sklearn.linear_model import LogisticRegression
 
+    # scikit-learn takes classes, the package probabilities: a row of preference p counts p as a win
+    # and 1 - p as a loss, which has the same likelihood.
     features, labels, weights = _doubled(rows)
     there = weights > 0
+    # The settings of alpaca-eval 0.6.6 (`dflt_kwargs`); `l1_ratio=1` is its penalty `l1`.
     model = LogisticRegression(
         C=strength, l1_ratio=1, solver="liblinear", fit_intercept=False, random_state=123
     )

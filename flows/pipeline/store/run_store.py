@@ -24,6 +24,7 @@ from runtime.store.begun import last_checkpoint
 from runtime.store.finished import Finished, clear_leftovers
 from runtime.store.objects import Objects, StoreError
 
+# How often a step's folder is looked at for a new checkpoint, which is pushed at once.
 _LOOK_SECONDS = 5.0
 
 
