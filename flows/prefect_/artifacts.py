@@ -26,7 +26,7 @@ from flows.pipeline.console import print_warning
 from flows.pipeline.planning.planned_step import PlannedStep
 from flows.pipeline.planning.step_order import position
 from flows.prefect_.publisher import Publisher
-from flows.report.evaluation_page import evaluation_lines, markdown_table
+from flows.report.evaluation_page import as_text, evaluation_lines, markdown_table
 from flows.report.figures import round_figures, to_png
 from flows.report.round_row import Cell, RunRounds, shown_columns, table_lines
 from flows.report.run_data import RoundData, metric_rows, sample_pairs, trained_rounds
@@ -126,9 +126,9 @@ def publish_round(data: RoundData) -> None:
     run = data.folder.parent
     lines = [f"# {run.name}, {data.name}"]
     if data.verdict_line:
-        lines.append(f"Verdict: {data.verdict_line}.")
+        lines.append(f"Verdict: {as_text(data.verdict_line)}.")
     if data.gate_line:
-        lines.append(f"At the gate: {data.gate_line}.")
+        lines.append(f"At the gate: {as_text(data.gate_line)}.")
     lines += evaluation_lines(data)
     for title, figure in round_figures(data):
         lines += _picture(title, to_png(figure))

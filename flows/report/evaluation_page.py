@@ -9,7 +9,7 @@ from evaluation.win_rates.estimate import Estimate
 from flows.report.evaluation_data import EvaluationData
 from flows.report.run_data import RoundData
 
-_MARKUP = re.compile(r"[\\`*_\[\]!#~]")
+_MARKUP = re.compile(r"[\\`*_\[\]!#~|]|(?<=http)(?=s?://)|(?<=www)(?=\.)")
 
 
 _SHOWN_CHARACTERS = 300
@@ -102,9 +102,8 @@ def _by_reward_model(evaluation: EvaluationData) -> list[str]:
 
 
 def _cut(text: str) -> str:
-    """Of a model's or a prompt's text as much as a cell holds, as text: no markup, no link."""
-    short = text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]} ..."
-    return _MARKUP.sub(r"\\\g<0>", html.escape(short, quote=False))
+    """Of a model's or a prompt's text as much as a cell holds."""
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]} ..."
 
 
 def told(figure: Estimate | None) -> str:
@@ -116,11 +115,21 @@ def markdown_table(title: str, header: Sequence[str], rows: Sequence[Sequence[st
     """A heading and a table; nothing where there are no rows."""
     if not rows:
         return []
-    lines = [_row(header), _row(["---"] * len(header)), *map(_row, rows)]
-    return [f"## {title}", "\n".join(lines)]
+    lines = [_row(header), f"|{' --- |' * len(header)}", *map(_row, rows)]
+    return [f"## {as_text(title)}", "\n".join(lines)]
 
 
 def _row(cells: Sequence[str]) -> str:
-    """A cell's text can end neither its cell nor its row."""
-    plain = (" ".join(cell.replace("|", "\\|").split()) for cell in cells)
-    return f"| {' | '.join(plain)} |"
+    return f"| {' | '.join(map(as_text, cells))} |"
+
+
+def as_text(text: str) -> str:
+    """On one line of markdown: no markup, no link, and no end of a table's cell or row.
+
+    Names, categories and sources come from files that anybody may have written.
+    """
+    return _MARKUP.sub(_escaped, " ".join(html.escape(text, quote=False).split()))
+
+
+def _escaped(markup: re.Match[str]) -> str:
+    return f"\\{markup[0]}"
