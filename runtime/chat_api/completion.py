@@ -1,8 +1,12 @@
 """What a chat endpoint sent with status 200: an answer, a refusal, or no completion at all."""
 
 import json
+import math
+import re
 from dataclasses import dataclass, field
 from typing import Any
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class NoCompletion(Exception):
@@ -27,7 +31,8 @@ class Completion:
 
     text: str
     top_logprobs: dict[str, float] = field(default_factory=dict)
-    """The first token's likeliest alternatives, in nats; empty if the endpoint sent none."""
+    """The first token's likeliest alternatives, in nats, NaN where one has no number; empty if the
+    endpoint sent none."""
     prompt_tokens: int = 0
     """Counted by the endpoint; 0 if it did not."""
     completion_tokens: int = 0
@@ -40,21 +45,33 @@ def read_completion(body: bytes) -> Completion | Refusal:
     Raises:
         NoCompletion: cut JSON, a page of HTML, an error in place of choices.
     """
+    text = body.decode("utf-8-sig", errors="replace")
     try:
-        reply = json.loads(body)
+        reply = _writable(json.loads(text))
     except (ValueError, RecursionError):
-        raise NoCompletion(body.decode(errors="replace")) from None
+        raise NoCompletion(text) from None
     choices = reply.get("choices") if isinstance(reply, dict) else None
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
         raise NoCompletion(_said(reply) or json.dumps(reply))
     message = _mapping(choices[0].get("message"))
-    text = _text(message.get("content"))
+    content = _text(message.get("content"))
     usage = _mapping(reply.get("usage"))
     counts = [_count(usage, name) for name in ("prompt_tokens", "completion_tokens")]
-    if text is not None:
-        return Completion(text, _top_logprobs(choices[0]), *counts)
+    if content is not None:
+        return Completion(content, _top_logprobs(choices[0]), *counts)
     why = f"the answer has no content (finish_reason {choices[0].get('finish_reason')})"
     return Refusal(200, str(message.get("refusal") or why)[:500], *counts)
+
+
+def writable(text: str) -> str:
+    """A text as UTF-8 can hold it: half a surrogate pair, as JSON can spell one, is replaced."""
+    return _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def _writable(reply: Any) -> Any:
+    """The same of all texts in a reply."""
+    text = json.dumps(reply, ensure_ascii=False)
+    return json.loads(writable(text)) if _SURROGATE.search(text) else reply
 
 
 def _mapping(value: Any) -> dict[str, Any]:
@@ -72,10 +89,19 @@ def _top_logprobs(choice: dict[str, Any]) -> dict[str, float]:
     first = _mapping(content[0]) if isinstance(content, list) and content else {}
     top = first.get("top_logprobs")
     return {
-        str(one["token"]): float(one["logprob"])
+        str(one["token"]): _log_prob(one.get("logprob"))
         for one in (top if isinstance(top, list) else [])
-        if isinstance(one, dict) and "token" in one and isinstance(one.get("logprob"), (int, float))
+        if isinstance(one, dict) and "token" in one
     }
+
+
+def _log_prob(value: Any) -> float:
+    """A log-prob, minus infinity included; NaN for what is none."""
+    try:
+        number = float(value) if isinstance(value, (int, float)) else math.nan
+    except OverflowError:
+        return math.nan
+    return number if number < math.inf else math.nan
 
 
 def _text(content: Any) -> str | None:

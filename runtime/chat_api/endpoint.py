@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from contracts.errors import OnPolicyError, UserError, first_line
-from runtime.chat_api.completion import Completion, NoCompletion, Refusal, read_completion
+from runtime.chat_api.completion import (
+    Completion,
+    NoCompletion,
+    Refusal,
+    read_completion,
+    writable,
+)
 from runtime.chat_api.config import ChatModel
 from runtime.chat_api.connections import Connections, NoReply, proxy_of
 from runtime.pool.messages import heartbeat
@@ -31,6 +37,8 @@ _LATER = (408, 409, 429)
 """Refusals that are worth another attempt; so are those from 500 on."""
 _OUT_OF_CREDIT = "insufficient_quota"
 """OpenAI's 429 for an account without credit: waiting does not help."""
+_KEY = re.compile("[!-~]*")
+"""What a header can carry of a key: ASCII, in one word."""
 _FIRST_WAIT, _LONGEST_WAIT, _LONGEST_ASKED_WAIT = 0.5, 8.0, 60.0
 _jitter = Random()
 
@@ -144,7 +152,7 @@ class ChatEndpoint:
 
     def _without_key(self, text: str) -> str:
         """At most 500 characters, without the key: some endpoints repeat it, or a part of it."""
-        text = text[:500]
+        text = writable(text[:500])
         key = self._key
         words = set(re.findall(r"[\w-]{6,}", text)) if key else set()
         parts = {word for word in words if word in key or key in word}
@@ -155,21 +163,33 @@ class ChatEndpoint:
 
 def has_key(config: ChatModel) -> bool:
     """Whether the environment holds the key, or none is needed."""
-    return not config.api_key_env or bool(os.environ.get(config.api_key_env))
+    return not config.api_key_env or bool(_key_in(config.api_key_env))
 
 
 def key_of(who: str, config: ChatModel) -> str:
     """The key, read from the environment and kept nowhere else.
 
     Raises:
-        UserError: the environment variable that should hold it is not set.
+        UserError: the environment variable that should hold it is not set, or holds what no
+            header can carry.
     """
     if not has_key(config):
         raise UserError(
             f"{who}: set the environment variable {config.api_key_env} "
             "to the endpoint's key, or `api_key_env: null` where it needs none"
         )
-    return os.environ[config.api_key_env] if config.api_key_env else ""
+    key = _key_in(config.api_key_env) if config.api_key_env else ""
+    if not _KEY.fullmatch(key):
+        raise UserError(
+            f"{who}: the environment variable {config.api_key_env} holds a blank, a line break or "
+            "a character that is not ASCII within the key; set it to the key alone"
+        )
+    return key
+
+
+def _key_in(variable: str) -> str:
+    """The key in a variable; a file read into it ends in a line break."""
+    return os.environ.get(variable, "").strip()
 
 
 def refuse_unreachable(who: str, config: ChatModel) -> None:

@@ -116,7 +116,7 @@ class AlpacaEvalReferee(Referee):
         if judge.logprobs and reply.top_logprobs:
             first_is_worse = preference(reply.top_logprobs)
             if first_is_worse is None:
-                return unread("neither m nor M is among the judge's five likeliest tokens")
+                return unread("no log-probs of m or M are among the judge's five likeliest tokens")
             return Verdict(_for_model(game, first_is_worse), reply.text.strip() or None)
         label = reply.text.strip()
         if label not in ("m", "M"):
@@ -164,14 +164,15 @@ def is_switched(instruction: str) -> bool:
 
 
 def preference(top_logprobs: dict[str, float]) -> float | None:
-    """2 less the share of `m`: 1 where the first answer is better; None without either name.
+    """2 less the share of `m`: 1 where the first answer is better; None without either name, or
+    where one's log-prob is no number.
 
     As `logprob_parser` with numerator `m` and denominator `m`, `M`; a missing name has no share.
     """
     m, other = (top_logprobs.get(name, -math.inf) for name in ("m", "M"))
-    if max(m, other) == -math.inf:
-        return None
     highest = max(m, other)
+    if highest == -math.inf or math.isnan(m + other):
+        return None
     shares = [math.exp(value - highest) for value in (m, other)]
     return 2.0 - shares[0] / sum(shares)
 

@@ -67,6 +67,12 @@ def test_a_name_that_is_not_among_the_likeliest_tokens_has_no_share() -> None:
     assert preference({"The": -0.1}) is None
 
 
+def test_a_log_prob_that_is_no_number_gives_no_preference() -> None:
+    assert preference({"m": math.nan, "M": -1.0}) is None
+    assert preference({"m": -1.0, "M": math.nan}) is None
+    assert preference({"m": -math.inf, "M": -1.0, "x": math.nan}) == 2.0
+
+
 @pytest.mark.parametrize(
     ("reply", "order", "score", "hard"),
     [

@@ -8,7 +8,7 @@ import pytest
 from judge_endpoint import KEY
 
 from contracts.errors import UserError
-from runtime.chat_api.completion import Completion, Refusal, read_completion
+from runtime.chat_api.completion import Completion, NoCompletion, Refusal, read_completion
 from runtime.chat_api.config import ChatModel
 from runtime.chat_api.endpoint import ChatEndpoint, Unanswered, has_key
 
@@ -65,7 +65,69 @@ def test_the_first_tokens_alternatives_and_the_counts_are_read() -> None:
         "usage": {"prompt_tokens": 12, "completion_tokens": 1},
     }
     found = read_completion(json.dumps(body).encode())
-    assert found == Completion("m", {"m": math.log(0.9)}, 12, 1)
+    assert found == Completion("m", {"m": math.log(0.9), "M": math.nan}, 12, 1)
+
+
+@pytest.mark.parametrize(("sent", "read"), [
+    ("-0.5", -0.5), ("-Infinity", -math.inf), ("NaN", math.nan), ("Infinity", math.nan),
+    ('"-0.5"', math.nan), ("-1" + "0" * 400, math.nan),
+])  # fmt: skip
+def test_a_log_prob_that_is_no_number_is_read_as_none(sent: str, read: float) -> None:
+    top = '{"top_logprobs": [{"token": "m", "logprob": %s}]}' % sent
+    body = '{"choices": [{"message": {"content": "m"}, "logprobs": {"content": [%s]}}]}' % top
+    found = read_completion(body.encode())
+    assert isinstance(found, Completion)
+    assert str(found.top_logprobs) == str({"m": read})
+
+
+@pytest.mark.parametrize("half", [rb"\ud83d", b"\xed\xa0\xbd", b"\xff"])
+def test_what_utf_8_cannot_hold_is_replaced_wherever_a_reply_has_it(half: bytes) -> None:
+    body = b'{"choices": [{"message": {"content": "M HALF \\ud83d\\ude00"}}]}'
+    found = read_completion(body.replace(b"HALF", half))
+    assert isinstance(found, Completion)
+    assert found.text.startswith("M \N{REPLACEMENT CHARACTER}") and found.text.endswith(" 😀")
+    refused = read_completion(
+        b'{"choices": [{"message": {"refusal": "HALF"}}]}'.replace(b"HALF", half)
+    )
+    assert isinstance(refused, Refusal) and refused.message.encode()
+    with pytest.raises(NoCompletion) as error:
+        read_completion(b'{"error": {"message": "HALF"}}'.replace(b"HALF", half))
+    assert str(error.value).encode()
+
+
+def test_half_a_surrogate_pair_in_an_error_is_replaced(serve: Callable) -> None:
+    endpoint = serve(lambda _: 400)
+    endpoint.error = {"error": {"message": "no \ud83d"}}
+    refused = endpoint_at(endpoint.url).complete(BODY)
+    assert refused == Refusal(400, "no \N{REPLACEMENT CHARACTER}")
+
+
+def test_a_key_read_from_a_file_may_end_in_a_line_break(
+    serve: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint = serve(lambda _: "Hello.")
+    monkeypatch.setenv("JUDGE_KEY", f"{KEY}\n")
+    endpoint_at(endpoint.url).complete(BODY)
+    assert endpoint.keys == {f"Bearer {KEY}"}
+
+
+@pytest.mark.parametrize("key", ["sk-one\nsk-two", "sk one", "sk-é"])
+def test_a_key_that_no_header_can_carry_is_refused_and_not_shown(
+    key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JUDGE_KEY", key)
+    with pytest.raises(UserError, match="variable JUDGE_KEY holds a blank") as refused:
+        endpoint_at("http://127.0.0.1:1/v1")
+    assert "sk" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://user:SECRET@h/v1", "ftp://u:SECRET@h", "http://h?k=SECRET"]
+)
+def test_a_chat_models_address_holds_no_secret_however_it_is_made(url: str) -> None:
+    with pytest.raises(UserError, match="'base_url': an address may hold no user name") as refused:
+        ChatModel(model="m", base_url=url)
+    assert "SECRET" not in str(refused.value)
 
 
 @pytest.mark.parametrize("logprobs", [None, {}, {"content": None}, {"content": []}, "x"])
