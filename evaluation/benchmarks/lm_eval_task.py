@@ -30,6 +30,14 @@ class LmEvalTask(Benchmark):
     in_file: ClassVar = False
 
     @model_validator(mode="after")
+    def _answered_once(self) -> "LmEvalTask":
+        if (self.n or 1) > 1:
+            raise ValueError(
+                f"n {self.n}: lm-eval scores one answer to each question; leave `n` out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _has_no_file(self) -> Self:
         if self.path:
             raise ValueError("path: lm-eval knows where its questions lie; give a folder of task "

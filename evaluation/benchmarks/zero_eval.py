@@ -5,6 +5,7 @@ mcqa_eval.py. What it evaluates as Python (fractions) is divided here.
 """
 
 import json
+import math
 import re
 from fractions import Fraction
 from typing import Any
@@ -71,12 +72,17 @@ def answer_in(text: str) -> str | None:
 
 
 def number_in(text: str) -> float | None:
-    """The first number, without `$` and thousands' commas; a fraction is divided."""
+    """The first number, without `$` and thousands' commas; a fraction is divided. None where there
+    is none, or one that no float holds, as of an answer that repeats a digit to its end."""
     text = text.replace("$", "").strip().replace(",", "")
-    if (match := _FRACTION.fullmatch(text)) and Fraction(match.group(2)):
-        return float(Fraction(match.group(1)) / Fraction(match.group(2)))
-    found = _NUMBER.search(text)
-    return float(found.group()) if found else None
+    try:
+        if (match := _FRACTION.fullmatch(text)) and Fraction(match.group(2)):
+            return float(Fraction(match.group(1)) / Fraction(match.group(2)))
+        found = _NUMBER.search(text)
+        number = float(found.group()) if found else math.nan
+    except (OverflowError, ValueError):  # above 1e308; above 4,300 digits
+        return None
+    return number if math.isfinite(number) else None
 
 
 def is_choice(answer: str, letter: str) -> bool:

@@ -68,10 +68,12 @@ def read_answers(path: Path) -> Answers:
     answers: dict[str, Answer] = {}
     for origin, row in _rows(path):
         try:
-            turns = [_turn(turn) for turn in row["choices"][0]["turns"]]
+            turns = _turns(row["choices"][0]["turns"])
             key = str(row["question_id"])
         except (KeyError, IndexError, TypeError):
-            raise UserError(f"{origin}: needs `question_id` and `choices[0].turns`") from None
+            raise UserError(
+                f"{origin}: needs `question_id` and `choices[0].turns`, a list"
+            ) from None
         _add(answers, key, Answer(turns, row), origin)
     return Answers(_one_name(path, answers, ("model_id", "model")), answers, _sha256(path))
 
@@ -88,9 +90,9 @@ def read_question_rows(path: Path, turns_each: int = 1) -> list[tuple[str, list[
     questions: dict[str, tuple[str, list[str], str]] = {}
     for origin, row in _rows(path):
         try:
-            key, turns = str(row["question_id"]), [_turn(turn) for turn in row["turns"]]
+            key, turns = str(row["question_id"]), _turns(row["turns"])
         except (KeyError, TypeError):
-            raise UserError(f"{origin}: needs `question_id` and `turns`") from None
+            raise UserError(f"{origin}: needs `question_id` and `turns`, a list") from None
         if key in questions:
             raise UserError(f"{origin}: question {key} stands there twice; leave one out")
         if len(turns) < turns_each:
@@ -124,6 +126,13 @@ def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _turns(turns: Any) -> list[str]:
+    """A text alone is no list of turns: it would be one of its characters."""
+    if not isinstance(turns, list):
+        raise TypeError
+    return [_turn(turn) for turn in turns]
 
 
 def _turn(turn: Any) -> str:

@@ -147,7 +147,7 @@ def _verdict(game: Any, place: str) -> tuple[float, int] | None:
     score = game.get("score") if isinstance(game, dict) else None
     if score is None:
         return None
-    if score not in _VERDICTS:
+    if not isinstance(score, str) or score not in _VERDICTS:
         raise UserError(f"{place}: {score!r} is no verdict; there is {', '.join(_VERDICTS)}")
     return _VERDICTS[score]
 

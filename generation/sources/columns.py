@@ -59,7 +59,23 @@ def read_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     for origin, record in readers[kind](path):
         if not isinstance(record, dict):
             raise UserError(f"{origin}: is no record with named fields")
+        _refuse_half_a_pair(origin, record)
         yield origin, record
+
+
+def _refuse_half_a_pair(origin: str, record: dict[str, Any]) -> None:
+    """
+    Raises:
+        UserError: a text holds half a surrogate pair, which JSON can spell and no table can hold.
+    """
+    try:
+        json.dumps(record, ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(error.object[error.start]):x}"
+        raise UserError(
+            f"{origin}: a text holds {half}, half of a character that UTF-8 cannot hold; write the "
+            "whole character, or leave it out"
+        ) from None
 
 
 def _from_jsonl(path: Path, columns: Sequence[str]) -> Iterator[SourceValue]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from pydantic import ValidationError
 
 from contracts.errors import UserError
 from evaluation.benchmarks import LmEvalTask
@@ -57,6 +58,11 @@ def test_a_tasks_questions_can_be_pinned_by_their_hash(monkeypatch: pytest.Monke
 def test_a_file_of_questions_is_not_for_lm_eval_to_read() -> None:
     with pytest.raises(ValueError, match="path: lm-eval knows where its questions lie"):
         LmEvalTask(task="ifeval", path="mine.jsonl")
+
+
+def test_several_answers_to_a_question_are_refused_for_lm_eval_scores_one() -> None:
+    with pytest.raises(ValidationError, match="n 2: lm-eval scores one answer to each question"):
+        LmEvalTask(task="ifeval", temperature=0.7, n=2)
 
 
 def test_without_lm_eval_the_way_to_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

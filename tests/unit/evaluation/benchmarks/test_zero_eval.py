@@ -31,6 +31,8 @@ def test_the_first_json_object_holds_the_answer_or_its_key_does(
     [
         ("$1,234.50", 1234.5), ("-3", -3), ("18 dollars", 18), ("3/4", 0.75), ("1/0", 1),
         ("__import__('os').abort()/1", 1), ("9**9**9/1", 9), ("none", None),
+        ("1" * 400, None), ("1" * 400 + "/3", None), ("1" * 5000 + "/3", None),
+        ("1/" + "3" * 5000, None),
     ],
 )  # fmt: skip
 def test_a_number_is_the_first_one_and_a_fraction_is_divided(

@@ -1,9 +1,13 @@
 """The judgements' files are what `onpolicy win-rate` reads, benchmark by benchmark."""
 
+import json
 from pathlib import Path
 
+import pytest
 from judging_files import llm_judge, write_model_answers, write_outputs, write_questions
 
+from contracts.errors import UserError
+from evaluation.judging.answer_files import read_answers, read_outputs, read_question_rows
 from evaluation.judging.referees.alpaca_eval import AlpacaEvalReferee
 from evaluation.judging.referees.arena_hard import ArenaHardReferee
 from evaluation.judging.referees.benchmarks import SideFiles, read_sides
@@ -56,3 +60,24 @@ def test_mt_benchs(tmp_path: Path) -> None:
     sides = read_sides("mt_bench", SideFiles(mine, questions=questions, references=references))
     found = read_judgements(write(tmp_path, MTBenchReferee(), sides, [Verdict(8.0, "8"), NONE]))
     assert [(one.question, one.turn, one.score) for one in found] == [(81, 1, 8.0), (81, 2, None)]
+
+
+@pytest.mark.parametrize("turns", ["hello", None, [3], {"content": "hello"}])
+def test_turns_that_are_no_list_of_texts_are_refused_by_their_row(
+    tmp_path: Path, turns: object
+) -> None:
+    path = tmp_path / "answers.jsonl"
+    path.write_text(json.dumps({"question_id": 1, "choices": [{"turns": turns}], "turns": turns}))
+    with pytest.raises(
+        UserError, match=r"row 1: needs `question_id` and `choices\[0\].turns`, a l"
+    ):
+        read_answers(path)
+    with pytest.raises(UserError, match="row 1: needs `question_id` and `turns`, a list"):
+        read_question_rows(path)
+
+
+def test_half_a_surrogate_pair_is_refused_by_its_row(tmp_path: Path) -> None:
+    answers = {"One?": "whole", "Two?": "half \ud83d"}
+    path = write_outputs(tmp_path / "mine.json", answers, "mine")
+    with pytest.raises(UserError, match=r"mine\.json\[1\]: a text holds \\ud83d, half of"):
+        read_outputs(path)

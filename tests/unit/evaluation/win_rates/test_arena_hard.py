@@ -20,7 +20,7 @@ def write(path: Path, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
-def judgement(question: str, first: str | None, second: str | None) -> dict[str, Any]:
+def judgement(question: str, first: object, second: object) -> dict[str, Any]:
     return {"question_id": question, "games": [{"score": first}, {"score": second}]}
 
 
@@ -107,6 +107,7 @@ def test_real_answers_have_their_style(shared_data: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "message"),
     [
+        (judgement("a", ["A>B"], "A>B"), r"row 2: \['A>B'\] is no verdict; there is A>>B"),
         (judgement("a", "A>C", "A>B"), "row 2: 'A>C' is no verdict; there is A>>B, A>B"),
         (
             {"question_id": "a", "games": [{"score": "A>B"}]},

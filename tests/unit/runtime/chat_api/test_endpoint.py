@@ -73,8 +73,9 @@ def test_the_first_tokens_alternatives_and_the_counts_are_read() -> None:
     ('"-0.5"', math.nan), ("-1" + "0" * 400, math.nan),
 ])  # fmt: skip
 def test_a_log_prob_that_is_no_number_is_read_as_none(sent: str, read: float) -> None:
-    top = '{"top_logprobs": [{"token": "m", "logprob": %s}]}' % sent
-    body = '{"choices": [{"message": {"content": "m"}, "logprobs": {"content": [%s]}}]}' % top
+    top = {"token": "m", "logprob": "SENT"}
+    choice = {"message": {"content": "m"}, "logprobs": {"content": [{"top_logprobs": [top]}]}}
+    body = json.dumps({"choices": [choice]}).replace('"SENT"', sent)
     found = read_completion(body.encode())
     assert isinstance(found, Completion)
     assert str(found.top_logprobs) == str({"m": read})
