@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from flows.cli import glance, made
-from flows.cli.evaluation import evaluate_reward_model, judge, win_rate
+from flows.cli.evaluation import evaluate_reward_model, judge, reward_win_rate, win_rate
 from flows.cli.options import Debug
 from flows.cli.tune import app as tune_app
 from runtime.signals import end_at_once
@@ -28,6 +28,7 @@ app.command()(glance.browse)
 app.command()(win_rate)
 app.command()(judge)
 app.command()(evaluate_reward_model)
+app.command()(reward_win_rate)
 
 ConfigPath = Annotated[Path, typer.Argument(help="A YAML config, e.g. configs/demo.yaml.")]
 Overrides = Annotated[

@@ -99,3 +99,24 @@ def evaluate_reward_model(
 
     resampling = Resampling(resamples)
     typer.echo(evaluate(config, overrides or [], questions, out, resampling, as_json))
+
+
+def reward_win_rate(
+    config: ConfigPath,
+    outputs: Annotated[Path, typer.Argument(help="A model's outputs in AlpacaEval's format.")],
+    overrides: Overrides = None,
+    *,
+    against: Annotated[Path, typer.Option(help="The outputs that they are compared with.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder that keeps the scores.  [default: in runs_dir]")
+    ] = None,
+    resamples: Annotated[int, typer.Option(min=100, help="Bootstrap resamples.")] = 1000,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """How often a config's annotators score one file of outputs above another."""
+    from evaluation.win_rates.estimate import Resampling
+    from flows.cli.reward_win_rate import reward_win_rate as rate
+
+    resampling = Resampling(resamples)
+    typer.echo(rate(config, overrides or [], outputs, against, out, resampling, as_json))

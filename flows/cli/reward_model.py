@@ -38,11 +38,11 @@ def evaluate(
         OnPolicyError: not one answer was scored.
     """
     config = load_run(path, overrides)
-    scoring = _annotators(config)
+    scoring = annotators(config)
     folder = out or config.runs_dir / "reward-models" / f"{config.name}-{_stem(questions)}"
-    _refuse_unready(config, scoring, folder)
+    refuse_unready_annotators(config, scoring, folder)
     with interruptible():
-        cases, scores = score_cases(scoring, questions, folder, _as_process)
+        cases, scores = score_cases(scoring, questions, folder, as_process)
     results = {
         name: reward_bench(cases, by_answer, resampling) for name, by_answer in scores.items()
     }
@@ -52,7 +52,7 @@ def evaluate(
     return "\n".join(line for name, bench in results.items() for line in _lines(name, bench, sure))
 
 
-def _refuse_unready(config: RunConfig, scoring: ScoreConfig, folder: Path) -> None:
+def refuse_unready_annotators(config: RunConfig, scoring: ScoreConfig, folder: Path) -> None:
     """As a run looks at its annotators before its first stage.
 
     Raises:
@@ -64,7 +64,7 @@ def _refuse_unready(config: RunConfig, scoring: ScoreConfig, folder: Path) -> No
         refuse_unready(config, [step])
 
 
-def _as_process(stage: Stage, config: Config, inputs: Inputs, out: Path) -> None:
+def as_process(stage: Stage, config: Config, inputs: Inputs, out: Path) -> None:
     """A stage as a run starts it, its progress and its log on standard error."""
     step = PlannedStep(out.parent, out.name, out.name, stage, config, inputs)
 
@@ -72,7 +72,7 @@ def _as_process(stage: Stage, config: Config, inputs: Inputs, out: Path) -> None
         run_step(step, console.print, bar.update)
 
 
-def _annotators(config: RunConfig) -> ScoreConfig:
+def annotators(config: RunConfig) -> ScoreConfig:
     """Those of the responses and those of the held-out answers alone."""
     everybody = [*config.annotation.annotators, *config.evaluation.annotators]
     return config.annotation.model_copy(update={"annotators": everybody})

@@ -8,6 +8,7 @@ import pytest
 import reward_bench_files as files
 import yaml
 from checkout import CHECKOUT
+from judging_files import write_outputs
 from minimal_run import MINIMAL
 from typer.testing import CliRunner
 
@@ -53,4 +54,33 @@ def test_what_an_annotator_lacks_is_told_before_anything_is_written(tmp_path: Pa
     command += ["--questions", str(files.write(tmp_path / "questions.jsonl"))]
     with pytest.raises(UserError, match=r"nothing was started:\n.*no_such"):
         CliRunner().invoke(app, command, catch_exceptions=False)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_outputs_are_compared_with_given_ones_by_every_annotator(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", f"{CHECKOUT}{os.pathsep}{tmp_path}")
+    longer = {f"Name {n} fish.": "a long answer" if n % 4 else "no" for n in range(12)}
+    mine = write_outputs(tmp_path / "mine.json", longer | {"Only mine?": "yes"}, "mine")
+    base = write_outputs(tmp_path / "base.json", dict.fromkeys(longer, "a cod"), "base")
+    command = ["reward-win-rate", str(write_config(tmp_path)), str(mine), "--against", str(base)]
+    told = CliRunner().invoke(app, command, catch_exceptions=False).stdout.splitlines()
+    assert told[0].startswith("mine against base: ") and told[0].endswith(" characters an answer")
+    assert told[1].startswith("  length             75.0 % (95% interval ")
+    assert told[1].endswith("12 prompts, 0.0 % ties")
+    assert told[2].startswith("  1 more prompts lack an answer or its score: ")
+    found = json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)
+    assert list(found["rates"]) == ["length", "vowels"]
+    scores = tmp_path / "runs" / "reward-win-rates" / "mine-base" / "scores"
+    assert (scores / "_manifest.json").is_file()
+
+
+def test_outputs_to_other_instructions_are_refused_before_anything_is_written(
+    tmp_path: Path,
+) -> None:
+    files = [write_outputs(tmp_path / f"{name}.json", {name: "x"}, name) for name in ("a", "b")]
+    command = ["reward-win-rate", str(write_config(tmp_path)), str(files[0])]
+    with pytest.raises(UserError, match=r"a\.json and .*b\.json answer no instruction in common"):
+        CliRunner().invoke(app, [*command, "--against", str(files[1])], catch_exceptions=False)
     assert not (tmp_path / "runs").exists()
