@@ -46,7 +46,7 @@ def scored_alone(annotators: Sequence[Annotator]) -> list[Annotator]:
 
 
 class ScoreConfig(Config):
-    """Scoring every response with every annotator."""
+    """The scoring stage: every annotator scores every response."""
 
     annotators: Annotated[list[Annotator], Field(min_length=1)]
     """Who scores; each response gets one row from each."""

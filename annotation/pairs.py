@@ -120,7 +120,7 @@ def pair_part(
 
 @dataclass
 class Tally:
-    """What all parts come to; a few bytes a pair."""
+    """Counts over all parts, kept in a few bytes for each pair."""
 
     rows: int = 0
     prompts: int = 0

@@ -110,8 +110,8 @@ def count_annotators(scores: Mapping[str, pa.Table]) -> int:
 def pair_up(scores: Mapping[str, pa.Table]) -> pa.Table:
     """One row per prompt and annotator, sorted: each policy's mean, total and missing scores.
 
-    A policy's answers are as many as any policy's to that prompt: a request that failed has no
-    row, and is an answer without a score as well.
+    Each policy counts as many answers to a prompt as the policy that has most: a request that
+    failed has no row, and counts as an answer without a score.
     """
     totals = {policy: _totals(rows, policy) for policy, rows in scores.items()}
     table = pa.concat_tables([rows.select(_KEYS) for rows in totals.values()])

@@ -111,7 +111,7 @@ class JudgedConfig(Config):
 
     @property
     def asked_judges(self) -> list[RunJudge]:
-        """Those who do judge, in the order of their names."""
+        """The judges that are enabled and have a benchmark to judge, sorted by name."""
         enabled = [one for one in self.judges if one.enabled and self.judged_by(one)]
         return sorted(enabled, key=lambda judge: judge.name)
 

@@ -115,7 +115,7 @@ def sweep(name: str, runs_dir: str, labels: list[str], configs: list[dict[str, A
 def run_points(
     points: Mapping[str, dict[str, Any]], run: Callable[[dict[str, Any]], object]
 ) -> Iterator[dict[str, Any]]:
-    """Run each point; its rows, or one with the message it `failed` with, whatever it was."""
+    """Run each point and yield its rows; of one that failed, a row with its message in `failed`."""
     for label, config in points.items():
         folder = check(RunConfig, config, origin=label).folder
         try:

@@ -31,7 +31,7 @@ def start_module(module: str, arguments: Sequence[str], environment: Mapping[str
 def start_attached(
     module: str, arguments: Sequence[str], environment: Mapping[str, str], stdin: int
 ) -> Child:
-    """The same in our output and errors, with `stdin` for its standard input."""
+    """Start `python -m module` with our output and errors, and `stdin` as its standard input."""
     variables = environment_with(environment)
     sys.stdout.flush()
     sys.stderr.flush()

@@ -13,7 +13,7 @@ from training.trackers.config import Tracker
 
 
 class FormatConfig(Config):
-    """From pairs to token ids, with every sequence inside `max_length`."""
+    """Formatting: pairs become token ids, every sequence inside `max_length`."""
 
     format: Literal["standard", "recipe"] = "standard"
     """`standard`: the assistant's header belongs to the prompt, the loss covers the answer and

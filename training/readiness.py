@@ -26,7 +26,7 @@ _MISPLACED = {"do_sample", "temperature", "top_p", "top_k", "min_p", "typical_p"
 
 
 def checks(config: TrainConfig, model: str) -> Iterator[Check]:
-    """Of files, headers and what is installed; nothing is imported."""
+    """Checks of files, headers and what is installed; nothing heavy is imported."""
     for tracker in config.trackers:
         yield Check("training.trackers", tracker.refuse_unready)
     yield Check("training.lora.quantize", lambda: refuse_unquantizable(config))

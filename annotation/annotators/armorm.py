@@ -36,19 +36,19 @@ class ArmoRMConfig(RewardModel):
         return open_armorm(self, setting.reference, setting.resources)
 
     def refuse_headless(self) -> None:
-        """Its regression and gating layers."""
+        """Refuse a model without ArmoRM's regression and gating layers."""
         from annotation.scorers.heads import refuse_headless
 
         refuse_headless(self.kind, self.reference)
 
     def checks(self, key: str) -> Iterator[Check]:
-        """Its heads, the weights of one's own, and what vLLM takes."""
+        """Checks of its heads, of the config's own `weights`, and of what vLLM can run."""
         yield from super().checks(key)
         yield Check(f"{key}.weights", self._refuse_unknown_objectives, of=self.reference)
         yield Check(f"{key}.engine", self._refuse_unfit_for_vllm, of=self.reference)
 
     def exact(self, resources: ScoreResources) -> Self | None:
-        """In float32 by our own batches."""
+        """The same annotator in float32, in our own batches."""
         exact = super().exact(resources)
         return exact and exact.model_copy(update={"engine": "native"})
 

@@ -200,15 +200,15 @@ class RewardModel(ModelConfig, AnnotatorVariant):
         return {f"{self.name} {key}": value for key, value in dtypes.items()}
 
     def dated(self, date_of: DateOf) -> Self:
-        """With the day for its chat template, where it has one."""
+        """The annotator with the day that its chat template is told, if it applies a template."""
         return super().dated(date_of) if self.applies_template else self
 
     def cutting(self) -> Self:
-        """Too long is truncated."""
+        """The annotator with conversations that are too long truncated, not refused."""
         return self.model_copy(update={"too_long": "truncate"})
 
     def exact(self, resources: ScoreResources) -> Self | None:
-        """In float32, if these resources make it bfloat16."""
+        """The same annotator in float32; None if these resources run it in float32 anyway."""
         import torch
 
         from annotation.scorers.reward_models import placement

@@ -21,7 +21,7 @@ class ClassifierConfig(RewardModel):
         return open_classifier(self, setting.reference, setting.resources)
 
     def refuse_headless(self) -> None:
-        """Its only label's head."""
+        """Refuse a model without a head of one label."""
         from annotation.scorers.heads import refuse_headless
 
         refuse_headless(self.kind, self.reference)

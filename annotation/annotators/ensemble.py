@@ -48,7 +48,7 @@ class EnsembleConfig(AnnotatorVariant):
 
     @property
     def combines(self) -> list[str]:
-        """Its members' names."""
+        """Names of the annotators whose scores it combines."""
         return [member.name for member in self.members]
 
     def combine(

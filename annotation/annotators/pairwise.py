@@ -39,7 +39,7 @@ class PairwiseConfig(RewardModel):
         return True
 
     def refuse_headless(self) -> None:
-        """Its heads over the three markers."""
+        """Refuse a model without PairRM's head over its three markers."""
         from annotation.scorers.heads import refuse_headless
 
         refuse_headless(self.kind, self.reference)

@@ -38,7 +38,10 @@ class PairRM(DebertaV2PreTrainedModel):
     def forward(
         self, input_ids: Int[Tensor, "rows length"], attention_mask: Int[Tensor, "rows length"]
     ) -> Float[Tensor, "rows"]:
-        """Of rows with each marker once: above 0 where the first response is the better one."""
+        """Logit of each row, float32: above 0 where the first response is better.
+
+        A row holds each of the three markers once.
+        """
         encoded = self.pretrained_model(input_ids=input_ids, attention_mask=attention_mask)
         source, first, second = (
             encoded.last_hidden_state[input_ids == marker] for marker in self.markers

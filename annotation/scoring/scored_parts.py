@@ -50,8 +50,8 @@ class ScoredParts:
         return read_ahead(self.sources, self.facts.annotator)
 
     def spread(self, rows: int) -> Iterator[tuple[pa.Table, np.ndarray]]:
-        """The same of some parts only, evenly spread: all of them up to `rows` responses, else
-        every second, third, ..., so that they hold about that many."""
+        """Parts with their scores: all of them up to `rows` responses, else every second, third,
+        ..., so that they hold about that many."""
         every = max(1, ceil(self.rows / rows))
         return read_ahead(self.sources[::every], self.facts.annotator)
 

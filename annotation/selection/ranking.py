@@ -60,7 +60,7 @@ class Reasons:
         self._found[where & (self._found < 0)] = REASONS.index(reason)
 
     def copy(self) -> "Reasons":
-        """The same reasons, to be added to."""
+        """A copy, to which more reasons can be added."""
         other = Reasons(0)
         other._found = self._found.copy()
         return other

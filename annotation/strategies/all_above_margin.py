@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class AllAboveMargin(StrategyVariant):
-    """Every response against every lower one: several pairs a prompt."""
+    """Every response against every lower one: several pairs for each prompt."""
 
     several: ClassVar[bool] = True
     kind: Literal["all_above_margin"] = "all_above_margin"

@@ -57,7 +57,7 @@ class Ranked:
 
     @property
     def first(self) -> "np.ndarray":
-        """[K], the first place below the chosen one of a lower score."""
+        """[K], the first place behind the chosen response whose score is lower."""
         return self.ranking.below[self.chosen]
 
     @property

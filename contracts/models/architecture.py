@@ -123,7 +123,7 @@ def head_width(config: Any) -> int:
 
 
 def kv_bytes_a_token(config: Any, itemsize: int) -> int:
-    """Bytes of keys and values that all layers keep of a token.
+    """Bytes of keys and values that all layers keep for each token.
 
     Args:
         config: the language model's, read by transformers.
@@ -134,5 +134,5 @@ def kv_bytes_a_token(config: Any, itemsize: int) -> int:
 
 
 def kv_bytes(layers: int, keys: int, itemsize: int) -> int:
-    """The same, of `layers` layers whose key heads together are `keys` wide."""
+    """Bytes of keys and values of a token, in `layers` layers with key heads of `keys` in all."""
     return 2 * layers * keys * itemsize

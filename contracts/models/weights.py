@@ -119,7 +119,7 @@ def _block(place: _Place, start: int) -> bytes:
 
 
 def unlike_config(model: object) -> str:
-    """How a message begins that names tensors."""
+    """Beginning of a message about tensors that do not fit the model's config."""
     return f"{model}: its weights are not what its config.json asks for"
 
 

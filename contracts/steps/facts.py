@@ -29,7 +29,7 @@ F = TypeVar("F", bound=Facts)
 
 
 def read_facts(folder: Path, model: type[F]) -> F | None:
-    """Those facts of a finished step that `model` names; None if the step is not finished.
+    """The facts of a finished step, as `model` names them; None if the step is not finished.
 
     Raises:
         UserError: another version made the step, whose facts lack one of these.

@@ -37,12 +37,12 @@ Given = Inputs | Mapping[str, Any]
 
 
 def anything(_: Config, __: Manifest) -> str | None:
-    """Of a stage whose resources decide nothing of what it makes."""
+    """`Stage.refuse` of a stage whose resources decide nothing of its output."""
     return None
 
 
 def nothing(_: Config) -> Mapping[str, str]:
-    """Of a stage for which every machine is the same."""
+    """`Stage.here` of a stage for which every machine is the same."""
     return {}
 
 
@@ -168,8 +168,8 @@ def _versions_of(recorded: Mapping[str, Any] | None) -> dict[str, list[str]]:
 
 
 def is_begun(out: Path) -> bool:
-    """Whether anything of a step is made, be it a line of a journal: until then its folder may
-    go to another config, for nothing would be lost."""
+    """Whether a step has made anything yet, even a line of a journal. Until then its folder may
+    go to another config, since nothing would be lost."""
     ours = ("_step.json", ".lock", ".tmp-")
     made = (path for path in out.rglob("*") if not path.name.startswith(ours))
     return any(path.is_file() and path.stat().st_size for path in made)

@@ -143,7 +143,7 @@ class Benchmark(Config):
         return Decoding(**{**vars(preset), **given})
 
     def preset_of(self, question: Question) -> Decoding:
-        """The preset's decoding of a question."""
+        """How the preset decodes an answer to this question."""
         return self._preset
 
     @property
@@ -163,7 +163,7 @@ class Benchmark(Config):
         """
 
     def collected(self) -> list[Question]:
-        """Its questions, where no file of records holds them."""
+        """The questions of a benchmark that has no file of records."""
         raise NotImplementedError
 
     def metrics(self, answers: Sequence[str]) -> dict[str, float] | None:

@@ -26,7 +26,7 @@ class PromptFile(Benchmark):
 
     @property
     def label(self) -> str:
-        """Its title, or what of the file's name may be one."""
+        """The title, or else the file's name without its ending."""
         return self.title or as_file_name(Path(self.path).name.partition(".")[0], self.name)
 
     def question(self, origin: str, row: int, record: Mapping[str, Any]) -> Question:

@@ -20,7 +20,7 @@ _PAID_STATUS = 200
 
 @dataclass(frozen=True)
 class Price:
-    """Of a million tokens."""
+    """What a model charges for a million tokens read, and a million written."""
 
     input: float
     output: float
@@ -32,7 +32,7 @@ class Price:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Of judgements to come."""
+    """Tokens and cost of the judgements to come."""
 
     judgements: int
     prompt_tokens: float
@@ -150,7 +150,7 @@ class Budget:
             return promised
 
     def settle(self, promised: float, size: int, reply: Completion | Refusal | None) -> None:
-        """What was promised is paid, or was not asked for: None."""
+        """Replace a promise by what the reply cost; None where no reply came."""
         with self._changed:
             self._promised -= promised
             self._under_way -= 1

@@ -131,7 +131,7 @@ class JudgedWith(Config):
         }
 
     def to_judge(self, benchmark: str) -> dict[str, JudgingFile]:
-        """Of them, those that judging itself reads; the others are for its win rates."""
+        """The files that judging itself reads; the others are for the win rates."""
         return {
             role: file
             for role, file in self.of(benchmark).items()

@@ -9,7 +9,7 @@ PAPERS_JUDGE = "gpt-4-1106-preview"
 
 @dataclass(frozen=True)
 class Standing:
-    """Of one model's judgements."""
+    """What one model's judgements were made with, so that two results can be told apart."""
 
     benchmark: str
     judge: str

@@ -20,7 +20,7 @@ Scores = Sequence[float | None]
 
 @dataclass(frozen=True)
 class Subset:
-    """Of one part of the benchmark, per cent."""
+    """The figure of one part of the benchmark, in per cent."""
 
     n: int
     """Cases in the figure."""

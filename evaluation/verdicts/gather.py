@@ -36,7 +36,7 @@ def held_out(prompts: Path) -> pa.Array:
 
 
 def win_rates(after: Path, before: Path, prompts: pa.Array) -> WinRates:
-    """By annotator, how often answers to these prompts score above those of another policy.
+    """Win rate by annotator: how often answers to these prompts score above another policy's.
 
     Raises:
         OnPolicyError: no annotator scored both.
@@ -121,8 +121,8 @@ def drift(by_start: Path | None, by_policy: Path | None) -> Interval | None:
 
 
 def judged_gains(win_rates: Path | None, judge: str | None) -> dict[str, Interval]:
-    """By benchmark, what a judge's figure gained over the round before; the length-controlled one
-    where it is known."""
+    """Gain of a judge's figure over the round before, by benchmark; of the length-controlled
+    figure where it is known."""
     facts = read_facts(win_rates, WinRatesFacts) if win_rates else None
     by_benchmark = {}
     for one in facts.judged if facts else ():
@@ -133,7 +133,7 @@ def judged_gains(win_rates: Path | None, judge: str | None) -> dict[str, Interva
 
 
 def accuracies(before: Path | None, after: Path | None) -> dict[str, Change | None]:
-    """Per cent, of each benchmark that a verdict reads and both policies answered.
+    """Accuracy in per cent, of each benchmark that a verdict reads and both policies answered.
 
     A question without an answer is a wrong one; where the one policy has more of them than the
     other, the measure is not sure.

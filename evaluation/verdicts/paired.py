@@ -21,7 +21,7 @@ _ADDED = 2.0
 def changed_mean(
     before: Mapping[str, float], after: Mapping[str, float], is_ratio: bool = False
 ) -> Change | None:
-    """Of one value a prompt; None where no prompt has one of both.
+    """Change of a mean over prompts; None where no prompt has a value of both policies.
 
     Args:
         is_ratio: whether the interval is of after over before.
@@ -40,7 +40,7 @@ def changed_mean(
 def changed_share(
     before: Mapping[str, Sequence[bool]], after: Mapping[str, Sequence[bool]], is_sure: bool
 ) -> Change | None:
-    """Of right answers to each question, per cent; None where no question was asked of both.
+    """Change of the share of right answers, in per cent; None where no question was asked of both.
 
     Args:
         is_sure: whether as many of the one policy's as of the other's are there at all.
@@ -57,7 +57,8 @@ def changed_share(
 
 
 def unpaired_share(before: tuple[float, int], after: tuple[float, int]) -> Change:
-    """Of a share of so many, per cent: wider than paired, for it is not known which turned.
+    """Change of a share, in per cent, where it is not known which answers turned: its interval is
+    wider than a paired one.
 
     Agresti and Caffo's interval (The American Statistician 54, 2000): a right and a wrong answer
     added to each.

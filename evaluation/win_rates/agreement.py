@@ -9,8 +9,8 @@ from evaluation.win_rates.estimate import Estimate, Resampling, mean
 
 @dataclass(frozen=True)
 class Agreement:
-    """Of two judgements of each game that should say the same. Of a game judged twice it is the
-    judge's noise floor: no smaller difference means anything."""
+    """How far two judgements of each game agree that should say the same. For games judged twice
+    it is the judge's noise floor: no smaller difference means anything."""
 
     pairs: int
     """With a score on both sides."""

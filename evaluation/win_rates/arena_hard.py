@@ -49,7 +49,7 @@ class Games:
 
 @dataclass(frozen=True)
 class ArenaHard(Figures):
-    """Per cent of the games won against the baseline."""
+    """Share of the games won against the baseline, in per cent."""
 
     n: int
     """Prompts with both games."""

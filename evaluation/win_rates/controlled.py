@@ -19,7 +19,7 @@ from evaluation.win_rates.style import read_styles
 
 @dataclass(frozen=True)
 class Materials:
-    """Of one judge and benchmark."""
+    """What the figures of one judge and benchmark are computed from."""
 
     judgements: Path
     """The judge's folder, with the benchmark's own files."""

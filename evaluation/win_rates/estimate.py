@@ -56,7 +56,7 @@ def mean(values: np.ndarray, resampling: Resampling) -> Estimate:
 def refitted(
     statistic: Callable[[np.ndarray], float], prompts: int, value: float, resampling: Resampling
 ) -> Estimate:
-    """Of a figure that needs a fit: `statistic` is given how often each prompt was drawn.
+    """Interval of a figure that needs a fit: `statistic` is given how often each prompt was drawn.
 
     Args:
         statistic: [prompts] float64 counts, to the figure over the prompts so often.

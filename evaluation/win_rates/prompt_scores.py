@@ -27,7 +27,7 @@ class PromptScores:
         return ratio(self.total, self.weight, resampling)
 
     def only(self, keys: Collection[str]) -> "PromptScores":
-        """Of these prompts alone, in their own order."""
+        """The scores of these prompts only, in their own order."""
         rows = [row for row, key in enumerate(self.keys) if key in keys]
         return PromptScores([self.keys[row] for row in rows], self.total[rows], self.weight[rows])
 
@@ -55,7 +55,7 @@ class PromptScores:
 
 
 def prompt_scores(rows: Sequence[Mapping[str, Any]], needs_all: bool) -> PromptScores:
-    """Of rows with `question_id`, `points` (None where there is no score) and `weight`.
+    """Scores by prompt, from rows with `question_id`, `points` (None: no score) and `weight`.
 
     Args:
         needs_all: whether a prompt of which one judgement has no score is left out whole, as a

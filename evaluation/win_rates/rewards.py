@@ -36,7 +36,7 @@ class RewardWinRate:
 def reward_win_rates(
     policy: pa.Table, base: pa.Table, resampling: Resampling
 ) -> dict[str, RewardWinRate]:
-    """By annotator: those that scored both.
+    """Win rate by each annotator that scored both models' answers.
 
     Args:
         policy, base: SCORES of both models' answers to the same prompts.

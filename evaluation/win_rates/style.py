@@ -18,7 +18,7 @@ _BOLD = re.compile(r"\*\*[^*\n]+\*\*|__[^_\n]+__")
 
 @dataclass(frozen=True)
 class Style:
-    """Of one answer; markdown outside its code."""
+    """Length and markdown of one answer; markdown inside its code doesn't count."""
 
     tokens: int
     headers: int
@@ -52,7 +52,7 @@ def _vector(style: Style) -> np.ndarray:
 
 
 def read_styles(path: Path) -> dict[str, Style]:
-    """Of each answer of a `model_answer/*.jsonl`, v0.1 or v2, by question.
+    """Style of each answer in a `model_answer/*.jsonl`, v0.1 or v2, by question.
 
     Raises:
         UserError: a row of another shape.

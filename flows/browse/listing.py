@@ -22,7 +22,7 @@ PAIR_SORTS = {
 
 @dataclass(frozen=True)
 class Asked:
-    """What an address asks for; what makes no sense in it counts as not given."""
+    """What a page's address asks for; parts that make no sense count as not given."""
 
     path: str
     values: Mapping[str, str]
@@ -56,7 +56,7 @@ class Asked:
         return min(max(1, int(text)), _LAST_PAGE) if text.isdecimal() and len(text) < 9 else 1
 
     def address(self, **changes: Any) -> str:
-        """The same view with some values other: a link."""
+        """Address of the same view with some values changed."""
         values = {**self.values, **{name: str(value) for name, value in changes.items()}}
         given = {name: value for name, value in values.items() if value}
         return f"{self.path}?{urlencode(given)}" if given else self.path

@@ -82,7 +82,7 @@ def doctor(
     *,
     debug: Debug = False,
 ) -> None:
-    """Look at this machine, and a config on it, with a way out for each fault; 1 if one stops."""
+    """Check this machine, and a config on it; say what to do about each fault."""
     from flows.doctor.diagnosis import as_text, diagnose
     from flows.pipeline.load_run import load_run
 

@@ -83,7 +83,7 @@ def matching_rows(
 
 
 def matching(dataset: ds.Dataset, where: str | None, sort: str | None, rows: int) -> pa.Table:
-    """The same of a table that is open.
+    """The first rows of an open table, filtered by `where` and sorted by `sort`.
 
     Raises:
         UserError: an expression is not valid.

@@ -96,7 +96,7 @@ def status(run: Path) -> RunStatus:
 
 
 def as_json(told: RunStatus) -> str:
-    """For programs; rates in units a second, times in seconds."""
+    """The status for programs: rates in units a second, times in seconds."""
     stages = []
     for stage in told.stages:
         plain = asdict(stage)
@@ -109,7 +109,7 @@ def as_json(told: RunStatus) -> str:
 
 
 def as_text(told: RunStatus) -> str:
-    """For people: a line for the run, a line a stage."""
+    """The status for people: a line for the run, and one for each stage."""
     who = f" ({told.holder})" if told.holder else ""
     head = f"{told.run}: {told.state}{who}, {told.done} of {len(told.stages)} stages done"
     return "\n".join([head, *(line for stage in told.stages for line in _lines(stage))])

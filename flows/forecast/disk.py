@@ -10,7 +10,7 @@ _OBJECTIVES = 19  # ArmoRM's, the most there are
 
 
 def bytes_a_row(table: pa.Schema, prompt: int, answer: int) -> int:
-    """Of a table that is not compressed.
+    """Bytes of a row of a table, uncompressed.
 
     Args:
         prompt: tokens of a prompt.

@@ -62,7 +62,7 @@ class RunPlan:
 
     @property
     def seconds(self) -> float:
-        """Of all that is left and has a rate."""
+        """Seconds of all stages that are left and have a rate."""
         return sum(stage.seconds or 0 for stage in self.left)
 
     @property
@@ -176,7 +176,7 @@ def _assumptions(
 
 
 def as_json(told: RunPlan) -> str:
-    """For programs: bytes and seconds."""
+    """The plan for programs: bytes and seconds."""
     listed = [
         asdict(stage) | {"memory": stage.memory and asdict(stage.memory) | {
             "total": stage.memory.total}}
@@ -189,7 +189,7 @@ def as_json(told: RunPlan) -> str:
 
 
 def as_text(told: RunPlan) -> str:
-    """For people."""
+    """The plan for people."""
     return "\n".join(_lines(told))
 
 

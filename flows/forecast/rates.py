@@ -23,7 +23,7 @@ _DEPTHS = ("*/*", "*/round-*/*", "*/round-*/evaluation/*")
 
 @dataclass(frozen=True)
 class Rate:
-    """Rows a second."""
+    """How many rows a second a stage makes."""
 
     rows: float
     says: str
@@ -40,7 +40,8 @@ class Rates:
         self._seen = [*_finished(config.runs_dir)]
 
     def of(self, step: PlannedStep) -> Rate | None:
-        """As given for the step's folder's name, else as measured on the same work, else None."""
+        """The rate given for the step's folder name, else the one measured on the same work, else
+        None."""
         name = step.path.rsplit("/", 1)[-1]
         if name in self._given:
             return Rate(self._given[name], "given")
@@ -53,12 +54,12 @@ class Rates:
         return Rate(rows / seconds, f"{many} below {step.run.parent}")
 
     def seconds(self, step: PlannedStep) -> float | None:
-        """What such a step took, whatever its rows."""
+        """Seconds that such steps took, whatever their rows: their median."""
         like = self._timed(step)
         return statistics.median(one.seconds for one in like) if like else None
 
     def bytes_a_row(self, step: PlannedStep) -> float | None:
-        """What a row of such a table took on the disk."""
+        """Bytes on the disk that a row of such a table took in earlier runs: their median."""
         like = [one.size / one.rows for one in self._like(step) if one.rows]
         return statistics.median(like) if like else None
 
@@ -145,7 +146,7 @@ def _size(reference: Any) -> str:
 
 
 def given_rates(texts: Sequence[str]) -> dict[str, float]:
-    """`responses=12.5` as a stage's folder's name and its rows a second.
+    """Rates from texts such as `responses=12.5`: a stage's folder name and its rows a second.
 
     Raises:
         UserError: one is not of this form.

@@ -62,7 +62,7 @@ def steps(rounds: int = 1) -> list[PlannedStep]:
 
 
 def kinds() -> list[PlannedStep]:
-    """The same, and those that no first round has."""
+    """Every step of a run, and those that only later rounds have."""
     names = {_in_round(step.path) for step in steps()}
     return steps() + [step for step in steps(rounds=2) if _in_round(step.path) not in names]
 

@@ -137,7 +137,8 @@ def publish_round(data: RoundData) -> None:
 
 
 def publish_run(run: Path) -> None:
-    """The page that leads to all else: the report, the data, the folders, a line a round."""
+    """Publish the page that leads to the report, the data and the folders, with a line for each
+    round."""
     lines = table_lines([RunRounds(run.name, "", trained_rounds(run))])
     columns = shown_columns(lines)
     rows = [[line.round.name, *(_cell(line.cells[name]) for name in columns)] for line in lines]

@@ -68,7 +68,7 @@ class EvaluationData:
 
     @cached_property
     def before_judged(self) -> Mapping[tuple[str, str], JudgedBenchmark]:
-        """The same of the policy before, by judge and benchmark."""
+        """Each judge's figures of the policy before, by judge and benchmark."""
         return {(one.judge, one.benchmark): one for one in _judged(self.before)}
 
     @cached_property

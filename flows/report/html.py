@@ -66,7 +66,8 @@ def write_report(folder: Path, anew: bool = False) -> Path:
 
 
 def refuse_no_run(folder: Path) -> None:
-    """
+    """Refuse a folder that holds no run.
+
     Raises:
         UserError: the folder is no run.
     """

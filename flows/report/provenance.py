@@ -15,7 +15,7 @@ from flows.pipeline.folder.recorded import NAME, recorded_keys
 
 @dataclass(frozen=True)
 class Provenance:
-    """Of a whole run; empty where nothing is known."""
+    """Where, when and from what a whole run was made; empty where that is not known."""
 
     host: str
     command: str

@@ -41,12 +41,12 @@ class RoundData:
 
     @property
     def number(self) -> int:
-        """1 for the first."""
+        """The round's number; 1 is the first."""
         return int(self.folder.name.removeprefix("round-"))
 
     @cached_property
     def manifests(self) -> list[Manifest]:
-        """Of its finished steps, in no order."""
+        """Manifests of the round's finished steps, in no order."""
         found = map(read_manifest, (path.parent for path in self.folder.rglob("_manifest.json")))
         return [manifest for manifest in found if manifest]
 

@@ -31,13 +31,13 @@ class StepSummary:
 
     @property
     def rows_per_second(self) -> float | None:
-        """Over its whole time, the model's loading included; None where a part of that is not
-        known."""
+        """Rows a second over the step's whole time, loading included; None where a part of that
+        time is not known."""
         return self._per_second(self.manifest.rows)
 
     @property
     def tokens_per_second(self) -> float | None:
-        """The same of the answers' tokens that it sampled, scored or trained on."""
+        """Answers' tokens a second that the step sampled, scored or trained on, over that time."""
         tokens = _answer_tokens(self.folder, self.manifest)
         return None if tokens is None else self._per_second(tokens)
 

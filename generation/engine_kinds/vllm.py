@@ -71,7 +71,7 @@ class VllmEngine(EngineVariant):
         )
 
     def set_environment(self, on_cpu: bool) -> None:
-        """Its own switches, on the CPU."""
+        """Set the switches that vLLM reads as it is imported, on the CPU."""
         from generation.engines.vllm_environment import set_vllm_environment
 
         if on_cpu:

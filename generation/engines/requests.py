@@ -21,7 +21,7 @@ _CONFIGS_OWN: Decoding = {}
 
 @dataclass(frozen=True)
 class Refused:
-    """Why a later turn is not asked; the same every time, so no failure."""
+    """Why a later turn is not asked. Trying again would not help, so it is not a failure."""
 
     reason: str
     """What it is counted under, as a prompt that is left out."""

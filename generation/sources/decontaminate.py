@@ -65,7 +65,7 @@ class Benchmarks:
             self._holders[run].add(question)
 
     def check(self, row: dict[str, Any]) -> Removed | None:
-        """Why a prompt is taken out: it holds a question."""
+        """Why a prompt is taken out; None if it holds no benchmark's question."""
         match = self.match(asked(row["messages"]))
         if not match:
             return None

@@ -35,7 +35,7 @@ class Suspects:
 
     @property
     def requests(self) -> int:
-        """How many they are."""
+        """Number of requests in all batches."""
         return sum(map(len, self.batches))
 
     @property

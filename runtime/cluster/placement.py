@@ -86,7 +86,7 @@ class RayPlacement:
         return wire
 
     def wait(self, wires: Sequence[Wire], seconds: float | None) -> list[Wire]:
-        """Those whose messages have come; from time to time none, so that new nodes are seen."""
+        """The wires whose messages have come; now and then none, so that new nodes are seen."""
         return self._inbox.wait(wires, min(seconds or _WATCH_SECONDS, _WATCH_SECONDS))
 
     def joined(self) -> int:

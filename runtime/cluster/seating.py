@@ -53,7 +53,8 @@ class Seating:
 
 
 def seating(nodes: Sequence[Node], request: Request) -> Seating:
-    """
+    """How workers are seated on these nodes.
+
     Raises:
         UserError: no worker fits any of the nodes.
     """

@@ -48,7 +48,7 @@ class Inbox:
                 self._news.notify()
 
     def wait(self, wires: Sequence[Wire], seconds: float | None) -> list[Wire]:
-        """Those whose messages are there, waited for."""
+        """Wait until some workers' messages are there; their wires."""
         with self._news:
             if not self._messages:
                 self._news.wait(seconds)

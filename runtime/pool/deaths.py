@@ -81,7 +81,7 @@ class Roster(Generic[W]):
         return [worker for worker in self.workers if worker.number not in crashed]
 
     def refute(self, crashed: frozenset[int]) -> list[W]:
-        """Another worker did the work that crashed these: the workers to leave out for it."""
+        """Note that another worker did the work that crashed these; which of them to leave out."""
         cleared = [worker for worker in self.workers if worker.number in crashed]
         for worker in cleared:
             worker.refuted += 1

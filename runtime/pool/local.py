@@ -54,13 +54,13 @@ class LocalWire:
         return read(self.pipe)
 
     def kill(self) -> None:
-        """By the group, and by its number where it had no time to make one."""
+        """Kill its process group, and the process itself if it had no time to make one."""
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.kill()
 
     def reap(self) -> Ending:
-        """Its exit code, once its group is gone."""
+        """Kill what is left of its process group, and wait for its end; how it ended."""
         self.pipe.close()
         self.kill()
         return Ending(self._wait())
@@ -80,7 +80,7 @@ class LocalWire:
 
 
 def wait_for(wires: Sequence[Wire], seconds: float | None) -> list[Wire]:
-    """Those of the processes that have something to say, waited for."""
+    """Wait until some of the processes have something to say; their wires."""
     by_pipe: dict[Any, Wire] = {cast(LocalWire, wire).pipe: wire for wire in wires}
     return [by_pipe[pipe] for pipe in wait(list(by_pipe), seconds)]
 

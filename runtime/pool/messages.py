@@ -92,7 +92,7 @@ def announce_heartbeats(link: Link) -> None:
 
 
 def heartbeat() -> None:
-    """Say that work goes on; nothing outside a worker. Call it at each step of long work.
+    """Say that work goes on; outside a worker this does nothing. Call it at each step of long work.
 
     A worker that is silent for `resources.hang_timeout` seconds is taken for hung.
     """

@@ -21,7 +21,7 @@ class Places(Protocol):
 
     @property
     def workers(self) -> int:
-        """How many there are room for; 0 is this very process."""
+        """How many workers there is room for; 0 means that this very process does the work."""
 
     def require(self, models: Iterable[str], files: Iterable[Path] = ()) -> None:
         """Refuse machines on which workers would not find what they load and read.
@@ -41,13 +41,13 @@ class Places(Protocol):
         """
 
     def wait(self, wires: Sequence[Wire], seconds: float | None) -> list[Wire]:
-        """Those that have something to say, waited for."""
+        """Wait until some of the workers have something to say; their wires."""
 
     def joined(self) -> int:
         """Workers that there is room for by now, beside those that were started."""
 
     def close(self) -> None:
-        """All workers have ended."""
+        """Let go of what the workers used, once all have ended."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Placement:
         return LocalWire(work, self.environment(number), place, silence)
 
     def wait(self, wires: Sequence[Wire], seconds: float | None) -> list[Wire]:
-        """Those whose pipe holds something."""
+        """Wait until some of the pipes hold something; their wires."""
         return wait_for(wires, seconds)
 
     def require(self, models: Iterable[str], files: Iterable[Path] = ()) -> None:

@@ -20,7 +20,7 @@ class Ending:
 
     @property
     def reason(self) -> str:
-        """In words."""
+        """How it ended, in words."""
         code = self.code or 0
         killed = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         return self.refused or self.lost or killed

@@ -110,7 +110,7 @@ class WorkerHandle(ABC):
             self._give_up()
 
     def receive(self) -> WorkerMessage | None:
-        """Its messages: None if it has ended, empty if none is about its work.
+        """The worker's message: None if it has ended, empty if it is not about its work.
 
         Raises:
             UserError, OnPolicyError: the worker's own.
@@ -139,7 +139,7 @@ class WorkerHandle(ABC):
         return {}
 
     def wait(self, wires: Sequence[Wire], seconds: float | None) -> list[Wire]:
-        """Those wires of this worker's pool that have something to say, waited for."""
+        """Wait until some of this worker's pool have something to say; their wires."""
         return self._placement.wait(wires, seconds)
 
     def worked(self) -> None:

@@ -32,12 +32,12 @@ def start_worker(work: Work, pipe: int, environment: Mapping[str, str]) -> Child
 
 
 def name_of(work: Work) -> str:
-    """Where a process finds it."""
+    """`MODULE:FUNCTION`, by which another process finds the work."""
     return f"{work.__module__}:{work.__qualname__}"
 
 
 def start_named(work: str, path: Sequence[str], pipe: int, environment: Mapping[str, str]) -> Child:
-    """The same for the `work` of that name, found by way of `path`."""
+    """A process that does the work of that name, with `path` as its `sys.path`."""
     arguments = [work, json.dumps(list(path))]
     return start_attached("runtime.pool.worker_main", arguments, environment, pipe)
 

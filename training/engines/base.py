@@ -92,7 +92,7 @@ class Engine(ABC):
         return contextlib.nullcontext()
 
     def set_learning_rate(self, rate: float) -> None:
-        """The rate of the step at hand; ZeRO steps inside its last backward pass."""
+        """Set the rate of this step, before its passes: ZeRO steps inside the last backward."""
         for group in self._optimizer.param_groups:
             group["lr"] = rate
 

@@ -24,7 +24,7 @@ def meeting() -> dict[str, Any]:
 
 
 class PatientMeetings:
-    """Meetings of all processes of the group at its store, where no watchdog looks on."""
+    """Waiting for all processes at the group's store, where NCCL's watchdog doesn't look on."""
 
     def __init__(self, processes: int) -> None:
         self._processes = processes

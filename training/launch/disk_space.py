@@ -13,12 +13,12 @@ _STATE_BYTES = 12
 
 
 def policy_bytes(config: TrainConfig, weights: Weights) -> int:
-    """Of the saved weights."""
+    """Bytes of the saved weights."""
     return weights.parameters * (2 if dtype_of(config.dtype) == "bfloat16" else 4)
 
 
 def checkpoint_bytes(config: TrainConfig, weights: Weights, steps: int | None) -> int:
-    """Of the checkpoints that lie there at once: the last one, and the next as it is written.
+    """Bytes of the checkpoints that lie there at once: the last, and the next as it is written.
 
     Args:
         steps: optimizer steps of the training, where that is known.
@@ -31,7 +31,7 @@ def checkpoint_bytes(config: TrainConfig, weights: Weights, steps: int | None) -
 
 
 def state_bytes(config: TrainConfig, weights: Weights) -> int:
-    """Of the optimizer's state that a later round goes on from."""
+    """Bytes of the optimizer's state that a later round goes on from; 0 if none does."""
     return _STATE_BYTES * _trained(config, weights) * config.hands_on
 
 

@@ -59,7 +59,8 @@ class RangeSchedule(Schedule):
 
     @property
     def steps_per_epoch(self) -> int:
-        """Whole global batches only: a short one's loss would show as a change of rate."""
+        """Steps an epoch, of whole global batches: a short one's loss would look like a change
+        of rate."""
         return max(1, self.pairs // self.config.global_batch)
 
     @property

@@ -45,7 +45,7 @@ class ResponseLogprobs:
 
     @property
     def mean(self) -> Pairs:
-        """Log-prob a token."""
+        """Mean log-prob of a response's tokens."""
         return self.total / self.tokens
 
 

@@ -24,7 +24,7 @@ _CHUNK = 128
 
 @dataclass(frozen=True)
 class Shape:
-    """What the scores are made with."""
+    """How attention scores are made of queries and keys."""
 
     scaling: float
     softcap: float | None

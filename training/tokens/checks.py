@@ -30,14 +30,14 @@ class TrainInputs(Inputs):
 
 
 class FormattedFor(OfPolicy):
-    """Of tokens."""
+    """Facts of a TOKENS table."""
 
     formatted_for: str
     """Fingerprint of the policy whose tokenizer made them."""
 
 
 class MadeOfTokens(Facts):
-    """Of reference log-probs."""
+    """Facts of a REFERENCE table."""
 
     tokens: str
     """Fingerprint of the tokens that they are of, row by row."""

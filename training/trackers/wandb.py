@@ -28,7 +28,7 @@ class WandbTracker(HostedTracker):
         return tracking.WandBTracker(self.project, **settings)
 
     def refuse_unready(self) -> None:
-        """Without its key it would ask for one on a terminal that nobody looks at."""
+        """Refuse to start without a key: wandb would ask for it on a terminal nobody looks at."""
         super().refuse_unready()
         offline = os.environ.get("WANDB_MODE", "") in ("offline", "disabled", "dryrun")
         if not (offline or os.environ.get("WANDB_API_KEY")):

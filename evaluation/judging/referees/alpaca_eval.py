@@ -39,7 +39,7 @@ _ANNOTATORS = {
 
 
 class AlpacaEvalReferee(Referee):
-    """Pairwise, one order a question."""
+    """Two answers compared, in one order for each question."""
 
     prompt_sha256: ClassVar = "784227e6dc2832fc08c43d2c8ea3a308e7523780187a1aaad2f85e30bac85f62"
     has_baseline: ClassVar = True
@@ -66,7 +66,7 @@ class AlpacaEvalReferee(Referee):
 
     @staticmethod
     def question_key(question_id: str, text: str) -> str:
-        """A hash of its words: AlpacaEval's files know a question by nothing else."""
+        """A hash of the question's text: AlpacaEval's files give it no other name."""
         return instruction_key(text)
 
     @staticmethod
@@ -94,7 +94,7 @@ class AlpacaEvalReferee(Referee):
         return body
 
     def games(self, sides: Sides) -> list[Game]:
-        """One a question."""
+        """One game for each question."""
         return [self._game(question, sides) for question in sides.questions]
 
     def _game(self, question: Any, sides: Sides) -> Game:

@@ -45,7 +45,7 @@ _ORDERS = ("baseline_first", "model_first")
 
 
 class ArenaHardReferee(Referee):
-    """Pairwise, both orders."""
+    """Two answers compared, in both orders."""
 
     prompt_sha256: ClassVar = "c2fc88e8d631bb881fd4d256de50fcad9ab9de418f5de90b49f90ca85adda968"
     has_baseline: ClassVar = True
@@ -68,7 +68,8 @@ class ArenaHardReferee(Referee):
 
     @classmethod
     def read_baseline(cls, path: Path) -> Answers:
-        """With their length in tokens, which the figure at equal style needs."""
+        """The baseline's answers; refused if they lack the length in tokens that the figure at
+        equal style needs."""
         read_styles(path)
         return cls.read_answers(path)
 
@@ -91,7 +92,7 @@ class ArenaHardReferee(Referee):
         return {"temperature": judge.temperature or 0.0, "max_tokens": judge.max_tokens or 4096}
 
     def games(self, sides: Sides) -> list[Game]:
-        """Two a question."""
+        """Two games for each question, one in each order of the answers."""
         return [self._game(q, sides, order) for q in sides.questions for order in _ORDERS]
 
     def _game(self, question: Question, sides: Sides, order: Any) -> Game:

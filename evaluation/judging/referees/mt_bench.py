@@ -36,7 +36,7 @@ _NO_RATING = -1
 
 
 class MTBenchReferee(Referee):
-    """One answer alone, turn by turn."""
+    """One answer rated by itself, turn by turn."""
 
     prompt_sha256: ClassVar = "8ebbcd89536dde2ce7bcadfa07f5a1a04cfb1206e8067564da73f7959c9e3d2b"
     has_baseline: ClassVar = False
@@ -66,7 +66,7 @@ class MTBenchReferee(Referee):
         return {"temperature": judge.temperature or 0.0, "max_tokens": judge.max_tokens or 2048}
 
     def games(self, sides: Sides) -> list[Game]:
-        """Two a question."""
+        """Two games for each question, one for each turn."""
         turns = (1, 2)
         return [self._game(question, sides, turn) for question in sides.questions for turn in turns]
 

@@ -42,7 +42,7 @@ class Annotations:
         return _whole_mean(self.length)
 
     def only(self, index: Collection[int]) -> "Annotations":
-        """Of these instructions alone."""
+        """The annotations of these instructions only."""
         rows = np.isin(self.index, list(index))
         columns = ("index", "preference", "baseline_length", "length")
         return replace(self, **{name: getattr(self, name)[rows] for name in columns})

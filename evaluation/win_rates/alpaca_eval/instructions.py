@@ -27,7 +27,7 @@ class Instructions:
         return {digits: index for index, digits in enumerate(self.hashes)}
 
     def index(self, instruction: str) -> int | None:
-        """Its number in the benchmark; None where it is foreign."""
+        """The instruction's number in the benchmark; None if it is not one of the benchmark's."""
         return self._index.get(_hash(instruction))
 
 
@@ -43,7 +43,7 @@ def instructions_among(asked: Sequence[str]) -> Instructions:
 
 
 def instructions_of(path: Path) -> Instructions:
-    """Those of a JSON or JSONL file whose rows hold an `instruction`.
+    """The instructions in a JSON or JSONL file whose rows hold an `instruction`.
 
     Raises:
         UserError: the file cannot be read, a row holds no instruction, or one stands there twice.

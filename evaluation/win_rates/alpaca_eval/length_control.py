@@ -24,7 +24,7 @@ _BASELINE_WEIGHT = 0.2 / 2  # lambda 0.2, over the two gamed baselines
 
 @dataclass(frozen=True)
 class Judged:
-    """Judgements of a model against a baseline, one a prompt."""
+    """Judgements of a model against a baseline, one for each prompt."""
 
     preference: np.ndarray
     """[prompts] float64, 0 the baseline's answer to 1 the model's."""
@@ -52,7 +52,8 @@ class Gamed:
 
 @dataclass(frozen=True)
 class LengthControlled:
-    """Per cent; the published standard error is kept beside the interval, for comparison."""
+    """The rate in per cent; the published standard error is kept beside the interval, for
+    comparison."""
 
     estimate: Estimate
     published_standard_error: float
@@ -97,13 +98,13 @@ class LengthControlledRate:
         self.coefficients = _fit(rows, self._strength)
 
     def at(self, counts: np.ndarray) -> float:
-        """Per cent, over the prompts so often: [prompts] float64."""
+        """The rate in per cent, with each prompt counted so often: [prompts] float64."""
         coefficients = _fit(_rows(self._judged, self._gamed, counts), self._strength)
         predicted = _at_equal_lengths(coefficients, self._judged)
         return 100 * float(np.average(predicted, weights=counts))
 
     def estimate(self, resampling: Resampling) -> Estimate:
-        """With a fit for each resample."""
+        """The rate with its interval, fitted anew for each resample."""
         return refitted(self.at, len(self._once), self.at(self._once), resampling)
 
     def gain(self, before: "LengthControlledRate", resampling: Resampling) -> Estimate:

@@ -25,7 +25,7 @@ def recorded(run: Path) -> RunConfig | None:
 
 
 def recorded_keys(run: Path) -> dict[str, Any]:
-    """The same as plain values, for pages and cards that show it.
+    """The run's recorded config as plain values, for pages and cards that show it.
 
     Raises:
         UserError: the file is missing or damaged; says how to have it written anew.
@@ -35,7 +35,7 @@ def recorded_keys(run: Path) -> dict[str, Any]:
 
 
 def round_keys(folder: Path) -> dict[str, Any]:
-    """The same for the round in `folder`, with what `by_round` makes other from it on.
+    """The recorded config of the round in `folder`, with the rules of `by_round` applied.
 
     Raises:
         UserError: as `recorded_keys`.

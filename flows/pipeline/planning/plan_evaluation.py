@@ -25,7 +25,7 @@ VERDICT = "decide the verdict"
 
 
 class EvaluationPlanner(Planner):
-    """From a policy to its verdict."""
+    """Plans the steps from a policy to its verdict."""
 
     def _judge_round(self, number: int) -> Iterator[PlannedStep]:
         """Evaluate a round's policy beside the last one before it that was."""

@@ -27,7 +27,7 @@ class PlannedStep:
 
     @property
     def out(self) -> Path:
-        """Its folder."""
+        """The step's folder."""
         return self.run / self.path
 
     @property
@@ -37,7 +37,7 @@ class PlannedStep:
 
     @property
     def round(self) -> int:
-        """Its round; 0 where it comes before the first, or is of no round."""
+        """The round that it belongs to; 0 before the first, and for steps of no round."""
         match = re.match(r"round-(\d+)/", self.path)
         return int(match.group(1)) if match else 0
 

@@ -29,7 +29,7 @@ _LOOK_SECONDS = 5.0
 
 
 class WithoutStore:
-    """Of a run that names no store."""
+    """What the flow calls of a store, for a run that names none: nothing happens."""
 
     def begin(self, config: RunConfig, again: Sequence[str]) -> None:
         """Before the run is claimed: pull what there is, forget what is to be made anew."""
@@ -56,7 +56,7 @@ class WithoutStore:
 
 
 class RunStore(WithoutStore):
-    """Of a run that names one."""
+    """The store of a run: pulls what is there, pushes what is finished or begun."""
 
     def __init__(self, config: RunConfig) -> None:
         self._config = config
@@ -67,7 +67,8 @@ class RunStore(WithoutStore):
         self._watches: dict[str, threading.Thread] = {}
 
     def begin(self, config: RunConfig, again: Sequence[str]) -> None:
-        """
+        """Pull what there is, and forget what is to be made anew.
+
         Raises:
             StoreError: what is to be made anew cannot be removed from the store; nothing is.
             OnPolicyError, UserError: as `adopt`.
@@ -88,7 +89,8 @@ class RunStore(WithoutStore):
         self._pusher.put("the run's config", lambda: announce(self._objects, config))
 
     def fetch(self, step: PlannedStep) -> None:
-        """
+        """Fill the step's folder from the store, if only the store has the step.
+
         Raises:
             ConfigDrift: the store holds this run's step as another config made it.
             FolderBusy: another process makes it here.
@@ -141,7 +143,8 @@ class RunStore(WithoutStore):
                 print_warning(f"{step.title}: what is made so far is not in the store: {error}")
 
     def push(self, step: PlannedStep) -> None:
-        """
+        """Push a finished step, in a thread of its own.
+
         Raises:
             UserError: another machine has made this step, or one before it, otherwise.
         """

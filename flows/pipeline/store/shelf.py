@@ -72,7 +72,7 @@ class Shelf:
         finished.pull(self.objects, self._key(step), done, step.out)
 
     def pull_to(self, path: str, done: Finished, out: Path) -> None:
-        """The same of any step, whatever it was made by.
+        """Make the folder of any finished step, whatever config it was made by.
 
         Raises:
             StoreError: as `pull`.
