@@ -79,6 +79,15 @@ PUBLISHED: tuple[Published, ...] = (
 """The runs that our configs repeat, and what they began from."""
 
 
+def published_of(model: str, benchmark: str) -> dict[str, Published]:
+    """The published figures of a model by their names, without the benchmark's."""
+    return {
+        one.metric.partition(".")[2]: one
+        for one in PUBLISHED
+        if one.model == model and one.metric.partition(".")[0] == benchmark
+    }
+
+
 def beside_published(
     measured: Sequence[Measured], published: Sequence[Published] = PUBLISHED
 ) -> list[Beside]:

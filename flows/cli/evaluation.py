@@ -13,7 +13,9 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object.")]
 
 
 def win_rate(
-    annotations: Annotated[Path, typer.Argument(help="Judgements in the official format.")],
+    annotations: Annotated[
+        list[Path], typer.Argument(help="Files of judgements in the official format, one a model.")
+    ],
     benchmark: Annotated[
         str, typer.Option(help="Whose format it is: alpaca_eval, arena_hard or mt_bench.")
     ],
@@ -35,7 +37,7 @@ def win_rate(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Win rates with intervals, from a file of judgements alone."""
+    """Win rates with intervals, from files of judgements alone."""
     from evaluation.win_rates.estimate import Resampling
     from evaluation.win_rates.figures import FiguresFiles
     from flows.cli.win_rate import win_rate as figures

@@ -18,6 +18,7 @@ from evaluation.win_rates.alpaca_eval.length_control import (
 )
 from evaluation.win_rates.estimate import Estimate, Resampling, mean, times
 from evaluation.win_rates.figures import Figures, counted, line
+from evaluation.win_rates.published import published_of
 
 JUDGE = "weighted_alpaca_eval_gpt4_turbo"
 BASELINE = "gpt4_1106_preview"
@@ -67,8 +68,19 @@ class AlpacaEval(Figures):
         else:
             yield "  length-controlled  not known without --difficulty or --gamed"
         yield f"  average length     {self.average_length} characters"
+        yield from _published(self.model)
         for reason in self.not_comparable:
             yield f"  not comparable with the leaderboard: {reason}"
+
+
+def _published(model: str) -> Iterator[str]:
+    known = published_of(model, "alpaca_eval")
+    if known:
+        names = {"win_rate": "win rate", "lc_win_rate": "length-controlled"}
+        told = ", ".join(
+            f"{name} {known[key].value:.2f} %" for key, name in names.items() if key in known
+        )
+        yield f"  published          {told} ({known['win_rate'].source})"
 
 
 def alpaca_eval_win_rate(

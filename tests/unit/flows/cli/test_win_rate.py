@@ -35,6 +35,20 @@ def test_text_says_beside_the_figures_what_they_are_not(command: list[str]) -> N
     assert "fitted without the gamed baselines" in printed
 
 
+def test_a_released_models_outputs_judged_anew_stand_beside_ones_own(
+    command: list[str], tmp_path: Path
+) -> None:
+    rows = [row | {"generator_2": "gemma-2-9b-it-SimPO"} for row in files.annotations(prompts=30)]
+    released = str(files.write_json(tmp_path / "released.json", rows))
+    both = [*command, released, "--resamples", "100"]
+    printed = CliRunner().invoke(app, both).output
+    assert printed.index("model against baseline:") < printed.index("gemma-2-9b-it-SimPO against")
+    assert "  published          win rate 65.86 %, length-controlled 72.35 % (Alpaca" in printed
+    assert printed.count("published  ") == 1
+    found = json.loads(CliRunner().invoke(app, [*both, "--json"]).output)
+    assert [one["model"] for one in found] == ["model", "gemma-2-9b-it-SimPO"]
+
+
 def test_other_benchmarks_files_are_read_too(tmp_path: Path) -> None:
     games = [{"question_id": "a", "games": [{"score": "B>A"}, {"score": "A=B"}]}]
     arena = files.write_json(tmp_path / "arena.json", games)
