@@ -123,11 +123,13 @@ def done_of(run: Path) -> int:
 
 
 def marked(mark: str) -> set[int]:
-    """Numbers of the processes that were started by one with this mark in its environment."""
+    """Numbers of the processes that were started by one with this mark in its environment; Python
+    keeps a tracker of its semaphores beside each that has any, and it ends with that one."""
     found = set()
     for folder in Path("/proc").iterdir():
         with suppress(OSError):  # it has ended, or is no process
-            if f"{MARK}={mark}".encode() in (folder / "environ").read_bytes():
+            is_ours = f"{MARK}={mark}".encode() in (folder / "environ").read_bytes()
+            if is_ours and b"resource_tracker" not in (folder / "cmdline").read_bytes():
                 found.add(int(folder.name))
     return found
 

@@ -25,6 +25,7 @@ from flows.pipeline.planning.planned_step import PlannedStep
 from flows.prefect_ import artifacts
 from flows.prefect_.outage import remembered, run_flow
 from flows.prefect_.run_server import ensure_server
+from flows.prefect_.stop import refuse_stopped
 from flows.report.figures import learning_rates, to_png
 from flows.tune.source import Source, read_source
 from runtime.signals import interruptible
@@ -142,7 +143,7 @@ def _until_policy(steps: Sequence[PlannedStep], number: int) -> Iterator[Planned
 
 
 def _run(step: PlannedStep) -> None:
-    run_stage.with_options(name=step.label, task_run_name=step.title)(step)
+    refuse_stopped(run_stage.with_options(name=step.label, task_run_name=step.title)(step))
 
 
 def _scratch(source: Source, settings: LrRangeConfig, policy: PlannedStep) -> Path:
