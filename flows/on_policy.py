@@ -32,6 +32,7 @@ from flows.pipeline.folder.run_folder import (
     refuse_drift,
     steps_left,
 )
+from flows.pipeline.load_run import load_run
 from flows.pipeline.planning.gates import ask, asks, question_line
 from flows.pipeline.planning.next_steps import next_steps, planned_anew
 from flows.pipeline.planning.plan import GATE, plan
@@ -40,8 +41,9 @@ from flows.pipeline.planning.planned_step import PlannedStep
 from flows.pipeline.preload import preload
 from flows.pipeline.run_step import run_step
 from flows.pipeline.store.run_store import WithoutStore, storing
-from flows.prefect_ import artifacts
+from flows.prefect_ import artifacts, webhook
 from flows.prefect_.gate import flow_run_id, wait, wake_at
+from flows.prefect_.gpus import gpus_held
 from flows.prefect_.log_lines import finished_line, leveled
 from flows.prefect_.names import rounds_left
 from flows.prefect_.outage import remembered
@@ -55,10 +57,16 @@ from runtime.progress import Reading
 from training import train
 
 
-@flow(name="on-policy", flow_run_name=rounds_left, persist_result=False)
+@flow(
+    name="on-policy",
+    flow_run_name=rounds_left,
+    persist_result=False,
+    on_failure=[webhook.tell_failed],
+    on_crashed=[webhook.tell_crashed],
+)
 @remembered
 def on_policy(
-    config: dict[str, Any],
+    config: dict[str, Any] | str,
     next_round: bool = False,
     redo: Sequence[str] = (),
     until: str | None = None,
@@ -69,12 +77,17 @@ def on_policy(
     name of Skipped.
 
     Args:
-        config: a run's config (`flows.pipeline.config.RunConfig`) as plain JSON values.
+        config: a run's config (`flows.pipeline.config.RunConfig`) as plain JSON values, or the path
+            of its YAML file where the flow runs.
         next_round: add a round to the run if all of its rounds are done, e.g. on a schedule.
         redo: stages to make anew, with all that reads from them, e.g. `pairs`.
         until: the stage to end after, e.g. `round-2/pairs`; the last, unless given.
     """
-    settings = check(RunConfig, config, origin="config")
+    settings = (
+        load_run(Path(config), [])
+        if isinstance(config, str)
+        else check(RunConfig, config, origin="config")
+    )
     make_folder(settings)
     with ExitStack() as held:
         try:
@@ -87,6 +100,7 @@ def on_policy(
             left = steps_left(settings, redo, next_round, until)
             preload(left)
             refuse_unready(settings, left)
+        held.enter_context(gpus_held(settings))
         _make(settings, next_round, redo, until)
     artifacts.flush()
     return str(settings.folder / "report.html")
@@ -108,6 +122,8 @@ def _make(settings: RunConfig, next_round: bool, redo: Sequence[str], until: str
             _run(step, settings, store)
             if step.stage is gate.STAGE:
                 record_plan(settings.folder, plan(settings))
+                decided = RoundData(step.out.parent)
+                webhook.post("gate", settings.name, f"{decided.name}: {decided.gate_line}")
             if step.stage is train.STAGE:
                 store.dropped(remove_old_states(settings, step.round))
             if step.label == (GATE if settings.gate_rules else VERDICT):
@@ -143,6 +159,8 @@ def _is_answered(step: PlannedStep, settings: RunConfig) -> bool:
     folder, me = step.out.parent, flow_run_id()
     is_new = read_question(folder) is None
     question = ask(folder, settings, me)
+    if question and is_new:
+        webhook.post("gate", settings.name, question_line(folder, question))
     if question and me and question.flow_run == me:
         if is_new:
             wake_at(question)

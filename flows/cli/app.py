@@ -111,7 +111,8 @@ def schedule(
     config: ConfigPath,
     overrides: Overrides = None,
     *,
-    cron: Annotated[str, typer.Option(help="When, e.g. '0 2 * * *'.")],
+    cron: Annotated[str | None, typer.Option(help="When, e.g. '0 2 * * *'.")] = None,
+    every: Annotated[str | None, typer.Option(help="How often, e.g. 30m, 6h, 1d.")] = None,
     next_round: Annotated[
         bool, typer.Option(help="Add a round each time that the run is finished.")
     ] = False,
@@ -120,7 +121,7 @@ def schedule(
     """Serve the flow as a Prefect deployment that runs on a schedule."""
     from flows.cli.run import serve_config
 
-    serve_config(config, overrides or [], cron, next_round)
+    serve_config(config, overrides or [], cron, every, next_round)
 
 
 @app.command()

@@ -155,21 +155,24 @@ def _finished(config: RunConfig, again: Sequence[PlannedStep]) -> Callable[[], b
     return (lambda: True) if again and not waits else finished
 
 
-def serve_config(path: Path, overrides: Sequence[str], cron: str, next_round: bool) -> None:
+def serve_config(
+    path: Path, overrides: Sequence[str], cron: str | None, every: str | None, next_round: bool
+) -> None:
     """Serve the flow on a schedule until it is stopped.
 
     Raises:
-        UserError: the cron expression is not valid, or there is no server that stays.
+        UserError: its times cannot be read, or there is no server that stays.
     """
     config = load_run(path, overrides)
     settings.apply()
     from flows.on_policy import on_policy
     from flows.prefect_ import schedule
 
-    schedule.refuse_unserved(cron)
+    when = schedule.times(cron, every)
+    schedule.refuse_unserved()
     refuse_unready(config, steps_left(config, next_round=next_round))
     make_folder(config)
-    console.print(f"Serving {config.name} at {cron!r}; stop with Ctrl-C.")
+    console.print(f"Serving {config.name} {when}; stop with Ctrl-C.")
     parameters = {"config": config.model_dump(mode="json"), "next_round": next_round}
     with interruptible():
-        schedule.serve(on_policy, config.name, cron, parameters)
+        schedule.serve(on_policy, config.name, when, parameters)

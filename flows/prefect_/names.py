@@ -7,6 +7,7 @@ from prefect.runtime import flow_run
 
 from contracts.errors import UserError
 from flows.pipeline.folder.recorded import recorded_keys
+from flows.pipeline.load_run import load_run
 
 
 def rounds_left() -> str:
@@ -16,8 +17,10 @@ def rounds_left() -> str:
     return named(given["config"], next_round=bool(given.get("next_round")))
 
 
-def named(config: dict[str, Any], next_round: bool) -> str:
+def named(config: dict[str, Any] | str, next_round: bool) -> str:
     """The name, by the run's folder: no plan is made, for nobody may wait for a name."""
+    if isinstance(config, str):
+        config = load_run(Path(config), []).model_dump(mode="json")
     name, folder = str(config["name"]), Path(config.get("runs_dir", "runs")) / config["name"]
     every = (config.get("evaluation") or {}).get("every", 1)
     rounds = max(int(config.get("rounds", 1)), _recorded_rounds(folder))

@@ -1,5 +1,8 @@
 """Serving a flow on a schedule, as a deployment of the user's own Prefect server."""
 
+import re
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from prefect import Flow
@@ -12,18 +15,49 @@ from contracts.errors import FolderBusy, UserError
 from flows.prefect_.run_server import ensure_server, has_server
 from flows.prefect_.runner_log import tell_failures
 
+_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
-def refuse_unserved(cron: str) -> None:
-    """Refuse what could not be served.
+
+@dataclass(frozen=True)
+class Times:
+    """When a schedule starts a run: one of the two."""
+
+    cron: str | None = None
+    every: timedelta | None = None
+
+    def __str__(self) -> str:
+        return f"at {self.cron!r}" if self.cron else f"every {self.every}"
+
+
+def times(cron: str | None, every: str | None) -> Times:
+    """Read `--cron` or `--every`.
 
     Raises:
-        UserError: the cron expression is not valid, or there is no server that stays, or it does
-            not answer.
+        UserError: it is neither, both, or not to be read.
     """
+    if bool(cron) == bool(every):
+        raise UserError("give one of --cron '0 2 * * *' and --every 6h")
+    if every:
+        return Times(every=_period(every))
     try:
-        CronSchedule(cron=cron)
+        CronSchedule(cron=cron or "")
     except ValueError:
         raise UserError(f"--cron {cron!r}: not a cron expression; e.g. '0 2 * * *'") from None
+    return Times(cron=cron)
+
+
+def _period(text: str) -> timedelta:
+    match = re.fullmatch(r"([1-9]\d{0,5})\s*([mhd])", text.strip())
+    if match is None:
+        raise UserError(f"--every {text!r}: write minutes, hours or days: 30m, 6h, 1d")
+    return timedelta(**{_UNITS[match[2]]: int(match[1])})
+
+
+def refuse_unserved() -> None:
+    """
+    Raises:
+        UserError: there is no server that stays, or it does not answer.
+    """
     if not has_server():
         raise UserError(
             "a schedule needs a Prefect server that stays: `onpolicy server`,"
@@ -32,12 +66,13 @@ def refuse_unserved(cron: str) -> None:
     ensure_server()
 
 
-def serve(flow: Flow[..., Any], name: str, cron: str, parameters: dict[str, Any]) -> None:
-    """Start a run of the flow whenever `cron` says so, until this process is stopped."""
+def serve(flow: Flow[..., Any], name: str, when: Times, parameters: dict[str, Any]) -> None:
+    """Start a run of the flow whenever its time has come, until this process is stopped."""
     tell_failures()
     flow.serve(
         name=name,
-        cron=cron,
+        cron=when.cron,
+        interval=when.every,
         parameters=parameters,
         entrypoint_type=EntrypointType.MODULE_PATH,
     )

@@ -97,5 +97,5 @@ def test_a_schedule_is_not_begun_where_its_server_does_not_answer() -> None:
         free.bind(("127.0.0.1", 0))
         api = f"http://127.0.0.1:{free.getsockname()[1]}/api"
         with temporary_settings({PREFECT_API_URL: api}), pytest.raises(UserError) as refused:
-            refuse_unserved("0 2 * * *")
+            refuse_unserved()
     assert f"no Prefect server answers at {api}" in str(refused.value)
