@@ -160,7 +160,7 @@ def _facts(
 
 
 STAGE = Stage(
-    name="evaluation.judge", version=1, config=JudgingConfig, inputs=JudgingInputs,
+    name="evaluation.judge", version=2, config=JudgingConfig, inputs=JudgingInputs,
     output=JUDGEMENTS, facts=JudgingFacts, run=run,
 )  # fmt: skip
 

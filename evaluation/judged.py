@@ -27,11 +27,16 @@ from evaluation.win_rates.agreement import Agreement
 from evaluation.win_rates.alpaca_eval.annotations import average_length
 from evaluation.win_rates.controlled import Controlled, Materials
 from evaluation.win_rates.estimate import Estimate, Resampling
-from evaluation.win_rates.prompt_scores import PromptScores, prompt_scores
+from evaluation.win_rates.prompt_scores import (
+    GainBounds,
+    PromptScores,
+    gain_bounds,
+    prompt_scores,
+)
 from runtime.stage_process import main
 
 ALL = "all"
-_COLUMNS = ["question_id", "turn", "repeat", "score", "weight"]
+_COLUMNS = ["question_id", "turn", "order", "repeat", "score", "weight"]
 
 
 class WinRatesInputs(Inputs):
@@ -66,7 +71,9 @@ class JudgedBenchmark(Facts):
     figures: dict[str, Estimate]
     """Over all prompts: `win_rate`, `lc_win_rate`, `style_controlled` in per cent, or `score`."""
     gains: dict[str, Estimate]
-    """Of the figures, over the round before, on the prompts that both have."""
+    """Of the figures, over the round before, on the games that both have."""
+    gain_bounds: GainBounds | None = None
+    """Of the plain figure's gain, where either policy's judgements are not all there."""
     missing: dict[str, str]
     """Figures that the prompts don't tell, each with why."""
     noise: Agreement | None
@@ -119,7 +126,9 @@ def run(config: WinRatesConfig, inputs: WinRatesInputs, out: Path) -> Result:
         before = inputs.before.get(name)
         older = _scores(before, benchmark) if before else None
         controlled = REFEREES[benchmark].controlled(materials, before, resampling)
+        bounds = _bounds(folder, before, benchmark, resampling)
         found = _measured(found, scores, older, controlled, resampling)
+        found = found.model_copy(update={"gain_bounds": bounds})
         judged.append(found)
         rows += _rows(found, folder, scores, older, questions, resampling)
     write_part(out, 0, pa.Table.from_pylist(rows, schema=WIN_RATES), WIN_RATES)
@@ -146,14 +155,28 @@ def _facts(folder: Path) -> JudgingFacts:
 
 
 def _scores(folder: Path, benchmark: str, turn: int | None = None) -> PromptScores:
+    rows = [row for row in _games(folder, benchmark) if turn in (None, row["turn"])]
+    return prompt_scores(rows, REFEREES[benchmark].has_baseline)
+
+
+def _games(folder: Path, benchmark: str) -> list[dict[str, Any]]:
     """Of one judge, each game once."""
     referee = REFEREES[benchmark]
-    rows = [
+    return [
         row | {"points": None if row["score"] is None else referee.points(row["score"])}
         for row in read_table(folder, _COLUMNS).to_pylist()
-        if not row["repeat"] and turn in (None, row["turn"])
+        if not row["repeat"]
     ]
-    return prompt_scores(rows, referee.has_baseline)
+
+
+def _bounds(
+    folder: Path, before: Path | None, benchmark: str, resampling: Resampling
+) -> GainBounds | None:
+    if before is None:
+        return None
+    referee = REFEREES[benchmark]
+    after, older = (_games(one, benchmark) for one in (folder, before))
+    return gain_bounds(after, older, referee.points_range, referee.most_weight, resampling)
 
 
 def _unscored(folder: Path) -> dict[str, int]:
@@ -214,7 +237,7 @@ def _rows(
 
     figure = REFEREES[judged.benchmark].figure
     rows = [row(name, ALL, estimate, judged.n) for name, estimate in judged.figures.items()]
-    both = len(set(scores.keys) & set(older.keys)) if older else 0
+    both = len(scores.shared(older)[0]) if older else 0
     rows += [row(f"{name}_gain", ALL, gain, both) for name, gain in judged.gains.items()]
     turns = sorted(set(read_table(folder, ["turn"])["turn"].to_pylist()))
     for turn in turns if len(turns) > 1 else ():
@@ -228,7 +251,7 @@ def _rows(
 
 
 STAGE = Stage(
-    name="evaluation.judged", version=3, config=WinRatesConfig, inputs=WinRatesInputs,
+    name="evaluation.judged", version=4, config=WinRatesConfig, inputs=WinRatesInputs,
     output=WIN_RATES, facts=WinRatesFacts, run=run,
 )  # fmt: skip
 

@@ -18,7 +18,8 @@ def noise(judged: Sequence[Judged], middle: float | None) -> Agreement | None:
     """
     first = {_place(one): one.verdict.score for one in judged if not one.game.repeat}
     again = [one for one in judged if one.game.repeat]
-    return _agreement([(first.get(_place(one)), one.verdict.score) for one in again], middle)
+    pairs = [(one.game.question_id, first.get(_place(one)), one.verdict.score) for one in again]
+    return _agreement(pairs, middle)
 
 
 def between_orders(judged: Sequence[Judged], middle: float | None) -> Agreement | None:
@@ -27,7 +28,8 @@ def between_orders(judged: Sequence[Judged], middle: float | None) -> Agreement 
     for one in judged:
         if not one.game.repeat and one.game.order != "alone":
             scores.setdefault(one.game.question_id, []).append(one.verdict.score)
-    return _agreement([(pair[0], pair[1]) for pair in scores.values() if len(pair) == 2], middle)
+    pairs = [(key, pair[0], pair[1]) for key, pair in scores.items() if len(pair) == 2]
+    return _agreement(pairs, middle)
 
 
 def _place(one: Judged) -> tuple[Any, ...]:
@@ -35,10 +37,15 @@ def _place(one: Judged) -> tuple[Any, ...]:
 
 
 def _agreement(
-    pairs: Sequence[tuple[float | None, float | None]], middle: float | None
+    pairs: Sequence[tuple[str, float | None, float | None]], middle: float | None
 ) -> Agreement | None:
-    scored = [(a, b) for a, b in pairs if a is not None and b is not None]
+    """
+    Args:
+        pairs: question, and both scores; those of a question are drawn together.
+    """
+    scored = [(key, a, b) for key, a, b in pairs if a is not None and b is not None]
     if not scored:
         return None
-    first, second = np.array(scored, float).T
-    return agreement(first, second, middle, Resampling())
+    keys, *scores = zip(*scored, strict=True)
+    first, second = np.array(scores, float)
+    return agreement(first, second, middle, Resampling(), keys)

@@ -14,7 +14,8 @@ from contracts.tables.parts import read_table
 from evaluation.answer_tokens import SIDES
 from evaluation.answers import AnswersFacts
 from evaluation.compare import Gains, Shares
-from evaluation.judged import WinRatesFacts
+from evaluation.judged import JudgedBenchmark, WinRatesFacts
+from evaluation.judging.referees.benchmarks import REFEREES
 from evaluation.verdicts.decide import Change, Interval
 from evaluation.verdicts.paired import changed_mean, changed_share, unpaired_share
 from evaluation.verdicts.refusals import is_refusal
@@ -124,12 +125,27 @@ def judged_gains(win_rates: Path | None, judge: str | None) -> dict[str, Interva
     """Gain of a judge's figure over the round before, by benchmark; of the length-controlled
     figure where it is known."""
     facts = read_facts(win_rates, WinRatesFacts) if win_rates else None
-    by_benchmark = {}
-    for one in facts.judged if facts else ():
-        gain = one.gains.get(one.chosen)
-        if one.judge == judge and gain:
-            by_benchmark[one.benchmark] = Interval(value=gain.value, low=gain.low, high=gain.high)
-    return by_benchmark
+    judged = facts.judged if facts else ()
+    gains = {one.benchmark: judged_gain(one) for one in judged if one.judge == judge}
+    return {benchmark: gain for benchmark, gain in gains.items() if gain}
+
+
+def judged_gain(judged: JudgedBenchmark) -> Interval | None:
+    """The gain of the figure that counts; None where there is none.
+
+    It is sure where no missing judgement could turn it. Another figure's interval is widened by as
+    much as they could move the plain one's.
+    """
+    gain, plain = (
+        judged.gains.get(name) for name in (judged.chosen, REFEREES[judged.benchmark].figure)
+    )
+    if not gain or not plain:
+        return None
+    low, high = gain.low, gain.high
+    if bounds := judged.gain_bounds:
+        low -= max(plain.low - bounds.at_lowest, 0)
+        high += max(bounds.at_highest - plain.high, 0)
+    return _interval(gain.value, gain.low, gain.high, 0, low > 0 or high < 0)
 
 
 def accuracies(before: Path | None, after: Path | None) -> dict[str, Change | None]:

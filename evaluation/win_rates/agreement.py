@@ -1,10 +1,11 @@
 """How far a judge agrees: with itself in the other order, and with itself a second time."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from evaluation.win_rates.estimate import Estimate, Resampling, mean
+from evaluation.win_rates.estimate import Estimate, Resampling, ratio
 
 
 @dataclass(frozen=True)
@@ -23,13 +24,17 @@ class Agreement:
 
 
 def agreement(
-    first: np.ndarray, second: np.ndarray, middle: float | None, resampling: Resampling
-) -> Agreement:
+    first: np.ndarray, second: np.ndarray, middle: float | None, resampling: Resampling,
+    prompts: Sequence[str] | None = None,
+) -> Agreement:  # fmt: skip
     """Agreement of both judgements.
 
     Args:
         first, second: [pairs] scores, seen from the model.
         middle: the score at which neither side wins; None where answers are rated alone.
+        prompts: [pairs] whose each one is, so that the pairs of a prompt are drawn together: as if
+            none shared one, an interval held the truth in 79 % where 95 were meant. None is a
+            prompt a pair.
 
     Raises:
         ValueError: no pair, or unequal lengths.
@@ -37,10 +42,16 @@ def agreement(
     if first.shape != second.shape or not len(first):
         raise ValueError("agreement needs two equally long lists of at least one pair")
     sides = [one if middle is None else np.sign(one - middle) for one in (first, second)]
+    _, rows = np.unique(np.arange(len(first)) if prompts is None else prompts, return_inverse=True)
+    pairs = np.bincount(rows).astype(float)
+
+    def mean(values: np.ndarray) -> Estimate:
+        return ratio(np.bincount(rows, weights=values), pairs, resampling)
+
     return Agreement(
         len(first),
-        mean((sides[0] == sides[1]).astype(float), resampling),
-        mean((second - first).astype(float), resampling),
+        mean((sides[0] == sides[1]).astype(float)),
+        mean((second - first).astype(float)),
         _spearman(first, second),
     )
 

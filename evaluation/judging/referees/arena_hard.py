@@ -50,6 +50,7 @@ class ArenaHardReferee(Referee):
     prompt_sha256: ClassVar = "c2fc88e8d631bb881fd4d256de50fcad9ab9de418f5de90b49f90ca85adda968"
     has_baseline: ClassVar = True
     scale: ClassVar[tuple[float, float] | None] = (0.0, 1.0)
+    most_weight: ClassVar = 3
     turns_each: ClassVar = 1
     figure: ClassVar = "win_rate"
     published: ClassVar = Standing(

@@ -42,6 +42,7 @@ class MTBenchReferee(Referee):
     has_baseline: ClassVar = False
     categories_with_reference: ClassVar = ("math", "reasoning", "coding")
     scale: ClassVar[tuple[float, float] | None] = None
+    points_range: ClassVar = (1.0, 10.0)
     turns_each: ClassVar = 2
     figure: ClassVar = "score"
     published: ClassVar = Standing(

@@ -34,6 +34,10 @@ class Referee(ABC):
     scale: ClassVar[tuple[float, float] | None]
     """The scores of a game that the model loses and of one that it wins; None where answers are
     rated alone."""
+    points_range: ClassVar[tuple[float, float]] = (0.0, 100.0)
+    """The lowest and the highest points of a game, in the figure's unit."""
+    most_weight: ClassVar[int] = 1
+    """What one game may count."""
     turns_each: ClassVar[int]
     """Turns of each question that are judged."""
     figure: ClassVar[str]

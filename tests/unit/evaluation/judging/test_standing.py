@@ -53,6 +53,22 @@ def test_the_judges_noise_is_how_often_the_same_side_wins_again() -> None:
     assert found.difference.value == pytest.approx((0.2 - 0.6 + 0) / 3)
 
 
+def test_the_games_of_a_question_are_drawn_together_for_the_noise_floor() -> None:
+    """Both orders that move alike are one observation, not two."""
+    orders = ("baseline_first", "model_first")
+    games = [judged(str(key), 0.5, order) for key in range(20) for order in orders]
+    moved = {str(key): 0.2 * (-1) ** key for key in range(20)}
+    again = [judged(key, 0.5 + by, order, 1) for key, by in moved.items() for order in orders]
+    once = [judged(key, 0.5) for key in moved] + [
+        judged(key, 0.5 + by, repeat=1) for key, by in moved.items()
+    ]
+    both, alone = noise([*games, *again], middle=0.5), noise(once, middle=0.5)
+    assert both and alone and both.pairs == 2 * alone.pairs
+    assert (both.difference.low, both.difference.high) == pytest.approx(
+        (alone.difference.low, alone.difference.high)
+    )
+
+
 def test_a_judge_that_takes_the_first_one_agrees_with_itself_in_no_order() -> None:
     games = [judged("a", 0.0, "baseline_first"), judged("a", 1.0, "model_first")]
     found = between_orders(games, middle=0.5)
