@@ -65,6 +65,8 @@ def run(config: PairsConfig, inputs: PairsInputs, out: Path) -> Result:
         written: Future[Path] | None = None
         for index, (table, scored) in enumerate(parts):
             pairs, selection, tokens = pair_part(config, table, scored, parts)
+            # One part is written while the next is paired, so no more than two are in memory; what
+            # the disk refused is raised here.
             if written:
                 written.result()
             written = writer.submit(write_part, out, index, pairs, PAIRS)
@@ -136,6 +138,7 @@ class Tally:
         self.rows += pairs.num_rows
         self.prompts += len(np.unique(selection.prompt))
         self.dropped.update(selection.dropped)
+        # Four bytes a pair are all that stays of a part: 240 KB for the recipe's 60,000.
         self.margins.append(pairs["margin"].to_numpy().astype(np.float32))
         self.chosen_tokens += int(chosen.sum())
         self.rejected_tokens += int(rejected.sum())

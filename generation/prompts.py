@@ -159,6 +159,7 @@ def _sift(
 def _hold_out(prompts: list[PromptRow], config: PromptsConfig, dropped: Counter[str]) -> None:
     """Give each prompt its split; one question under two system messages stays in one."""
     questions = [question_id(row["messages"]) for row in prompts]
+    # The lowest hashes: a prompt that comes later moves few others in or out.
     held_out = set(sorted(questions, key=lambda i: rank(config.seed, i))[: config.test_size])
     if held_out.issuperset(questions):
         raise UserError(

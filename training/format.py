@@ -155,6 +155,8 @@ class _Formatter:
         rejected = self.sampled[row["rejected_id"]]
         self.responses += 2
         self.equal += (chosen == pair.chosen) + (rejected == pair.rejected)
+        # A text may be tokenised otherwise than it was sampled: the loss would be of tokens that
+        # the policy did not choose.
         if self.config.response_ids == "retokenized":
             return pair
         for ids in (chosen, rejected):

@@ -81,6 +81,7 @@ def choose(config: ReplayConfig, own: int, rows: dict[str, int]) -> dict[str, np
     """
     counts = [*rows.values()]
     total = sum(counts)
+    # share = taken / (own + taken), solved for taken.
     count = min(total, round(own * config.share / (1 - config.share)))
     places = np.sort(np.random.default_rng(config.seed).permutation(total)[:count])
     starts = np.cumsum([0, *counts])

@@ -61,6 +61,7 @@ def run(config: TrainConfig, inputs: TrainInputs, out: Path) -> Result:
     weights = refuse_other_weights(inputs.policy)
     state = carried.refuse_other_state(config, inputs, weights)
     checkpoints, trained = out / _CHECKPOINTS, out / _TRAINED
+    # The mark stands where a kill came between the training's end and the manifest.
     if not trained.exists():
         if weights:
             refuse_no_room(config, weights, out, steps_of(config, rows))

@@ -81,6 +81,7 @@ class VllmScorer(TokenScorer):
 
         pooled: dict[str, Tensor] = {}
         for number, ids in enumerate(requests):
+            # Raw: vLLM's activation for this task is a sigmoid over all that the heads give.
             settings = PoolingParams(task="classify", use_activation=False)
             self.engine.add_request(str(number), {"prompt_token_ids": ids}, settings)
         while self.engine.has_unfinished_requests():

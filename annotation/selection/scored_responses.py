@@ -88,6 +88,7 @@ def scores_of(scores: pa.Table, annotator: str, response_ids: pa.ChunkedArray) -
     if scores.num_rows and not rows.num_rows:
         known = ", ".join(sorted(scores["annotator"].unique().to_pylist()))
         raise UserError(f"no annotator {annotator!r} in the scores; there is {known}")
+    # By id, never by position alone: published data had responses at the wrong prompts (SimPO#62).
     if not rows["response_id"].equals(response_ids):
         at = pc.index_in(response_ids, rows["response_id"].combine_chunks())
         if at.null_count:

@@ -167,6 +167,8 @@ class Plan:
     def requests_of(self, one: Asked) -> list[Request]:
         """A prompt's requests, by its ids."""
         config, prompt = self._config, one.ids.tolist()
+        # One request a sample: to `n` samples of one request vLLM gives the seeds s to s + n - 1,
+        # so that requests with neighbouring seeds would share samples.
         seeds = config.seeds or [sample_seed(config.seed, one.prompt_id, i) for i in range(one.n)]
         return [
             Request(one.prompt_id, sample, seed, prompt, one.decoding)

@@ -157,6 +157,8 @@ def _cpu_arguments(job: Job, resources: VllmResources, seqs: int) -> dict[str, A
         # ("CPU Generator does not use offset"), so no prompt is.
         "enable_chunked_prefill": False,
         "max_num_batched_tokens": max(batched, job.context),
+        # Without a size vLLM asks for 92 % of a memory node on a CPU, and ends where that is not
+        # free.
         "kv_cache_memory_bytes": int(kv * _GIB) if kv else _kv_bytes(job, seqs),
     }
 

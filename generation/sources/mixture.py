@@ -37,6 +37,7 @@ def shares(sizes: Sequence[int], weights: Sequence[float], limit: int | None) ->
     weight_sum = sum(weights)
     total = min(size * weight_sum / weight for size, weight in zip(sizes, weights, strict=True))
     total = min(total, limit or total)
+    # Ends are rounded, not counts: these then add up, and each is off by less than one.
     ends = [round(total * part / weight_sum) for part in accumulate(weights)]
     counts = [end - start for start, end in zip([0, *ends], ends, strict=False)]
     return [min(count, size) for count, size in zip(counts, sizes, strict=True)]

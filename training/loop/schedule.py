@@ -88,6 +88,7 @@ def micro_batches(
     goes alone). Every process gets the same number of passes, since ZeRO-3's processes gather
     each layer together; a process that is short of pairs gets an empty pass.
     """
+    # Every process plans for all, so equal lengths are told apart by their index.
     order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
     passes = (_padded if padded else _packed)(order, lengths, budget, processes)
     passes += [[]] * (-len(passes) % processes)

@@ -71,6 +71,7 @@ class PairScorer(nn.Module):
         if window is None or batch.positions <= window:
             return full
         sliding = make(batch, window)
+        # Gemma-2 takes a mask for each kind of its layers, Llama one for all.
         if "full_attention" in (getattr(self.config, "layer_types", None) or ()):
             return {"full_attention": full, "sliding_attention": sliding}
         return sliding

@@ -87,6 +87,7 @@ def refuse_bad_rows(tokens: Path) -> int:
     Raises:
         UserError: there is none, or some have no prompt or no response token in the loss.
     """
+    # A mean over no token is NaN, which TRL's truncation could bring about (trl#6548).
     rows, bad = 0, []
     for part in iter_parts(tokens):
         in_loss = [

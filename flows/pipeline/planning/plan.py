@@ -71,6 +71,7 @@ class _Planner(EvaluationPlanner):
 
     def _annotate(self, number: int) -> Iterator[PlannedStep]:
         """From a round's prompts to its pairs."""
+        # A seed for each round: with `round_prompts: same`, every round would else draw alike.
         config, seed, root = self._of(number), self._config.seed + number, f"round-{number}"
         standing = self._decided.before(number)
         yield self._sample(root, f"{root}/prompts", standing, config.sampling, seed)
