@@ -24,7 +24,8 @@ class JudgeResources(Resources):
     """Times a request is sent before the stage stops; it goes on from there when run again. The
     client waits 0.5 s, doubled up to 8 s, or as long as the endpoint says (at most 2 minutes)."""
     timeout: Annotated[float, Field(gt=0)] = 120.0
-    """Seconds that one answer may take."""
+    """Seconds after which a request is given up and sent again, also where its answer trickles in;
+    up to twice as many where it falls silent on the way."""
 
 
 class JudgeConfig(AnnotatorVariant, ChatModel):

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from evaluation.judging.referees.game import Game, Judged, NoScore, Verdict
 from evaluation.judging.referees.referee import Referee
 from evaluation.judging.reply_journal import ReplyJournal
 from runtime.chat_api.adaptive_limit import AdaptiveLimit
-from runtime.chat_api.completion import Completion, Refusal
+from runtime.chat_api.completion import Completion, Lost, Paid, Refusal
 from runtime.chat_api.dispatcher import Dispatcher
 from runtime.chat_api.endpoint import ChatEndpoint, Unanswered
 from runtime.progress import Progress
@@ -51,9 +50,12 @@ class Asking:
         self.budget = Budget(resources.max_cost, self._price, max_tokens)
         self._limit = AdaptiveLimit(resources.concurrency, resources.most_concurrency)
         self.journal = ReplyJournal(folder / JOURNAL)
-        self._replies = self.journal.replies()
+        self._paid_before = self.journal.replies()
+        self._replies: dict[str, list[Completion | Refusal]] = {
+            key: [one for one in paid if not isinstance(one, Lost)]
+            for key, paid in self._paid_before.items()
+        }
         self._errors: dict[str, NoScore] = {}
-        self._empty: Counter[str] = Counter()
         self._keys: dict[tuple[str, int, str, int], str] = {}
         self._unanswered = 0
 
@@ -71,12 +73,11 @@ class Asking:
                 money is spent; every reply that came is kept.
         """
         for game in games:
-            for reply in self._replies.get(self.key(game), ()):
-                self.budget.paid(size_of(game.messages), reply)
+            self._count_paid_before(game)
         left = [game for game in games if game.messages and not self._is_settled(game)]
         total = sum(bool(game.messages) for game in games)
         self._progress = Progress(total, "judgements", total - len(left))
-        known = sum(self.key(game) in self._replies for game in games)
+        known = sum(map(self._is_settled, games))
         # Replies from before a kill were read already: they count as smoke tests.
         smoke = max(0, self._judge.resources.smoke - known)
         first, rest = left[:smoke], left[smoke:]
@@ -94,52 +95,81 @@ class Asking:
         attempts = self._judge.resources.attempts
         Dispatcher(self._one, self._done, self._limit, attempts).run(games)
 
+    def _count_paid_before(self, game: Game) -> None:
+        """Each by the size of what was asked: a follow-up is longer than its game."""
+        replies: list[Completion | Refusal] = []
+        for paid in self._paid_before.get(self.key(game), ()):
+            self.budget.paid(size_of(self._messages(game, replies)), paid)
+            if not isinstance(paid, Lost):
+                replies.append(paid)
+
     def _one(self, game: Game) -> Completion | Refusal:
-        messages = self._messages(game)
+        messages = self._messages(game, self._replies.get(self.key(game), []))
         size = size_of(messages)
         promised = self.budget.promise(size)
-        reply = None
+        paid: Paid | None = None
         try:
-            reply = self._endpoint.complete({**self._request, "messages": list(messages)})
-            return reply
+            answer = self._endpoint.complete({**self._request, "messages": list(messages)})
+            paid = self._kept(game, answer)
+            return answer
+        except Unanswered as unanswered:
+            paid = self._kept(game, unanswered.lost)
+            raise
         finally:
-            self.budget.settle(promised, size, reply)
+            self.budget.settle(promised, size, paid)
 
-    def _messages(self, game: Game) -> tuple[Message, ...]:
-        replies = self._replies.get(self.key(game))
-        return self._referee.follow_up(game, replies) if replies else game.messages
+    def _kept(self, game: Game, brought: Paid | None) -> Paid | None:
+        """What a request brought, in the journal if it is paid for, before anything else."""
+        if brought is None or (isinstance(brought, Refusal) and not brought.is_paid):
+            return None
+        self.journal.append(self.key(game), brought)
+        return brought
+
+    def _messages(self, game: Game, replies: Sequence[Completion | Refusal]) -> tuple[Message, ...]:
+        said = _completions(replies)
+        return self._referee.follow_up(game, said) if said else game.messages
 
     def _done(self, game: Game, answer: Completion | Refusal | Unanswered) -> list[Game]:
         key = self.key(game)
-        if isinstance(answer, Completion):
-            self.journal.append(key, answer)
-            self._replies.setdefault(key, []).append(answer)
-            self._unanswered = 0
-            if not self._is_settled(game):
-                return [game]
-        elif isinstance(answer, Refusal):
-            self._unanswered = 0
-            self._empty[key] += 1
-            # Empty, not refused: it is asked again, as after a reply that can't be read.
-            if answer.status == 200 and self._empty[key] < self._judge.readings:
-                return [game]  # a choice without a text
-            self._errors[key] = NoScore("refused", f"status {answer.status}: {answer.message}")
-        else:
+        if isinstance(answer, Unanswered):
             says = f"{self._judge.resources.attempts} attempts: {answer}"
             self._errors[key] = NoScore("unanswered", says)
             self._unanswered += 1
             self._refuse_gone(answer)
+        else:
+            self._unanswered = 0
+            self._replies.setdefault(key, []).append(answer)
+            if not self._is_settled(game):
+                return [game]
         self._progress.advance()
         return []
 
     def _is_settled(self, game: Game) -> bool:
         """Whether its replies can be read, or are as many as are asked for."""
+        return self._settled_by(game) is not None
+
+    def _settled_by(self, game: Game) -> Sequence[Completion | Refusal] | None:
+        """The first replies that end the asking: a judging with more `readings`, before this one,
+        may have left more of them. None where another is to be asked for."""
         replies = self._replies.get(self.key(game), [])
-        if not replies:
-            return False
-        error = self._referee.read(game, replies, self._judge).error
-        can_be_read = error is None or error.reason != "unparsed"
-        return can_be_read or len(replies) >= self._judge.readings
+        for count in range(1, len(replies) + 1):
+            first = replies[:count]
+            if count >= self._judge.readings or self._is_final(game, first):
+                return first
+        return None
+
+    def _is_final(self, game: Game, replies: Sequence[Completion | Refusal]) -> bool:
+        last = replies[-1]
+        if isinstance(last, Refusal):
+            return not last.is_paid  # a choice without a text may have one the next time
+        error = self._verdict(game, replies).error
+        return error is None or error.reason != "unparsed"
+
+    def _verdict(self, game: Game, replies: Sequence[Completion | Refusal]) -> Verdict:
+        last = replies[-1]
+        if isinstance(last, Refusal):
+            return Verdict(error=NoScore("refused", f"status {last.status}: {last.message}"))
+        return self._referee.read(game, _completions(replies), self._judge)
 
     def _judged(self, game: Game) -> Judged:
         if game.error:
@@ -147,15 +177,15 @@ class Asking:
         if game.settled is not None:
             return Judged(game, Verdict(game.settled))
         key = self.key(game)
-        replies = self._replies.get(key, [])
         if key in self._errors:
-            return Judged(game, Verdict(error=self._errors[key]), replies)
-        return Judged(game, self._referee.read(game, replies, self._judge), replies)
+            return Judged(game, Verdict(error=self._errors[key]), self._replies.get(key, []))
+        replies = self._settled_by(game) or []
+        return Judged(game, self._verdict(game, replies), replies)
 
     def _refuse_unreadable(self, games: Sequence[Game]) -> None:
         """The smoke test: a judge that can't be read at all is not paid for more."""
         known = [game for game in games if game.messages]
-        tried = [g for g in known if self.key(g) in self._replies or self.key(g) in self._errors]
+        tried = [g for g in known if self._is_settled(g) or self.key(g) in self._errors]
         smoke = min(self._judge.resources.smoke, len(known))
         if not smoke or len(tried) < smoke:
             return
@@ -188,9 +218,7 @@ class Asking:
 
     def _tell(self, when: str, left: Sequence[Game], games: Sequence[Game]) -> None:
         """Log what is to come; stop where it costs too much."""
-        seen = [
-            (game, reply) for game in games for reply in self._replies.get(self.key(game), [])[:1]
-        ]
+        seen = [(game, replies) for game in games if (replies := self._settled_by(game))]
         expected = estimate(left, seen, int(self._request["max_tokens"]), self._price)
         log.info("judge %s, %s: %s", self._judge.model, when, expected.told())
         if seen or not self._judge.resources.smoke:
@@ -203,3 +231,7 @@ class Asking:
             request = json.dumps([self._judge.model, self._request, place, list(game.messages)])
             self._keys[place] = hashlib.sha256(request.encode()).hexdigest()
         return self._keys[place]
+
+
+def _completions(replies: Sequence[Completion | Refusal]) -> list[Completion]:
+    return [reply for reply in replies if isinstance(reply, Completion)]

@@ -26,7 +26,8 @@ class JudgeResources(Resources):
     """Times a request is sent before its judgement is an error row: after 0.5 s, doubled up to
     30 s, or as long as the endpoint's `Retry-After` says."""
     timeout: Annotated[float, Field(gt=0)] = 120.0
-    """Seconds that one judgement may take."""
+    """Seconds after which a request is given up and is another attempt's, also where its answer
+    trickles in; up to twice as many where it falls silent on the way."""
     max_unanswered_share: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of the judgements that may end unanswered. Above it there is no result yet, and the
     same command asks for those alone."""
@@ -34,8 +35,8 @@ class JudgeResources(Resources):
     """Judgements made first: unless one of them can be read, no more are paid for. 0 for none."""
     max_cost: Annotated[float, Field(gt=0)] | None = None
     """Judging stops before it has cost more than this, by the longest judgement (`max_tokens`)
-    that each request may bring; the same command goes on under a higher one. In the currency of
-    `prices`."""
+    that each request may bring; the same command goes on under a higher one. A request that was
+    sent and brought no answer counts as one. In the currency of `prices`."""
     prices: Path | None = None
     """A YAML file of prices by model, for a million tokens: `gpt-4.1: {input: 2, output: 8}`."""
 

@@ -9,13 +9,11 @@ from contracts.chat import Message
 from contracts.config.base import read_yaml
 from contracts.errors import OnPolicyError, UserError
 from evaluation.judging.referees.game import Game
-from runtime.chat_api.completion import Completion, Refusal
+from runtime.chat_api.completion import Completion, Paid, Refusal
 
 _BYTES_A_TOKEN = 4.0
 """Of English text, until the endpoint's own counts say better."""
 _MILLION = 1e6
-_PAID_STATUS = 200
-"""Of a refusal that was written, and so paid for."""
 
 
 @dataclass(frozen=True)
@@ -70,21 +68,26 @@ def read_price(path: Path | None, model: str) -> Price | None:
 
 
 def estimate(
-    games: Sequence[Game], seen: Sequence[tuple[Game, Completion]], most: int, price: Price | None
+    games: Sequence[Game],
+    seen: Sequence[tuple[Game, Sequence[Completion | Refusal]]],
+    most: int,
+    price: Price | None,
 ) -> Estimate:
-    """What the games will cost, by what those `seen` did.
+    """What the games will cost, by what those `seen` did, follow-ups and second readings included.
 
     Args:
         most: tokens that a judgement may have; so many are counted until some were seen.
     """
-    counted = [(game, reply) for game, reply in seen if reply.prompt_tokens]
+    counted = [
+        (game, replies) for game, replies in seen if all(one.prompt_tokens for one in replies)
+    ]
     rate = 1 / _BYTES_A_TOKEN
     written = float(most)
     if counted:
-        rate = sum(reply.prompt_tokens for _, reply in counted) / sum(
-            _size(game) for game, _ in counted
-        )
-        written = sum(reply.completion_tokens for _, reply in counted) / len(counted)
+        of_them = [reply for _, replies in counted for reply in replies]
+        size = sum(_size(game) for game, _ in counted)
+        rate = sum(reply.prompt_tokens for reply in of_them) / max(1, size)
+        written = sum(reply.completion_tokens for reply in of_them) / len(counted)
     read = sum(map(_size, games)) * rate
     cost = price.of(read, written * len(games)) if price else None
     return Estimate(len(games), read, written * len(games), cost)
@@ -118,8 +121,8 @@ class Budget:
         self.spent = 0.0
         """So far, of this judging from its beginning on; 0 without a price."""
 
-    def paid(self, size: int, reply: Completion | Refusal) -> None:
-        """Count a reply that came.
+    def paid(self, size: int, reply: Paid) -> None:
+        """Count a reply that came, or a request that was lost.
 
         Args:
             size: bytes of its prompt.
@@ -149,8 +152,8 @@ class Budget:
             self._under_way += 1
             return promised
 
-    def settle(self, promised: float, size: int, reply: Completion | Refusal | None) -> None:
-        """Replace a promise by what the reply cost; None where no reply came."""
+    def settle(self, promised: float, size: int, reply: Paid | None) -> None:
+        """Replace a promise by what the request cost; None where it cost nothing."""
         with self._changed:
             self._promised -= promised
             self._under_way -= 1
@@ -170,8 +173,8 @@ class Budget:
         rate = 1 / _BYTES_A_TOKEN if self._tokens_a_byte is None else self._tokens_a_byte
         return size * rate
 
-    def _pay(self, size: int, reply: Completion | Refusal) -> None:
-        if isinstance(reply, Refusal) and reply.status != _PAID_STATUS:
+    def _pay(self, size: int, reply: Paid) -> None:
+        if isinstance(reply, Refusal) and not reply.is_paid:
             return
         if reply.prompt_tokens:
             rate = reply.prompt_tokens / max(1, size)
@@ -179,9 +182,9 @@ class Budget:
         written = reply.completion_tokens or self._written(reply)
         self.spent += self._price.of(reply.prompt_tokens or self._prompt_tokens(size), written)
 
-    def _written(self, reply: Completion | Refusal) -> float:
+    def _written(self, reply: Paid) -> float:
         """Tokens of an answer that its endpoint did not count."""
-        if isinstance(reply, Refusal):
+        if not isinstance(reply, Completion):
             return float(self._max_tokens)  # it may have thought to the end
         counted = max(1.0, len(reply.text.encode()) / _BYTES_A_TOKEN)
         return min(counted, float(self._max_tokens))

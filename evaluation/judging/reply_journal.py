@@ -1,13 +1,14 @@
-"""A judge's replies on disk from the moment they come: each cost money."""
+"""What was paid for, on disk from the moment it comes: answers, refusals, and what was lost."""
 
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from types import TracebackType
+from typing import Any
 
 from contracts.tables.journal import Journal
-from runtime.chat_api.completion import Completion
+from runtime.chat_api.completion import Completion, Lost, Paid, Refusal
 
 # Replies are paid for, so they wait 20 ms for the disk, not ten seconds; one fsync serves all
 # that came meanwhile.
@@ -16,14 +17,15 @@ _SYNC_SECONDS = 0.02
 
 @dataclass(frozen=True)
 class Reply:
-    """A reply to a game, by its key."""
+    """What a request for a game brought, by the game's key."""
 
     key: str
-    completion: Completion
+    paid: Paid
 
 
 class ReplyJournal:
-    """Appended before anything else is done with a reply, so `kill -9` loses none that came.
+    """From any thread. Appended before anything else is done with a reply, so `kill -9` loses none
+    that came.
 
     A thread syncs what was appended, many at a time, so a power cut loses those of the last
     hundredths of a second at most, and no request waits for the disk. What the disk refuses is
@@ -35,12 +37,13 @@ class ReplyJournal:
         self._appended = Event()
         self._ended = Event()
         self._failed: OSError | None = None
+        self._one_at_a_time = Lock()
 
-    def replies(self) -> dict[str, list[Completion]]:
-        """The replies so far by key, oldest first."""
-        by_key: dict[str, list[Completion]] = defaultdict(list)
+    def replies(self) -> dict[str, list[Paid]]:
+        """What was paid for so far by key, oldest first."""
+        by_key: dict[str, list[Paid]] = defaultdict(list)
         for one in self._journal.records():
-            by_key[one.key].append(one.completion)
+            by_key[one.key].append(one.paid)
         return by_key
 
     def __enter__(self) -> "ReplyJournal":
@@ -49,15 +52,16 @@ class ReplyJournal:
         self._syncing.start()
         return self
 
-    def append(self, key: str, completion: Completion) -> None:
-        """Keep a reply.
+    def append(self, key: str, paid: Paid) -> None:
+        """Keep what a request brought.
 
         Raises:
             OSError: this one, or one before it, cannot be brought to disk.
         """
         if self._failed:
             raise self._failed
-        self._journal.append([Reply(key, completion)])
+        with self._one_at_a_time:
+            self._journal.append([Reply(key, paid)])
         self._appended.set()
 
     def __exit__(
@@ -94,9 +98,11 @@ class ReplyJournal:
 
 
 def _pack(reply: Reply) -> dict[str, object]:
-    return {"key": reply.key, **vars(reply.completion)}
+    return {"key": reply.key, **vars(reply.paid)}
 
 
-def _unpack(fields: dict[str, object]) -> Reply:
+def _unpack(fields: dict[str, Any]) -> Reply:
     key = str(fields.pop("key"))
-    return Reply(key, Completion(**fields))  # type: ignore[arg-type]
+    if "text" in fields:
+        return Reply(key, Completion(**fields))
+    return Reply(key, Refusal(**fields) if "status" in fields else Lost(**fields))

@@ -6,11 +6,29 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+_GOOD = 200
+# No context is as long by a factor of ten: a count above it is none, and fits no table's column.
+_MOST_TOKENS = 10**8
 _SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A request that was billed, or may have been, and brought nothing to read."""
+
+    prompt_tokens: int = 0
+    """Counted by the endpoint; 0 if it did not."""
+    completion_tokens: int = 0
+    """Counted by the endpoint; 0 if it did not."""
 
 
 class NoCompletion(Exception):
     """A body that is no chat completion; says what it says instead."""
+
+    def __init__(self, says: str, lost: Lost | None = None) -> None:
+        super().__init__(says)
+        self.lost = lost
+        """What it may have cost all the same; None where it is an error without a `usage`."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +41,11 @@ class Refusal:
     """Counted by the endpoint, of a choice without a text; 0 if it did not."""
     completion_tokens: int = 0
     """As in a completion."""
+
+    @property
+    def is_paid(self) -> bool:
+        """Whether the judge wrote, if nothing that can be read."""
+        return self.status == _GOOD
 
 
 @dataclass(frozen=True)
@@ -39,6 +62,10 @@ class Completion:
     """Counted by the endpoint; 0 if it did not."""
 
 
+Paid = Completion | Refusal | Lost
+"""What a request brought that was paid for; a refusal where its status is 200."""
+
+
 def read_completion(body: bytes) -> Completion | Refusal:
     """The first choice; one without a text is a refusal.
 
@@ -49,18 +76,19 @@ def read_completion(body: bytes) -> Completion | Refusal:
     try:
         reply = _writable(json.loads(text))
     except (ValueError, RecursionError):
-        raise NoCompletion(text) from None
-    choices = reply.get("choices") if isinstance(reply, dict) else None
+        raise NoCompletion(text, Lost()) from None
+    usage = _mapping(_mapping(reply).get("usage"))
+    counts = [_count(usage, name) for name in ("prompt_tokens", "completion_tokens")]
+    choices = _mapping(reply).get("choices")
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
-        raise NoCompletion(_said(reply) or json.dumps(reply))
+        lost = Lost(*counts) if any(counts) or not _said(reply) else None
+        raise NoCompletion(_said(reply) or json.dumps(reply), lost)
     message = _mapping(choices[0].get("message"))
     content = _text(message.get("content"))
-    usage = _mapping(reply.get("usage"))
-    counts = [_count(usage, name) for name in ("prompt_tokens", "completion_tokens")]
     if content is not None:
         return Completion(content, _top_logprobs(choices[0]), *counts)
     why = f"the answer has no content (finish_reason {choices[0].get('finish_reason')})"
-    return Refusal(200, str(message.get("refusal") or why)[:500], *counts)
+    return Refusal(_GOOD, str(message.get("refusal") or why)[:500], *counts)
 
 
 def writable(text: str) -> str:
@@ -80,7 +108,7 @@ def _mapping(value: Any) -> dict[str, Any]:
 
 def _count(usage: dict[str, Any], name: str) -> int:
     value = usage.get(name)
-    return value if isinstance(value, int) and value > 0 else 0
+    return value if isinstance(value, int) and 0 < value < _MOST_TOKENS else 0
 
 
 def _top_logprobs(choice: dict[str, Any]) -> dict[str, float]:

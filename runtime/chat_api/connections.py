@@ -1,7 +1,9 @@
 """Connections to a chat endpoint: kept alive, through the environment's proxy, from any thread."""
 
 import ssl
+import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -14,8 +16,26 @@ if TYPE_CHECKING:
 _REDIRECTS = 5
 
 
+_PART = 1 << 16
+"""Bytes of a reply that are read at a time, at most."""
+
+
 class NoReply(Exception):
-    """No reply came; says what came in its place."""
+    """No whole reply came; says what came in its place."""
+
+    def __init__(self, says: str, may_be_billed: bool) -> None:
+        super().__init__(says)
+        self.may_be_billed = may_be_billed
+        """Whether the request was sent, and so perhaps answered."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A whole reply."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
 
 
 class Connections:
@@ -28,7 +48,8 @@ class Connections:
         """
         Args:
             who: whose endpoint it is, for messages.
-            timeout: seconds to connect in, and to wait for each part of a reply.
+            timeout: seconds for a whole reply. urllib3's own are for each of its parts, so that
+                one which trickles would never end.
             at_once: most threads that ask; so many connections are kept.
 
         Raises:
@@ -40,22 +61,40 @@ class Connections:
         self._retries = _redirects_alone()
         self._pools = _pools(who, url, at_once)
 
-    def post(self, body: bytes) -> "BaseHTTPResponse":
+    def post(self, body: bytes) -> Reply:
         """The whole reply, whatever its status; redirects are followed.
 
         Raises:
             NoReply: none came in time.
         """
-        from urllib3.exceptions import HTTPError, MaxRetryError
+        from urllib3.exceptions import (
+            DecodeError,
+            HTTPError,
+            MaxRetryError,
+            ProtocolError,
+            ReadTimeoutError,
+        )
 
+        until = time.monotonic() + self._timeout
         try:
-            return self._pools.request(
+            reply = self._pools.request(
                 "POST", self._url, body=body, headers=self._headers, timeout=self._timeout,
-                retries=self._retries,
+                retries=self._retries, preload_content=False,
             )  # fmt: skip
+            return Reply(reply.status, reply.headers, self._whole(reply, until))
         except HTTPError as error:
             reason = error.reason if isinstance(error, MaxRetryError) and error.reason else error
-            raise NoReply(type(reason).__name__) from None
+            was_sent = isinstance(reason, (DecodeError, ProtocolError, ReadTimeoutError))
+            raise NoReply(type(reason).__name__, was_sent) from None
+
+    def _whole(self, reply: "BaseHTTPResponse", until: float) -> bytes:
+        parts = []
+        while part := reply.read1(_PART):
+            parts.append(part)
+            if time.monotonic() > until and reply.length_remaining != 0:
+                reply.close()
+                raise NoReply(f"no whole answer within {self._timeout:g} s", True)
+        return b"".join(parts)
 
 
 def proxy_of(url: str) -> str | None:

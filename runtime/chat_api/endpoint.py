@@ -7,23 +7,21 @@ import socket
 import time
 from collections.abc import Mapping
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from contracts.errors import OnPolicyError, UserError, first_line
 from runtime.chat_api.completion import (
     Completion,
+    Lost,
     NoCompletion,
     Refusal,
     read_completion,
     writable,
 )
 from runtime.chat_api.config import ChatModel
-from runtime.chat_api.connections import Connections, NoReply, proxy_of
+from runtime.chat_api.connections import Connections, NoReply, Reply, proxy_of
 from runtime.pool.messages import heartbeat
-
-if TYPE_CHECKING:
-    from urllib3 import BaseHTTPResponse
 
 _ACCOUNT = {
     401: "refuses the key; {key}",
@@ -35,6 +33,8 @@ _ACCOUNT = {
 _CONNECT_SECONDS = 5.0
 _LATER = (408, 409, 429)
 """Refusals that are worth another attempt; so are those from 500 on."""
+_GATEWAY_GAVE_UP = (504, 524)
+"""The gateway waited no longer (524 is Cloudflare's); the model behind it may have written."""
 _OUT_OF_CREDIT = "insufficient_quota"
 """OpenAI's 429 for an account without credit: waiting does not help."""
 _KEY = re.compile("[!-~]*")
@@ -46,12 +46,20 @@ _jitter = Random()
 class Unanswered(OnPolicyError):
     """No answer came, this time."""
 
-    def __init__(self, reason: str, status: int = 0, retry_after: float | None = None) -> None:
+    def __init__(
+        self,
+        reason: str,
+        status: int = 0,
+        retry_after: float | None = None,
+        lost: Lost | None = None,
+    ) -> None:
         super().__init__(reason)
         self.status = status
         """The HTTP status; 0 where none came."""
         self.retry_after = retry_after
         """Seconds that the endpoint asks to be left alone for."""
+        self.lost = lost
+        """What it may have cost all the same; None where nobody can have written anything."""
 
     @property
     def is_throttled(self) -> bool:
@@ -68,7 +76,8 @@ class ChatEndpoint:
         """
         Args:
             who: whose endpoint it is, for messages.
-            timeout: seconds that one answer may take.
+            timeout: seconds after which a request is given up, also where its answer trickles in;
+                up to twice as many where it falls silent on the way.
             attempts: times that `complete` itself sends a request, waiting 0.5 s, doubled up to
                 8 s, or as long as the endpoint says, up to a minute.
             at_once: most threads that ask.
@@ -102,7 +111,8 @@ class ChatEndpoint:
             return read_completion(sent)
         except NoCompletion as error:
             told = self._without_key(str(error))
-            raise Unanswered(f"what came is no chat completion: {told}", 200) from None
+            says = f"what came is no chat completion: {told}"
+            raise Unanswered(says, 200, lost=error.lost) from None
 
     def refused(self, refusal: Refusal, what: str) -> UserError:
         """The error that ends all asking."""
@@ -128,21 +138,21 @@ class ChatEndpoint:
                 self._encode({"model": self._config.model, **body}).encode()
             )
         except NoReply as none:
-            raise Unanswered(str(none)) from None
-        return reply.data if 200 <= reply.status < 300 else self._refusal(reply)
+            raise Unanswered(str(none), lost=Lost() if none.may_be_billed else None) from None
+        return reply.body if 200 <= reply.status < 300 else self._refusal(reply)
 
-    def _refusal(self, reply: "BaseHTTPResponse") -> Refusal:
-        error = _error_in(reply)
-        text = reply.data.decode(errors="replace")
+    def _refusal(self, reply: Reply) -> Refusal:
+        error = _error_in(reply.body)
+        text = reply.body.decode(errors="replace")
         told = self._without_key(str(error.get("message") or text or "no message"))
         refusal = Refusal(reply.status, told)
         if refusal.status in _ACCOUNT or error.get("code") == _OUT_OF_CREDIT:
             what = _ACCOUNT.get(refusal.status, _ACCOUNT[402])
             raise self.refused(refusal, what.format(key=self._about_key()))
         if refusal.status in _LATER or refusal.status >= 500:
-            raise Unanswered(
-                f"status {refusal.status}: {told}", refusal.status, _retry_after(reply)
-            )
+            lost = Lost() if refusal.status in _GATEWAY_GAVE_UP else None
+            said = f"status {refusal.status}: {told}"
+            raise Unanswered(said, refusal.status, _retry_after(reply), lost)
         return refusal
 
     def _about_key(self) -> str:
@@ -213,17 +223,17 @@ def refuse_unreachable(who: str, config: ChatModel) -> None:
         ) from None
 
 
-def _error_in(reply: "BaseHTTPResponse") -> Mapping[str, Any]:
+def _error_in(body: bytes) -> Mapping[str, Any]:
     """What the endpoint says in its own words; empty where that is no object."""
     try:
-        said = reply.json()
-    except ValueError:
+        said = json.loads(body)
+    except (ValueError, RecursionError):
         return {}
     error = said.get("error", said) if isinstance(said, dict) else {}
     return error if isinstance(error, dict) else {"message": error}
 
 
-def _retry_after(reply: "BaseHTTPResponse") -> float | None:
+def _retry_after(reply: Reply) -> float | None:
     """Seconds in the header `Retry-After`; a date there counts as none."""
     try:
         return max(0.0, float(reply.headers["retry-after"]))

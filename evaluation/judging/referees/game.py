@@ -6,7 +6,7 @@ from typing import Literal
 
 from contracts.chat import Message
 from evaluation.judging.answer_files import Answer, Answers
-from runtime.chat_api.completion import Completion
+from runtime.chat_api.completion import Completion, Refusal
 
 Order = Literal["baseline_first", "model_first", "alone"]
 Reason = Literal["missing", "refused", "unanswered", "unparsed", "contradicts"]
@@ -92,12 +92,12 @@ class Judged:
 
     game: Game
     verdict: Verdict
-    replies: Sequence[Completion] = ()
+    replies: Sequence[Completion | Refusal] = ()
 
     @property
     def text(self) -> str:
         """All that the judge wrote, as arena-hard-auto joins it."""
-        return "\n".join(reply.text for reply in self.replies)
+        return "\n".join(one.text for one in self.replies if isinstance(one, Completion))
 
 
 def missing(question: Question, sides: Sides, needs_baseline: bool) -> NoScore | None:

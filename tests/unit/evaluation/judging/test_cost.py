@@ -8,7 +8,7 @@ import pytest
 from contracts.errors import UserError
 from evaluation.judging.cost import Budget, OverBudget, Price, estimate, read_price
 from evaluation.judging.referees.game import Game
-from runtime.chat_api.completion import Completion, Refusal
+from runtime.chat_api.completion import Completion, Lost, Refusal
 
 PRICE = Price(input=2.0, output=8.0)
 
@@ -26,9 +26,16 @@ def test_before_the_first_answer_four_bytes_are_a_token_and_each_judgement_the_l
 
 
 def test_then_the_endpoints_own_counts_say_it() -> None:
-    seen = [(game, Completion("x", {}, 500, 20)) for game in games(2)]
+    seen = [(game, [Completion("x", {}, 500, 20)]) for game in games(2)]
     found = estimate(games(10), seen, most=100, price=None)
     assert (found.prompt_tokens, found.completion_tokens, found.cost) == (5000, 200, None)
+
+
+def test_follow_ups_and_second_readings_count_with_their_judgement() -> None:
+    first, second = games(2)
+    twice = [Completion("x", {}, 500, 20), Refusal(200, "no text", 700, 100)]
+    found = estimate(games(10), [(first, [twice[0]]), (second, twice)], most=100, price=None)
+    assert (found.prompt_tokens, found.completion_tokens) == (8500, 700)
 
 
 def test_a_judgement_whose_longest_answer_could_pass_the_limit_is_not_begun() -> None:
@@ -69,6 +76,14 @@ def test_what_an_endpoint_does_not_count_is_reckoned_by_its_length() -> None:
     budget.paid(400, Refusal(200, "the answer has no content"))
     budget.paid(400, Refusal(400, "no"))
     assert budget.spent == 110 + 100 + 100
+
+
+def test_a_request_that_was_lost_costs_what_was_counted_else_the_longest_answer() -> None:
+    budget = Budget(None, Price(input=1e6, output=1e6), max_tokens=100)
+    budget.paid(400, Lost())
+    assert budget.spent == 100 + 100
+    budget.settle(budget.promise(400), 400, Lost(90, 7))
+    assert budget.spent == 200 + 90 + 7
 
 
 def test_a_price_is_two_numbers_of_the_very_model(tmp_path: Path) -> None:

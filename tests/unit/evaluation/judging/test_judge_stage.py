@@ -223,6 +223,69 @@ def test_max_cost_stops_before_it_is_passed_and_goes_on_when_it_is_raised(
     assert manifest and manifest.facts["cost"] == pytest.approx(30.0)
 
 
+def priced(tmp_path: Path, price: str, **resources: object) -> dict[str, object]:
+    (tmp_path / "prices.yaml").write_text(f"judge-1: {price}\n")
+    return {"prices": str(tmp_path / "prices.yaml"), **resources}
+
+
+def test_a_choice_without_a_text_is_paid_once_for_each_reading_through_all_starts(
+    serve: Callable, files: dict[str, str], tmp_path: Path
+) -> None:
+    empty = {"choices": [{"message": {"content": None}, "finish_reason": "length"}]}
+    thought = json.dumps({**empty, "usage": {"prompt_tokens": 1000, "completion_tokens": 2000}})
+    said: dict[str, bytes | int] = {f"question {n}": thought.encode() for n in range(10, 20)}
+    said["question 29"] = 500
+    endpoint = serve(lambda question: said.get(instruction(question), FOR_FIRST))
+    resources = priced(tmp_path, "{input: 1000, output: 1000}", attempts=1, max_cost=70.0)
+    config = config_of(endpoint.url, resources=resources)
+    for _ in range(3):
+        with pytest.raises(OnPolicyError, match="left 1 of 30 judgements unanswered"):
+            run_once(STAGE, config, files, tmp_path / "out")
+    said.pop("question 29")
+    manifest = run_once(STAGE, config, files, tmp_path / "out")
+    assert len(endpoint.bodies) == 19 + 10 * 2 + 3 + 1
+    assert manifest.facts["cost"] == pytest.approx(10 * 2 * 3.0 + 20 * 0.102)
+    refused = [row for row in read_table(tmp_path / "out").to_pylist() if row["error"]]
+    assert [row["completion_tokens"] for row in refused] == [4000] * 10
+    assert all(row["error"].startswith("refused: status 200") for row in refused)
+
+
+def test_what_was_billed_and_is_no_answer_counts_against_max_cost(
+    serve: Callable, files: dict[str, str], tmp_path: Path
+) -> None:
+    billed = {"prompt_tokens": 100, "completion_tokens": 1}
+    nothing = json.dumps({"choices": [], "usage": billed}).encode()
+    endpoint = serve(lambda _: FOR_FIRST if len(endpoint.bodies) <= 4 else nothing)
+    resources = priced(tmp_path, "{input: 10000, output: 0}", attempts=2, max_cost=31.0)
+    config = config_of(endpoint.url, resources=resources | {"most_concurrency": 1})
+    for _ in range(2):
+        with pytest.raises(OnPolicyError, match=r"has cost 30.00 and the n|what was spent \(30.00"):
+            run_once(STAGE, config, files, tmp_path / "out")
+        assert len(endpoint.bodies) == 30
+
+
+def test_a_smoke_test_that_was_killed_between_two_readings_goes_on_with_the_second(
+    serve: Callable, files: dict[str, str], tmp_path: Path
+) -> None:
+    endpoint = serve(lambda _: FOR_FIRST if len(endpoint.bodies) > 8 else completion("Both."))
+    config, journal = config_of(endpoint.url), tmp_path / "out" / ".replies.jsonl"
+    with pytest.raises(OnPolicyError, match="not one of its first 4 judgements can be used"):
+        run_once(STAGE, config, files, tmp_path / "out")
+    first = {line.partition(b",")[0]: line for line in journal.read_bytes().splitlines(True)}
+    journal.write_bytes(b"".join(first.values()))
+    run_once(STAGE, config, files, tmp_path / "out")
+    assert len(endpoint.bodies) == 8 + 30
+
+
+def test_half_a_surrogate_pair_in_a_reply_ends_no_stage(
+    serve: Callable, files: dict[str, str], tmp_path: Path
+) -> None:
+    half = completion("m", {"m": -0.05, "M": -3.0}).replace(b'"m"', b'"m\\ud83d"', 1)
+    endpoint = serve(lambda _: half)
+    manifest = run_once(STAGE, config_of(endpoint.url), files, tmp_path / "out")
+    assert manifest.facts["errors"] == {} and len(endpoint.bodies) == 30
+
+
 def test_max_cost_needs_the_judges_price(files: dict[str, str], tmp_path: Path, monkeypatch):
     monkeypatch.setenv("JUDGE_KEY", KEY)
     config = config_of("http://127.0.0.1:1", resources={"max_cost": 1.0})

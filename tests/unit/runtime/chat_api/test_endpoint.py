@@ -2,13 +2,17 @@
 
 import json
 import math
+import socket
+import time
 from collections.abc import Callable
+from contextlib import suppress
+from threading import Thread
 
 import pytest
 from judge_endpoint import KEY
 
 from contracts.errors import UserError
-from runtime.chat_api.completion import Completion, NoCompletion, Refusal, read_completion
+from runtime.chat_api.completion import Completion, Lost, NoCompletion, Refusal, read_completion
 from runtime.chat_api.config import ChatModel
 from runtime.chat_api.endpoint import ChatEndpoint, Unanswered, has_key
 
@@ -186,3 +190,53 @@ def test_an_endpoint_that_is_not_there_or_hangs_up_gives_no_answer(serve: Callab
         endpoint_at(endpoint.url).complete(BODY)
     with pytest.raises(Unanswered, match="NewConnectionError"):
         endpoint_at("http://127.0.0.1:9/v1").complete(BODY)
+
+
+COUNTED = {"prompt_tokens": 7, "completion_tokens": 5}
+
+
+@pytest.mark.parametrize(("said", "lost"), [
+    (429, None), (500, None), (504, Lost()), (524, Lost()), (b"{cut", Lost()),
+    (b'{"error": "overloaded"}', None),
+    (json.dumps({"error": "cut", "usage": COUNTED}).encode(), Lost(7, 5)),
+    (json.dumps({"choices": [], "usage": COUNTED}).encode(), Lost(7, 5)),
+    (b'{"choices": []}', Lost()),
+])  # fmt: skip
+def test_what_is_no_answer_may_have_cost_all_the_same(
+    serve: Callable, said: int | bytes, lost: Lost | None
+) -> None:
+    with pytest.raises(Unanswered) as raised:
+        endpoint_at(serve(lambda _: said).url).complete(BODY)
+    assert raised.value.lost == lost
+
+
+def test_where_nobody_listens_nothing_is_paid(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JUDGE_KEY", KEY)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    with pytest.raises(Unanswered) as raised:
+        endpoint_at(f"http://127.0.0.1:{port}/v1").complete(BODY)
+    assert raised.value.lost is None
+
+
+@pytest.mark.parametrize("pause", [0.01, 1.0])
+def test_an_answer_that_trickles_or_stays_away_is_given_up_and_may_have_cost(
+    monkeypatch: pytest.MonkeyPatch, pause: float
+) -> None:
+    monkeypatch.setenv("JUDGE_KEY", KEY)
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def trickle() -> None:
+            with suppress(OSError), server.accept()[0] as peer:
+                peer.sendall(head)
+                for _ in range(1000):
+                    time.sleep(pause)
+                    peer.sendall(b" ")
+
+        Thread(target=trickle, daemon=True).start()
+        config = ChatModel(model="m", base_url=f"http://127.0.0.1:{server.getsockname()[1]}")
+        endpoint = ChatEndpoint("it", config.model_copy(update={"api_key_env": None}), timeout=0.05)
+        with pytest.raises(Unanswered, match=r"no whole answer within|ReadTimeout") as raised:
+            endpoint.complete(BODY)
+        assert raised.value.lost == Lost()
