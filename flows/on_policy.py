@@ -49,8 +49,8 @@ from flows.prefect_.names import rounds_left
 from flows.prefect_.outage import remembered
 from flows.prefect_.schedule import skipped
 from flows.prefect_.stop import STOPS, refuse_stopped, stopped
+from flows.report.cards.model_card import write_model_card
 from flows.report.html import is_reported, write_report
-from flows.report.model_card import write_model_card
 from flows.report.run_data import RoundData
 from runtime.lean_imports import spare_pandas
 from runtime.progress import Reading

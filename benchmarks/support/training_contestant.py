@@ -118,11 +118,7 @@ def trl(folder: Path, settings: Settings) -> None:
     """TRL's CPO trainer as it is, with SimPO's loss."""
     import torch
     from datasets import Dataset
-    from transformers import (
-        AutoModelForCausalLM,
-        AutoTokenizer,
-        TrainerCallback,
-    )
+    from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
     from trl.experimental.cpo import CPOTrainer
 
     torch.set_num_threads(settings.threads)

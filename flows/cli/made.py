@@ -62,8 +62,8 @@ def report(
 
         typer.echo(write_comparison(run_folder, compare))
         return
+    from flows.report.cards.model_card import write_model_cards
     from flows.report.html import write_report
-    from flows.report.model_card import write_model_cards
 
     write_model_cards(run_folder)
     typer.echo(write_report(run_folder, anew=True))
@@ -79,8 +79,8 @@ def export(
     debug: Debug = False,
 ) -> None:
     """Write a round's pairs as a dataset in the published layout, or its policy; with a card."""
-    from flows.report.export import Push
-    from flows.report.export import export as write
+    from flows.report.cards.export import Push
+    from flows.report.cards.export import export as write
 
     typer.echo(write(source, target, Push(push, not public) if push else None))
 

@@ -28,7 +28,9 @@ from runtime.progress import plain_rate
 _SECTION = ".section.html"
 _SHOWN_PAIRS = 10
 # Always escaped: by its name, `*.html.j2` would not count as HTML.
-_TEMPLATES = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
+_TEMPLATES = Environment(
+    loader=FileSystemLoader(Path(__file__).with_name("templates")), autoescape=True
+)
 _TEMPLATES.filters["plain"] = plain_rate
 
 

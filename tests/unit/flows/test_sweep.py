@@ -70,7 +70,7 @@ def test_the_page_escapes_what_a_config_says_and_sorts_by_gain(tmp_path: Path) -
 
 def test_the_page_has_the_reports_colours_in_the_light_and_in_the_dark(tmp_path: Path) -> None:
     page = write_comparison(tmp_path / "sweep", []).read_text()
-    style = (CHECKOUT / "flows" / "report" / "style.css").read_text()
+    style = (CHECKOUT / "flows" / "report" / "templates" / "style.css").read_text()
     assert "prefers-color-scheme: dark" in style and style.strip() in page
 
 

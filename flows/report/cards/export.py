@@ -16,9 +16,9 @@ from contracts.steps.fingerprint import changed_files, refuse_not_whole
 from contracts.steps.manifest import read_manifest
 from contracts.tables.parts import write_atomic
 from flows.pipeline.folder.recorded import round_keys
-from flows.report.hub import hub_id, hub_token, public
-from flows.report.hub import push as upload
-from flows.report.model_card import write_model_card
+from flows.report.cards.hub import hub_id, hub_token, public
+from flows.report.cards.hub import push as upload
+from flows.report.cards.model_card import write_model_card
 from flows.report.run_data import RoundData
 from training import carried, train
 

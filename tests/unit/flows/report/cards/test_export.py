@@ -20,9 +20,9 @@ from contracts.steps.manifest import (
     write_manifest,
 )
 from contracts.tables.schemas import METRICS
-from flows.report.export import Push, export
-from flows.report.hub import hub_id, public
-from flows.report.model_card import write_model_card, write_model_cards
+from flows.report.cards.export import Push, export
+from flows.report.cards.hub import hub_id, public
+from flows.report.cards.model_card import write_model_card, write_model_cards
 from flows.report.run_data import RoundData
 
 CONFIG: dict[str, Any] = {

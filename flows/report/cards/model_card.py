@@ -13,8 +13,8 @@ from contracts.steps.facts import read_facts
 from contracts.steps.manifest import read_manifest
 from contracts.tables.parts import write_atomic
 from flows.pipeline.folder.recorded import round_keys
+from flows.report.cards.hub import hub_id, public
 from flows.report.figures import to_png, training_curves
-from flows.report.hub import hub_id, public
 from flows.report.run_data import RoundData, finished_rounds
 from training.train import TrainFacts
 

@@ -1,0 +1,1 @@
+"""What leaves a run: policies and datasets with their cards, exported and pushed to the hub."""
