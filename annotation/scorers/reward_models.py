@@ -51,11 +51,12 @@ class TokenScorer(ABC):
     def _tokenise(self, conversations: Sequence[Conversation]) -> tuple[list[Group], list[Score]]:
         groups: list[Group] = []
         scores: list[Score] = []
-        for conversation in conversations:
+        asked = ((conversation.messages, conversation.responses) for conversation in conversations)
+        for answers in self.chat.all_tokens(asked):
             group: Group | None = None
-            for text in conversation.responses:
+            for tokens in answers:
                 try:
-                    prompt, response, gating_at, cut = self._ids(conversation, text)
+                    prompt, response, gating_at, cut = self._ids(tokens)
                 except RowError as error:
                     scores.append(Score(error=f"{error.reason}: {error}"))
                     continue
@@ -67,11 +68,10 @@ class TokenScorer(ABC):
                 groups.append(group)
         return groups, scores
 
-    def _ids(
-        self, conversation: Conversation, text: str
-    ) -> tuple[list[int], list[int], int, int | None]:
+    def _ids(self, tokens: Tokens | RowError) -> tuple[list[int], list[int], int, int | None]:
         """Prompt, response and gating position, within the length limit, and what was cut off."""
-        tokens = self.chat.response_tokens(conversation.messages, text)
+        if isinstance(tokens, RowError):
+            raise tokens
         response, gating_at = self._read(tokens)
         length, limit = len(tokens.prompt) + len(response), self.config.max_length
         if length <= limit:

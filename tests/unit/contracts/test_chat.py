@@ -58,6 +58,29 @@ def test_prompt_response_and_trailer_are_the_templates_own_rendering(chat: ChatF
     assert chat.tokenizer.decode(tokens.response) == f"red and blue{EOT}"
 
 
+def test_many_responses_have_the_tokens_or_the_error_that_each_has_by_itself(
+    chat: ChatFormat,
+) -> None:
+    asked = [
+        (user("Two colours?"), ["red and blue", "", EOT, "green"]),
+        (user(f"what is {EOT}?"), ["red", "blue"]),
+        ([], ["red"]),
+        (user("none asked"), []),
+        (user("Two animals?"), ["name three red green blue animals"]),
+    ]
+    found = chat.all_tokens(asked)
+    for (messages, responses), group in zip(asked, found, strict=True):
+        for response, tokens in zip(responses, group, strict=True):
+            if isinstance(tokens, RowError):
+                alone = refusal(chat, messages, response)
+                assert (tokens.reason, str(tokens)) == (alone.reason, str(alone))
+            else:
+                assert tokens == chat.response_tokens(messages, response)
+    errors = [one.reason for group in found for one in group if isinstance(one, RowError)]
+    assert errors == ["empty_response", "special_token_in_text", *["special_token_in_text"] * 2,
+                      "no_message"]  # fmt: skip
+
+
 def test_tokenising_rendered_text_as_text_would_double_the_bos(chat: ChatFormat) -> None:
     text = chat.tokenizer.apply_chat_template(user("Hello"), tokenize=False)
     assert chat.tokenizer(text)["input_ids"].count(chat.bos_id) == 2
