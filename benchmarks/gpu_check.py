@@ -40,6 +40,8 @@ def figure(
 
 
 FIGURES = [
+    *(figure("attention_kernels", "--tokens=8192", shape=shape, minutes=3)
+      for shape in ("gemma-2-9b", "llama-3-8b")),
     figure(
         "train_throughput", "--steps=8", "--batch=32", "--trl-micro=1", "--micro-tokens=8192",
         shape="gemma-2-2b", needs=_TRL,
