@@ -42,6 +42,7 @@ def figure(
 FIGURES = [
     *(figure("attention_kernels", "--tokens=8192", shape=shape, minutes=3)
       for shape in ("gemma-2-9b", "llama-3-8b")),
+    figure("head_kernels", "--tokens=6000", "--logits-mib=256", shape="gemma-2-9b", minutes=3),
     figure(
         "train_throughput", "--steps=8", "--batch=32", "--trl-micro=1", "--micro-tokens=8192",
         shape="gemma-2-2b", needs=_TRL,

@@ -1,5 +1,6 @@
 """The device that a benchmark runs on: its clock, its memory, the rate of its matrix products."""
 
+import gc
 import resource
 import time
 from dataclasses import dataclass
@@ -46,6 +47,29 @@ class Device:
         import torch
 
         return torch.cuda.max_memory_allocated() / (1 << 20)
+
+    def held_mib(self) -> float:
+        """What tensors on a GPU hold now; 0 on a CPU."""
+        if not self.on_gpu:
+            return 0.0
+        import torch
+
+        return torch.cuda.memory_allocated() / (1 << 20)
+
+    def forget_peak(self) -> None:
+        """Let a GPU's peak begin anew."""
+        if self.on_gpu:
+            import torch
+
+            torch.cuda.reset_peak_memory_stats()
+
+    def release(self) -> None:
+        """Give what no tensor holds any more back to the GPU, for other processes."""
+        if self.on_gpu:
+            import torch
+
+            gc.collect()
+            torch.cuda.empty_cache()
 
     def matmul_rates(self, size: int, times: int) -> list[float]:
         """FLOP/s of `times` products of two squares, after one that is not timed.
