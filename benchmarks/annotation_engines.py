@@ -54,7 +54,7 @@ def main() -> None:
         theirs = open_vllm(annotator, folder, resources)
         ours = open_armorm(annotator, folder, resources)
     for scorer in (ours, theirs):
-        scorer.score(talks[:2])
+        world.warm_up(scorer, talks)
     parts = world.in_passes(talks)
     passes = [
         _pass(device, ours, theirs, part, first=number % 2) for number, part in enumerate(parts)

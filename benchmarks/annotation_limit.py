@@ -47,7 +47,7 @@ def main() -> None:
         world.save_model(Path(folder), world.conversations(400), shape, device)
         resources = ScoreResources(device=device.kind)
         scorer = open_armorm(world.annotator(device), folder, resources)
-    scorer.score(talks[:2])
+    world.warm_up(scorer, talks)
     matmul_rate(device)
     passes = []
     for part in world.in_passes(talks):

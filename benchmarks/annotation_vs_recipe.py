@@ -26,6 +26,7 @@ from benchmarks.support import annotation_world as world
 from benchmarks.support.device import Device
 from benchmarks.support.options import Options, device_of, shape_of
 from benchmarks.support.outcome import report_passes
+from contracts.chat import ChatFormat
 
 REACH = {"cpu": 1.2, "cuda": 4.0}
 
@@ -49,8 +50,8 @@ def main() -> None:
         scorer = open_armorm(world.annotator(device), folder, resources)
         plain = ArmoRM.from_pretrained(folder, dtype=device.torch_dtype, attn_implementation="sdpa")
     plain.to(device.kind).eval()
-    one_at_a_time(plain, scorer, talks[:2])
-    scorer.score(talks[:2])
+    one_at_a_time(plain, scorer.chat, talks[:2])
+    world.warm_up(scorer, talks)
     passes = [
         _pass(device, plain, scorer, part, first=number % 2)
         for number, part in enumerate(world.in_passes(talks))
@@ -72,24 +73,22 @@ def _pass(
         if side:
             scores[1] = [score.score or 0.0 for score in scorer.score(talks)]
         else:
-            scores[0] = one_at_a_time(plain, scorer, talks)
+            scores[0] = one_at_a_time(plain, scorer.chat, talks)
         seconds[side] = device.clock() - start
     apart = max(abs(a - b) for a, b in zip(*scores, strict=True))
     print(f"one at a time {seconds[0]:.2f} s, ours {seconds[1]:.2f} s, apart {apart:.1e}")
     return seconds[0], seconds[1], apart, scores[1]
 
 
-def one_at_a_time(
-    model: ArmoRM, scorer: ArmoRMScorer, talks: Sequence[Conversation]
-) -> list[float]:
+def one_at_a_time(model: ArmoRM, chat: ChatFormat, talks: Sequence[Conversation]) -> list[float]:
     """The published way (recipe, section 1)."""
-    tokenizer, scores = scorer.chat.tokenizer, []
+    tokenizer, header, scores = chat.tokenizer, chat.header_ids(), []
     with torch.inference_mode():
         for talk in talks:
             for text in talk.responses:
                 messages = [*talk.messages, {"role": "assistant", "content": text}]
                 ids = tokenizer.apply_chat_template(messages, return_dict=False)
-                gating_at = last_occurrence(ids, scorer.header)
+                gating_at = last_occurrence(ids, header)
                 rows, last, gating = (
                     torch.tensor(value, device=model.device)
                     for value in ([ids], [len(ids) - 1], [gating_at])

@@ -13,18 +13,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 
-from benchmarks.support.generation_demo import FOLDER, demo_job, demo_prompts
+from benchmarks.support.generation_demo import FOLDER, demo_prompts
 from benchmarks.support.outcome import report
+from benchmarks.support.recipe_scripts import decode_pass
 from contracts.steps.step import claim
 from contracts.tables.parts import part_paths, read_table, write_part
 from contracts.tables.schemas import PROMPTS
 from generation.config import SampleConfig
-from generation.engine_kinds.vllm import VllmEngine
 from generation.sample import STAGE
 
 _SEEDS = [13, 21, 42, 79, 100]
@@ -40,8 +39,8 @@ def main() -> None:
     arguments = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     if arguments.recipe_pass is not None:
-        _recipe_pass(arguments.recipe_pass, arguments.out)
-        return
+        seed = arguments.recipe_pass
+        decode_pass(demo_prompts(_PROMPTS), seed, _MAX_TOKENS, arguments.out)
     with tempfile.TemporaryDirectory() as folder:
         _compare(Path(folder))
 
@@ -103,29 +102,6 @@ def _run(*arguments: object) -> float:
     seconds = time.perf_counter() - started
     print(" ".join(map(str, arguments[:2])), f"{seconds:.1f} s", flush=True)
     return seconds
-
-
-def _recipe_pass(seed: int, out: Path) -> None:
-    """One seed, one model load."""
-    job, parts = demo_job(_PROMPTS, n=1, max_tokens=_MAX_TOKENS)
-    from generation.engines.vllm import engine_arguments, sampling_parameters
-
-    arguments = engine_arguments(job, VllmEngine())
-    from vllm import LLM
-
-    llm = LLM(**arguments | {"skip_tokenizer_init": False})
-    requests = [request for part in parts.values() for request in part]
-    settings = sampling_parameters(job)(replace(requests[0], seed=seed))
-    settings.detokenize = True
-    prompts = [{"prompt_token_ids": request.prompt} for request in requests]
-    outputs = llm.generate(prompts, settings, use_tqdm=False)
-    texts = {
-        request.prompt_id: output.outputs[0].text
-        for request, output in zip(requests, outputs, strict=True)
-    }
-    out.write_text(json.dumps(texts))
-    sys.stdout.flush()
-    os._exit(0)
 
 
 def _same_texts(folder: Path) -> float:

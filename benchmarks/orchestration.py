@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.support.outcome import report_at_most
+from benchmarks.support.run_times import spans
 from contracts.config.base import load_config
 from contracts.steps.manifest import Manifest, Result, write_manifest
 from contracts.steps.step import claim
@@ -55,17 +56,13 @@ def main() -> None:
 def outside_stages(run: Path) -> dict[str, Any]:
     """Seconds of the run's last round, and of those in which none of its stages was at work."""
     last = max(run.glob("round-*"), key=lambda path: int(path.name.removeprefix("round-")))
-    steps = sorted(path.parent for path in last.rglob("_manifest.json"))
-    times = sorted(
-        ((step / "_step.json").stat().st_mtime, (step / "_manifest.json").stat().st_mtime)
-        for step in steps
-    )
+    times = [*spans(last).values()]
     begun, ended = times[0][0], (run / "report.html").stat().st_mtime
     at_work = sum(finished - claimed for claimed, finished in times)
     return {
         "round": round(ended - begun, 2),
         "outside": round(ended - begun - at_work, 2),
-        "stages": len(steps),
+        "stages": len(times),
     }
 
 

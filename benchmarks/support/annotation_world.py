@@ -9,7 +9,7 @@ import random
 from pathlib import Path
 
 from annotation.annotators.armorm import ArmoRMConfig
-from annotation.scorers.protocol import Conversation
+from annotation.scorers.protocol import Conversation, Scorer
 from benchmarks.support.device import Device
 from benchmarks.support.shapes import Shape
 from contracts.chat import Message
@@ -77,7 +77,16 @@ def save_model(folder: Path, texts: list[Conversation], shape: Shape, device: De
     torch.nn.init.normal_(model.regression_layer.weight, std=shape.hidden**-0.5)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    return sum(weight.numel() for weight in model.model.layers.parameters())
+    parameters = sum(weight.numel() for weight in model.model.layers.parameters())
+    del model
+    device.release()
+    return parameters
+
+
+def warm_up(scorer: Scorer, talks: list[Conversation]) -> None:
+    """Two lengths of rows: on a GPU attention is compiled for the first, and then for any."""
+    for count in (1, 2):
+        scorer.score(talks[:count])
 
 
 def _public_texts() -> tuple[list[str], list[str]]:

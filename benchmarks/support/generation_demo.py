@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.support.device import Device
@@ -36,9 +37,16 @@ def demo_job(
     prompts: int, policy: Path = FOLDER / "policy", **settings: object
 ) -> tuple[Job, dict[int, list[Request]]]:
     """What the demo's policy, or another with its tokenizer, is to be asked, by part."""
+    return job_for(demo_prompts(prompts), policy, **settings)
+
+
+def job_for(
+    prompts: Sequence[Prompt], policy: Path = FOLDER / "policy", **settings: object
+) -> tuple[Job, dict[int, list[Request]]]:
+    """The same for prompts of one's own."""
     config = SampleConfig.model_validate({"max_model_len": CONTEXT, **settings})
     chat = ChatFormat(load_tokenizer(str(policy)))
-    parts = plan_requests(demo_prompts(prompts), config, chat, CONTEXT, Counter())
+    parts = plan_requests(prompts, config, chat, CONTEXT, Counter())
     return job_of(config, chat, parts, policy), dict(enumerate(parts))
 
 

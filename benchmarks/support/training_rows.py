@@ -97,6 +97,8 @@ def save_model(folder: Path, shape: Shape, device: Device) -> None:
     with torch.device(device.kind):
         model = AutoModelForCausalLM.from_config(shape.config(), dtype=device.torch_dtype)
     model.save_pretrained(folder)
+    del model
+    device.release()
 
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:
