@@ -87,7 +87,7 @@ def run(config: ScoreConfig, inputs: ScoreInputs, out: Path) -> Result:
         if placement.workers
         else PartScorer(config, inputs, out)
     )
-    progress = Progress(sum(rows), "responses", resumed)
+    progress = Progress(sum(rows), "responses", resumed, "loading the models")
     try:
         for index, data in scorers.score(parts):
             write_atomic(part_path(out, index), data)

@@ -17,7 +17,7 @@ from evaluation.verdicts.decide import Outcome
 from flows.on_policy import on_policy
 from flows.pipeline.checks.check import refuse_unready
 from flows.pipeline.config import RunConfig
-from flows.pipeline.console import print_warning
+from flows.pipeline.console import console, print_warning
 from flows.pipeline.folder.run_folder import claim_together, make_folder, refuse_busy, steps_left
 from flows.pipeline.load_run import load_run, refuse_machines
 from flows.pipeline.preload import preload
@@ -116,8 +116,9 @@ def run_points(
     points: Mapping[str, dict[str, Any]], run: Callable[[dict[str, Any]], object]
 ) -> Iterator[dict[str, Any]]:
     """Run each point and yield its rows; of one that failed, a row with its message in `failed`."""
-    for label, config in points.items():
+    for number, (label, config) in enumerate(points.items(), 1):
         folder = check(RunConfig, config, origin=label).folder
+        console.print(f"point {number} of {len(points)}: {label} ({folder.name})")
         try:
             run(config)
             rows = point_rows(label, folder)

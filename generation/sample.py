@@ -38,7 +38,7 @@ from generation.workers.pool import WorkerPool
 from runtime import device
 from runtime.gc_pause import without_collecting
 from runtime.pool.placement import Places
-from runtime.progress import Progress
+from runtime.progress import Progress, print_phase
 from runtime.stage_process import main
 
 log = logging.getLogger(__name__)
@@ -146,6 +146,7 @@ def _sample(
     fetch_models([job.policy])
     placement.require([job.policy, job.adapter or ""])
     started = time.monotonic()
+    print_phase("loading the model")
     engine = open_engine(placement, job)
     log.info("%s is ready after %.1f s", job.config.engine.kind, time.monotonic() - started)
     progress = Progress(sum(map(turns.planned.requests_in, missing)), "samples")

@@ -35,10 +35,16 @@ class Reading:
 class Progress:
     """Counts units done and prints readings that the flow shows as a bar."""
 
-    def __init__(self, total: int, unit: str, resumed: int = 0) -> None:
+    def __init__(self, total: int, unit: str, resumed: int = 0, phase: str = "") -> None:
+        """
+        Args:
+            unit: in the plural: `samples`.
+            phase: what goes on until the first unit is done: `loading the model`.
+        """
         self._started = time.monotonic()
         self._printed = 0.0
-        self._reading = Reading(resumed, total, unit, resumed, 0.0)
+        self._phase = phase
+        self._reading = Reading(resumed, total, unit, resumed, 0.0, phase)
         self._print()
 
     def advance(self, units: int = 1, note: str = "") -> None:
@@ -46,8 +52,9 @@ class Progress:
         old = self._reading
         now = time.monotonic()
         done = old.done + units
+        kept = "" if old.note == self._phase else old.note
         self._reading = Reading(
-            done, old.total, old.unit, old.resumed, now - self._started, note or old.note
+            done, old.total, old.unit, old.resumed, now - self._started, note or kept
         )
         if now - self._printed >= 1.0 or done >= old.total:
             self._print()
@@ -62,6 +69,11 @@ class Progress:
         print_line(_MARK + json.dumps(asdict(self._reading)))
 
 
+def print_phase(text: str) -> None:
+    """Say what goes on before anything can be counted: `loading the model`."""
+    print_line(_MARK + json.dumps(asdict(Reading(0, 0, "", 0, 0.0, text))))
+
+
 def parse_progress(line: str) -> Reading | None:
     """The reading in a line of a stage's output, or None where the line is plain log."""
     if not line.startswith(_MARK):
@@ -73,10 +85,13 @@ def parse_progress(line: str) -> Reading | None:
 
 
 def summary(reading: Reading) -> str:
-    """`640/1,000 samples, 212/s, 0:00:02 left, loss 1.23`, with what is known."""
-    parts = [f"{reading.done:,}/{reading.total:,} {reading.unit}"]
+    """`640/1,000 samples, 212 samples/s, 0:00:02 left, loss 1.23`, with what is known."""
+    if not reading.total:
+        return reading.note
+    unit = reading.unit.removesuffix("s") if reading.total == 1 else reading.unit
+    parts = [f"{reading.done:,}/{reading.total:,} {unit}"]
     if reading.rate:
-        parts.append(f"{plain_rate(reading.rate)}/s")
+        parts.append(f"{plain_rate(reading.rate)} {reading.unit}/s")
     if reading.seconds_left is not None and reading.done < reading.total:
         parts.append(f"{timedelta(seconds=round(reading.seconds_left))} left")
     return ", ".join(parts + ([reading.note] if reading.note else []))

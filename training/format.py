@@ -64,7 +64,7 @@ def run(config: FormatConfig, inputs: FormatInputs, out: Path) -> Result:
     chat = ChatFormat(load_tokenizer(inputs.policy), config.bos, config.date)
     formatter = _Formatter(config, chat, _sampled_ids(inputs.responses, pairs))
     parts = part_paths(pairs)
-    progress = Progress(len(parts), "part")
+    progress = Progress(len(parts), "parts")
     for index, path in enumerate(parts):
         rows = list(formatter.rows(read_part(path, _PAIR_COLUMNS)))
         write_part(out, index, pa.Table.from_pylist(rows, schema=TOKENS), TOKENS)

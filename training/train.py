@@ -11,6 +11,7 @@ from contracts.steps.facts import Facts
 from contracts.steps.manifest import Result
 from contracts.steps.step import Stage
 from runtime.device import what_auto_is
+from runtime.progress import print_phase
 from runtime.stage_process import main
 from training import carried
 from training.adapters.qlora import refuse_unquantizable
@@ -70,6 +71,7 @@ def run(config: TrainConfig, inputs: TrainInputs, out: Path) -> Result:
             checkpoints / "job.json", config, inputs.tokens, inputs.base or inputs.policy, out,
             inputs.reference, **(state.as_job if state else {}),
         )  # fmt: skip
+        print_phase("starting the processes and loading the policy")
         run_workers(config.resources, job, "training.loop.worker")
     facts = TrainFacts.model_validate_json(trained.read_text())
     shutil.rmtree(checkpoints, ignore_errors=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from contracts.durations import in_words
 from contracts.errors import UserError
 from contracts.redo_hint import way_out
 from contracts.steps import fingerprint
@@ -66,7 +67,7 @@ class Manifest:
         """How long the step took, in words; or that it was taken over from another run."""
         if self.taken_from:
             return "taken over"
-        return f"{self.seconds:.1f} s" + (" since resumed" if self.resumed else "")
+        return in_words(self.seconds) + (" since resumed" if self.resumed else "")
 
     @property
     def mixed(self) -> list[str]:

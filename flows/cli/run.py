@@ -1,8 +1,10 @@
 """What `onpolicy run` and `onpolicy schedule` do once the config is read."""
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from contracts.durations import in_words
 from contracts.errors import AwaitsAnswer
 from contracts.steps.step import is_begun
 from flows.pipeline.checks.check import Looking, refuse_unready, summary
@@ -67,11 +69,13 @@ def run_config(
 
     rounds = settled(config).rounds  # a schedule may have added some
     console.print(f"{config.name}: {rounds} round(s) from {config.policy.path}")
+    started = time.monotonic()
     with interruptible():
         ensure_server()
         looking.refuse()
         run_flow(on_policy, config.model_dump(mode="json"), redo=list(redo), until=until)
     _say_ended(config, until)
+    _say_gain(config, time.monotonic() - started)
 
 
 def _say_anew(config: RunConfig, again: Sequence[PlannedStep]) -> None:
@@ -112,6 +116,21 @@ def _say_ended(config: RunConfig, until: str | None) -> None:
         _say_left(config, until)
     else:
         _say_stopped(config)
+
+
+def _say_gain(config: RunConfig, seconds: float) -> None:
+    """The last line: what the last evaluated round has gained, and how long this start took."""
+    from flows.report.run_data import finished_rounds
+
+    gains = ""
+    if rounds := finished_rounds(config.folder):
+        told = [
+            f"{over.mean:+.4f} ({over.low:+.4f} to {over.high:+.4f}) by {name}"
+            for name, gain in rounds[-1].gains.items()
+            for over in [gain.over_before]
+        ]
+        gains = f"{rounds[-1].name} gained {', '.join(told)}; "
+    console.print(f"{config.name}: {gains}{in_words(seconds)} in all")
 
 
 def _say_left(config: RunConfig, until: str) -> None:

@@ -8,10 +8,10 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from contracts.durations import in_words
 from contracts.errors import UserError
 from contracts.steps.lock import holder_of
 from runtime.progress import Reading, summary
@@ -124,16 +124,16 @@ def _lines(stage: StageStatus) -> Iterator[str]:
 def _detail(stage: StageStatus) -> str:
     if stage.state == "done":
         since = " since resumed" if stage.resumed else ""
-        took = "taken over" if stage.taken_from else _time(stage.seconds or 0) + since
+        took = "taken over" if stage.taken_from else in_words(stage.seconds or 0) + since
         dropped = ", ".join(f"{count:,} {why}" for why, count in stage.dropped.items())
         return f"{stage.rows:,} rows, {took}" + (f", dropped: {dropped}" if dropped else "")
     if stage.state == "waits":
         return "for an answer: onpolicy decide"
     said = [summary(stage.reading)] if stage.reading else []
     if stage.state == "running" and stage.seconds is not None:
-        said.append(f"for {_time(stage.seconds)}")
+        said.append(f"for {in_words(stage.seconds)}")
         if stage.silent is not None and stage.silent > _SILENT_SECONDS:
-            said.append(f"last heard of {_time(stage.silent)} ago")
+            said.append(f"last heard of {in_words(stage.silent)} ago")
     return ", ".join(said)
 
 
@@ -207,7 +207,3 @@ def _read(path: Path) -> Any:
         return json.loads(path.read_text())
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
-
-
-def _time(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds < 60 else str(timedelta(seconds=round(seconds)))

@@ -2,11 +2,15 @@
 
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
 from rich.text import Text
 
 from contracts.steps.manifest import Manifest
@@ -14,6 +18,10 @@ from runtime.progress import Reading, summary
 
 # No markup: a path, a name or a stage's line with brackets in it is shown as it is.
 console = Console(file=sys.stderr, highlight=False, soft_wrap=True, markup=False)
+
+
+_WIDE = 100
+_EVERY_SECONDS = 30.0
 
 
 @contextmanager
@@ -29,55 +37,82 @@ def saying(what: str, after: float = 2.0) -> Iterator[None]:
 
 
 class StepBar:
-    """The bar of one running step; on a pipe, a plain line every few seconds instead."""
+    """The running step: its title, time since its start, phase or progress. On a pipe, a plain line
+    every 30 seconds."""
 
     def __init__(self, title: str) -> None:
         self._title = title
-        self._bar: Progress | None = None
-        self._task: TaskID | None = None
-        self._lock = threading.Lock()
-        if console.is_terminal:
-            self._bar = Progress(
-                TextColumn("  {task.description}", markup=False),
-                BarColumn(30),
-                TextColumn("{task.fields[info]}", markup=False),
-                console=console,
-                transient=True,
-            )
-            self._task = self._bar.add_task(title, total=None, info="starting")
+        self._started = time.monotonic()
+        self._reading: Reading | None = None
+        self._over = threading.Event()
+        self._live = Live(
+            get_renderable=self._shown, console=console, transient=True, refresh_per_second=4
+        )
 
     def update(self, reading: Reading) -> None:
         """Show how far the step is."""
-        with self._lock:
-            if self._bar is not None and self._task is not None:
-                self._bar.update(
-                    self._task, total=reading.total, completed=reading.done, info=summary(reading)
-                )
+        self._reading = reading
+
+    def line(self) -> str:
+        """`round 1: sample responses  0:00:30  640/1,000 samples, 212 samples/s`."""
+        return f"  {self._title}  {self._elapsed}  {self._info}"
+
+    @property
+    def _elapsed(self) -> str:
+        return str(timedelta(seconds=int(time.monotonic() - self._started)))
+
+    @property
+    def _info(self) -> str:
+        return summary(self._reading) if self._reading else "starting"
+
+    def _shown(self) -> RenderableType:
+        """One line with a bar where there is room; else two, cut at the terminal's edge."""
+        reading = self._reading
+        if console.width < _WIDE:
+            lines = [f"  {self._title}  {self._elapsed}", f"    {self._info}"]
+            return Text("\n".join(lines), no_wrap=True, overflow="ellipsis")
+        total = reading.total if reading and reading.total else None
+        bar = ProgressBar(total, reading.done if reading else 0, width=20)
+        grid = Table.grid(padding=(0, 2))
+        texts = [Text(text) for text in (f"  {self._title}", self._elapsed, self._info)]
+        grid.add_row(texts[0], bar, *texts[1:])
+        return grid
 
     def __enter__(self) -> "StepBar":
-        if self._bar:
-            self._bar.start()
+        if console.is_terminal:
+            self._live.start()
+        else:
+            threading.Thread(target=self._say, name="progress", daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._bar:
-            self._bar.stop()
+        self._over.set()
+        if console.is_terminal:
+            self._live.stop()
+
+    def _say(self) -> None:
+        while not self._over.wait(_EVERY_SECONDS):
+            console.print(self.line())
 
 
 @contextmanager
 def step_line(title: str) -> Iterator[StepBar]:
-    """Print a step's title and show its bar until it ends."""
+    """Show a step until it ends."""
     with StepBar(title) as bar:
         yield bar
 
 
 def print_done(title: str, manifest: Manifest, skipped: bool) -> None:
-    """One line for a finished step: rows, seconds, drops."""
+    """A finished step: rows, time, drops; on one line where there is room."""
     drops = ", ".join(f"{count:,} {reason}" for reason, count in manifest.dropped.items())
     took = "done before" if skipped else manifest.took
-    line = Text(f"  {title:<32} {manifest.rows:>8,} rows  {took:>12}")
+    rows = f"{manifest.rows:,} row{'' if manifest.rows == 1 else 's'}"
+    is_wide = not console.is_terminal or console.width >= _WIDE
+    line = Text(
+        f"  {title:<32} {rows:>13}  {took:>12}" if is_wide else f"  {title}  {rows}, {took}"
+    )
     if drops:
-        line.append(f"  dropped: {drops}", "yellow")
+        line.append(f"{'  ' if is_wide else chr(10) + '    '}dropped: {drops}", "yellow")
     console.print(line)
 
 

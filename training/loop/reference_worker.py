@@ -44,7 +44,7 @@ def score(path: Path) -> None:
     policy = load_policy(job["policy"], config.resources, _dtype(config))
     scorer = PairScorer(policy, config.resources.logits_mib << 20).eval().requires_grad_(False)
     model = group.take(scorer, _dtype(config))
-    progress = Progress(len(mine), "part") if group.talks else None
+    progress = Progress(len(mine), "parts") if group.talks else None
     for number in mine:
         pairs = pairs_of(read_part(tokens[number]))
         refuse_too_long(pairs, policy.config)

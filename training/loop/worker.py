@@ -155,7 +155,7 @@ class _Follow:
         shown = config.model_dump(mode="json", exclude={"resources", "trackers"})
         tracked = TrackedRun(folder.parent, shown, resumed=bool(self.log.before))
         self.tracking = Tracking(config.trackers, tracked, self.log.before)
-        self._progress = Progress(trainer.schedule.steps, "step", resumed=done)
+        self._progress = Progress(trainer.schedule.steps, "steps", resumed=done)
         self._guard = CollapseGuard()
 
     def step(self, steps: int, metrics: dict[str, float]) -> None:

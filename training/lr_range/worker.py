@@ -84,7 +84,7 @@ class _Follow:
     def __init__(self, job: Job, parameters: int, steps: int) -> None:
         write_atomic(job.out / SIZE, json.dumps(parameters).encode())
         self._log = MetricsLog(job.out, 0)
-        self._progress = Progress(steps, "step")
+        self._progress = Progress(steps, "steps")
 
     def step(self, steps: int, metrics: dict[str, float]) -> None:
         """A step is done."""

@@ -13,6 +13,7 @@ from contracts.errors import FolderBusy, Interrupted, OnPolicyError, Terminated,
 from contracts.steps.lock import folder_lock
 from flows import sweep as sweep_module
 from flows.pipeline.config import RunConfig
+from flows.pipeline.console import console
 from flows.pipeline.folder.run_folder import make_folder
 from flows.pipeline.load_run import load_run
 from flows.sweep import points, run_points, run_sweep, write_comparison
@@ -130,6 +131,15 @@ def test_an_interrupt_or_sigterm_ends_the_sweep_at_once(
     with pytest.raises((Interrupted, Terminated)), interruptible():
         list(run_points({"a": config, "b": config}, run))
     assert len(ran) == 1
+
+
+def test_each_point_begins_with_its_name(tmp_path: Path) -> None:
+    config = load_config(RunConfig, DEMO, [f"runs_dir={tmp_path}"]).model_dump(mode="json")
+    points = {"seed=1": config, "seed=2": config | {"name": "other"}}
+    with console.capture() as captured:
+        list(run_points(points, lambda point: None))
+    assert "point 1 of 2: seed=1 (demo)\n" in captured.get()
+    assert "point 2 of 2: seed=2 (other)\n" in captured.get()
 
 
 def test_several_machines_are_for_run_alone() -> None:

@@ -10,6 +10,7 @@ from unittest.mock import Mock
 import pytest
 from checkout import CHECKOUT
 from made_run import made
+from prefect.exceptions import TerminationSignal
 from typer.testing import CliRunner
 
 from contracts.errors import OnPolicyError, UserError
@@ -22,7 +23,9 @@ from flows.pipeline.folder.progress import PROGRESS, StepRecord, record_plan
 from flows.pipeline.folder.run_folder import claim_run
 from flows.pipeline.planning.plan import plan
 from flows.pipeline.planning.planned_step import PlannedStep
+from flows.prefect_.stop import refuse_stopped
 from runtime.progress import Reading
+from runtime.signals import Sigterm
 
 
 @pytest.fixture
@@ -58,7 +61,7 @@ def test_a_stage_that_runs_tells_its_rate_and_the_time_left(run: RunConfig) -> N
     with folder_lock(run.folder):
         told = status(run.folder)
     assert told.state == "running" and told.holder and told.holder.startswith("process ")
-    assert told.stages[0].state == "running" and "30/30 rows, 2/s" in as_text(told)
+    assert told.stages[0].state == "running" and "30/30 rows, 2 rows/s" in as_text(told)
     assert {stage.state for stage in told.stages[1:]} == {"to do"}
 
 
@@ -76,14 +79,17 @@ def test_the_last_error_is_told_until_the_stage_is_done(run: RunConfig) -> None:
     assert "the disk is full" not in as_text(status(run.folder))
 
 
-@pytest.mark.parametrize("signal", [KeyboardInterrupt(), SystemExit(143)])
+@pytest.mark.parametrize("stop", [KeyboardInterrupt(), Sigterm(), TerminationSignal(15)])
 def test_a_stage_that_was_interrupted_is_stopped_not_failed(
-    run: RunConfig, monkeypatch: pytest.MonkeyPatch, signal: BaseException
+    run: RunConfig, monkeypatch: pytest.MonkeyPatch, stop: BaseException
 ) -> None:
-    monkeypatch.setattr(on_policy, "run_step", Mock(side_effect=signal))
+    """Nor has it crashed: its task is Cancelled in Prefect, and the flow ends with the signal."""
+    monkeypatch.setattr(on_policy, "run_step", Mock(side_effect=stop))
     monkeypatch.setattr(on_policy, "get_run_logger", Mock())
-    with pytest.raises(type(signal)):
-        on_policy.run_stage.fn(first(run))
+    ended = on_policy.run_stage.fn(first(run))
+    assert ended is not None and ended.is_cancelled() and ended.name == "Stopped"
+    with pytest.raises(type(stop)):
+        refuse_stopped(ended)
     told = status(run.folder)
     assert told.stages[0].state == "stopped" and told.stages[0].error is None
 
