@@ -22,9 +22,9 @@ from flows.browse.listing import PAIR_SORTS, SORTS, Asked
 from flows.browse.prompt import prompt_view
 
 HOSTS = ["127.0.0.1", "localhost"]
-_HERE = Path(__file__).parent
+_FOLDER = Path(__file__).with_name("templates")
 # Always escaped: a run's texts come from a model, and its folder may come from others.
-_TEMPLATES = Environment(loader=FileSystemLoader(_HERE), autoescape=True, trim_blocks=True)
+_TEMPLATES = Environment(loader=FileSystemLoader(_FOLDER), autoescape=True, trim_blocks=True)
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src data:; "
                                "form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
@@ -68,7 +68,7 @@ async def _with_headers(request: Request, call_next: Any) -> Response:
 
 
 def _style(_: Request) -> Response:
-    return Response((_HERE / "style.css").read_bytes(), media_type="text/css")
+    return Response((_FOLDER / "style.css").read_bytes(), media_type="text/css")
 
 
 def _responses(index: Index, request: Request) -> Response:
