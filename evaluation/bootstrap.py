@@ -1,9 +1,11 @@
-"""A paired bootstrap: how sure a mean difference is. Pure numpy."""
+"""A paired bootstrap: how sure a mean difference is."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+
+from evaluation.win_rates.estimate import FEWEST, tail
 
 # Resamples at a time: 256 draws of 1,000 prompts are 2 MB, 10,000 would be 80.
 _BLOCK = 256
@@ -30,6 +32,11 @@ class Gain:
 
     @property
     def verdict(self) -> Verdict:
+        """Better or worse only where ten prompts or more say so."""
+        return self.side if self.prompts >= FEWEST else "unclear"
+
+    @property
+    def side(self) -> Verdict:
         """Better or worse only where neither the share of answers without a score tells the
         policies apart, nor any score seen so far in their place could change it."""
         if not self.alike_unscored:
@@ -56,7 +63,7 @@ class Rewards:
 def paired_gain(
     before: np.ndarray, after: np.ndarray, resamples: int, confidence: float, seed: int
 ) -> Gain:
-    """Percentile bootstrap of `mean(after - before)` over prompts (Efron 1979).
+    """Percentile bootstrap of `mean(after - before)` over prompts (Efron 1979, and `tail`).
 
     Args:
         before: [prompts] float64, mean reward of the old policy's answers.
@@ -76,8 +83,8 @@ def paired_gain(
             for size in _blocks(resamples)
         ]
     )
-    tail = (1 - confidence) / 2
-    low, high = map(float, np.quantile(means, [tail, 1 - tail]))
+    outside = tail(confidence, len(difference))
+    low, high = map(float, np.quantile(means, [outside, 1 - outside]))
     mean = float(difference.mean())
     return Gain(mean, low, high, confidence, len(difference), at_lowest=low, at_highest=high)
 

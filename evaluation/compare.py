@@ -200,7 +200,7 @@ def _rewards(rows: pa.Table, scores: Sequence[pa.ChunkedArray]) -> dict[str, Rew
 
 
 STAGE = Stage(
-    name="evaluation.compare", version=3, config=CompareConfig, inputs=CompareInputs,
+    name="evaluation.compare", version=4, config=CompareConfig, inputs=CompareInputs,
     output=COMPARISON, facts=CompareFacts, run=run,
 )  # fmt: skip
 

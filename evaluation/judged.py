@@ -72,6 +72,8 @@ class JudgedBenchmark(Facts):
     """Over all prompts: `win_rate`, `lc_win_rate`, `style_controlled` in per cent, or `score`."""
     gains: dict[str, Estimate]
     """Of the figures, over the round before, on the games that both have."""
+    compared: int = 0
+    """Prompts that the gains are over."""
     gain_bounds: GainBounds | None = None
     """Of the plain figure's gain, where either policy's judgements are not all there."""
     missing: dict[str, str]
@@ -217,10 +219,12 @@ def _measured(
 ) -> JudgedBenchmark:  # fmt: skip
     figure = REFEREES[judged.benchmark].figure
     gain = scores.gain(older, resampling) if older else None
+    compared = len(scores.shared(older)[0]) if older else 0
     return judged.model_copy(
         update={
             "figures": {figure: scores.estimate(resampling), **controlled.figures},
             "gains": {**({figure: gain} if gain else {}), **controlled.gains},
+            "compared": compared,
             "missing": dict(controlled.missing),
         }
     )
@@ -237,8 +241,8 @@ def _rows(
 
     figure = REFEREES[judged.benchmark].figure
     rows = [row(name, ALL, estimate, judged.n) for name, estimate in judged.figures.items()]
-    both = len(scores.shared(older)[0]) if older else 0
-    rows += [row(f"{name}_gain", ALL, gain, both) for name, gain in judged.gains.items()]
+    gains = judged.gains.items()
+    rows += [row(f"{name}_gain", ALL, gain, judged.compared) for name, gain in gains]
     turns = sorted(set(read_table(folder, ["turn"])["turn"].to_pylist()))
     for turn in turns if len(turns) > 1 else ():
         of_turn = _scores(folder, judged.benchmark, turn)

@@ -26,7 +26,8 @@ from contracts.tables.schemas import (
 from evaluation.compare import CompareFacts
 from evaluation.config import RoundVerdictConfig
 from evaluation.verdicts import gather
-from evaluation.verdicts.decide import Change, Evidence, Outcome, Reason, decide
+from evaluation.verdicts.decide import Outcome, Reason, decide
+from evaluation.verdicts.evidence import Change, Evidence
 from evaluation.verdicts.gather import WinRates
 from runtime.stage_process import main
 
@@ -109,7 +110,7 @@ def run(config: RoundVerdictConfig, inputs: VerdictInputs, out: Path) -> Result:
 
 
 STAGE = Stage(
-    name="evaluation.verdict", version=3, config=RoundVerdictConfig, inputs=VerdictInputs,
+    name="evaluation.verdict", version=4, config=RoundVerdictConfig, inputs=VerdictInputs,
     output=REASONS, facts=VerdictFacts, run=run,
 )  # fmt: skip
 

@@ -8,9 +8,8 @@ import numpy as np
 
 from contracts.tables.parts import read_table
 from evaluation.judging.referees.benchmarks import REFEREES
+from evaluation.win_rates.estimate import FEWEST
 
-FEWEST = 10
-"""Prompts that a part needs: an interval of fewer says nothing. MT-Bench's categories have ten."""
 _LENGTHS = 4
 
 

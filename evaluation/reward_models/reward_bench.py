@@ -55,13 +55,14 @@ def reward_bench(
             draws.append(
                 drawn(statistic, prompts, replace(resampling, seed=resampling.seed + seed))
             )
-            estimate = of_draws(value, draws[-1], resampling)
+            estimate = of_draws(value, draws[-1], resampling, prompts)
         subsets[name] = Subset(len(scored), len(of_subset) - len(scored), estimate)
     known = [subset.score for subset in subsets.values() if subset.score]
     if len(known) < len(subsets):
         return RewardBench(None, subsets)
     overall = float(np.mean([estimate.value for estimate in known]))
-    return RewardBench(of_draws(overall, np.mean(draws, axis=0), resampling), subsets)
+    drawn_means, prompts = np.mean(draws, axis=0), sum(one.n for one in subsets.values())
+    return RewardBench(of_draws(overall, drawn_means, resampling, prompts), subsets)
 
 
 Statistic = Callable[[np.ndarray], float]

@@ -4,13 +4,17 @@ Pure: evidence in, verdict out. What is not known is said in a reason of its own
 for or against. A gate between rounds reads `Verdict`, which is JSON both ways.
 """
 
-from collections.abc import Iterator
-from typing import Annotated, Literal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field
 
 from contracts.config.base import Config
+from evaluation.verdicts.evidence import Change, Evidence, Interval
+from evaluation.verdicts.family import CHANCE, Tested, surely
 from evaluation.verdicts.plain_number import plain
+from evaluation.win_rates.estimate import FEWEST
 
 _UNSIGNED = ("length", "drift")
 """Measures that are no change: a ratio, and a figure of one policy."""
@@ -18,62 +22,12 @@ Outcome = Literal["better", "same", "worse"]
 Effect = Literal["better", "same", "worse", "missing"]
 
 
-class Interval(Config):
-    """A figure with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-    is_sure: bool = True
-    """False where answers without a score could turn what the interval says."""
-
-
-class Change(Config):
-    """A figure before and after, in its own unit."""
-
-    before: float
-    after: float
-    low: float | None = None
-    """95 % interval of after less before, of `length` of after over before; null where none is
-    known."""
-    high: float | None = None
-    is_sure: bool = True
-    """False where the one policy has left out more answers than the other."""
-
-
-class Evidence(Config):
-    """What is known of a policy on held-out prompts; null where nothing is."""
-
-    training_reward: Interval | None = None
-    """Gain by the annotator that it was trained against, after less before."""
-    second_reward: Interval | None = None
-    """Gain by one that it was not trained against."""
-    win_rate: Interval | None = None
-    """Per cent against the policy before, by a reward model."""
-    alpaca_eval: Interval | None = None
-    """Points of win rate by a judge, after less before; length-controlled where that is known."""
-    arena_hard: Interval | None = None
-    """The same of Arena-Hard."""
-    mt_bench: Interval | None = None
-    """Rating by a judge, after less before."""
-    length: Change | None = None
-    """Mean answer, in tokens or characters."""
-    repetition: Change | None = None
-    """Mean share of an answer's 4-grams that it has said before, 0 to 1."""
-    refusals: Change | None = None
-    """Share of answers that refuse, 0 to 1."""
-    gsm8k: Change | None = None
-    """Accuracy, per cent."""
-    mmlu: Change | None = None
-    """Accuracy, per cent."""
-    ifeval: Change | None = None
-    """Prompt-level strict accuracy, per cent."""
-    drift: Interval | None = None
-    """Mean log-ratio a token of policy over start on the policy's own held-out answers, nats."""
-
-
 class VerdictConfig(Config):
     """What is too much. Each limit is of a harm; none of them makes a policy better."""
+
+    fewest_prompts: Annotated[int, Field(ge=2)] = FEWEST
+    """Prompts that a measure needs: one over fewer is missing. Of a policy that did not change, a
+    bootstrap of 3 prompts is sure of a loss in 14 %, of 1 in half; of 10 its interval is sound."""
 
     require_second_reward: bool = True
     """Whether `better` needs the gain of an annotator that was not trained against: gains by the
@@ -106,6 +60,15 @@ class Reason(Config):
     says: str
 
 
+@dataclass(frozen=True)
+class _Finding:
+    """What one measure says by itself, and what makes it sure where others may say so too."""
+
+    reason: Reason
+    test: Tested | None = None
+    """That it is worse; None where it has no interval, or cannot be."""
+
+
 class Verdict(Config):
     """The outcome and everything it rests on."""
 
@@ -121,12 +84,13 @@ class Verdict(Config):
 def decide(evidence: Evidence, config: VerdictConfig) -> Verdict:
     """Worse where any measure is; better where rewards are, and nothing is worse; else the same.
 
-    A harm is one where its interval lies beyond its limit, a figure without one where it does.
-    `better` needs the training annotator's gain to be surely above zero, and so the second one's
-    (`require_second_reward`); a win rate surely above half does not stand in for either.
+    A harm is one where its interval lies beyond its limit, and would so with all measures of this
+    verdict taken together (`evaluation.verdicts.family`); a figure without an interval where it
+    does. `better` needs the training annotator's gain to be surely above zero, and so the second
+    one's (`require_second_reward`); a win rate surely above half does not stand in for either.
     """
-    reasons = [*_rewards(evidence), _win_rate(evidence), *_judged(evidence)]
-    reasons += _harms(evidence, config)
+    findings = [*_sides(evidence, config), *_harms(evidence, config)]
+    reasons = _together(findings)
     effects = {reason.measure: reason.effect for reason in reasons}
     if "worse" in effects.values():
         return Verdict(outcome="worse", reasons=reasons)
@@ -140,78 +104,120 @@ def decide(evidence: Evidence, config: VerdictConfig) -> Verdict:
     return Verdict(outcome="better" if better else "same", reasons=reasons)
 
 
-def _rewards(evidence: Evidence) -> Iterator[Reason]:
-    says = "gain of the mean reward"
-    yield _sided("training_reward", evidence.training_reward, 0.0, says)
-    yield _sided("second_reward", evidence.second_reward, 0.0, says)
+def _together(findings: Sequence[_Finding]) -> list[Reason]:
+    """Each measure's reason, with what the others make of it, and which they are."""
+    tests = {one.reason.measure: one.test for one in findings if one.test}
+    sure = surely(tests)
+    reasons = [
+        one.reason.model_copy(
+            update={"effect": "same",
+                    "says": f"{one.reason.says}; not sure enough as one of {len(tests)} measures"}
+        )
+        if one.reason.effect == "worse" and one.test and one.reason.measure not in sure
+        else one.reason
+        for one in findings
+    ]  # fmt: skip
+    if len(tests) > 1:
+        says = (
+            f"an unchanged policy is `worse` in {CHANCE:.1%} at most by any of the {len(tests)} "
+            f"measures with an interval (Holm): {', '.join(tests)}"
+        )
+        reasons.append(Reason(measure="family", effect="same", says=says))
+    return reasons
 
 
-def _win_rate(evidence: Evidence) -> Reason:
-    return _sided("win_rate", evidence.win_rate, 50.0, "per cent against the policy before")
+def _sides(evidence: Evidence, config: VerdictConfig) -> Iterator[_Finding]:
+    gain, points = "gain of the mean reward", "points of win rate, after less before"
+    for measure, figure, even, what in (
+        ("training_reward", evidence.training_reward, 0.0, gain),
+        ("second_reward", evidence.second_reward, 0.0, gain),
+        ("win_rate", evidence.win_rate, 50.0, "per cent against the policy before"),
+        ("alpaca_eval", evidence.alpaca_eval, 0.0, points),
+        ("arena_hard", evidence.arena_hard, 0.0, points),
+        ("mt_bench", evidence.mt_bench, 0.0, "of 10, after less before"),
+    ):
+        yield _sided(measure, figure, even, what, config.fewest_prompts)
 
 
-def _judged(evidence: Evidence) -> Iterator[Reason]:
-    yield _sided("alpaca_eval", evidence.alpaca_eval, 0.0, "points of win rate, after less before")
-    yield _sided("arena_hard", evidence.arena_hard, 0.0, "points of win rate, after less before")
-    yield _sided("mt_bench", evidence.mt_bench, 0.0, "of 10, after less before")
-
-
-def _sided(measure: str, figure: Interval | None, even: float, what: str) -> Reason:
+def _sided(measure: str, figure: Interval | None, even: float, what: str, fewest: int) -> _Finding:
     if figure is None:
         return _missing(measure)
-    effect: Effect = "same"
-    if figure.is_sure and figure.low > even:
-        effect = "better"
-    elif figure.is_sure and figure.high < even:
-        effect = "worse"
     says = f"{plain(figure.value)} ({plain(figure.low)} to {plain(figure.high)}) {what}"
-    unsure = "" if figure.is_sure else "; answers without a score could turn it"
-    return Reason(measure=measure, effect=effect, says=says + unsure)
-
-
-def _harms(evidence: Evidence, config: VerdictConfig) -> Iterator[Reason]:
-    yield _length(evidence.length, config.max_length_growth)
-    yield _risen("repetition", evidence.repetition, config.max_repetition_growth)
-    yield _risen("refusals", evidence.refusals, config.max_refusal_growth)
-    yield _fallen("gsm8k", evidence.gsm8k, config.max_gsm8k_drop)
-    yield _fallen("mmlu", evidence.mmlu, config.max_mmlu_drop)
-    yield _fallen("ifeval", evidence.ifeval, config.max_ifeval_drop)
-    yield _drift(evidence.drift, config.max_drift)
-
-
-def _length(change: Change | None, limit: float) -> Reason:
-    if change is None or change.before <= 0:
-        return _missing("length")
-    growth = change.after / change.before
-    says = f"{growth:.3g} times as long as before"
-    return _limited("length", growth, limit, says, change, change.low)
-
-
-def _risen(measure: str, change: Change | None, limit: float) -> Reason:
-    if change is None:
-        return _missing(measure)
-    rise = change.after - change.before
-    return _limited(
-        measure, rise, limit, f"{_moved(change)}, {plain(rise, '+')}", change, change.low
+    if too_few := _too_few(figure, fewest):
+        return _missing(measure, says + too_few)
+    if not figure.is_sure:
+        says += "; answers without a score could turn it"
+        return _Finding(Reason(measure=measure, effect="same", says=says))
+    effect: Effect = "same"
+    if figure.low > even:
+        effect = "better"
+    elif figure.high < even:
+        effect = "worse"
+    test = Tested(
+        even - figure.value, figure.high - figure.value, figure.confidence, figure.prompts
     )
+    return _Finding(Reason(measure=measure, effect=effect, says=says), test)
 
 
-def _fallen(measure: str, change: Change | None, limit: float) -> Reason:
+def _too_few(figure: Interval | Change, fewest: int) -> str:
+    if figure.prompts is None or figure.prompts >= fewest:
+        return ""
+    return f"; over {figure.prompts} prompts, where {fewest} are the fewest that decide anything"
+
+
+def _harms(evidence: Evidence, config: VerdictConfig) -> Iterator[_Finding]:
+    harms = {
+        "length": (_length(evidence.length), evidence.length, config.max_length_growth),
+        "repetition": (
+            _risen(evidence.repetition), evidence.repetition, config.max_repetition_growth
+        ),
+        "refusals": (_risen(evidence.refusals), evidence.refusals, config.max_refusal_growth),
+        "gsm8k": (_fallen(evidence.gsm8k), evidence.gsm8k, config.max_gsm8k_drop),
+        "mmlu": (_fallen(evidence.mmlu), evidence.mmlu, config.max_mmlu_drop),
+        "ifeval": (_fallen(evidence.ifeval), evidence.ifeval, config.max_ifeval_drop),
+        "drift": (_drift(evidence.drift), evidence.drift, config.max_drift),
+    }  # fmt: skip
+    for measure, (harm, figure, limit) in harms.items():
+        if harm and figure:
+            yield _limited(measure, harm, limit, figure, config.fewest_prompts)
+        else:
+            yield _missing(measure)
+
+
+class _Harm(NamedTuple):
+    size: float
+    mildest: float | None
+    """The end of its interval that does least; None where there is none."""
+    says: str
+
+
+def _length(change: Change | None) -> _Harm | None:
+    if change is None or change.before <= 0:
+        return None
+    growth = change.after / change.before
+    return _Harm(growth, change.low, f"{growth:.3g} times as long as before")
+
+
+def _risen(change: Change | None) -> _Harm | None:
     if change is None:
-        return _missing(measure)
+        return None
+    rise = change.after - change.before
+    return _Harm(rise, change.low, f"{_moved(change)}, {plain(rise, '+')}")
+
+
+def _fallen(change: Change | None) -> _Harm | None:
+    if change is None:
+        return None
     drop = change.before - change.after
     mildest = None if change.high is None else -change.high
-    return _limited(
-        measure, drop, limit, f"{_moved(change)}, {plain(-drop, '+')} points", change, mildest
-    )
+    return _Harm(drop, mildest, f"{_moved(change)}, {plain(-drop, '+')} points")
 
 
-def _drift(drift: Interval | None, limit: float) -> Reason:
+def _drift(drift: Interval | None) -> _Harm | None:
     if drift is None:
-        return _missing("drift")
-    says = f"{plain(drift.value)} nats a token from the start"
+        return None
     mildest = max(drift.low, -drift.high, 0.0)
-    return _limited("drift", abs(drift.value), limit, says, drift, mildest)
+    return _Harm(abs(drift.value), mildest, f"{plain(drift.value)} nats a token from the start")
 
 
 def _moved(change: Change) -> str:
@@ -219,30 +225,31 @@ def _moved(change: Change) -> str:
 
 
 def _limited(
-    measure: str,
-    harm: float,
-    limit: float,
-    says: str,
-    change: Change | Interval,
-    mildest: float | None,
-) -> Reason:
+    measure: str, harm: _Harm, limit: float, figure: Change | Interval, fewest: int
+) -> _Finding:
     """
     Args:
-        change: what the harm is read from.
-        mildest: the end of the harm's interval that does least; None where there is none.
+        figure: what the harm is read from.
     """
-    says = f"{says}; allowed is {limit:g}"
-    if change.low is not None and change.high is not None:
+    says = f"{harm.says}; allowed is {limit:g}"
+    if figure.low is not None and figure.high is not None:
         sign: Literal["", "+"] = "" if measure in _UNSIGNED else "+"
-        says += f"; 95 % interval {plain(change.low, sign)} to {plain(change.high, sign)}"
-    if not change.is_sure:
-        return Reason(
-            measure=measure, effect="missing", says=f"{says}; one policy left out more answers"
-        )
+        ends = f"{plain(figure.low, sign)} to {plain(figure.high, sign)}"
+        says += f"; {100 * figure.confidence:g} % interval {ends}"
+    if not figure.is_sure:
+        return _missing(measure, f"{says}; one policy left out more answers")
+    if too_few := _too_few(figure, fewest):
+        return _missing(measure, says + too_few)
+    mildest = harm.size if harm.mildest is None else harm.mildest
     # A decimal's last bits must not decide: 0.03 - 0.01 is above 0.02.
-    over = min(harm, harm if mildest is None else mildest) > limit + 1e-9
-    return Reason(measure=measure, effect="worse" if over else "same", says=says)
+    allowed = limit + 1e-9
+    effect: Effect = "worse" if min(harm.size, mildest) > allowed else "same"
+    test = None
+    if harm.mildest is not None:
+        half = max(harm.size - mildest, 0.0)
+        test = Tested(harm.size - allowed, half, figure.confidence, figure.prompts)
+    return _Finding(Reason(measure=measure, effect=effect, says=says), test)
 
 
-def _missing(measure: str) -> Reason:
-    return Reason(measure=measure, effect="missing", says="not measured")
+def _missing(measure: str, says: str = "not measured") -> _Finding:
+    return _Finding(Reason(measure=measure, effect="missing", says=says))

@@ -16,7 +16,7 @@ from evaluation.answers import AnswersFacts
 from evaluation.compare import Gains, Shares
 from evaluation.judged import JudgedBenchmark, WinRatesFacts
 from evaluation.judging.referees.benchmarks import REFEREES
-from evaluation.verdicts.decide import Change, Interval
+from evaluation.verdicts.evidence import Change, Interval
 from evaluation.verdicts.paired import changed_mean, changed_share, unpaired_share
 from evaluation.verdicts.refusals import is_refusal
 from evaluation.win_rates.estimate import Resampling, mean
@@ -53,7 +53,8 @@ def chosen_rate(rates: WinRates, annotator: str) -> Interval | None:
         return None
     rate = rates_of.win_rate
     is_surely_apart = rates_of.at_lowest > 50 or rates_of.at_highest < 50
-    return _interval(rate.value, rate.low, rate.high, 50, is_surely_apart)
+    interval = _interval(rate.value, rate.low, rate.high, 50, is_surely_apart)
+    return interval.model_copy(update={"prompts": rates_of.n})
 
 
 def gain(gains: Mapping[str, Gains | Shares], annotator: str | None) -> Interval | None:
@@ -62,7 +63,9 @@ def gain(gains: Mapping[str, Gains | Shares], annotator: str | None) -> Interval
     if not isinstance(gains_of, Gains):
         return None
     over = gains_of.over_before
-    return _interval(over.mean, over.low, over.high, 0, over.verdict != "unclear")
+    interval = _interval(over.mean, over.low, over.high, 0, over.side != "unclear")
+    sampled = {"prompts": over.prompts, "confidence": over.confidence}
+    return interval.model_copy(update=sampled)
 
 
 def _interval(value: float, low: float, high: float, even: float, is_surely: bool) -> Interval:
@@ -118,7 +121,7 @@ def drift(by_start: Path | None, by_policy: Path | None) -> Interval | None:
         for side in SIDES
     ]
     found = mean(np.mean(ratios, axis=0), Resampling())
-    return Interval(value=found.value, low=found.low, high=found.high)
+    return Interval(value=found.value, low=found.low, high=found.high, prompts=start.num_rows)
 
 
 def judged_gains(win_rates: Path | None, judge: str | None) -> dict[str, Interval]:
@@ -127,7 +130,8 @@ def judged_gains(win_rates: Path | None, judge: str | None) -> dict[str, Interva
     facts = read_facts(win_rates, WinRatesFacts) if win_rates else None
     judged = facts.judged if facts else ()
     gains = {one.benchmark: judged_gain(one) for one in judged if one.judge == judge}
-    return {benchmark: gain for benchmark, gain in gains.items() if gain}
+    sampled = {"confidence": facts.confidence} if facts else {}
+    return {name: gain.model_copy(update=sampled) for name, gain in gains.items() if gain}
 
 
 def judged_gain(judged: JudgedBenchmark) -> Interval | None:
@@ -145,7 +149,8 @@ def judged_gain(judged: JudgedBenchmark) -> Interval | None:
     if bounds := judged.gain_bounds:
         low -= max(plain.low - bounds.at_lowest, 0)
         high += max(bounds.at_highest - plain.high, 0)
-    return _interval(gain.value, gain.low, gain.high, 0, low > 0 or high < 0)
+    interval = _interval(gain.value, gain.low, gain.high, 0, low > 0 or high < 0)
+    return interval.model_copy(update={"prompts": judged.compared})
 
 
 def accuracies(before: Path | None, after: Path | None) -> dict[str, Change | None]:

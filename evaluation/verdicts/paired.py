@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from evaluation.verdicts.decide import Change
+from evaluation.verdicts.evidence import Change
 from evaluation.win_rates.estimate import Resampling, mean, ratio
 
 _Z = 1.959964
@@ -34,7 +34,9 @@ def changed_mean(
         change = ratio(new, old, Resampling())
     else:
         change = mean(new - old, Resampling())
-    return Change(before=old.mean(), after=new.mean(), low=change.low, high=change.high)
+    return Change(
+        before=old.mean(), after=new.mean(), low=change.low, high=change.high, prompts=len(both)
+    )
 
 
 def changed_share(

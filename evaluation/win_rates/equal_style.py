@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluation.win_rates.estimate import Estimate, Resampling, drawn, times
+from evaluation.win_rates.estimate import Estimate, Resampling, drawn, tail, times
 
 NAMES = ("length", "headers", "lists", "bold")
 """Of the columns of a difference of style."""
@@ -55,11 +55,11 @@ def at_equal_style(
     if np.isnan(value):
         return EqualStyle(missing="style tells won games from lost ones almost without fault")
     draws = drawn(rate, len(won), resampling)
-    tail = (1 - resampling.confidence) / 2
-    if np.isnan(draws).mean() >= tail:
+    left_out = tail(resampling.confidence, len(won))
+    if np.isnan(draws).mean() >= left_out:
         return EqualStyle(missing="too few prompts tell what holds at equal style")
-    low = np.quantile(np.nan_to_num(draws, nan=0.0), tail)
-    high = np.quantile(np.nan_to_num(draws, nan=1.0), 1 - tail)
+    low = np.quantile(np.nan_to_num(draws, nan=0.0), left_out)
+    high = np.quantile(np.nan_to_num(draws, nan=1.0), 1 - left_out)
     return EqualStyle(times(100, Estimate(value, float(low), float(high))))
 
 

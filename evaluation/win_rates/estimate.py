@@ -1,10 +1,12 @@
-"""A figure with its interval: the bootstrap over prompts. Pure numpy."""
+"""A figure with its interval: the bootstrap over prompts."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+FEWEST = 10
+"""Prompts below which a bootstrap's interval says nothing, and no verdict is read from it."""
 # Resamples at a time: 256 draws of AlpacaEval's 805 prompts are 1.6 MB.
 _BLOCK = 256
 
@@ -20,7 +22,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Resampling:
-    """How an interval is made: percentiles over resamples of the prompts (Efron 1979)."""
+    """How an interval is made: percentiles over resamples of the prompts (Efron 1979, `tail`)."""
 
     resamples: int = 1000
     confidence: float = 0.95
@@ -45,7 +47,8 @@ def ratio(total: np.ndarray, weight: np.ndarray, resampling: Resampling) -> Esti
             for counts in _blocks(len(total), resampling)
         ]
     )
-    return of_draws(float(total.sum() / weight.sum()), resampled, resampling)
+    value = float(total.sum() / weight.sum())
+    return of_draws(value, resampled, resampling, len(total))
 
 
 def mean(values: np.ndarray, resampling: Resampling) -> Estimate:
@@ -62,7 +65,7 @@ def refitted(
         statistic: [prompts] float64 counts, to the figure over the prompts so often.
         value: the figure over each prompt once.
     """
-    return of_draws(value, drawn(statistic, prompts, resampling), resampling)
+    return of_draws(value, drawn(statistic, prompts, resampling), resampling, prompts)
 
 
 def drawn(
@@ -73,11 +76,26 @@ def drawn(
     return np.array([statistic(counts) for block in blocks for counts in block])
 
 
-def of_draws(value: float, draws: np.ndarray, resampling: Resampling) -> Estimate:
+def of_draws(value: float, draws: np.ndarray, resampling: Resampling, prompts: int) -> Estimate:
     """The percentile interval of the resamples' figures around the figure itself."""
-    tail = (1 - resampling.confidence) / 2
-    low, high = np.quantile(draws, [tail, 1 - tail])
+    outside = tail(resampling.confidence, prompts)
+    low, high = np.quantile(draws, [outside, 1 - outside])
     return Estimate(value, float(low), float(high))
+
+
+def tail(confidence: float, prompts: int) -> float:
+    """Share of the resamples to leave out at each end of an interval over so many prompts.
+
+    Percentiles alone are too narrow over few, by sqrt((n - 1) / n) and for want of Student's t:
+    the expanded ones of Hesterberg (The American Statistician 69, 2015). Of 805 prompts it is
+    0.0248 in place of 0.025, of 10 it is 0.009; of one it is all of them.
+    """
+    if prompts < 2:
+        return 0.0
+    from scipy.special import ndtr, stdtrit
+
+    quantile = stdtrit(prompts - 1, (1 + confidence) / 2)
+    return float(ndtr(-quantile * (prompts / (prompts - 1)) ** 0.5))
 
 
 def times(scale: float, estimate: Estimate) -> Estimate:

@@ -15,8 +15,8 @@ from contracts.steps.manifest import read_manifest
 from contracts.tables.parts import read_table
 from evaluation.answers import AnswersFacts, BenchmarkAnswers
 from evaluation.judged import ALL, JudgedBenchmark, WinRatesFacts
-from evaluation.judging.parts import FEWEST, by_length
-from evaluation.win_rates.estimate import Estimate, Resampling
+from evaluation.judging.parts import by_length
+from evaluation.win_rates.estimate import FEWEST, Estimate, Resampling
 from evaluation.win_rates.published import Beside, beside_published
 from evaluation.win_rates.rewards import reward_win_rates
 from flows.report.published_models import measured

@@ -107,16 +107,16 @@ def the_longer(question: str) -> bytes:
 
 
 def judged_by(endpoint: Endpoint, folder: Path) -> list[str]:
-    """Overrides for a judge of answers to six of the demo's questions, and for the drift."""
+    """Overrides for a judge of answers to ten of the demo's questions, and for the drift."""
     questions = CHECKOUT / ".cache" / "demo" / "alpaca_prompts.json"
-    asked = [row["instruction"] for row in json.loads(questions.read_text())[:6]]
+    asked = [row["instruction"] for row in json.loads(questions.read_text())[:10]]
     base = write_outputs(folder / "base.json", dict.fromkeys(asked, "A carp and a pike."), "base")
     benchmark = {"name": "alpaca_eval", "path": str(questions), "questions_sha256": "any",
                  "max_tokens": 48, "limit": len(asked)}  # fmt: skip
     judge = {"name": "j", "model": "m", "base_url": endpoint.url, "api_key_env": None, "repeats": 0}
     with_files = {"alpaca_eval": {"baseline": str(base), "difficulty": None, "gamed": None}}
     keys = {"benchmarks": [benchmark], "judges": [judge], "judged_with": with_files,
-            "drift_prompts": 8}  # fmt: skip
+            "drift_prompts": 10}  # fmt: skip
     return [f"evaluation.{key}={json.dumps(value)}" for key, value in keys.items()]
 
 
@@ -146,7 +146,7 @@ def test_a_reversed_reward_is_stopped_at_the_gate(
     endpoint.server.server_close()
     run = tmp_path / "reversed"
     assert not (run / "round-2").exists()
-    assert len(endpoint.bodies) == 2 * 6  # the start's answers and the round's, each once
+    assert len(endpoint.bodies) == 2 * 10  # the start's answers and the round's, each once
     verdict = run / "round-1" / "evaluation" / "verdict"
     effects = {row["measure"]: row["effect"] for row in read_table(verdict).to_pylist()}
     assert effects["second_reward"] == "worse"

@@ -18,20 +18,37 @@ def test_two_prompts_worked_by_hand() -> None:
     # Differences 0 and 2: the resampled mean is 0, 1 or 2 with probability 1/4, 1/2, 1/4.
     wide = gain([1.0, 1.0], [1.0, 3.0])
     assert (wide.mean, wide.low, wide.high, wide.prompts) == (1.0, 0.0, 2.0, 2)
-    narrow = gain([1.0, 1.0], [1.0, 3.0], confidence=0.4)  # tails of 0.3: inside the middle half
+    narrow = gain([1.0, 1.0] * 2, [1.0, 3.0] * 2, confidence=0.2)  # inside the middle half
     assert (narrow.low, narrow.high) == (1.0, 1.0)
 
 
 def test_a_constant_gain_is_certain_however_much_the_prompts_differ() -> None:
-    sure = gain([0.0, 50.0, -7.0], [0.25, 50.25, -6.75])
+    sure = gain([0.0, 50.0, -7.0] * 4, [0.25, 50.25, -6.75] * 4)
     assert (sure.mean, sure.low, sure.high) == (0.25, 0.25, 0.25)
     assert sure.verdict == "better"
+
+
+def test_fewer_than_ten_prompts_are_sure_of_nothing() -> None:
+    assert [gain([0.0] * n, [1.0] * n).verdict for n in (1, 9, 10)] == [
+        "unclear", "unclear", "better",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("prompts", [10, 20])
+def test_an_unchanged_policy_is_worse_as_often_by_few_prompts_as_by_many(prompts: int) -> None:
+    """Plain percentiles said so in 5 % at ten prompts, where 2.5 were meant."""
+    generator = np.random.default_rng(5)
+    found = [
+        paired_gain(np.zeros(prompts), generator.normal(size=prompts), 300, 0.95, 0).verdict
+        for _ in range(1000)
+    ]
+    assert 0.015 < found.count("worse") / 1000 < 0.035
 
 
 def test_a_gain_is_sure_only_where_the_whole_interval_lies_on_one_side_of_zero() -> None:
     assert gain([0.0, 0.0], [0.0, 2.0]).verdict == "unclear"  # the interval touches zero
     assert gain([0.0], [0.0]).verdict == "unclear"
-    assert gain([2.0, 2.0], [1.0, 1.0]).verdict == "worse"
+    assert gain([2.0] * 10, [1.0] * 10).verdict == "worse"
 
 
 def bounded(before: list[list[float]], after: list[list[float]]) -> Gain:
@@ -65,9 +82,9 @@ def test_a_missing_score_of_the_old_policy_counts_against_the_new_one_as_well() 
 
 def test_a_gain_is_sure_only_where_as_many_answers_of_each_policy_lack_a_score() -> None:
     nan = float("nan")
-    old, torn = [[1, 1, 1]] * 4, [[nan, 1, 1], [1, 1, 1], [1, 1, 1], [1, 1, 1]]
-    better = [[2, 2, 2]] * 3 + [[nan, 1.5, 2]]
-    worse = [[0, 0, 0]] * 3 + [[nan, 0, 0.5]]
+    old, torn = [[1, 1, 1]] * 12, [[nan, 1, 1]] + [[1, 1, 1]] * 11
+    better = [[2, 2, 2]] * 11 + [[nan, 1.5, 2]]
+    worse = [[0, 0, 0]] * 11 + [[nan, 0, 0.5]]
     assert bounded(old, better).at_lowest > 0 and bounded(old, worse).at_highest < 0
     assert [bounded(old, new).verdict for new in (better, worse)] == ["unclear", "unclear"]
     assert [bounded(torn, new).verdict for new in (better, worse)] == ["better", "worse"]

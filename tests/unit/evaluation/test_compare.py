@@ -108,7 +108,7 @@ def test_gains_over_the_start_and_over_the_round_before_come_with_intervals(
     assert (gains.start, gains.before, gains.after) == pytest.approx((2 / 3, 1.5, 2.5))
     assert gains.model_dump(mode="json")["over_before"] == {
         "mean": 1.0, "low": 1.0, "high": 1.0, "confidence": 0.95, "prompts": 3,
-        "at_lowest": 1.0, "at_highest": 1.0, "alike_unscored": True, "verdict": "better",
+        "at_lowest": 1.0, "at_highest": 1.0, "alike_unscored": True, "verdict": "unclear",
     }  # fmt: skip
     over_start = gains.over_start
     assert over_start.mean == pytest.approx(11 / 6)

@@ -16,7 +16,8 @@ from evaluation import compare
 from evaluation.answers import AnswersFacts, BenchmarkAnswers
 from evaluation.config import CompareConfig, RoundVerdictConfig
 from evaluation.verdict import STAGE, VerdictFacts, VerdictInputs
-from evaluation.verdicts.decide import Evidence, Reason, VerdictConfig, decide
+from evaluation.verdicts.decide import Reason, VerdictConfig, decide
+from evaluation.verdicts.evidence import Evidence
 from evaluation.verdicts.gather import accuracies, lengths
 
 IDS = [f"p{number}" for number in range(12)]

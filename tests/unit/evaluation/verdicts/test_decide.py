@@ -2,9 +2,12 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 
-from evaluation.verdicts.decide import Change, Evidence, Interval, Verdict, VerdictConfig, decide
+from evaluation.verdicts.decide import Verdict, VerdictConfig, decide
+from evaluation.verdicts.evidence import Change, Evidence, Interval
+from evaluation.win_rates.estimate import Resampling, mean
 
 UP = Interval(value=0.1, low=0.05, high=0.15)
 FLAT = Interval(value=0.01, low=-0.05, high=0.07)
@@ -118,7 +121,7 @@ def test_a_figure_that_missing_scores_could_turn_counts_neither_way(figure: Inte
         ("gsm8k", Change(before=87, after=80, low=-16, high=1), "better"),
         ("gsm8k", Change(before=87, after=80, low=-10, high=-4), "worse"),
         ("length", Change(before=300, after=500, low=1.2, high=2.4), "better"),
-        ("length", Change(before=300, after=500, low=1.4, high=1.9), "worse"),
+        ("length", Change(before=300, after=500, low=1.45, high=1.9), "worse"),
         ("repetition", Change(before=0, after=0.04, low=0.01, high=0.07), "better"),
         ("repetition", Change(before=0, after=0.04, low=0.03, high=0.05), "worse"),
         ("drift", Interval(value=0.6, low=0.4, high=0.8), "better"),
@@ -136,3 +139,53 @@ def test_a_harm_counts_where_its_whole_interval_lies_beyond_the_limit(
 def test_a_benchmark_that_one_policy_left_out_more_of_is_missing() -> None:
     unequal = Change(before=80, after=45, low=-45, high=-25, is_sure=False)
     assert verdict(gsm8k=unequal).missing == ["gsm8k"]
+
+
+def noisy(draws: np.random.Generator, of: int) -> Interval:
+    """What `of` prompts tell of a gain that is none, with its interval."""
+    gains = mean(draws.normal(size=of), Resampling(resamples=200))
+    return Interval(value=gains.value, low=gains.low, high=gains.high, prompts=of)
+
+
+def test_many_measures_of_an_unchanged_policy_are_worse_no_oftener_than_one() -> None:
+    """Five independent ones, each at 2.5 %, were so in 11 % of the verdicts."""
+    draws = np.random.default_rng(0)
+    names = ("training_reward", "second_reward", "alpaca_eval", "arena_hard", "mt_bench")
+    outcomes = [
+        decide(Evidence(**{name: noisy(draws, 10) for name in names}), VerdictConfig()).outcome
+        for _ in range(400)
+    ]
+    assert outcomes.count("worse") / 400 < 0.04
+
+
+def test_one_measure_that_is_barely_worse_is_not_sure_among_many_and_all_are_named() -> None:
+    barely = Interval(value=-0.1, low=-0.19, high=-0.01)
+    alone = decide(Evidence(second_reward=barely), VerdictConfig())
+    assert alone.outcome == "worse" and effects(alone).get("family") is None
+    found = verdict(second_reward=barely)
+    says = {reason.measure: reason.says for reason in found.reasons}
+    assert (found.outcome, effects(found)["second_reward"]) == ("same", "same")
+    assert "not sure enough as one of 7 measures" in says["second_reward"]
+    assert "in 2.5% at most by any of the 7 measures" in says["family"]
+    assert "training_reward, second_reward, win_rate, alpaca_eval" in says["family"]
+
+
+def test_every_harm_that_is_sure_is_named_not_the_surest_alone() -> None:
+    """Holm: beside a sure one, the next needs less."""
+    next_one = Interval(value=-0.1, low=-0.17, high=-0.03)  # 2.8 standard errors
+    found = verdict(training_reward=DOWN, second_reward=next_one)
+    assert [name for name, effect in effects(found).items() if effect == "worse"] == [
+        "training_reward", "second_reward",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("measure", ["training_reward", "length", "refusals"])
+def test_a_measure_over_too_few_prompts_is_missing_and_says_so(measure: str) -> None:
+    few: Interval | Change = DOWN.model_copy(update={"prompts": 9})
+    if measure != "training_reward":
+        few = Change(before=0.1, after=0.9, low=5, high=12, prompts=9)
+    found = verdict(**{measure: few})
+    assert found.outcome != "worse" and found.missing == [measure]
+    says = next(reason.says for reason in found.reasons if reason.measure == measure)
+    assert says.endswith("over 9 prompts, where 10 are the fewest that decide anything")
+    assert verdict(VerdictConfig(fewest_prompts=9), **{measure: few}).outcome == "worse"
