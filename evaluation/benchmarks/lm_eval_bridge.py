@@ -44,6 +44,8 @@ class _Ours(LM):
         """
         arguments = [request.args for request in requests]
         if self._answers is None:
+            # lm-eval builds its prompts on the way to a model; it is stopped here, once they are
+            # known.
             raise _Collected(arguments)
         if len(arguments) != len(self._answers):
             raise OnPolicyError(f"lm-eval asks {len(arguments)} times, not {len(self._answers)}")
@@ -94,6 +96,7 @@ def _evaluate(model: _Ours, task: str, include_path: str | None, limit: int | No
         task_manager=manager,
         limit=limit,
         apply_chat_template=True,
+        # Its standard errors are not read (`score`).
         bootstrap_iters=0,
         log_samples=False,
     )

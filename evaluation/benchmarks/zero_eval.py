@@ -16,6 +16,7 @@ _QUOTED = re.compile(r'"answer"\s*:\s*"([^"]*?)"')
 # Values without quotes, then keys without them too.
 _BARE = (re.compile(r'"answer"\s*:\s*([^,\s]*)'), re.compile(r"answer\s*:\s*([^,\s]*)"))
 
+# With the blanks at the ends of ZeroEval's own lines: without them it would be another prompt.
 OPEN = """
 ## Question: 
 

@@ -25,6 +25,7 @@ HOSTS = ["127.0.0.1", "localhost"]
 _FOLDER = Path(__file__).with_name("templates")
 # Always escaped: a run's texts come from a model, and its folder may come from others.
 _TEMPLATES = Environment(loader=FileSystemLoader(_FOLDER), autoescape=True, trim_blocks=True)
+# The texts come from a model: no script runs here, and a page fetches nothing from elsewhere.
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src data:; "
                                "form-action 'self'; base-uri 'none'; frame-ancestors 'none'",

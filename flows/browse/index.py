@@ -175,6 +175,8 @@ def _closed(run: Path, tables: Sequence[Responses]) -> duckdb.DuckDBPyConnection
         duckdb.Error: a part is damaged.
     """
     connection = duckdb.connect(":memory:", config={"threads": 2})
+    # Nothing is written or loaded, and nothing is read but the run; the last line keeps any query
+    # from changing that.
     connection.execute("SET temp_directory = ''")
     connection.execute("SET python_enable_replacements = false")
     connection.execute("SET autoinstall_known_extensions = false")

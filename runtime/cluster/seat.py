@@ -65,6 +65,7 @@ class _Life:
         with suppress(EOFError):
             while True:
                 self.outbox.put(read(pipe))
+        # The worker has hung up, or is dying: what it started goes with it.
         self.outbox.put(self.kill())
 
 

@@ -103,6 +103,7 @@ class RayWire:
         """When its seat refused it, in seconds of the monotonic clock."""
         self._inbox, self._seat, self._life = inbox, seat, life
         self._lock = threading.Lock()
+        # The seat may be hours away, until Ray has a node for it.
         self._unsent: list[bytes] | None = []
         self._index = 0
         self._ending: Ending | None = None

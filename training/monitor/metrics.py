@@ -20,6 +20,7 @@ class MetricsLog:
         self._path = folder / FILE
         self.before = _lines(self._path)
         """The lines of all steps that an earlier process took."""
+        # Steps after the checkpoint are taken again: their lines would be there twice.
         write_atomic(self._path, "".join(self.before[:done]).encode())
         self._file = self._path.open("a", encoding="utf-8")
 

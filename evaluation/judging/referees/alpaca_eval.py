@@ -103,6 +103,7 @@ class AlpacaEvalReferee(Referee):
         if error := missing(question, sides, needs_baseline=True):
             return Game(question.key, order, (), PROMPT, error=error)
         model, baseline = (answer.turns[0] for answer in sides.of(question) if answer)
+        # As alpaca-eval has it; a judge would be paid for a coin's toss.
         if model == baseline:
             return Game(question.key, order, (), PROMPT, settled=1.5)
         first, second = (model, baseline) if order == "model_first" else (baseline, model)

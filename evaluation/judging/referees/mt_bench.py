@@ -87,6 +87,7 @@ class MTBenchReferee(Referee):
 
     def read(self, game: Game, replies: Sequence[Completion], judge: LLMJudge) -> Verdict:
         """The last reply's first rating in double brackets, else in single ones."""
+        # As FastChat's `one_score_pattern`, then its `one_score_pattern_backup`.
         match = next((hit for p in _PATTERNS if (hit := p.search(replies[-1].text))), None)
         if match is None:
             return unread("the judgement has no rating such as [[5]]")
