@@ -36,7 +36,7 @@ TOKEN = {"prompt_id": "p", "prompt_ids": [1], "chosen_ids": [2], "rejected_ids":
          "chosen_loss_start": 0, "rejected_loss_start": 0}  # fmt: skip
 
 
-GAIN = {"mean": 0.1, "low": 0.05, "high": 0.2, "confidence": 0.95, "prompts": 1,
+GAIN = {"mean": 0.1, "low": 0.05, "high": 0.2, "confidence": 0.95, "prompts": 12,
         "at_lowest": 0.05, "at_highest": 0.2, "verdict": "better"}  # fmt: skip
 
 
