@@ -75,8 +75,6 @@ def run(config: ScoreConfig, inputs: ScoreInputs, out: Path) -> Result:
     if len(scored_alone(config.annotators)) < len(config.annotators):
         refuse_split_prompts(sources.values())
     parts = {i: path for i, path in sources.items() if not part_path(out, i).exists()}
-    for index in sources.keys() - parts.keys():
-        answers_of(out, index).remove()  # left by a kill just after its part was written
     rows = [pq.read_metadata(path).num_rows for path in sources.values()]
     resumed = sum(rows) - sum(rows[i] for i in parts)
     models = [inputs.model_of(a) for a in config.annotators if a.reference]
@@ -91,7 +89,6 @@ def run(config: ScoreConfig, inputs: ScoreInputs, out: Path) -> Result:
     try:
         for index, data in scorers.score(parts):
             write_atomic(part_path(out, index), data)
-            answers_of(out, index).remove()
             progress.advance(rows[index])
         facts = scorers.facts
     finally:
@@ -111,7 +108,9 @@ def _facts(out: Path, responses: Path, annotators: dict[str, Any]) -> ScoreFacts
     }
     if not any(summary.count for summary in summaries.values()):
         errors = (error for table in tables for error in table["error"].drop_null().to_pylist())
-        for part in part_paths(out):  # nothing of them is worth keeping: all is asked again
+        # Nothing of them is worth keeping, nor of what a judge said: all is asked again.
+        for index, part in enumerate(part_paths(out)):
+            answers_of(out, index).remove()
             part.unlink()
         raise OnPolicyError(
             f"{responses}: not one response was scored; the first error: "

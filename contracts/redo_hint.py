@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-# A stage lies at most so deep in its run: round-1/evaluation/scores.
-_DEPTH = 3
+# A stage lies at most so deep in its run: round-1/evaluation/judgements/JUDGE/BENCHMARK.
+_DEPTH = 5
 
 PAID_FOR = (".replies.jsonl", ".answers-*.jsonl")
 """Journals of a judge's answers, each kept under the hash of its very request: another config

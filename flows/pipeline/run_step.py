@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contracts.errors import OnPolicyError, UserError
 from contracts.steps.manifest import Manifest
 from contracts.steps.step import claim
+from flows.pipeline.folder import paid
 from flows.pipeline.folder.reuse import take_over
 from flows.pipeline.planning.planned_step import PlannedStep
 from runtime.child_process import Child
@@ -37,6 +38,7 @@ def run_step(step: PlannedStep, on_line: OnLine, on_progress: OnProgress) -> Man
         return manifest
     if manifest := claim(step.stage, step.config, step.inputs, step.out):
         return manifest
+    paid.bring_back(step.run, step.path)
     process = _start(step)
     try:
         error, last = _follow(process, on_line, on_progress)

@@ -1,4 +1,5 @@
-"""A judge's answers on disk until the part that they belong to is written: each cost money."""
+"""A judge's answers on disk, a file for each part of responses. Each cost money, so they stay once
+the part is written: where it is made anew, say with one annotator more, none is asked for again."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,9 @@ import pyarrow.compute as pc
 
 from contracts.tables.journal import Journal
 from contracts.tables.parts import iter_parts
+from runtime.chat_api.completion import Refusal
+
+_PAID = 200
 
 
 @dataclass(frozen=True)
@@ -18,7 +22,15 @@ class Answer:
 
     annotator: str
     key: str
-    text: str
+    text: str | None
+    """None where it wrote nothing that can be read, which is paid for too."""
+    refused: str = ""
+    """Why there is no text."""
+
+    @property
+    def says(self) -> str | Refusal:
+        """As the endpoint gave it."""
+        return Refusal(_PAID, self.refused) if self.text is None else self.text
 
 
 class JudgeAnswers:
@@ -27,32 +39,38 @@ class JudgeAnswers:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._lock = Lock()
-        self._known: dict[str, str] = {}
+        self._known: dict[str, str | Refusal] = {}
         self._journal = answers_of(folder, 0)
 
     @contextmanager
     def part(self, index: int) -> Iterator[None]:
-        """Inside, answers are those of part `index`; its file stays until it is removed."""
+        """Inside, answers are those of part `index`."""
         self._journal = answers_of(self._folder, index)
-        self._known = {answer.key: answer.text for answer in self._journal.records()}
+        self._known = {answer.key: answer.says for answer in self._journal.records()}
         with self._journal:
             yield
 
-    def get(self, key: str) -> str | None:
+    def get(self, key: str) -> str | Refusal | None:
         """The answer from before, None where there is none."""
         return self._known.get(key)
 
-    def put(self, annotator: str, key: str, text: str) -> None:
-        """Keep an answer; it outlives the process from here on."""
+    def put(self, annotator: str, key: str, says: str | Refusal) -> None:
+        """Keep what was paid for; it outlives the process from here on."""
+        if isinstance(says, Refusal):
+            if not says.is_paid:
+                return
+            answer = Answer(annotator, key, None, says.message)
+        else:
+            answer = Answer(annotator, key, says)
         with self._lock:
-            self._journal.append([Answer(annotator, key, text)])
+            self._journal.append([answer])
             self._journal.sync()
 
     def any_of(self, annotator: str) -> bool:
         """Whether there is an answer of this annotator, in any part, from any process."""
         journals = (_journal(path) for path in self._folder.glob(".answers-*.jsonl"))
         recorded = (answer for journal in journals for answer in journal.records())
-        if any(answer.annotator == annotator for answer in recorded):
+        if any(one.annotator == annotator and one.text is not None for one in recorded):
             return True
         scored_by_it = (pc.field("annotator") == annotator) & pc.field("score").is_valid()
         parts = iter_parts(self._folder, ["annotator", "score"])

@@ -136,8 +136,7 @@ class JudgeScorer:
         if (known := self._answers.get(key)) is not None:
             return known
         answer = self._ask(question)
-        if isinstance(answer, str):
-            self._answers.put(self.config.name, key, answer)
+        self._answers.put(self.config.name, key, answer)
         return answer
 
     def _body(self, question: str) -> dict[str, Any]:

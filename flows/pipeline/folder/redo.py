@@ -16,6 +16,7 @@ from contracts.errors import UserError
 from contracts.steps.lock import folder_lock
 from contracts.steps.manifest import is_inside
 from contracts.tables.parts import sync_folder, write_atomic
+from flows.pipeline.folder import paid
 from flows.pipeline.planning.planned_step import PlannedStep
 
 _RECORD = ".redo.json"
@@ -86,7 +87,8 @@ def recorded(run: Path) -> list[str]:
 
 
 def remove_recorded(run: Path) -> None:
-    """Remove what is recorded: the last steps first, of each its manifest first.
+    """Remove what is recorded: the last steps first, of each its manifest first. Replies that were
+    paid for are set aside.
 
     Raises:
         FolderBusy: a stage is running in one of the folders.
@@ -96,7 +98,7 @@ def remove_recorded(run: Path) -> None:
         return
     for path in reversed(held["remove"]):
         if (run / path).is_dir():
-            _empty(run / path)
+            _empty(run, path)
             if (
                 path not in held["make"]
             ):  # a folder that is there counts as begun: nothing is taken over
@@ -110,10 +112,12 @@ def removed_for(run: Path, request: str) -> list[str]:
     return held["remove"] if held.get("request") == request else []
 
 
-def _empty(folder: Path) -> None:
+def _empty(run: Path, path: str) -> None:
+    folder = run / path
     with folder_lock(folder):
         (folder / "_manifest.json").unlink(missing_ok=True)
         sync_folder(folder)
+        paid.set_aside(run, path)
         for child in folder.iterdir():
             if child.name.startswith(".lock"):
                 continue

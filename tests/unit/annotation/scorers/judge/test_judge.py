@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from judge_endpoint import KEY, QUESTION, grades, judge, prefer_longer, responses_in
 
-from annotation.scorers.judge.answers import answers_of
+from annotation.scorers.judge.answers import JudgeAnswers, answers_of
 from annotation.scorers.judge.judgement import grade, winner
 from annotation.scorers.protocol import Conversation
 from contracts.errors import OnPolicyError, UserError
@@ -86,6 +86,23 @@ def test_answers_that_came_before_a_failure_are_not_bought_again(serve, tmp_path
     assert grades(endpoint.url, tmp_path, texts) == [3.0, 3.0, 7.0, 7.0]
     asked = [responses_in(body["messages"][0]["content"])[0] for body in endpoint.bodies]
     assert sorted(asked) == ["a", "bb", "ccc", "ccc", "dddd"]
+
+
+def test_an_answer_without_a_text_was_paid_for_and_is_not_bought_again(serve, tmp_path):
+    empty = b'{"choices": [{"message": {"content": null}, "finish_reason": "length"}]}'
+    endpoint = serve(lambda question: empty if "bb" in question else "Score: 3")
+    for _ in range(2):
+        assert grades(endpoint.url, tmp_path, ["a", "bb"]) == [3.0, None]
+    assert len(endpoint.bodies) == 2
+    assert JudgeAnswers(tmp_path).any_of("j")
+
+
+def test_half_a_surrogate_pair_in_an_answer_is_kept_like_any_other(serve, tmp_path):
+    half = b'{"choices": [{"message": {"content": "\\ud83d\\nScore: 3"}}]}'
+    endpoint = serve(lambda _: half)
+    for _ in range(2):
+        assert grades(endpoint.url, tmp_path, ["a"]) == [3.0]
+    assert len(endpoint.bodies) == 1
 
 
 def test_a_question_that_is_asked_twice_keeps_both_its_answers(serve, tmp_path):
