@@ -97,6 +97,8 @@ def test_the_report_shows_gains_plots_and_pairs_without_scripts(
         assert text in dom
     for text in ("Reward and length by round", "Norm of the gradient", "to make it again"):
         assert text in dom
+    for text in ("Verdict:", "Win rates by reward model", "<h3>Benchmarks</h3>"):
+        assert text in dom
     assert dom.count("<svg") >= 6
 
 
