@@ -10,6 +10,10 @@ from flows.cli.options import Debug
 ConfigPath = Annotated[Path, typer.Argument(help="A YAML config, e.g. configs/demo.yaml.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Dotted overrides.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object.")]
+Resamples = Annotated[int, typer.Option(min=100, help="Bootstrap resamples.")]
+ScoresFolder = Annotated[
+    Path | None, typer.Option(help="Folder that keeps the scores.  [default: in runs_dir]")
+]
 
 
 def win_rate(
@@ -33,7 +37,7 @@ def win_rate(
         tuple[Path, Path] | None,
         typer.Option(help="The model's and the baseline's answers, for Arena-Hard's style."),
     ] = None,
-    resamples: Annotated[int, typer.Option(min=100, help="Bootstrap resamples.")] = 1000,
+    resamples: Resamples = 1000,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -88,10 +92,8 @@ def evaluate_reward_model(
     questions: Annotated[
         str, typer.Option(help="A file of RewardBench 2's schema, or owner/name@revision.")
     ],
-    out: Annotated[
-        Path | None, typer.Option(help="Folder that keeps the scores.  [default: in runs_dir]")
-    ] = None,
-    resamples: Annotated[int, typer.Option(min=100, help="Bootstrap resamples.")] = 1000,
+    out: ScoresFolder = None,
+    resamples: Resamples = 1000,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -109,10 +111,8 @@ def reward_win_rate(
     overrides: Overrides = None,
     *,
     against: Annotated[Path, typer.Option(help="The outputs that they are compared with.")],
-    out: Annotated[
-        Path | None, typer.Option(help="Folder that keeps the scores.  [default: in runs_dir]")
-    ] = None,
-    resamples: Annotated[int, typer.Option(min=100, help="Bootstrap resamples.")] = 1000,
+    out: ScoresFolder = None,
+    resamples: Resamples = 1000,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
