@@ -10,7 +10,6 @@ from evaluation.win_rates.alpaca_eval.instructions import (
     alpaca_eval,
     instructions_among,
 )
-from evaluation.win_rates.alpaca_eval.length_control import FEWEST
 from evaluation.win_rates.alpaca_eval.win_rate import AlpacaEvalFiles, length_controlled_rate
 from evaluation.win_rates.arena_hard import arena_hard_win_rate, read_games
 from evaluation.win_rates.estimate import Estimate, Resampling
@@ -51,19 +50,19 @@ def length_controlled(
         return Controlled()
     known = instructions_asked(materials.instructions)
     annotations = read_annotations(materials.judgements / "annotations.json", known)
-    if len(annotations.index) < FEWEST:
-        return Controlled()
     rate = length_controlled_rate(annotations, known, files)
+    if isinstance(rate, str):
+        return Controlled(missing={"lc_win_rate": rate})
     figures = {"lc_win_rate": rate.estimate(resampling)}
     if before is None:
         return Controlled(figures)
     older = read_annotations(before / "annotations.json", known)
     both = set(annotations.index.tolist()) & set(older.index.tolist())
-    if len(both) < FEWEST:
-        return Controlled(figures)
     new, old = (
         length_controlled_rate(one.only(both), known, files) for one in (annotations, older)
     )
+    if isinstance(new, str) or isinstance(old, str):
+        return Controlled(figures)
     return Controlled(figures, {"lc_win_rate": new.gain(old, resampling)})
 
 

@@ -8,7 +8,7 @@ bootstrap over prompts with a refit, for the published standard error is that of
 alone (0.54 where a bootstrap gives 1.4).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,7 +68,7 @@ def length_controlled(
     """The win rate at equal lengths, with its interval.
 
     Raises:
-        ValueError: fewer prompts than the cross-validation has folds.
+        ValueError: the prompts do not tell it (`not_told`).
     """
     rate = LengthControlledRate(judged, gamed)
     predicted = _at_equal_lengths(rate.coefficients, judged)
@@ -81,16 +81,27 @@ def length_controlled(
     )
 
 
+def not_told(judged: Judged, gamed: Gamed | None) -> str | None:
+    """Why these prompts tell no win rate at equal lengths; None where they do."""
+    if len(judged.preference) < FEWEST:
+        return f"a length-controlled win rate needs at least {FEWEST} prompts"
+    rows = _rows(judged, gamed, np.ones(len(judged.preference)))
+    sides = (rows.weight * rows.truth, rows.weight * (1 - rows.truth))
+    if not all(side[fitted].any() for fitted, _ in _folds(rows) for side in sides):
+        return "too few prompts are won, or too few lost, for each fold of its fit to have one"
+    return None
+
+
 class LengthControlledRate:
     """A fit that can be made anew over any draw of the prompts."""
 
     def __init__(self, judged: Judged, gamed: Gamed | None) -> None:
         """
         Raises:
-            ValueError: fewer prompts than the cross-validation has folds.
+            ValueError: the prompts do not tell it (`not_told`).
         """
-        if len(judged.preference) < FEWEST:
-            raise ValueError(f"a length-controlled win rate needs at least {FEWEST} prompts")
+        if reason := not_told(judged, gamed):
+            raise ValueError(reason)
         self._judged, self._gamed = judged, gamed
         self._once = np.ones(len(judged.preference))
         rows = _rows(judged, gamed, self._once)
@@ -98,8 +109,15 @@ class LengthControlledRate:
         self.coefficients = _fit(rows, self._strength)
 
     def at(self, counts: np.ndarray) -> float:
-        """The rate in per cent, with each prompt counted so often: [prompts] float64."""
-        coefficients = _fit(_rows(self._judged, self._gamed, counts), self._strength)
+        """The rate in per cent, with each prompt counted so often: [prompts] float64.
+
+        Where all that was drawn is won, or all lost, there is no fit, and that is the rate.
+        """
+        rows = _rows(self._judged, self._gamed, counts)
+        won, lost = rows.weight @ rows.truth, rows.weight @ (1 - rows.truth)
+        if not won or not lost:
+            return 100.0 if won else 0.0
+        coefficients = _fit(rows, self._strength)
         predicted = _at_equal_lengths(coefficients, self._judged)
         return 100 * float(np.average(predicted, weights=counts))
 
@@ -182,6 +200,14 @@ def _fit(rows: _Rows, strength: float) -> np.ndarray:
         C=strength, l1_ratio=1, solver="liblinear", fit_intercept=False, random_state=123
     )
     return np.asarray(model.fit(features[there], labels[there], weights[there]).coef_[0])
+
+
+def _folds(rows: _Rows) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Rows to fit and rows to look at, of each fold of the cross-validation."""
+    with without_pandas():
+        from sklearn.model_selection import GroupKFold
+
+    yield from GroupKFold(FEWEST).split(rows.features, groups=np.arange(len(rows.truth)))
 
 
 def _cross_validated(rows: _Rows) -> float:

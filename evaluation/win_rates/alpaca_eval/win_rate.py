@@ -15,6 +15,7 @@ from evaluation.win_rates.alpaca_eval.length_control import (
     LengthControlled,
     LengthControlledRate,
     length_controlled,
+    not_told,
 )
 from evaluation.win_rates.estimate import Estimate, Resampling, mean, times
 from evaluation.win_rates.figures import Figures, counted, line
@@ -41,7 +42,9 @@ class AlpacaEval(Figures):
     standard_error: float | None
     """As the leaderboard has it, of the mean; None of one prompt."""
     lc_win_rate: Estimate | None
-    """None without difficulties."""
+    """None without difficulties, or where the prompts do not tell it."""
+    not_length_controlled: str | None
+    """Why there is none although the difficulties are there."""
     lc_standard_error: float | None
     """As the leaderboard has it: of the predictions alone, about 2.5 times too small."""
     regularised: bool | None
@@ -66,7 +69,9 @@ class AlpacaEval(Figures):
             if not self.regularised:
                 yield "  fitted without the gamed baselines (--gamed) of the leaderboard's fit"
         else:
-            yield "  length-controlled  not known without --difficulty or --gamed"
+            reason = self.not_length_controlled
+            why = f": {reason}" if reason else " without --difficulty or --gamed"
+            yield f"  length-controlled  not known{why}"
         yield f"  average length     {self.average_length} characters"
         yield from _published(self.model)
         for reason in self.not_comparable:
@@ -96,7 +101,8 @@ def alpaca_eval_win_rate(
         UserError: a file cannot be read, or files do not belong together; names file and row.
     """
     annotations = read_annotations(path, instructions)
-    controlled = _controlled(annotations, instructions, resampling, gamed, difficulty)
+    files = AlpacaEvalFiles(gamed, difficulty)
+    controlled, reason = _controlled(annotations, instructions, resampling, files)
     return AlpacaEval(
         annotations.model,
         annotations.baseline,
@@ -106,6 +112,7 @@ def alpaca_eval_win_rate(
         win_rate=times(100, mean(annotations.preference, resampling)),
         standard_error=_standard_error(annotations),
         lc_win_rate=controlled.estimate if controlled else None,
+        not_length_controlled=reason,
         lc_standard_error=controlled.published_standard_error if controlled else None,
         regularised=controlled.regularised if controlled else None,
         average_length=annotations.average_length,
@@ -145,13 +152,14 @@ class AlpacaEvalFiles:
 
 def length_controlled_rate(
     annotations: Annotations, instructions: Instructions, files: AlpacaEvalFiles
-) -> LengthControlledRate:
-    """The fit over these judgements, at least five.
+) -> LengthControlledRate | str:
+    """The fit over these judgements, or why they tell none.
 
     Raises:
         UserError: files do not belong together; names file and row.
     """
-    return LengthControlledRate(*_fitted(annotations, instructions, files))
+    fitted = _fitted(annotations, instructions, files)
+    return not_told(*fitted) or LengthControlledRate(*fitted)
 
 
 def _fitted(
@@ -169,18 +177,20 @@ def _controlled(
     annotations: Annotations,
     instructions: Instructions,
     resampling: Resampling,
-    gamed: Path | None,
-    difficulty: Path | None,
-) -> LengthControlled | None:
-    files = AlpacaEvalFiles(gamed, difficulty)
+    files: AlpacaEvalFiles,
+) -> tuple[LengthControlled | None, str | None]:
+    """The figure, or why there is none although there are difficulties."""
     if not files.any:
-        return None
+        return None, None
     if len(annotations.index) < FEWEST:
         raise UserError(
             f"{len(annotations.index)} judgements: a length-controlled win rate needs at least "
             f"{FEWEST}; leave --difficulty and --gamed out for the raw one"
         )
-    return length_controlled(*_fitted(annotations, instructions, files), resampling)
+    fitted = _fitted(annotations, instructions, files)
+    if reason := not_told(*fitted):
+        return None, reason
+    return length_controlled(*fitted, resampling), None
 
 
 def _standard_error(annotations: Annotations) -> float | None:

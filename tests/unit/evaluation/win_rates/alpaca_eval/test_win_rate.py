@@ -12,11 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import alpaca_eval_files as files
+import numpy as np
 import pytest
 
 from contracts.errors import UserError
 from evaluation.win_rates.alpaca_eval.annotations import average_length
 from evaluation.win_rates.alpaca_eval.instructions import alpaca_eval, instructions_of
+from evaluation.win_rates.alpaca_eval.length_control import (
+    Judged,
+    LengthControlledRate,
+    not_told,
+)
 from evaluation.win_rates.alpaca_eval.win_rate import AlpacaEval, alpaca_eval_win_rate
 from evaluation.win_rates.estimate import Resampling
 from evaluation.win_rates.records import read_csv, read_rows
@@ -159,6 +165,27 @@ def test_length_control_of_too_few_prompts_is_refused(tmp_path: Path) -> None:
     difficulty = files.write_difficulty(tmp_path / "difficulty.csv")
     with pytest.raises(UserError, match="4 judgements: a length-controlled win rate needs at"):
         small(tmp_path, files.annotations()[:4], difficulty=difficulty)
+
+
+@pytest.mark.parametrize(("wins", "of"), [(0, 20), (1, 20), (20, 20), (3, 40)])
+def test_hard_labels_that_hardly_differ_end_no_command(wins: int, of: int) -> None:
+    """A fold, or a resample, in which every prompt is lost has no fit."""
+    draws = np.random.default_rng(0)
+    preference = np.repeat([1.0, 0.0], [wins, of - wins])
+    preference = preference[draws.permutation(of)]
+    given = Judged(preference, draws.normal(0, 300, of), draws.normal(0, 1, of))
+    if reason := not_told(given, None):
+        assert wins != 3 and "too few prompts are won, or too few lost" in reason
+    else:
+        found = LengthControlledRate(given, None).estimate(Resampling(100))
+        assert 0 == found.low < found.value < found.high < 30
+
+
+def test_a_figure_that_the_prompts_do_not_tell_is_told_with_why(tmp_path: Path) -> None:
+    rows = [row | {"preference": 1.0} for row in files.annotations()]
+    found = small(tmp_path, rows, difficulty=files.write_difficulty(tmp_path / "difficulty.csv"))
+    assert found.lc_win_rate is None
+    assert "length-controlled  not known: too few prompts are won" in "\n".join(found.lines("95 %"))
 
 
 @pytest.mark.parametrize("model", PACKAGE)
