@@ -5,6 +5,7 @@ name that CUDA_VISIBLE_DEVICES gives it. They die with the process that holds th
 """
 
 import os
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +13,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import filelock
+
+from contracts.errors import UserError
 
 _EVERY_SECONDS = 1.0
 
@@ -30,9 +33,12 @@ def hold_gpus(
     Args:
         owner: who holds them, as others are told.
         waits: told once, by what it has to wait for.
+
+    Raises:
+        UserError: the folder of the locks is not this user's.
     """
     folder = folder or lock_folder()
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _make_private(folder)
     told = False
     with ExitStack() as held:
         while busy := _take(held, folder, gpus):
@@ -44,6 +50,15 @@ def hold_gpus(
             _holder_file(folder, name).write_text(owner)
             held.callback(_holder_file(folder, name).unlink, missing_ok=True)
         yield
+
+
+def _make_private(folder: Path) -> None:
+    """Anyone may make a folder of that name in the shared one, or a link from it to elsewhere."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    made = folder.lstat()
+    if not stat.S_ISDIR(made.st_mode) or made.st_uid != os.getuid():
+        raise UserError(f"{folder}: is not a folder of yours, and the locks of GPUs lie there; "
+                        "have it removed, or set TMPDIR")  # fmt: skip
 
 
 def _take(held: ExitStack, folder: Path, gpus: Sequence[str]) -> str | None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from contracts.errors import UserError
 from runtime import gpu_lock
 from runtime.gpu_lock import hold_gpus
 
@@ -56,3 +57,13 @@ def test_other_gpus_are_free_and_without_a_gpu_nobody_waits(tmp_path: Path) -> N
         run.start()
         assert run.holds.wait(10) and not run.waits_for
         run.ends.set()
+
+
+def test_a_folder_that_somebody_else_has_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "locks").symlink_to(tmp_path / "elsewhere")
+    with (
+        pytest.raises(UserError, match="locks: is not a folder of yours"),
+        hold_gpus(["0"], "a", print, tmp_path / "locks"),
+    ):
+        pass
