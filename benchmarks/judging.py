@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from benchmarks.support.outcome import report, report_at_most
 from contracts.steps.step import claim, run_once
@@ -64,13 +65,14 @@ def main() -> None:
 
 
 def _config(port: int) -> JudgingConfig:
-    resources = {"concurrency": _WIDE, "most_concurrency": _WIDE}
+    resources = {"concurrency": _WIDE, "most_concurrency": _WIDE, "api_key_env": None}
     judge = {**_model(port), "repeats": 0, "resources": resources}
     return JudgingConfig.model_validate({"benchmark": "alpaca_eval", "judge": judge})
 
 
-def _model(port: int) -> dict[str, str | None]:
-    return {"model": "judge", "base_url": f"http://127.0.0.1:{port}/v1", "api_key_env": None}
+def _model(port: int) -> dict[str, Any]:
+    url = f"http://127.0.0.1:{port}/v1"
+    return {"model": "judge", "base_url": url, "resources": {"api_key_env": None}}
 
 
 def _bare(port: int, count: int) -> float:

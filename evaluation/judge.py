@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from contracts.steps.facts import Facts
 from contracts.steps.inputs import Data, Inputs
-from contracts.steps.manifest import Result
+from contracts.steps.manifest import Manifest, Result
 from contracts.steps.step import Stage
 from contracts.tables.parts import write_atomic, write_part
 from contracts.tables.schemas import JUDGEMENTS, QUESTIONS
@@ -55,6 +55,8 @@ class JudgingFacts(Facts):
     standing: Standing
     not_comparable: list[str]
     """Why the result must not stand in a column with the published ones."""
+    asked: int
+    """Judgements that the judge was asked for."""
     errors: dict[str, int]
     """Reason to number of judgements that could not be had."""
     noise: Agreement | None
@@ -151,6 +153,7 @@ def _facts(
         answers_sha256=sides.model.sha256,
         standing=standing,
         not_comparable=not_comparable(standing, referee.published),
+        asked=sum(bool(one.game.messages) for one in judged),
         errors=dict(sorted(errors.items())),
         noise=noise(judged, referee.middle()),
         between_orders=between_orders(judged, referee.middle()),
@@ -159,9 +162,21 @@ def _facts(
     )
 
 
+def refuse(config: JudgingConfig, manifest: Manifest) -> str | None:
+    """Why what was finished under a larger `max_unanswered_share` does not do."""
+    facts = JudgingFacts.model_validate(manifest.facts)
+    unanswered = facts.errors.get("unanswered", 0)
+    if unanswered <= config.judge.resources.max_unanswered_share * facts.asked:
+        return None
+    return (
+        f"{unanswered:,} of its {facts.asked:,} judgements are unanswered, more than the judge's "
+        "`resources.max_unanswered_share` admits now: raise it"
+    )
+
+
 STAGE = Stage(
     name="evaluation.judge", version=2, config=JudgingConfig, inputs=JudgingInputs,
-    output=JUDGEMENTS, facts=JudgingFacts, run=run,
+    output=JUDGEMENTS, facts=JudgingFacts, run=run, refuse=refuse,
 )  # fmt: skip
 
 if __name__ == "__main__":

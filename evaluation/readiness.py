@@ -43,7 +43,7 @@ def judging_checks(evaluation: JudgedConfig, pinned: Callable[[str], str]) -> It
         if judge not in evaluation.asked_judges:
             continue
         key = f"evaluation.judges.{number}"
-        yield Check(f"{key}.api_key_env", partial(key_of, f"judge {judge.name!r}", judge))
+        yield Check(f"{key}.resources.api_key_env", partial(key_of, f"judge {judge.name!r}", judge))
         yield Check(f"{key}.base_url", partial(refuse_unreachable, f"judge {judge.name!r}", judge))
         yield Check(f"{key}.resources", partial(_look_at_prices, judge))
     known = {benchmark.label: benchmark for benchmark in evaluation.benchmarks}

@@ -118,7 +118,7 @@ def _asked_or_not(one: RunJudge) -> RunJudge:
     if one.enabled is not None:
         return one
     if not has_key(one):
-        print_warning(f"judge {one.name!r} is not asked: {one.api_key_env} is not set")
+        print_warning(f"judge {one.name!r} is not asked: {one.resources.api_key_env} is not set")
     return one.model_copy(update={"enabled": has_key(one)})
 
 

@@ -7,15 +7,14 @@ from pydantic import Field
 
 from annotation.annotators.base import AnnotatorVariant, Setting
 from contracts.checks import Check
-from contracts.config.base import Resources
-from runtime.chat_api.config import ChatModel
+from runtime.chat_api.config import ChatModel, ChatResources
 from runtime.chat_api.endpoint import key_of, refuse_unreachable
 
 if TYPE_CHECKING:
     from annotation.scorers.protocol import Scorer
 
 
-class JudgeResources(Resources):
+class JudgeResources(ChatResources):
     """How a judge is asked."""
 
     concurrency: Annotated[int, Field(ge=1)] = 16
@@ -23,9 +22,6 @@ class JudgeResources(Resources):
     attempts: Annotated[int, Field(ge=1)] = 12
     """Times a request is sent before the stage stops; it goes on from there when run again. The
     client waits 0.5 s, doubled up to 8 s, or as long as the endpoint says (at most 2 minutes)."""
-    timeout: Annotated[float, Field(gt=0)] = 120.0
-    """Seconds after which a request is given up and sent again, also where its answer trickles in;
-    up to twice as many where it falls silent on the way."""
 
 
 class JudgeConfig(AnnotatorVariant, ChatModel):
@@ -60,7 +56,7 @@ class JudgeConfig(AnnotatorVariant, ChatModel):
     def checks(self, key: str) -> Iterator[Check]:
         """That there is a key, and somebody who listens."""
         who = f"annotator {self.name!r}"
-        yield Check(f"{key}.api_key_env", lambda: key_of(who, self))
+        yield Check(f"{key}.resources.api_key_env", lambda: key_of(who, self))
         yield Check(f"{key}.base_url", lambda: refuse_unreachable(who, self))
 
     def shared_by(self, workers: int) -> Self:

@@ -23,7 +23,7 @@ def refuse_credentials(data: Any, origin: str) -> None:
         raise UserError(
             f"{origin}: key {key!r}: an address may hold no user name, no password and no query, "
             "for it is written into the run's files; give secrets in environment variables "
-            "(a judge's `api_key_env` names its own)"
+            "(a judge's `resources.api_key_env` names its own)"
         )
 
 

@@ -228,7 +228,8 @@ class Asking:
         """What a reply is kept under: the very request, whose it is, and which time it is."""
         place = (game.question_id, game.turn, game.order, game.repeat)
         if place not in self._keys:
-            request = json.dumps([self._judge.model, self._request, place, list(game.messages)])
+            whose = [self._judge.service, self._judge.model]
+            request = json.dumps([whose, self._request, place, list(game.messages)])
             self._keys[place] = hashlib.sha256(request.encode()).hexdigest()
         return self._keys[place]
 

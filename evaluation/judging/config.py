@@ -5,16 +5,16 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
-from contracts.config.base import Config, Resources
+from contracts.config.base import Config
 from evaluation.judging.files import PinnedFile
-from runtime.chat_api.config import ChatModel
+from runtime.chat_api.config import ChatModel, ChatResources
 
 BenchmarkName = Literal["alpaca_eval", "arena_hard", "mt_bench"]
 BENCHMARKS: tuple[BenchmarkName, ...] = get_args(BenchmarkName)
 """All that can be judged."""
 
 
-class JudgeResources(Resources):
+class JudgeResources(ChatResources):
     """How a judge is asked."""
 
     concurrency: Annotated[int, Field(ge=1)] = 20
@@ -25,9 +25,6 @@ class JudgeResources(Resources):
     attempts: Annotated[int, Field(ge=1)] = 8
     """Times a request is sent before its judgement is an error row: after 0.5 s, doubled up to
     30 s, or as long as the endpoint's `Retry-After` says."""
-    timeout: Annotated[float, Field(gt=0)] = 120.0
-    """Seconds after which a request is given up and is another attempt's, also where its answer
-    trickles in; up to twice as many where it falls silent on the way."""
     max_unanswered_share: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of the judgements that may end unanswered. Above it there is no result yet, and the
     same command asks for those alone."""

@@ -156,9 +156,9 @@ class ChatEndpoint:
         return refusal
 
     def _about_key(self) -> str:
-        if self._config.api_key_env is None:
-            return "`api_key_env` is null, so it was sent no key"
-        return f"check the environment variable {self._config.api_key_env}"
+        if self._config.resources.api_key_env is None:
+            return "`resources.api_key_env` is null, so it was sent no key"
+        return f"check the environment variable {self._config.resources.api_key_env}"
 
     def _without_key(self, text: str) -> str:
         """At most 500 characters, without the key: some endpoints repeat it, or a part of it."""
@@ -173,7 +173,7 @@ class ChatEndpoint:
 
 def has_key(config: ChatModel) -> bool:
     """Whether the environment holds the key, or none is needed."""
-    return not config.api_key_env or bool(_key_in(config.api_key_env))
+    return not config.resources.api_key_env or bool(_key_in(config.resources.api_key_env))
 
 
 def key_of(who: str, config: ChatModel) -> str:
@@ -185,14 +185,14 @@ def key_of(who: str, config: ChatModel) -> str:
     """
     if not has_key(config):
         raise UserError(
-            f"{who}: set the environment variable {config.api_key_env} "
-            "to the endpoint's key, or `api_key_env: null` where it needs none"
+            f"{who}: set the environment variable {config.resources.api_key_env} "
+            "to the endpoint's key, or `resources.api_key_env: null` where it needs none"
         )
-    key = _key_in(config.api_key_env) if config.api_key_env else ""
+    key = _key_in(config.resources.api_key_env) if config.resources.api_key_env else ""
     if not _KEY.fullmatch(key):
         raise UserError(
-            f"{who}: the environment variable {config.api_key_env} holds a blank, a line break or "
-            "a character that is not ASCII within the key; set it to the key alone"
+            f"{who}: the environment variable {config.resources.api_key_env} holds a blank, a line "
+            "break or a character that is not ASCII within the key; set it to the key alone"
         )
     return key
 
@@ -251,6 +251,6 @@ def _wait(failures: int, unanswered: Unanswered) -> float:
 
 def _headers(config: ChatModel, key: str) -> dict[str, str]:
     headers = {"content-type": "application/json", "accept": "application/json"}
-    if config.api_key_env is not None:
+    if config.resources.api_key_env is not None:
         headers["authorization"] = f"Bearer {key}"
     return headers

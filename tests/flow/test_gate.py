@@ -113,7 +113,8 @@ def judged_by(endpoint: Endpoint, folder: Path) -> list[str]:
     base = write_outputs(folder / "base.json", dict.fromkeys(asked, "A carp and a pike."), "base")
     benchmark = {"name": "alpaca_eval", "path": str(questions), "questions_sha256": "any",
                  "max_tokens": 48, "limit": len(asked)}  # fmt: skip
-    judge = {"name": "j", "model": "m", "base_url": endpoint.url, "api_key_env": None, "repeats": 0}
+    judge = {"name": "j", "model": "m", "base_url": endpoint.url, "repeats": 0,
+             "resources": {"api_key_env": None}}  # fmt: skip
     with_files = {"alpaca_eval": {"baseline": str(base), "difficulty": None, "gamed": None}}
     keys = {"benchmarks": [benchmark], "judges": [judge], "judged_with": with_files,
             "drift_prompts": 10}  # fmt: skip

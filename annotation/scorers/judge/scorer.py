@@ -100,13 +100,12 @@ class JudgeScorer:
         """The answers in order. A question that is asked twice has two answers, two keys."""
         seen: Counter[str] = Counter()
         keys = []
+        whose = self.config.service, self.config.model
         for question in questions:
             seen[question] += 1
             # The whole request, so that an answer to other words, or at another temperature, is not
             # taken.
-            identity = json.dumps(
-                [self.config.name, self.config.model, self._body(question), seen[question]]
-            )
+            identity = json.dumps([self.config.name, *whose, self._body(question), seen[question]])
             keys.append(hashlib.sha256(identity.encode()).hexdigest())
         asking = list(zip(keys, questions, strict=True))
         first = self._ask_first(asking)

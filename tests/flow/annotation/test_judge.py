@@ -91,8 +91,8 @@ def inputs(tmp_path: Path) -> dict[str, str]:
 
 def config_of(endpoint: Endpoint, workers: int) -> ScoreConfig:
     judge = {"kind": "judge", "name": "j", "model": "judge-1", "compare": "pointwise"}
-    judge |= {"base_url": f"http://127.0.0.1:{endpoint.server_port}/v1", "api_key_env": None}
-    judge |= {"resources": {"concurrency": CONCURRENCY}}
+    judge |= {"base_url": f"http://127.0.0.1:{endpoint.server_port}/v1"}
+    judge |= {"resources": {"concurrency": CONCURRENCY, "api_key_env": None}}
     return ScoreConfig.model_validate({"annotators": [judge], "resources": {"workers": workers}})
 
 

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 from annotation.annotators.judge import JudgeConfig
 from annotation.scorers.judge.answers import JudgeAnswers
@@ -55,13 +56,12 @@ class Endpoint:
         return f"http://127.0.0.1:{self.server.server_port}/v1"
 
 
-def judge(url: str, answers: JudgeAnswers | None = None, **config: object) -> JudgeScorer:
-    resources = {"attempts": 2, "concurrency": 4}
+def judge(url: str, answers: JudgeAnswers | None = None, **config: Any) -> JudgeScorer:
+    resources = {"attempts": 2, "concurrency": 4, "api_key_env": "JUDGE_KEY"}
+    resources |= config.pop("resources", {})
     return open_judge(
         JudgeConfig.model_validate(
-            {"name": "j", "model": "judge-1", "base_url": url, "api_key_env": "JUDGE_KEY"}
-            | {"resources": resources}
-            | config
+            {"name": "j", "model": "judge-1", "base_url": url} | {"resources": resources} | config
         ),
         answers,
     )

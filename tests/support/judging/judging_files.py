@@ -49,6 +49,7 @@ def completion(text: str, top_logprobs: dict[str, float] | None = None) -> bytes
 
 def llm_judge(url: str, **settings: Any) -> LLMJudge:
     """A judge that waits for nothing and judges no question twice."""
-    resources = {"attempts": 2, "concurrency": 4} | settings.pop("resources", {})
-    fixed = {"model": "judge-1", "base_url": url, "api_key_env": "JUDGE_KEY", "repeats": 0}
+    resources = {"attempts": 2, "concurrency": 4, "api_key_env": "JUDGE_KEY"}
+    resources |= settings.pop("resources", {})
+    fixed = {"model": "judge-1", "base_url": url, "repeats": 0}
     return LLMJudge.model_validate(fixed | settings | {"resources": resources})

@@ -25,6 +25,7 @@ from flows.pipeline.planning.planned_step import PlannedStep
 from flows.report.evaluated_policy import told
 from generation import sample
 
+WITHOUT_KEY = {"api_key_env": None}
 ASKED = [f"Name {n} fish." for n in range(12)]
 
 
@@ -35,7 +36,7 @@ def config_of(folder: Path, judge: dict[str, Any]) -> EvaluateConfig:
     files = {"baseline": str(base), "difficulty": None, "gamed": None}
     evaluation = {
         "benchmarks": [{"name": "alpaca_eval", "path": str(path), "questions_sha256": "any"}],
-        "judges": [{"name": "local", "model": "m", "api_key_env": None, "repeats": 0} | judge],
+        "judges": [{"name": "local", "model": "m", "resources": WITHOUT_KEY, "repeats": 0} | judge],
         "judged_with": {"alpaca_eval": files},
         "win_rates": {"resamples": 100, "confidence": 0.9},
         "sampling": {"n": 1},
@@ -83,7 +84,7 @@ def test_without_its_key_a_judge_is_not_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("NO_SUCH_KEY", raising=False)
-    config = config_of(tmp_path, {"api_key_env": "NO_SUCH_KEY"})
+    config = config_of(tmp_path, {"resources": {"api_key_env": "NO_SUCH_KEY"}})
     steps = plan_evaluation(config, Record(policies={"b": "a/b"}), ["b"], tmp_path, {})
     assert [step.path for step in steps] == ["questions", "b/responses", "b/answers"]
 

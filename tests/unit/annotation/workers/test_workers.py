@@ -17,7 +17,8 @@ from runtime.pool.placement import Placement
 from runtime.pool.worker import WorkerHandle
 
 ARMORM = {"kind": "armorm", "name": "a", "path": "some/model"}
-JUDGE = {"kind": "judge", "name": "j", "model": "m", "api_key_env": None, "compare": "pointwise"}
+JUDGE = {"kind": "judge", "name": "j", "model": "m", "compare": "pointwise",
+         "resources": {"api_key_env": None}}  # fmt: skip
 
 
 def config_of(annotator: dict[str, Any], **resources: Any) -> ScoreConfig:

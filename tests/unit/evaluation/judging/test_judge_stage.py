@@ -134,7 +134,7 @@ def test_a_refused_account_stops_at_once_and_names_the_variable(
 
 def test_without_a_key_the_variable_is_named(files: dict[str, str], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="set the environment variable NO_SUCH_KEY"):
-        config = config_of("http://127.0.0.1:1", api_key_env="NO_SUCH_KEY")
+        config = config_of("http://127.0.0.1:1", resources={"api_key_env": "NO_SUCH_KEY"})
         run_once(STAGE, config, files, tmp_path / "out")
 
 
@@ -188,6 +188,54 @@ def test_an_outage_leaves_no_finished_stage_and_only_what_it_left_out_is_asked_a
     out.clear()
     manifest = run_once(STAGE, config, files, tmp_path / "out")
     assert (len(endpoint.bodies), manifest.facts["errors"]) == (30 + 15, {})
+
+
+def test_a_result_with_more_unanswered_than_is_admitted_now_is_refused_and_only_they_are_asked(
+    serve: Callable, files: dict[str, str], tmp_path: Path
+) -> None:
+    said = {"question 7": 500}
+    endpoint = serve(lambda question: said.get(instruction(question), FOR_FIRST))
+    out = tmp_path / "out"
+    loose = config_of(endpoint.url, resources={"attempts": 1, "max_unanswered_share": 0.1})
+    assert run_once(STAGE, loose, files, out).facts["errors"] == {"unanswered": 1}
+    strict = config_of(endpoint.url, resources={"attempts": 1})
+    with pytest.raises(
+        UserError, match=r"1 of its 30 judgements are unan.*_share` admits now: raise it, or delete"
+    ):
+        run_once(STAGE, strict, files, out)
+    for path in out.iterdir():
+        if path.name != ".replies.jsonl":
+            path.unlink()
+    said.clear()
+    assert run_once(STAGE, strict, files, out).facts["errors"] == {}
+    assert len(endpoint.bodies) == 30 + 1
+
+
+def test_another_variable_for_the_key_is_no_other_judging(
+    serve: Callable, files: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint = serve(lambda _: FOR_FIRST)
+    run_once(STAGE, config_of(endpoint.url), files, tmp_path / "out")
+    monkeypatch.setenv("OTHER_KEY", KEY)
+    renamed = config_of(endpoint.url, resources={"api_key_env": "OTHER_KEY"})
+    run_once(STAGE, renamed, files, tmp_path / "out")
+    assert len(endpoint.bodies) == 30
+
+
+def test_replies_are_a_services_own_and_a_local_server_may_move_to_another_port(
+    serve: Callable, files: dict[str, str], tmp_path: Path
+) -> None:
+    ports = [serve(lambda _: FOR_FIRST) for _ in range(2)]
+    for endpoint in ports:
+        run_once(STAGE, config_of(endpoint.url), files, tmp_path / "out")
+        for path in (tmp_path / "out").iterdir():
+            if path.name != ".replies.jsonl":
+                path.unlink()
+    assert [len(endpoint.bodies) for endpoint in ports] == [30, 0]
+    services = [
+        config_of(f"https://{host}/v1").judge.service for host in ("a.example", "b.example")
+    ]
+    assert services == ["https://a.example/v1", "https://b.example/v1"]
 
 
 def test_a_refused_judgement_is_an_answer_of_an_endpoint_that_is_there(

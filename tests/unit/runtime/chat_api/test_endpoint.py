@@ -13,14 +13,15 @@ from judge_endpoint import KEY
 
 from contracts.errors import UserError
 from runtime.chat_api.completion import Completion, Lost, NoCompletion, Refusal, read_completion
-from runtime.chat_api.config import ChatModel
+from runtime.chat_api.config import ChatModel, ChatResources
 from runtime.chat_api.endpoint import ChatEndpoint, Unanswered, has_key
 
+WITH_KEY, WITHOUT = ChatResources(api_key_env="JUDGE_KEY"), ChatResources(api_key_env=None)
 BODY = {"messages": [{"role": "user", "content": "Hello?"}]}
 
 
 def endpoint_at(url: str) -> ChatEndpoint:
-    config = ChatModel(model="judge-1", base_url=url, api_key_env="JUDGE_KEY")
+    config = ChatModel(model="judge-1", base_url=url, resources=WITH_KEY)
     return ChatEndpoint("judge 'judge-1'", config, timeout=5.0)
 
 
@@ -56,8 +57,8 @@ def test_a_refused_key_names_its_variable_and_never_the_key(serve: Callable, sta
 
 def test_whether_there_is_a_key_can_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("JUDGE_KEY", raising=False)
-    assert not has_key(ChatModel(model="x", api_key_env="JUDGE_KEY"))
-    assert has_key(ChatModel(model="x", api_key_env=None))
+    assert not has_key(ChatModel(model="x", resources=WITH_KEY))
+    assert has_key(ChatModel(model="x", resources=WITHOUT))
 
 
 def test_the_first_tokens_alternatives_and_the_counts_are_read() -> None:
@@ -149,7 +150,7 @@ def test_a_choice_without_a_text_is_a_refusal() -> None:
 def test_an_endpoint_without_a_key_is_told_word_for_word(serve: Callable) -> None:
     said = b'{"error": {"message": "The model \'nonexistent-8b\' does not exist; nonetheless try"}}'
     endpoint = serve(lambda _: said)
-    one = ChatEndpoint("it", ChatModel(model="m", base_url=endpoint.url, api_key_env=None), 5.0)
+    one = ChatEndpoint("it", ChatModel(model="m", base_url=endpoint.url, resources=WITHOUT), 5.0)
     with pytest.raises(Unanswered, match="'nonexistent-8b' does not exist; nonetheless try"):
         one.complete(BODY)
 
@@ -235,8 +236,8 @@ def test_an_answer_that_trickles_or_stays_away_is_given_up_and_may_have_cost(
                     peer.sendall(b" ")
 
         Thread(target=trickle, daemon=True).start()
-        config = ChatModel(model="m", base_url=f"http://127.0.0.1:{server.getsockname()[1]}")
-        endpoint = ChatEndpoint("it", config.model_copy(update={"api_key_env": None}), timeout=0.05)
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        endpoint = ChatEndpoint("it", ChatModel(model="m", base_url=url, resources=WITHOUT), 0.05)
         with pytest.raises(Unanswered, match=r"no whole answer within|ReadTimeout") as raised:
             endpoint.complete(BODY)
         assert raised.value.lost == Lost()

@@ -72,7 +72,7 @@ def test_an_endpoint_without_a_key_is_sent_none_of_the_environments(serve, monke
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("OPENAI_ORG_ID", "org")
     endpoint = serve(lambda _: "Score: 5")
-    one = judge(endpoint.url, api_key_env=None, compare="pointwise")
+    one = judge(endpoint.url, resources={"api_key_env": None}, compare="pointwise")
     assert one.score([Conversation(QUESTION, ["a"])])[0].score == 5.0
     assert endpoint.keys == {None}
 
@@ -125,7 +125,7 @@ def test_answers_belong_to_their_part_until_they_are_removed(serve, tmp_path):
 def test_without_a_key_the_environment_variable_is_named(monkeypatch):
     monkeypatch.delenv("NO_SUCH_KEY", raising=False)
     with pytest.raises(UserError, match="set the environment variable NO_SUCH_KEY"):
-        judge("http://127.0.0.1:1", api_key_env="NO_SUCH_KEY")
+        judge("http://127.0.0.1:1", resources={"api_key_env": "NO_SUCH_KEY"})
 
 
 @pytest.mark.parametrize(

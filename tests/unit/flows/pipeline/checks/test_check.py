@@ -17,6 +17,9 @@ from contracts.errors import UserError
 from flows.pipeline.checks.check import quick_faults, refuse_unready, summary
 from flows.pipeline.folder.run_folder import steps_left
 
+NO_KEY = {"api_key_env": "NO_SUCH_KEY"}
+KEY = "annotation.annotators.0.resources.api_key_env"
+
 
 def test_where_all_is_there_nothing_is_told_and_nothing_is_written(world: Path) -> None:
     assert amiss() == ""
@@ -31,7 +34,7 @@ def test_judges_keys_and_files_are_looked_at_before_any_work(
     own = {"name": "alpaca_eval", "path": "questions.json", "questions_sha256": "any",
            "max_tokens": 8}  # fmt: skip
     hard = {"difficulty": "hard.csv", "gamed": None}
-    judge = {"name": "j", "model": "m", "api_key_env": "NO_SUCH_KEY", "resources": {"max_cost": 1}}
+    judge = {"name": "j", "model": "m", "resources": {**NO_KEY, "max_cost": 1}}
 
     def told(baseline: str, **more: Any) -> str:
         section = {"sampling": {"max_tokens": 8}, "annotators": [FUNCTION], "benchmarks": [own]}
@@ -41,7 +44,7 @@ def test_judges_keys_and_files_are_looked_at_before_any_work(
 
     assert told("base.json") == ""
     everything = told("base.json", enabled=True)
-    assert "evaluation.judges.0.api_key_env: judge 'j': set the environment variable" in everything
+    assert "evaluation.judges.0.resources.api_key_env: judge 'j': set the environ" in everything
     assert "evaluation.judges.0.resources: `max_cost` needs a file of `prices`" in everything
     assert "evaluation.judged_with.alpaca_eval: hard.csv: no such file" in everything
     (world / "hard.csv").write_text("index,instruction_difficulty\n0,1\n")
@@ -57,7 +60,7 @@ def test_a_baseline_without_its_token_lengths_is_told_before_any_answer_is_paid_
     (world / "questions.jsonl").write_text(json.dumps(asked))
     write_model_answers(world / "base.jsonl", {"q1": ["So."]}, "base")
     own = {"name": "arena_hard", "path": "questions.jsonl", "questions_sha256": "any"}
-    judge = {"name": "j", "model": "m", "api_key_env": "NO_SUCH_KEY", "enabled": True}
+    judge = {"name": "j", "model": "m", "resources": NO_KEY, "enabled": True}
     section = {"sampling": {"max_tokens": 8}, "annotators": [FUNCTION], "judges": [judge]}
     files = {"arena_hard": {"baseline": "base.jsonl"}}
     told = amiss(evaluation={**section, "benchmarks": [own], "judged_with": files})
@@ -71,7 +74,7 @@ def test_a_judge_of_mt_bench_without_reference_answers_is_told_where_they_are(
     asked = {"question_id": 81, "category": "math", "turns": ["Why?", "How?"]}
     (world / "questions.jsonl").write_text(json.dumps(asked))
     own = {"name": "mt_bench", "path": "questions.jsonl", "questions_sha256": "any"}
-    judge = {"name": "j", "model": "m", "api_key_env": "NO_SUCH_KEY", "enabled": True}
+    judge = {"name": "j", "model": "m", "resources": NO_KEY, "enabled": True}
     section = {"sampling": {"max_tokens": 8}, "annotators": [FUNCTION], "judges": [judge]}
     files = {"mt_bench": {"references": references}}
     told = amiss(evaluation={**section, "benchmarks": [own], "judged_with": files})
@@ -118,8 +121,9 @@ def test_a_fault_is_told_by_its_key(world: Path, section: dict[str, Any], told: 
     ({**ARMORM, "engine": "vllm"}, "annotation.annotators.0.engine: max_length is 4096, and vLLM"),
     ({"kind": "pairwise", "name": "p", "path": "armorm"}, "its config has no source_prefix_id"),
     ({"kind": "judge", "name": "j", "model": "m", "compare": "pointwise",
-      "api_key_env": "NO_SUCH_KEY"}, "annotation.annotators.0.api_key_env: annotator 'j': set the"),
-    ({"kind": "judge", "name": "j", "model": "m", "compare": "pointwise", "api_key_env": None,
+      "resources": NO_KEY}, f"{KEY}: annotator 'j': set the environment variable"),
+    ({"kind": "judge", "name": "j", "model": "m", "compare": "pointwise",
+      "resources": {"api_key_env": None},
       "base_url": "http://127.0.0.1:9/v1"},
      "annotation.annotators.0.base_url: annotator 'j': 127.0.0.1 cannot be reached: "),
     ({**FUNCTION, "name": "f", "function": "nomod:f"}, "nomod:f cannot be imported: No module"),
@@ -230,8 +234,8 @@ def test_what_is_on_the_hub_alone_is_left_to_the_stages(world: Path) -> None:
 
 
 JUDGE = {"kind": "judge", "name": "j", "model": "m", "compare": "pointwise",
-         "api_key_env": "NO_SUCH_KEY"}  # fmt: skip
-KEY, LENGTH = "annotation.annotators.0.api_key_env", "sampling.max_tokens"
+         "resources": NO_KEY}  # fmt: skip
+LENGTH = "sampling.max_tokens"
 HELD_OUT, KERNEL = "evaluation.sampling.max_tokens", "training.resources.attention"
 
 

@@ -154,8 +154,8 @@ def test_points_of_a_sweep_are_of_one_day_also_past_midnight(
 
 JUDGES = {
     "sampling": {"n": 1, "temperature": 0}, "benchmarks": ["alpaca_eval"],
-    "judges": [{"name": "gpt", "model": "gpt-4.1", "api_key_env": "JUDGE_KEY"},
-               {"name": "local", "model": "m", "api_key_env": None}],
+    "judges": [{"name": "gpt", "model": "gpt-4.1", "resources": {"api_key_env": "JUDGE_KEY"}},
+               {"name": "local", "model": "m", "resources": {"api_key_env": None}}],
 }  # fmt: skip
 
 
