@@ -186,7 +186,6 @@ def whole_answers(rows: Sequence[Row], source: str) -> list[Answer]:
             question=Question(key, answers[0]["messages"], category=answers[0]["category"]),
             source=source,
             turns=[row["answer"] for row in answers],
-            tokens=[row["n_tokens"] for row in answers],
             sample=sample,
         )
         for (key, sample), answers in turns.items()
@@ -228,7 +227,7 @@ def summary(rows: Sequence[Row], label: str, benchmark: Benchmark) -> BenchmarkA
 
 STAGE = Stage(
     name="evaluation.answers",
-    version=2,
+    version=3,
     config=AnswersConfig,
     inputs=AnswersInputs,
     output=ANSWERS,

@@ -77,7 +77,7 @@ def _look_at_files(
     keys = [referee.question_key(one.key, text) for one, text in zip(questions, texts, strict=True)]
     if path := paths.get("baseline"):
         known = [Question(key, [text]) for key, text in zip(keys, texts, strict=True)]
-        refuse_unanswered(path, referee.read_baseline(path), known)
+        refuse_unanswered(path, referee.read_answers(path), known)
     if path := paths.get("references"):
         referee.read_answers(path)
     if path := paths.get("difficulty") or paths.get("gamed"):

@@ -1,10 +1,9 @@
 """Arena-Hard-Auto (https://arxiv.org/abs/2406.11939): v0.1 as in the paper, v2 by choice.
 
 Its files are those of arena-hard-auto: v0.1's as the release of the paper's time reads them, v2's
-as the repository does at 196f6b8. `token_len` there counts GPT tokens, ours the policy's own.
+as the repository does at 196f6b8. `token_len` there counts GPT tokens, ours `token_count`'s.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
@@ -20,16 +19,9 @@ from evaluation.benchmarks.base import (
     stable_id,
     text_of,
 )
+from evaluation.win_rates.style import markdown_counts, token_count
 
 _DATASET = ("lmarena-ai/arena-hard-auto", "15f3746e21432264ce9b453999bde4f3c946d2e6")
-_CODE_BLOCK = re.compile("```[^`]*```")
-# As arena-hard-auto's utils/add_markdown_info.py counts.
-_HEADERS = {f"h{level}": re.compile(rf"^#{{{level}}}\s", re.MULTILINE) for level in range(1, 7)}
-_LISTS = {
-    "ordered": re.compile(r"^\s*\d+\.\s", re.MULTILINE),
-    "unordered": re.compile(r"^\s*[-*+]\s", re.MULTILINE),
-}
-_BOLD = {"**": re.compile(r"\*\*[^*\n]+\*\*"), "__": re.compile(r"__[^_\n]+__")}
 
 
 class _ArenaHard(Benchmark):
@@ -72,7 +64,7 @@ class ArenaHard(_ArenaHard):
 
     def record(self, one: Answer, generator: str) -> dict[str, Any]:
         """A row of `model_answer`, in the format of v0.1's release."""
-        turn = {"content": one.turns[0], "token_len": one.tokens[0]}
+        turn = {"content": one.turns[0], "token_len": token_count(one.turns[0])}
         return {
             "question_id": one.question.key,
             "answer_id": stable_id(generator, one.question.key),
@@ -99,15 +91,5 @@ class ArenaHardV2(_ArenaHard):
             "model": generator,
             "messages": [*one.question.messages, answer],
             "tstamp": 0.0,
-            "metadata": {"token_len": one.tokens[0], **markdown_counts(one.turns[0])},
+            "metadata": {"token_len": token_count(one.turns[0]), **markdown_counts(one.turns[0])},
         }
-
-
-def markdown_counts(answer: str) -> dict[str, dict[str, int]]:
-    """Headers, lists and bold texts outside code blocks: what style control corrects for."""
-    text = _CODE_BLOCK.sub("", answer)
-    kinds = {"header_count": _HEADERS, "list_count": _LISTS, "bold_count": _BOLD}
-    return {
-        kind: {name: len(pattern.findall(text)) for name, pattern in patterns.items()}
-        for kind, patterns in kinds.items()
-    }

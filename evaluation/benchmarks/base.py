@@ -188,8 +188,6 @@ class Answer:
     """Name of the file or dataset that the question is from."""
     turns: list[str]
     """The answer to each turn."""
-    tokens: list[int]
-    """Tokens of each."""
     sample: int = 0
 
 

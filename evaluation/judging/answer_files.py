@@ -60,7 +60,8 @@ def read_outputs(path: Path) -> Answers:
 
 
 def read_answers(path: Path) -> Answers:
-    """Arena-Hard's or FastChat's `model_answer/*.jsonl`: `question_id`, `choices[0].turns`.
+    """Arena-Hard's or FastChat's `model_answer/*.jsonl`: `question_id`, `choices[0].turns`; or
+    `uid`, `messages`, as arena-hard-auto has both its versions since 2025.
 
     Raises:
         UserError: it is no such file, or answers a question twice.
@@ -68,11 +69,14 @@ def read_answers(path: Path) -> Answers:
     answers: dict[str, Answer] = {}
     for origin, row in _rows(path):
         try:
-            turns = _turns(row["choices"][0]["turns"])
-            key = str(row["question_id"])
+            if "choices" in row:
+                turns, key = _turns(row["choices"][0]["turns"]), str(row["question_id"])
+            else:
+                turns, key = _turns([row["messages"][-1]["content"]["answer"]]), str(row["uid"])
         except (KeyError, IndexError, TypeError):
             raise UserError(
-                f"{origin}: needs `question_id` and `choices[0].turns`, a list"
+                f"{origin}: needs `question_id` and `choices[0].turns`, a list (or `uid` and "
+                "`messages`)"
             ) from None
         _add(answers, key, Answer(turns, row), origin)
     return Answers(_one_name(path, answers, ("model_id", "model")), answers, _sha256(path))
@@ -112,7 +116,7 @@ def refuse_foreign(path: Path, answers: Answers, keys: set[str], what: str) -> N
     foreign = [key for key in answers.by_key if key not in keys]
     if foreign:
         record = answers.by_key[foreign[0]].record
-        first = str(record.get("instruction") or record.get("question_id"))
+        first = str(record.get("instruction") or record.get("question_id") or record.get("uid"))
         raise UserError(
             f"{path}: {len(foreign):,} of its {len(answers.by_key):,} answers are to questions "
             f"that are not in {what}, the first: {first!r:.100}; give files of the same questions"

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from contracts.chat import Message
 from contracts.tables.json_lines import json_line
-from evaluation.judging.answer_files import Answers, file_name
+from evaluation.judging.answer_files import file_name
 from evaluation.judging.config import LLMJudge
 from evaluation.judging.referees.game import (
     Game,
@@ -66,13 +66,6 @@ class ArenaHardReferee(Referee):
         texts = prompt_json(f"{PROMPT}.json", self.prompt_sha256)
         self._system, self._user = texts["system_prompt"], texts["prompt_template"]
         self._follow_up = texts["follow_up"]
-
-    @classmethod
-    def read_baseline(cls, path: Path) -> Answers:
-        """The baseline's answers; refused if they lack the length in tokens that the figure at
-        equal style needs."""
-        read_styles(path)
-        return cls.read_answers(path)
 
     @staticmethod
     def figures(judgements: Path, files: FiguresFiles, resampling: Resampling) -> ArenaHard:

@@ -54,15 +54,6 @@ class Referee(ABC):
         """
         return read_answers(path)
 
-    @classmethod
-    def read_baseline(cls, path: Path) -> Answers:
-        """The baseline's answers, with all that the figures need of them.
-
-        Raises:
-            UserError: it is no such file, or lacks some of that.
-        """
-        return cls.read_answers(path)
-
     @staticmethod
     def question_key(question_id: str, text: str) -> str:
         """The name by which judgements know a question."""

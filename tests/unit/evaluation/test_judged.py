@@ -140,13 +140,8 @@ def test_arena_hard_is_told_plain_and_at_equal_style_over_questions_with_both_ga
     tmp_path: Path, serve: Callable
 ) -> None:
     world = World(tmp_path, "arena_hard")
-    turns = {f"q{n}": [f"base {n}"] for n in range(ASKED)}
+    turns = {f"q{n}": [f"base {n}" + " more" * (n % 5)] for n in range(ASKED)}
     baseline = write_model_answers(tmp_path / "base.jsonl", turns, "base")
-    lines = [json.loads(line) for line in baseline.read_text().splitlines()]
-    for number, line in enumerate(lines):
-        text = line["choices"][0]["turns"][0]
-        line["choices"][0]["turns"] = [{"content": text, "token_len": 1 + number % 5}]
-    baseline.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
     def preferred(question: str) -> bytes:
         if "new " not in question:  # the follow-up

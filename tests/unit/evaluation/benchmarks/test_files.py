@@ -6,14 +6,14 @@ from typing import Any
 
 from contracts.chat import Message
 from evaluation.benchmarks import AlpacaEval, ArenaHard, ArenaHardV2, MTBench, PromptFile
-from evaluation.benchmarks.arena_hard import markdown_counts
 from evaluation.benchmarks.base import Answer, Question
+from evaluation.win_rates.style import markdown_counts, token_count
 
 
 def answer(*turns: str, key: str = "81", sample: int = 0) -> Answer:
     asked: list[Message] = [{"role": "user", "content": "Name a fish."}]
     question = Question(key, asked, ("Another.",) * (len(turns) - 1), "koala")
-    return Answer(question, "alpaca_eval", list(turns), [3] * len(turns), sample)
+    return Answer(question, "alpaca_eval", list(turns), sample)
 
 
 def shape(value: Any) -> Any:
@@ -68,7 +68,7 @@ def test_arena_hard_v2_counts_markdown_outside_code() -> None:
     assert counts["list_count"] == {"ordered": 1, "unordered": 1}
     assert counts["bold_count"] == {"**": 1, "__": 1}
     (line,) = ArenaHardV2().files([answer(text)], "ours").values()
-    assert json.loads(line)["metadata"] == {"token_len": 3, **counts}
+    assert json.loads(line)["metadata"] == {"token_len": token_count(text), **counts}
 
 
 def test_a_prompt_files_answers_are_in_alpaca_evals_format() -> None:

@@ -53,6 +53,15 @@ def test_arena_hards(tmp_path: Path) -> None:
     assert (games.results, games.weights, unjudged) == ((0.0, 1.0), (3, 1), ["q2"])
 
 
+def test_arena_hards_answers_are_read_as_its_repository_has_them_today(tmp_path: Path) -> None:
+    row = {"uid": "q1", "model": "m", "messages": [{"role": "user", "content": "Why?"},
+           {"role": "assistant", "content": {"answer": "So."}}]}  # fmt: skip
+    path = tmp_path / "m.jsonl"
+    path.write_text(json.dumps(row))
+    found = read_answers(path)
+    assert (found.generator, found.by_key["q1"].turns) == ("m", ["So."])
+
+
 def test_mt_benchs(tmp_path: Path) -> None:
     questions = write_questions(tmp_path / "q.jsonl", {"81": ["Write.", "Again."]})
     mine = write_model_answers(tmp_path / "m.jsonl", {"81": ["a", "b"]}, "mine")

@@ -10,7 +10,8 @@ import pytest
 from contracts.errors import UserError
 from evaluation.win_rates.arena_hard import Games, arena_hard_win_rate, read_games
 from evaluation.win_rates.estimate import Resampling
-from evaluation.win_rates.style import Style, difference, read_styles, style_of
+from evaluation.win_rates.records import read_rows
+from evaluation.win_rates.style import Style, difference, read_styles, style_of, token_count
 
 FEW = Resampling(resamples=200)
 
@@ -77,31 +78,31 @@ def test_a_models_every_win_is_a_rate_of_100_at_any_style() -> None:
 
 def test_style_is_counted_outside_code_and_compared_a_token() -> None:
     text = "# Title\n\n* one\n* **two**\n1. three\n```\n# comment\n- no\n```\n__end__\n"
-    assert style_of(text, 40) == Style(40, headers=1, lists=3, bold=2)
+    assert style_of(text) == Style(token_count(text), headers=1, lists=3, bold=2)
+    blockless = "# T\n```\nx = `date`\n# comment\n- item\n```\n"
+    assert style_of(blockless).headers == 2, "as the official script counts"
     same = difference(Style(40, 1, 3, 2), Style(80, 2, 6, 4))
     assert same == pytest.approx([-1 / 3, 0, 0, 0])
     assert difference(Style(10, 0, 10, 0), Style(10, 0, 0, 0))[2] == pytest.approx(0.5)
 
 
-def test_both_layouts_of_answers_are_read(tmp_path: Path) -> None:
-    old = {"question_id": "a", "choices": [{"turns": [{"content": "# T\n", "token_len": 3}]}]}
-    new = {
-        "uid": "b",
-        "messages": [{"role": "assistant", "content": {"answer": "**x**"}}],
-        "metadata": {"token_len": 2, "header_count": {"h1": 0}},
-    }
-    assert read_styles(write(tmp_path / "answers.jsonl", [old, new])) == {
-        "a": Style(3, 1, 0, 0),
-        "b": Style(2, 0, 0, 1),
-    }
-    with pytest.raises(UserError, match="row 1: has no answer with its token length"):
+def test_both_layouts_of_answers_are_read_and_counted_by_one_rule(tmp_path: Path) -> None:
+    """Whatever tokens a file counts by: its policy's here, GPT's there."""
+    old = {"question_id": "a", "choices": [{"turns": [{"content": "# T **x**\n", "token_len": 3}]}]}
+    new = {"uid": "b", "messages": [{"role": "assistant", "content": {"answer": "# T **x**\n"}}],
+           "metadata": {"token_len": 200}}  # fmt: skip
+    styles = read_styles(write(tmp_path / "answers.jsonl", [old, new]))
+    assert styles["a"] == styles["b"] == Style(6, 1, 0, 1)
+    with pytest.raises(UserError, match="row 1: has no answer as arena-hard's files hold it"):
         read_styles(write(tmp_path / "other.jsonl", [{"question_id": "a", "text": "x"}]))
 
 
-def test_real_answers_have_their_style(shared_data: Path) -> None:
-    styles = read_styles(shared_data / "arena_hard" / "model_answer_sample.jsonl")
-    assert len(styles) == 3
-    assert all(style.tokens > 0 for style in styles.values())
+def test_real_answers_are_counted_about_as_their_files_say(shared_data: Path) -> None:
+    path = shared_data / "arena_hard" / "model_answer_sample.jsonl"
+    turns = [row["choices"][0]["turns"][0] for row in read_rows(path)]
+    assert len(read_styles(path)) == len(turns) == 3
+    for turn in turns:
+        assert token_count(turn["content"]) == pytest.approx(turn["token_len"], rel=0.2)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from checked_config import ARMORM, CLASSIFIER, FUNCTION, amiss, config, edit
-from judging_files import write_model_answers
 from made_run import made
 from safetensors.torch import load_file, save_file
 
@@ -51,20 +50,6 @@ def test_judges_keys_and_files_are_looked_at_before_any_work(
     assert "base.json: has no answer to 1 of the 1 questions, the first: 'Why?'" in told(
         "base.json", enabled=True
     )
-
-
-def test_a_baseline_without_its_token_lengths_is_told_before_any_answer_is_paid_for(
-    world: Path,
-) -> None:
-    asked = {"question_id": "q1", "category": "x", "turns": [{"content": "Why?"}]}
-    (world / "questions.jsonl").write_text(json.dumps(asked))
-    write_model_answers(world / "base.jsonl", {"q1": ["So."]}, "base")
-    own = {"name": "arena_hard", "path": "questions.jsonl", "questions_sha256": "any"}
-    judge = {"name": "j", "model": "m", "resources": NO_KEY, "enabled": True}
-    section = {"sampling": {"max_tokens": 8}, "annotators": [FUNCTION], "judges": [judge]}
-    files = {"arena_hard": {"baseline": "base.jsonl"}}
-    told = amiss(evaluation={**section, "benchmarks": [own], "judged_with": files})
-    assert "evaluation.judged_with.arena_hard: base.jsonl: row 1: has no answer with its" in told
 
 
 @pytest.mark.parametrize("references", [None, "gpt-4.jsonl"])
