@@ -14,7 +14,6 @@ from typing import Any, Literal
 
 # In RESULTS.md's row of a figure these stand elsewhere.
 _SAID_ELSEWHERE = ("device", "gpu", "torch", "cuda")
-_SHOWN = 8
 
 
 @dataclass(frozen=True)
@@ -116,9 +115,15 @@ def as_markdown(results: Sequence[Result], machine: str) -> str:
 
 def _row(result: Result) -> str:
     outcome = result.outcome
-    detail = [f"{key} {value}" for key, value in outcome["detail"].items()
-              if key not in _SAID_ELSEWHERE and not isinstance(value, dict)]  # fmt: skip
+    detail = [f"{key} {_plain(value)}" for key, value in outcome["detail"].items()
+              if key not in _SAID_ELSEWHERE]  # fmt: skip
     holds = "yes" if outcome["holds"] else "no"
     cells = (f"`{result.name}`", f"{outcome['figure']} {outcome['unit']}", outcome["reach"], holds,
-             ", ".join(detail[:_SHOWN]).replace("|", "/"))  # fmt: skip
+             ", ".join(detail).replace("|", "/"))  # fmt: skip
     return f"| {' | '.join(map(str, cells))} |"
+
+
+def _plain(value: Any) -> str:
+    if not isinstance(value, dict):
+        return str(value)
+    return f"({'; '.join(f'{key} {_plain(one)}' for key, one in value.items())})"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.support.device import Device
+from benchmarks.support.step_profile import StepProfile
 from benchmarks.support.training_rows import MAX_LENGTH, quiet, read_rows
 
 BETA, RATIO, RATE = 10.0, 0.5, 3e-4
@@ -33,6 +34,8 @@ class Settings:
     logits_mib: int = 256
     device: str = "cpu"
     dtype: str = "float32"
+    profile: bool = False
+    """Whether our last step is profiled, which slows it."""
 
     @property
     def on(self) -> Device:
@@ -105,11 +108,16 @@ def ours(folder: Path, settings: Settings) -> None:
     say(ready=True)
     started = wait(settings.on)
 
+    profile: StepProfile | None = None
+
     def after_step(steps: int, metrics: dict[str, float]) -> None:
-        nonlocal started
-        say(seconds=settings.on.clock() - started, loss=metrics["loss"])
+        nonlocal started, profile
+        told = profile.end() if profile else {}
+        say(seconds=settings.on.clock() - started, loss=metrics["loss"], **told)
         if steps < settings.steps:
             started = wait(settings.on)
+        if settings.profile and steps == settings.steps - 1:
+            profile = StepProfile(settings.on)
 
     trainer.run(0, after_step)
 

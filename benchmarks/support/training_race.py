@@ -34,8 +34,8 @@ class Contestant:
         )  # fmt: skip
         self._read()
 
-    def step(self) -> dict[str, float]:
-        """Its next step's seconds and loss."""
+    def step(self) -> dict[str, Any]:
+        """Its next step's seconds and loss, and its profile where there is one."""
         assert self._process.stdin
         self._process.stdin.write("go\n")
         self._process.stdin.flush()
@@ -73,7 +73,7 @@ def race(names: Sequence[str], folder: Path, settings: Settings) -> list[Outcome
 
 def _in_turns(names: Sequence[str], folder: Path, settings: Settings) -> list[Outcome]:
     racers = [Contestant(name, folder, settings) for name in names]
-    laps: list[list[dict[str, float]]] = []
+    laps: list[list[dict[str, Any]]] = []
     for step in range(settings.steps):
         laps.append([racer.step() for racer in racers])
         told = (f"{name} {lap['seconds']:.2f} s, loss {lap['loss']:.6f}"

@@ -75,9 +75,11 @@ def test_the_tests_come_first_a_file_each() -> None:
 
 
 def test_a_figures_detail_leaves_out_what_stands_above_the_table() -> None:
-    outcome = HOLDS | {"detail": {"steps": 8, "torch": "2.11", "shape": "tiny"}}
+    outcome = HOLDS | {
+        "detail": {"steps": 8, "torch": "2.11", "milliseconds": {"flex": 1.5, "eager": 4}}
+    }
     block = as_markdown([Result("rate", "passed", "", 1.0, outcome)], "A GPU.")
-    assert "| steps 8, shape tiny |" in block
+    assert "| steps 8, milliseconds (flex 1.5; eager 4) |" in block
 
 
 def test_a_steps_whole_output_is_kept(tmp_path: Path) -> None:
