@@ -121,8 +121,12 @@ def _side(run: Path, started: float, ended: float) -> Side:
     counted = {name: done - claimed for name, (claimed, done) in steps.items()
                if "round-0" not in name and done <= trained}  # fmt: skip
     seconds = trained - started - before
-    by_stage = {**counted, "between stages": seconds - sum(counted.values()),
-                "not counted: before": before, "not counted: after": ended - trained}  # fmt: skip
+    start = min(claimed for claimed, _ in steps.values()) - started
+    by_stage = {
+        "before the first stage": start, **counted,
+        "between stages": seconds - start - sum(counted.values()),
+        "not counted: before": before, "not counted: after": ended - trained,
+    }  # fmt: skip
     pairs = read_table(run / "round-1" / "pairs", ["prompt_id", "chosen", "rejected"]).to_pylist()
     manifest = read_manifest(run / "round-1" / "policy")
     assert manifest
