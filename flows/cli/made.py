@@ -62,11 +62,9 @@ def report(
 
         typer.echo(write_comparison(run_folder, compare))
         return
-    from flows.report.cards.model_card import write_model_cards
-    from flows.report.html import write_report
+    from flows.report.redraw import redraw
 
-    write_model_cards(run_folder)
-    typer.echo(write_report(run_folder, anew=True))
+    typer.echo(redraw(run_folder))
 
 
 def export(

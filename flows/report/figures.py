@@ -24,6 +24,7 @@ from training.lr_range.stage import LrRangeFacts  # noqa: E402
 
 _SIZE = (6.4, 3.2)
 _BINS = 40
+_TICKS = 5
 _STYLES = ("-", "--", ":", "-.")
 # The layout by hand: matplotlib's own takes three times as long as the plot.
 _MARGINS = {"left": 0.13, "right": 0.98, "top": 0.96, "bottom": 0.16, "hspace": 0.12}
@@ -62,7 +63,8 @@ def histogram(series: Mapping[str, np.ndarray], unit: str) -> Figure:
         counts, edges = np.histogram(array, bins)
         axes.stairs(counts, edges, fill=True, alpha=0.55, label=f"{name} (n={len(array):,})")
     axes.set(xlabel=unit, ylabel="count")
-    axes.legend()
+    # Not at the best place, which takes as long to find as the plot to draw.
+    axes.legend(loc="upper right")
     return figure
 
 
@@ -83,8 +85,9 @@ def curves(series: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
     for name, (steps, values) in series.items():
         axes.plot(steps, values, label=name)
     axes.set(xlabel="optimizer step")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend()
+    axes.xaxis.set_major_locator(MaxNLocator(_TICKS, integer=True))
+    if len(series) > 1:  # else the title says it
+        axes.legend()
     return figure
 
 
@@ -145,6 +148,8 @@ def _lengths_by_round(rounds: Sequence[RoundData]) -> _Series:
 def _axes() -> tuple[Figure, Axes]:
     figure, axes = plt.subplots(figsize=_SIZE)
     figure.subplots_adjust(**_MARGINS)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(_TICKS))
     return figure, axes
 
 
@@ -166,14 +171,14 @@ def training_curves(metrics: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Fig
     """Loss, rewards and margin of a training run side by side."""
     shown = [(title, [name for name in names if name in metrics]) for title, names in _CARD_CURVES]
     shown = [(title, names) for title, names in shown if names]
-    figure, row = plt.subplots(
-        1, len(shown), figsize=(4 * len(shown), 3.2), layout="constrained", squeeze=False
-    )
+    figure, row = plt.subplots(1, len(shown), figsize=(4 * len(shown), 3.2), squeeze=False)
+    figure.subplots_adjust(left=0.05, right=0.99, top=0.9, bottom=0.16, wspace=0.2)
     for axes, (title, names) in zip(row[0], shown, strict=True):
         for name in names:
             axes.plot(*metrics[name], label=name)
         axes.set(title=title, xlabel="optimizer step")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(_TICKS, integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(_TICKS))
         axes.legend(fontsize=8)
     return figure
 

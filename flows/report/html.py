@@ -34,11 +34,8 @@ _TEMPLATES = Environment(
 _TEMPLATES.filters["plain"] = plain_rate
 
 
-def write_report(folder: Path, anew: bool = False) -> Path:
+def write_report(folder: Path) -> Path:
     """Write the report of the run in `folder` from what is finished; its path.
-
-    Args:
-        anew: draw every section, also those of rounds that are as they were.
 
     Raises:
         UserError: the folder is no run.
@@ -58,7 +55,7 @@ def write_report(folder: Path, anew: bool = False) -> Path:
         columns=shown_columns(lines),
         by_round=rounds_plot(runs),
         rounds=rounds,
-        sections=[_section(data, anew) for data in rounds],
+        sections=[_section(data) for data in rounds],
         steps=steps,
         drops=[*drop_rows(steps)],
     )
@@ -93,13 +90,16 @@ def is_reported(folder: Path) -> bool:
     return (folder.parent / "report.html").exists() and _kept(RoundData(folder)) is not None
 
 
-def _section(data: RoundData, anew: bool) -> Markup:
-    section = None if anew else _kept(data)
-    if section is None:
-        section = _draw(data)
-        write_atomic(data.folder / _SECTION, f"{_key(data)}\n{section}".encode())
+def draw_section(data: RoundData) -> str:
+    """Draw a round's section, as it is kept for the page."""
+    section = _draw(data)
+    write_atomic(data.folder / _SECTION, f"{_key(data)}\n{section}".encode())
+    return section
+
+
+def _section(data: RoundData) -> Markup:
     # Escaped when it was drawn.
-    return Markup(section)  # noqa: S704
+    return Markup(_kept(data) or draw_section(data))  # noqa: S704
 
 
 def _kept(data: RoundData) -> str | None:
@@ -120,7 +120,8 @@ def _key(data: RoundData) -> str:
 @functools.cache
 def _drawn_by() -> str:
     """A hash of the modules and templates of this folder."""
-    files = sorted(path for path in Path(__file__).parent.iterdir() if path.is_file())
+    here = Path(__file__).parent
+    files = sorted(path for path in [*here.glob("*.py"), *here.glob("templates/*")])
     return of_json({path.name: of_file(path) for path in files})
 
 

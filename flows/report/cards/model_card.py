@@ -15,18 +15,12 @@ from contracts.tables.parts import write_atomic
 from flows.pipeline.folder.recorded import round_keys
 from flows.report.cards.hub import hub_id, public
 from flows.report.figures import to_png, training_curves
-from flows.report.run_data import RoundData, finished_rounds
+from flows.report.run_data import RoundData
 from training.train import TrainFacts
 
 CARD, PLOT = "README.md", "curves.png"
 _STAGES = ("responses", "scores", "pairs", "tokens", "policy")
 _SHOWN = ("loss", "rewards/margins", "rewards/accuracies", "logps/chosen", "logps/rejected")
-
-
-def write_model_cards(run: Path) -> None:
-    """Write the card of every policy of a run that is trained and compared."""
-    for data in finished_rounds(run):
-        write_model_card(data, data.folder / "policy")
 
 
 def write_model_card(data: RoundData, target: Path, place: str | None = None) -> None:

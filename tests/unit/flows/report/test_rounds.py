@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from reported_run import EVIL, PAIR, PAIRED, RESPONSE, SAMPLED, write
 
-from contracts.errors import UserError
+from contracts.errors import OnPolicyError, UserError
 from contracts.steps.manifest import read_manifest, save_manifest
 from contracts.tables.schemas import DECISIONS, PAIRS, REASONS, RESPONSES
 from flows.pipeline.folder.progress import START
+from flows.report import redraw
 from flows.report.compare import write_comparison
 from flows.report.html import write_report
 from flows.report.round_row import Cell, RunRounds, round_row, shown_columns, table_lines
@@ -90,6 +91,17 @@ def test_the_page_begins_with_who_made_it_and_ends_with_how_to_make_it_again(jud
     ):
         assert text in rest
     assert "<script" not in page
+
+
+def test_a_process_that_draws_a_share_tells_what_it_could_not(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many rounds are shared out; here one that holds no round is among them."""
+    broken = [RoundData(run / "round-1" / "nothing")] * 8
+    monkeypatch.setattr(redraw, "finished_rounds", lambda _: broken)
+    monkeypatch.setattr(redraw, "cores", lambda: 2)
+    with pytest.raises(OnPolicyError, match=r"drawing the report failed: .*config.yaml"):
+        redraw.redraw(run)
 
 
 def test_drops_are_told_by_step_and_reason_with_their_share(judged: Path) -> None:

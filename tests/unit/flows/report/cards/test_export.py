@@ -22,8 +22,8 @@ from contracts.steps.manifest import (
 from contracts.tables.schemas import METRICS
 from flows.report.cards.export import Push, export
 from flows.report.cards.hub import hub_id, public
-from flows.report.cards.model_card import write_model_card, write_model_cards
-from flows.report.run_data import RoundData
+from flows.report.cards.model_card import write_model_card
+from flows.report.run_data import RoundData, finished_rounds
 
 CONFIG: dict[str, Any] = {
     "policy": {"path": "google/gemma-2-9b-it", "revision": None, "bos": "template",
@@ -53,6 +53,11 @@ TRAINED = {"steps": 469, "pairs": 60_000, "processes": 8, "engine": "DeepSpeedEn
 def finish(folder: Path, stage: str, **facts: Any) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_manifest(folder, stage, Result(60_000, {"tie": 7}, made_facts(facts)), Manifest.clock())
+
+
+def write_model_cards(run: Path) -> None:
+    for data in finished_rounds(run):
+        write_model_card(data, data.folder / "policy")
 
 
 @pytest.fixture
