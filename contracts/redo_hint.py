@@ -34,4 +34,10 @@ def elsewhere(folder: Path) -> str:
 
 
 def _run_of(folder: Path) -> Path | None:
-    return next((run for run in folder.parents[:_DEPTH] if (run / "config.yaml").is_file()), None)
+    """The run that a stage's folder lies in: its prompts right there, all else below a round."""
+    runs = (run for run in folder.parents[:_DEPTH] if (run / "config.yaml").is_file())
+    return next((run for run in runs if _is_stage(folder.relative_to(run))), None)
+
+
+def _is_stage(path: Path) -> bool:
+    return len(path.parts) == 1 or path.parts[0].startswith("round-")

@@ -95,7 +95,18 @@ def test_no_score_is_paid_for_again_after_a_redo(serve: Callable, tmp_path: Path
     assert len(endpoint.bodies) == 1
 
 
-def test_the_way_out_of_a_runs_judgements_is_redo(tmp_path: Path) -> None:
+@pytest.mark.parametrize("path", ["prompts", "round-1/evaluation/judgements/local/alpaca_eval"])
+def test_the_way_out_of_a_runs_stage_is_redo_however_deep_it_lies(
+    tmp_path: Path, path: str
+) -> None:
     (tmp_path / "config.yaml").touch()
-    judged = "round-1/evaluation/judgements/local/alpaca_eval"
-    assert way_out(tmp_path / judged).endswith(f"`onpolicy run` with `--redo {judged}`")
+    assert way_out(tmp_path / path).endswith(f"`onpolicy run` with `--redo {path}`")
+
+
+def test_a_config_beside_a_folder_of_judgements_makes_no_run_of_it(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").touch()
+    judged = journal(tmp_path / "evaluations/mine/judgements/local" / REPLIES, "one").parent
+    assert (
+        way_out(judged)
+        == f"delete all in {judged} but {REPLIES}, which was paid for, and run again"
+    )
