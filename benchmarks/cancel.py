@@ -28,9 +28,9 @@ REACH = 10.0
 STAGES = ("responses", "policy")
 TABLES = ("prompts", "responses", "scores", "pairs", "tokens")
 OPTIONS = [
-    "rounds=1", "prompts.limit=192", "prompts.test_size=16", "sampling.n=24",
+    "rounds=1", "prompts.limit=192", "prompts.test_size=16", "sampling.n=16",
     "evaluation.sampling.engine.kind=transformers", "evaluation.benchmarks=[]",
-    "training.epochs=60", "training.resources.strategy=none", "training.resources.processes=1",
+    "training.epochs=24", "training.resources.strategy=none", "training.resources.processes=1",
     "training.resources.checkpoint_every=20",
 ]  # fmt: skip
 ONPOLICY = [sys.executable, "-m", "flows.cli.main"]
