@@ -23,7 +23,7 @@ from contracts.steps.manifest import Result
 from contracts.steps.step import Stage
 from contracts.tables.parts import read_part, read_table, write_atomic, write_part
 from contracts.tables.schemas import ANSWERS, QUESTIONS, RESPONSES
-from evaluation.benchmarks.base import Answer, Benchmark, Question
+from evaluation.benchmarks.base import DECODING, Answer, Benchmark, Question
 from evaluation.config import AnswersConfig
 from generation.sampling.tables import ERRORS_NAME
 from runtime.stage_process import main
@@ -100,7 +100,7 @@ def run(config: AnswersConfig, inputs: AnswersInputs, out: Path) -> Result:
             write_atomic(path, text.encode())
         decoding = json.dumps(decodings(rows, label), indent=1).encode()
         (out / label).mkdir(exist_ok=True)
-        write_atomic(out / label / "decoding.json", decoding)
+        write_atomic(out / label / DECODING, decoding)
     unanswered = sum(row["error"] is not None for row in rows)
     facts = AnswersFacts(
         benchmarks={label: summary(rows, label, one) for label, one in benchmarks.items()}

@@ -28,6 +28,7 @@ from evaluation.judging.referees.game import Judged, Sides, judged_questions
 from evaluation.judging.referees.referee import Referee
 from evaluation.judging.standing import Standing, not_comparable
 from evaluation.win_rates.agreement import Agreement
+from evaluation.win_rates.records import texts_sha256
 from runtime.stage_process import main
 
 
@@ -133,19 +134,29 @@ def _row(one: Judged) -> Mapping[str, Any]:
     }
 
 
-def _facts(
-    config: JudgingConfig, referee: Referee, sides: Sides, judged: Sequence[Judged], asking: Asking
-) -> JudgingFacts:
-    standing = Standing(
+def _standing(
+    config: JudgingConfig, referee: Referee, sides: Sides, judged: Sequence[Judged]
+) -> Standing:
+    references = {one.key: one.reference for one in sides.questions if one.reference}
+    return Standing(
         benchmark=config.benchmark,
         judge=config.judge.model,
         prompt_sha256=referee.prompt_sha256,
         decoding=referee.request(config.judge),
         questions=len(sides.questions),
         judged=judged_questions(judged),
+        questions_sha256=texts_sha256([one.turns for one in sides.questions]),
+        answered=sides.answered,
         hard_labels=sum(one.verdict.is_hard for one in judged if not one.game.repeat),
-        baseline_sha256=sides.baseline.sha256 if sides.baseline else None,
+        baseline_sha256=sides.baseline.texts_sha256 if sides.baseline else None,
+        references_sha256=texts_sha256(references) if references else None,
     )
+
+
+def _facts(
+    config: JudgingConfig, referee: Referee, sides: Sides, judged: Sequence[Judged], asking: Asking
+) -> JudgingFacts:
+    standing = _standing(config, referee, sides, judged)
     errors = Counter(error.reason for one in judged if (error := one.verdict.error))
     return JudgingFacts(
         generator=sides.model.generator,
@@ -175,7 +186,7 @@ def refuse(config: JudgingConfig, manifest: Manifest) -> str | None:
 
 
 STAGE = Stage(
-    name="evaluation.judge", version=2, config=JudgingConfig, inputs=JudgingInputs,
+    name="evaluation.judge", version=3, config=JudgingConfig, inputs=JudgingInputs,
     output=JUDGEMENTS, facts=JudgingFacts, run=run, refuse=refuse,
 )  # fmt: skip
 

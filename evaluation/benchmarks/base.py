@@ -17,6 +17,8 @@ from contracts.config.base import Config
 from contracts.errors import UserError
 
 Preset = Literal["recipe", "sampled"]
+DECODING = "decoding.json"
+"""How a benchmark's answers were sampled, beside them."""
 ANY = "any"
 """As `questions_sha256`: whatever questions the file holds."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from contracts.errors import UserError
-from evaluation.win_rates.records import read_rows, text_of
+from evaluation.win_rates.records import read_rows, text_of, texts_sha256
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,11 @@ class Answers:
     by_key: dict[str, Answer]
     sha256: str
     """Of the file."""
+
+    @property
+    def texts_sha256(self) -> str:
+        """Of its answers, whatever file they came in."""
+        return texts_sha256({key: answer.turns for key, answer in self.by_key.items()})
 
 
 def instruction_key(instruction: str) -> str:

@@ -22,10 +22,17 @@ class Standing:
     """That the benchmark has."""
     judged: int
     """Of them, those with a judgement that counts."""
+    questions_sha256: str
+    """`texts_sha256` of what was asked."""
+    answered: list[str] | None = None
+    """How the answers were drawn, e.g. `temperature 0, top_p 1, max_tokens 4096`; null where a
+    file of answers does not say."""
     hard_labels: int = 0
     """Judgements by label where the benchmark counts by log-probs."""
     baseline_sha256: str | None = None
-    """Of the file of the answers it played against; null where there are none, or not known."""
+    """`texts_sha256` of the answers that it played against; null where there are none."""
+    references_sha256: str | None = None
+    """`texts_sha256` of the reference answers that the judge saw; null where there are none."""
 
 
 def not_comparable(one: Standing, other: Standing) -> list[str]:
@@ -42,12 +49,30 @@ def not_comparable(one: Standing, other: Standing) -> list[str]:
     ]
     if one.hard_labels != other.hard_labels:
         reasons.append(f"hard labels: {one.hard_labels:,} of {one.judged:,} judgements")
-    baselines = {one.baseline_sha256, other.baseline_sha256} - {None}
-    if len(baselines) > 1:
-        reasons.append("another baseline: other answers were played against")
+    reasons += [
+        says
+        for says, mine, theirs in (
+            ("other questions", one.questions_sha256, other.questions_sha256),
+            ("another baseline: other answers were played against",
+             one.baseline_sha256, other.baseline_sha256),
+            ("other reference answers", one.references_sha256, other.references_sha256),
+        )
+        if mine != theirs
+    ]  # fmt: skip
+    reasons += _answered_otherwise(one, other)
     if one.judged != other.judged:
         reasons.append(f"{one.judged:,} prompts judged, there {other.judged:,}")
     return reasons
+
+
+def _answered_otherwise(one: Standing, other: Standing) -> list[str]:
+    """A limited run may have asked fewer of the decodings that go by category."""
+    if one.answered is None or other.answered is None:
+        return ["the answers' decoding is not known: a file of answers does not say it"]
+    if set(one.answered) <= set(other.answered):
+        return []
+    mine, theirs = ("; ".join(side.answered or ()) for side in (one, other))
+    return [f"answers by another decoding: {mine}, there {theirs}"]
 
 
 def _told(decoding: dict[str, Any]) -> str:

@@ -1,7 +1,9 @@
 """The rows of a JSON, JSONL or CSV file of a benchmark's, and what may stand in them."""
 
 import csv
+import hashlib
 import io
+import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -80,6 +82,14 @@ def refuse_several(records: Sequence[Record], key: str, path: Path, why: str) ->
                 f"{path}: row {number}: `{key}` is {name!r}, in row {named[0][0]} "
                 f"{named[0][1]!r}: {why}; give each a file"
             )
+
+
+def texts_sha256(texts: Mapping[str, Sequence[str]] | Sequence[Sequence[str]]) -> str:
+    """SHA-256 of texts, by key or not, in whatever order and file they came: one set of answers is
+    published in several layouts, of which each has a hash of its own."""
+    rows = texts.items() if isinstance(texts, Mapping) else texts
+    ordered = sorted(json.dumps(row) for row in rows)
+    return hashlib.sha256("\n".join(ordered).encode()).hexdigest()
 
 
 def _text(path: Path) -> str:

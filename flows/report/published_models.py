@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from contracts.steps.facts import read_facts
 from contracts.steps.manifest import read_manifest
 from contracts.steps.step import read_step
 from contracts.tables.parts import read_table
-from evaluation.benchmarks.base import ANY, Benchmark
+from evaluation.benchmarks.base import ANY, Benchmark, Decoding
 from evaluation.benchmarks.gsm8k import GSM8K
 from evaluation.benchmarks.mmlu import MMLU
 from evaluation.judged import WinRatesFacts
@@ -21,6 +22,7 @@ from flows.pipeline.folder.recorded import recorded_keys
 
 BY_RULE = "none"
 """The judge of figures that are scored by rule."""
+_DECODING = ["temperature", "top_p", "max_tokens", "n"]
 _EXACT: dict[str, type[Benchmark]] = {"gsm8k": GSM8K, "mmlu": MMLU}
 
 
@@ -53,7 +55,7 @@ def _exact(answers: Path, model: str) -> Iterator[Measured]:
     """Accuracies, each question a prompt; one without an answer is wrong."""
     benchmarks = read_step(answers / "_step.json")["config"]["benchmarks"]
     options = {one["name"]: one for one in benchmarks}
-    table = read_table(answers, ["benchmark", "question_id", "correct"])
+    table = read_table(answers, ["benchmark", "question_id", "correct", *_DECODING])
     for name, benchmark in _EXACT.items():
         rows = table.filter(pc.field("benchmark") == name)
         if rows.num_rows:
@@ -64,7 +66,16 @@ def _exact(answers: Path, model: str) -> Iterator[Measured]:
                 right.setdefault(question, []).append(bool(is_right))
             share = mean(np.array([np.mean(one) for one in right.values()]), Resampling())
             reasons = _other_questions(benchmark.sha256, options.get(name, {}), len(right))
+            reasons += _other_decodings(rows, benchmark.recipe)
             yield Measured(model, f"{name}.accuracy", times(100, share), BY_RULE, reasons)
+
+
+def _other_decodings(rows: pa.Table, recipe: Decoding) -> list[str]:
+    """How the answers were drawn, where it is not as the published ones were."""
+    drawn = rows.group_by(_DECODING).aggregate([]).to_pylist()
+    told = (", ".join(f"{name} {one[name]:g}" for name in _DECODING) for one in drawn
+            if any(one[name] != getattr(recipe, name) for name in _DECODING))  # fmt: skip
+    return [f"answers by another decoding: {one}" for one in sorted(told)]
 
 
 def _other_questions(published: str | None, options: dict[str, Any], count: int) -> list[str]:
@@ -77,7 +88,7 @@ def _other_questions(published: str | None, options: dict[str, Any], count: int)
     pinned = options.get("questions_sha256")
     if pinned == ANY or (pinned and published and pinned != published):
         return ["other questions"]
-    unchecked = published is None and pinned is None and options.get("path")
+    unchecked = published is None and options.get("path")
     return ["questions of a file that no hash is known for"] if unchecked else []
 
 

@@ -21,7 +21,11 @@ from evaluation.judging.referees.prompt_texts import filled, prompt_text, two_me
 from evaluation.judging.referees.referee import Referee
 from evaluation.judging.standing import PAPERS_JUDGE, Standing
 from evaluation.win_rates.alpaca_eval.instructions import alpaca_eval, instructions_of
-from evaluation.win_rates.alpaca_eval.win_rate import AlpacaEval, alpaca_eval_win_rate
+from evaluation.win_rates.alpaca_eval.win_rate import (
+    BASELINE_SHA256,
+    AlpacaEval,
+    alpaca_eval_win_rate,
+)
 from evaluation.win_rates.controlled import Controlled, Materials, length_controlled
 from evaluation.win_rates.estimate import Resampling
 from evaluation.win_rates.figures import FiguresFiles
@@ -54,6 +58,9 @@ class AlpacaEvalReferee(Referee):
         {"temperature": 1.0, "max_tokens": 1, "logprobs": True, "top_logprobs": 5},
         questions=805,
         judged=805,
+        questions_sha256="25e2b496a25f001f2d670c9cdc9c204f201fcd41a3b730266017b392130dd008",
+        answered=["temperature 0, top_p 1, max_tokens 4096"],
+        baseline_sha256=BASELINE_SHA256,
     )
 
     def __init__(self) -> None:

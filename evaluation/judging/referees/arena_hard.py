@@ -60,6 +60,10 @@ class ArenaHardReferee(Referee):
         {"temperature": 0.0, "max_tokens": 4096},
         questions=500,
         judged=500,
+        questions_sha256="1e9b6e7e49393348d592871de3b61f393914cb5ed53cb91dcde939e7a7ae0e00",
+        answered=["temperature 0, top_p 1, max_tokens 4096"],
+        # gpt-4-0314's in arena-hard-auto, the same at e0a8ea1 and 196f6b8.
+        baseline_sha256="787b0905dab4507edae37fc8c2477308834019c013e20e54363d4ada34e2464d",
     )
 
     def __init__(self) -> None:

@@ -1,12 +1,14 @@
 """The benchmarks that can be judged: their rules, and how their files become questions."""
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from contracts.errors import UserError
 from contracts.tables.parts import read_table
+from evaluation.benchmarks.base import DECODING
 from evaluation.judging.answer_files import Answers, read_question_rows, refuse_foreign
 from evaluation.judging.config import BenchmarkName
 from evaluation.judging.referees.alpaca_eval import AlpacaEvalReferee
@@ -60,7 +62,7 @@ def read_sides(benchmark: BenchmarkName, files: SideFiles) -> Sides:
     if referee.categories_with_reference and files.references:
         references = referee.read_answers(files.references)
         questions = _with_references(questions, references, referee.categories_with_reference)
-    return Sides(questions, model, against)
+    return Sides(questions, model, against, _answered(files.answers / benchmark / DECODING))
 
 
 def refuse_unanswered(path: Path, baseline: Answers, questions: Sequence[Question]) -> None:
@@ -125,6 +127,15 @@ def _official_file(answers: Path, benchmark: str) -> Path:
     if not files:
         raise UserError(f"{answers}: holds no answers to {benchmark}")
     return files[0]
+
+
+def _answered(path: Path) -> list[str] | None:
+    """The decodings of a run's answers; None where the answers are a file."""
+    if not path.is_file():
+        return None
+    names = ("temperature", "top_p", "max_tokens")
+    rows = json.loads(path.read_text())
+    return sorted({", ".join(f"{name} {row[name]:g}" for name in names) for row in rows})
 
 
 def _questions(

@@ -79,6 +79,8 @@ class Sides:
     questions: list[Question]
     model: Answers
     baseline: Answers | None = None
+    answered: list[str] | None = None
+    """How the model's answers were drawn; None where their file does not say."""
 
     def of(self, question: Question) -> tuple[Answer | None, Answer | None]:
         """The model's and the baseline's answer, None where there is none."""

@@ -52,6 +52,10 @@ class MTBenchReferee(Referee):
         {"temperature": 0.0, "max_tokens": 2048},
         questions=80,
         judged=80,
+        questions_sha256="a06721f0729b009609b21207612509669b329484b642f5726b1d4b942bef194e",
+        answered=[f"temperature {one:g}, top_p 1, max_tokens 1024" for one in (0, 0.1, 0.7)],
+        # gpt-4-1106-preview's, in SimPO's repository.
+        references_sha256="1080679bd7726496044322c2b36eaf89d051f872548c47daab3f621b72282b43",
     )
 
     def __init__(self) -> None:

@@ -7,8 +7,15 @@ from pathlib import Path
 import numpy as np
 
 from contracts.errors import UserError
-from evaluation.win_rates.alpaca_eval.instructions import Instructions
-from evaluation.win_rates.records import Record, number_of, read_rows, refuse_several, text_of
+from evaluation.win_rates.alpaca_eval.instructions import Instructions, text_hash
+from evaluation.win_rates.records import (
+    Record,
+    number_of,
+    read_rows,
+    refuse_several,
+    text_of,
+    texts_sha256,
+)
 
 # Preferences of a judge without log-probs: the baseline, a tie, the model; 0 is the package's older
 # tie.
@@ -32,6 +39,8 @@ class Annotations:
     """Share of judgements without a probability: exactly a win, a loss or a tie."""
     model: str
     baseline: str
+    baseline_sha256: str
+    """`texts_sha256` of its answers."""
     annotators: Sequence[str]
     asked: int
     """Instructions that the benchmark has."""
@@ -73,6 +82,7 @@ def read_annotations(path: Path, instructions: Instructions) -> Annotations:
         hard_labels=float(np.isin(preferences, _HARD).mean()),
         model=_only(records, "generator_2", path),
         baseline=_only(records, "generator_1", path),
+        baseline_sha256=_baseline_sha256(records),
         annotators=sorted({str(r["annotator"]) for r in records if r.get("annotator")}),
         asked=len(instructions.hashes),
     )
@@ -95,6 +105,10 @@ def _indices(records: Sequence[Record], path: Path, instructions: Instructions) 
             )
         rows[index] = number
     return list(rows)
+
+
+def _baseline_sha256(records: Sequence[Record]) -> str:
+    return texts_sha256({text_hash(row["instruction"]): [row["output_1"]] for row in records})
 
 
 def _lengths(rows: Sequence[tuple[int, Record]], key: str, path: Path) -> np.ndarray:

@@ -28,7 +28,7 @@ class Instructions:
 
     def index(self, instruction: str) -> int | None:
         """The instruction's number in the benchmark; None if it is not one of the benchmark's."""
-        return self._index.get(_hash(instruction))
+        return self._index.get(text_hash(instruction))
 
 
 def alpaca_eval() -> Instructions:
@@ -39,7 +39,7 @@ def alpaca_eval() -> Instructions:
 
 def instructions_among(asked: Sequence[str]) -> Instructions:
     """Those of another benchmark, in its order."""
-    return Instructions([_hash(text) for text in asked], "the questions asked")
+    return Instructions([text_hash(text) for text in asked], "the questions asked")
 
 
 def instructions_of(path: Path) -> Instructions:
@@ -50,7 +50,7 @@ def instructions_of(path: Path) -> Instructions:
     """
     hashes: dict[str, int] = {}
     for number, record in enumerate(read_rows(path), start=1):
-        digits = _hash(text_of(record, "instruction", f"{path}: row {number}"))
+        digits = text_hash(text_of(record, "instruction", f"{path}: row {number}"))
         if digits in hashes:
             raise UserError(
                 f"{path}: row {number}: the instruction of row {hashes[digits]} again; a "
@@ -60,5 +60,6 @@ def instructions_of(path: Path) -> Instructions:
     return Instructions(list(hashes), str(path))
 
 
-def _hash(instruction: str) -> str:
+def text_hash(instruction: str) -> str:
+    """The first 16 digits by which an instruction is known."""
     return hashlib.sha256(instruction.encode()).hexdigest()[:_DIGITS]

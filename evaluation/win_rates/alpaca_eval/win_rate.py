@@ -23,6 +23,8 @@ from evaluation.win_rates.published import published_of
 
 JUDGE = "weighted_alpaca_eval_gpt4_turbo"
 BASELINE = "gpt4_1106_preview"
+BASELINE_SHA256 = "fed266b61e6b0c9f837983431b2ef30c4e2d2229029cbe42c88779c9547c9edf"
+"""`texts_sha256` of its answers, as the leaderboard's judgements hold them."""
 _MOST_HARD = 0.05
 """Files of the leaderboard's judge hold 0.6 % at most; hard labels alone moved 70.5 to 72.0."""
 
@@ -134,6 +136,8 @@ def not_comparable(annotations: Annotations) -> list[str]:
         )
     if annotations.baseline != BASELINE:
         reasons.append(f"against {annotations.baseline}, not {BASELINE}")
+    elif n == annotations.asked and annotations.baseline_sha256 != BASELINE_SHA256:
+        reasons.append(f"against other answers than {BASELINE}'s")
     return reasons
 
 

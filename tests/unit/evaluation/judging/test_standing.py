@@ -1,13 +1,23 @@
 """What may stand in one column, and how far a judge agrees with itself."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from evaluation.judging.answer_files import read_answers, read_outputs, read_question_rows
 from evaluation.judging.noise import between_orders, noise
 from evaluation.judging.referees.alpaca_eval import AlpacaEvalReferee
+from evaluation.judging.referees.arena_hard import ArenaHardReferee
+from evaluation.judging.referees.benchmarks import REFEREES
 from evaluation.judging.referees.game import Game, Judged, Verdict, judged_questions, unread
+from evaluation.judging.referees.mt_bench import MTBenchReferee
+from evaluation.judging.referees.referee import Referee
 from evaluation.judging.standing import not_comparable
+from evaluation.win_rates.mt_bench import CATEGORIES
+from evaluation.win_rates.records import texts_sha256
 
 PAPER = AlpacaEvalReferee.published
 
@@ -17,9 +27,53 @@ def judged(key: str, score: float | None, order: str = "alone", repeat: int = 0)
     return Judged(game, Verdict(score) if score is not None else unread("x"))
 
 
-def test_the_same_judge_prompt_and_number_of_prompts_compare() -> None:
-    assert not_comparable(PAPER, PAPER) == []
-    assert not_comparable(replace(PAPER, baseline_sha256="a"), PAPER) == []
+@pytest.mark.parametrize("referee", REFEREES.values())
+def test_the_same_judge_prompt_questions_answers_and_baseline_compare(
+    referee: type[Referee],
+) -> None:
+    assert not_comparable(referee.published, referee.published) == []
+
+
+@pytest.mark.parametrize(
+    ("referee", "changed", "says"),
+    [
+        (AlpacaEvalReferee, {"baseline_sha256": "a"}, "another baseline: other answers were"),
+        (ArenaHardReferee, {"baseline_sha256": "a"}, "another baseline: other answers were"),
+        (AlpacaEvalReferee, {"questions_sha256": "a"}, "other questions"),
+        (MTBenchReferee, {"references_sha256": None}, "other reference answers"),
+        (AlpacaEvalReferee, {"answered": None}, "the answers' decoding is not known"),
+        (AlpacaEvalReferee, {"answered": ["temperature 0.5, top_p 1, max_tokens 64"]},
+         "answers by another decoding: temperature 0.5, top_p 1, max_tokens 64, there temp"),
+    ],
+)  # fmt: skip
+def test_a_weak_baseline_of_ones_own_stands_beside_no_published_figure(
+    referee: type[Referee], changed: dict[str, Any], says: str
+) -> None:
+    (reason,) = not_comparable(replace(referee.published, **changed), referee.published)
+    assert reason.startswith(says)
+
+
+def test_of_decodings_by_category_a_limited_run_may_have_some() -> None:
+    paper = MTBenchReferee.published
+    assert paper.answered and len(paper.answered) == 3
+    assert not_comparable(replace(paper, answered=paper.answered[:1]), paper) == []
+
+
+def test_the_published_texts_are_known_by_their_hashes(shared_data: Path) -> None:
+    alpaca, mt_bench = shared_data / "alpaca_eval", shared_data / "mt_bench"
+    outputs = read_outputs(alpaca / "model_outputs" / "gpt4_1106_preview.json")
+    assert outputs.texts_sha256 == PAPER.baseline_sha256
+    asked = [[row["instruction"]] for row in json.loads((alpaca / "prompts_805.json").read_text())]
+    assert texts_sha256(asked) == PAPER.questions_sha256
+    for folder, referee in (("arena_hard", ArenaHardReferee), ("mt_bench", MTBenchReferee)):
+        rows = read_question_rows(shared_data / folder / "question.jsonl")
+        assert texts_sha256([row[1] for row in rows]) == referee.published.questions_sha256
+    (path,) = (mt_bench / "reference_answer").glob("*SimPO*")
+    judged_by = {
+        key: answer.turns for key, answer in read_answers(path).by_key.items()
+        if CATEGORIES[int(key)] in MTBenchReferee.categories_with_reference
+    }  # fmt: skip
+    assert texts_sha256(judged_by) == MTBenchReferee.published.references_sha256
 
 
 def test_each_difference_is_named() -> None:
@@ -27,7 +81,7 @@ def test_each_difference_is_named() -> None:
         PAPER, judge="gpt-4.1", prompt_sha256="0" * 64, decoding={"temperature": 0.0},
         judged=804, hard_labels=3, baseline_sha256="a",
     )  # fmt: skip
-    reasons = not_comparable(other, replace(PAPER, baseline_sha256="b"))
+    reasons = not_comparable(other, PAPER)
     assert [reason.partition(":")[0] for reason in reasons] == [
         "another judge",
         "another prompt",

@@ -40,7 +40,7 @@ def test_what_came_of_it_is_told_with_what_it_does_not_compare_with(tmp_path: Pa
         "baseline": "base",
         "answers_sha256": "a",
         "standing": {"benchmark": "arena_hard", "judge": "judge-1", "prompt_sha256": "p",
-                     "decoding": {}, "questions": 30, "judged": 28},
+                     "decoding": {}, "questions": 30, "judged": 28, "questions_sha256": "q"},
         "asked": 30,
         "errors": {"refused": 2},
         "noise": {"pairs": 5, "same_side": share, "difference": share, "spearman": None},

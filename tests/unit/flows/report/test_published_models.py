@@ -4,13 +4,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from benchmark_answers import respond
 
 from contracts.config.base import check
 from contracts.steps.step import run_once, save_step
-from contracts.tables.parts import read_table
+from contracts.tables.parts import read_part, read_table, write_part
+from contracts.tables.schemas import ANSWERS
 from evaluation import answers, questions
+from evaluation.benchmarks.gsm8k import GSM8K
 from evaluation.config import AnswersConfig, QuestionsConfig
 from flows.report.published_models import measured
 
@@ -47,6 +50,11 @@ def answered(tmp_path: Path) -> dict[str, Any]:
         ({"questions_sha256": "any"}, ["other questions"], ["other questions"]),
         ({"questions_sha256": "0" * 64}, [], ["other questions"]),  # of mmlu's, none is known
         ({"path": "x"}, ["questions of a file that no hash is known for"], []),
+        (
+            {"path": "x", "questions_sha256": GSM8K.sha256},  # of mmlu's, it says nothing
+            ["questions of a file that no hash is known for"],
+            [],
+        ),
         ({"limit": 2}, ["the first 2 questions only"], ["the first 2 questions only"]),
     ],
     ids=str,
@@ -58,3 +66,16 @@ def test_accuracies_compare_where_the_questions_are_the_published_ones(
     save_step(tmp_path / "answers", answered)
     told = {one.metric: (one.estimate.value, one.not_comparable) for one in measured(tmp_path, "m")}
     assert told == {"mmlu.accuracy": (100.0, mmlu), "gsm8k.accuracy": (0.0, gsm8k)}
+
+
+def test_accuracies_of_other_decodings_stand_beside_no_published_one(
+    tmp_path: Path, answered: dict[str, Any]
+) -> None:
+    answered["config"]["benchmarks"] = [{"name": name} for name in FILES]
+    save_step(tmp_path / "answers", answered)
+    (part,) = (tmp_path / "answers").glob("*.parquet")
+    rows = [row | {"temperature": 1.0, "max_tokens": 64} for row in read_part(part).to_pylist()]
+    part.unlink()
+    write_part(tmp_path / "answers", 0, pa.Table.from_pylist(rows, schema=ANSWERS), ANSWERS)
+    drawn = "answers by another decoding: temperature 1, top_p 1, max_tokens 64, n 1"
+    assert [one.not_comparable for one in measured(tmp_path, "m")] == [[drawn], [drawn]]

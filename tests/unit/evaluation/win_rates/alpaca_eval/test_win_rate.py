@@ -8,6 +8,7 @@ import gzip
 import json
 import math
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,21 @@ import numpy as np
 import pytest
 
 from contracts.errors import UserError
-from evaluation.win_rates.alpaca_eval.annotations import average_length
+from evaluation.win_rates.alpaca_eval.annotations import average_length, read_annotations
 from evaluation.win_rates.alpaca_eval.instructions import alpaca_eval, instructions_of
 from evaluation.win_rates.alpaca_eval.length_control import (
     Judged,
     LengthControlledRate,
     not_told,
 )
-from evaluation.win_rates.alpaca_eval.win_rate import AlpacaEval, alpaca_eval_win_rate
+from evaluation.win_rates.alpaca_eval.win_rate import (
+    BASELINE,
+    BASELINE_SHA256,
+    JUDGE,
+    AlpacaEval,
+    alpaca_eval_win_rate,
+    not_comparable,
+)
 from evaluation.win_rates.estimate import Resampling
 from evaluation.win_rates.records import read_csv, read_rows
 
@@ -222,3 +230,14 @@ def test_a_gzipped_file_is_read_like_any_other(tmp_path: Path) -> None:
     rows = json.dumps([{"instruction": "Why?"}]).encode()
     (tmp_path / "questions.json.gz").write_bytes(gzip.compress(rows))
     assert read_rows(tmp_path / "questions.json.gz") == [{"instruction": "Why?"}]
+
+
+def test_another_baseline_under_the_published_name_is_told(tmp_path: Path) -> None:
+    found = replace(
+        read_annotations(files.write_json(tmp_path / "a.json", files.annotations()),
+                         instructions_of(files.write_questions(tmp_path / "q.json"))),
+        baseline=BASELINE, annotators=[JUDGE], hard_labels=0.0,
+    )  # fmt: skip
+    whole = replace(found, asked=len(found.index))
+    assert not_comparable(whole) == ["against other answers than gpt4_1106_preview's"]
+    assert not_comparable(replace(whole, baseline_sha256=BASELINE_SHA256)) == []
