@@ -31,6 +31,10 @@ CREATE TABLE pairs (
     round USMALLINT, prompt_id VARCHAR, chosen_id VARCHAR, rejected_id VARCHAR,
     chosen_score DOUBLE, rejected_score DOUBLE, margin DOUBLE)
 """
+_ROWS = """
+SELECT (SELECT count(*) FROM responses) + (SELECT count(*) FROM scores)
+    + (SELECT count(*) FROM pairs)
+"""
 
 
 class Index:
@@ -48,8 +52,9 @@ class Index:
         self._prompts = prompts_of(self.run)
         self._searches = Searches()
         try:
-            self._connection = _closed(self.run, self.tables)
+            self._connection = _closed(self.run)
             self._fill()
+            self._lock()
         except duckdb.Error as error:
             raise UserError(f"{run}: a table of this run cannot be read: {first_line(error)}; "
                             f"`onpolicy inspect {run}` says what to do") from None  # fmt: skip
@@ -132,6 +137,13 @@ class Index:
             [self.files, len(self.files)],
         )
 
+    def _lock(self) -> None:
+        """Set the room that requests have, which no query may change. Not before the index is
+        made: to count the rows first, every part's footer is read twice, a third of the start."""
+        [(rows,)] = self.rows(_ROWS)
+        self._connection.execute(f"SET memory_limit = '{_MEMORY + _MEMORY_A_ROW * rows}B'")
+        self._connection.execute("SET lock_configuration = true")
+
     def _add(self, table: Responses) -> None:
         parts = table.parts("responses")
         first = len(self.files)
@@ -167,15 +179,10 @@ class Index:
             )
 
 
-def _closed(run: Path, tables: Sequence[Responses]) -> duckdb.DuckDBPyConnection:
-    """A database in memory that reads below `run` and nothing else, and loads no extension; with
-    room for the rows of `tables`.
-
-    Raises:
-        duckdb.Error: a part is damaged.
-    """
+def _closed(run: Path) -> duckdb.DuckDBPyConnection:
+    """A database in memory that reads below `run` and nothing else, and loads no extension."""
     connection = duckdb.connect(":memory:", config={"threads": 2})
-    # Nothing is written or loaded, and nothing is read but the run; the last line keeps any query
+    # Nothing is written or loaded, and nothing is read but the run; `Index._lock` keeps any query
     # from changing that.
     connection.execute("SET temp_directory = ''")
     connection.execute("SET python_enable_replacements = false")
@@ -184,19 +191,4 @@ def _closed(run: Path, tables: Sequence[Responses]) -> duckdb.DuckDBPyConnection
     connection.execute("SET parquet_metadata_cache = true")
     connection.execute(f"SET allowed_directories = ['{str(run).replace(chr(39), 2 * chr(39))}/']")
     connection.execute("SET enable_external_access = false")
-    most = _MEMORY + _MEMORY_A_ROW * _rows_of(connection, tables)
-    connection.execute(f"SET memory_limit = '{most}B'")
-    connection.execute("SET lock_configuration = true")
     return connection
-
-
-def _rows_of(connection: duckdb.DuckDBPyConnection, tables: Sequence[Responses]) -> int:
-    """Number of rows that the index holds, as the parts' footers tell them."""
-    parts = [
-        part
-        for table in tables
-        for name in ("responses", "scores", "pairs")
-        for part in table.parts(name)
-    ]
-    counted = "SELECT sum(num_rows)::BIGINT FROM parquet_file_metadata(?)"
-    return int(connection.execute(counted, [parts]).fetchall()[0][0])
