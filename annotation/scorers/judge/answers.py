@@ -18,9 +18,10 @@ _PAID = 200
 
 @dataclass(frozen=True)
 class Answer:
-    """What an annotator answered to one question."""
+    """What a judge answered to one question."""
 
-    annotator: str
+    judge: str
+    """The annotator's name, and whose model it asks."""
     key: str
     text: str | None
     """None where it wrote nothing that can be read, which is paid for too."""
@@ -54,23 +55,24 @@ class JudgeAnswers:
         """The answer from before, None where there is none."""
         return self._known.get(key)
 
-    def put(self, annotator: str, key: str, says: str | Refusal) -> None:
+    def put(self, judge: str, key: str, says: str | Refusal) -> None:
         """Keep what was paid for; it outlives the process from here on."""
         if isinstance(says, Refusal):
             if not says.is_paid:
                 return
-            answer = Answer(annotator, key, None, says.message)
+            answer = Answer(judge, key, None, says.message)
         else:
-            answer = Answer(annotator, key, says)
+            answer = Answer(judge, key, says)
         with self._lock:
             self._journal.append([answer])
             self._journal.sync()
 
-    def any_of(self, annotator: str) -> bool:
-        """Whether there is an answer of this annotator, in any part, from any process."""
+    def any_of(self, annotator: str, judge: str) -> bool:
+        """Whether there is an answer of this judge, in any part, from any process; of the scores,
+        which are of this config alone, by the annotator's name."""
         journals = (_journal(path) for path in self._folder.glob(".answers-*.jsonl"))
         recorded = (answer for journal in journals for answer in journal.records())
-        if any(one.annotator == annotator and one.text is not None for one in recorded):
+        if any(one.judge == judge and one.text is not None for one in recorded):
             return True
         scored_by_it = (pc.field("annotator") == annotator) & pc.field("score").is_valid()
         parts = iter_parts(self._folder, ["annotator", "score"])

@@ -33,6 +33,7 @@ class JudgeScorer:
         self._endpoint = endpoint
         self._answers = answers
         self._has_answered = False
+        self._judge = f"{config.name}: {config.model} at {config.service}"
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -100,12 +101,11 @@ class JudgeScorer:
         """The answers in order. A question that is asked twice has two answers, two keys."""
         seen: Counter[str] = Counter()
         keys = []
-        whose = self.config.service, self.config.model
         for question in questions:
             seen[question] += 1
             # The whole request, so that an answer to other words, or at another temperature, is not
             # taken.
-            identity = json.dumps([self.config.name, *whose, self._body(question), seen[question]])
+            identity = json.dumps([self._judge, self._body(question), seen[question]])
             keys.append(hashlib.sha256(identity.encode()).hexdigest())
         asking = list(zip(keys, questions, strict=True))
         first = self._ask_first(asking)
@@ -126,7 +126,7 @@ class JudgeScorer:
 
     def _answered_before(self) -> bool:
         """Whether another process, or this one's predecessor, got an answer from this judge."""
-        return self._answers is not None and self._answers.any_of(self.config.name)
+        return self._answers is not None and self._answers.any_of(self.config.name, self._judge)
 
     def _answer(self, key: str, question: str) -> str | Refusal:
         """An answer that was paid for before, or a new one."""
@@ -135,7 +135,7 @@ class JudgeScorer:
         if (known := self._answers.get(key)) is not None:
             return known
         answer = self._ask(question)
-        self._answers.put(self.config.name, key, answer)
+        self._answers.put(self._judge, key, answer)
         return answer
 
     def _body(self, question: str) -> dict[str, Any]:

@@ -94,7 +94,8 @@ def test_an_answer_without_a_text_was_paid_for_and_is_not_bought_again(serve, tm
     for _ in range(2):
         assert grades(endpoint.url, tmp_path, ["a", "bb"]) == [3.0, None]
     assert len(endpoint.bodies) == 2
-    assert JudgeAnswers(tmp_path).any_of("j")
+    assert JudgeAnswers(tmp_path).any_of("j", "j: judge-1 at 127.0.0.1")
+    assert not JudgeAnswers(tmp_path).any_of("j", "j: judge-2 at 127.0.0.1")
 
 
 def test_half_a_surrogate_pair_in_an_answer_is_kept_like_any_other(serve, tmp_path):
