@@ -68,7 +68,8 @@ def run_config(
     from flows.prefect_.outage import run_flow
 
     rounds = settled(config).rounds  # a schedule may have added some
-    console.print(f"{config.name}: {rounds} round(s) from {config.policy.path}")
+    counted = f"{rounds} round{'' if rounds == 1 else 's'}"
+    console.print(f"{config.name}: {counted} from {config.policy.path}")
     started = time.monotonic()
     with interruptible():
         ensure_server()

@@ -143,7 +143,7 @@ def test_a_signal_while_the_server_comes_up_is_one_line_and_leaves_nothing(
     os.killpg(run.pid, number)
     _, stderr = run.communicate(timeout=30)
     first, last = stderr.splitlines()
-    assert first.startswith("stopped: 2 round(s) from ")
+    assert first.startswith("stopped: 2 rounds from ")
     assert (run.returncode, last) == (code, said)
     _, alive = psutil.wait_procs(started, timeout=15)
     assert started and not alive

@@ -113,7 +113,7 @@ def summary(config: RunConfig) -> str:
     told = (
         f"{config.name}: ready. Looked at {whose}{annotators} annotator(s), "
         f"{len(sources) - len(hub)} source(s) of prompts, the engines, the trainer and the room on "
-        f"the disk for {config.rounds} round(s) below {config.runs_dir}"
+        f"the disk for all rounds ({config.rounds}) below {config.runs_dir}"
     )
     told += f", as far as the steps that are left need them: {done} are done" if done else ""
     if away or hub:
