@@ -12,7 +12,7 @@ from contracts.steps.step import is_begun
 from contracts.tables.parts import write_atomic
 from flows.pipeline.config import RunConfig
 from flows.pipeline.console import console, print_warning
-from flows.pipeline.folder import redo
+from flows.pipeline.folder import paid, redo
 from flows.pipeline.folder.recorded import NAME
 from flows.pipeline.folder.run_folder import made_anew, make_folder, settled
 from flows.pipeline.planning.next_steps import next_steps
@@ -121,7 +121,7 @@ def _adopted(shelf: Shelf, step: PlannedStep, done: Finished) -> bool:
     if here := step.done:
         refuse_other_content(shelf, step.out, step.path, here, done)
         return False
-    clear_begun(step.out)
+    clear_begun(step.run, step.path)
     shelf.pull(step, done)
     return True
 
@@ -141,13 +141,15 @@ def refuse_other_content(
         )
 
 
-def clear_begun(folder: Path) -> None:
-    """Remove a step that was begun here and that another machine has finished since.
+def clear_begun(run: Path, path: str) -> None:
+    """Remove a step that was begun here and that another machine has finished since. Replies that
+    were paid for are set aside.
 
     Raises:
         FolderBusy: it goes on.
         UserError: a finished step lies in it; nothing was removed.
     """
+    folder = run / path
     if finished := next(folder.rglob("_manifest.json"), None):
         raise UserError(
             f"{folder}: is to be replaced by the store's, and {finished.parent} in it is finished; "
@@ -155,7 +157,7 @@ def clear_begun(folder: Path) -> None:
         )
     if folder.exists():
         with folder_lock(folder):
-            pass
+            paid.set_aside(run, path)
         shutil.rmtree(folder)
 
 

@@ -46,7 +46,7 @@ def _pull(shelf: Shelf, config: RunConfig, there: Claim) -> str:
     stored = {path: done for path, done in shelf.finished().items() if path in planned}
     missing = [path for path, done in stored.items() if not _is_here(shelf, config, path, done)]
     for path in missing:
-        clear_begun(config.folder / path)
+        clear_begun(config.folder, path)
         shelf.pull_to(path, stored[path], config.folder / path)
     size = sum(sum(stored[path].manifest.sizes.values()) for path in missing)
     return (

@@ -99,7 +99,7 @@ class RunStore(WithoutStore):
             return
         try:
             if done := self._shelf.read(step):
-                clear_begun(step.out)  # claimed, with nothing made in it
+                clear_begun(step.run, step.path)  # claimed, with nothing made in it
                 self._shelf.pull(step, done)
                 console.print(f"  {step.title}: pulled from {self._objects.address}")
             elif taken := self._taken_over(step):

@@ -17,6 +17,7 @@ from flows.pipeline import run_step as stage_process
 from flows.pipeline.folder import paid
 from flows.pipeline.folder.run_folder import claim_run, settled
 from flows.pipeline.planning.plan import plan
+from flows.pipeline.store.adopt import clear_begun
 
 SCORES, REPLIES = "round-1/scores", ".replies.jsonl"
 
@@ -55,6 +56,13 @@ def test_a_step_that_another_run_can_give_is_gone_though_its_answers_are_kept(se
     claim_run(run, again=["round-1/responses"])
     assert not kept.parent.exists()
     assert keys_of(run.folder / ".paid" / SCORES / kept.name) == ["one"]
+
+
+def test_replies_of_a_step_that_another_machine_has_finished_since_are_kept(tmp_path: Path) -> None:
+    journal(tmp_path / "step" / REPLIES, "one")
+    clear_begun(tmp_path, "step")
+    assert not (tmp_path / "step").exists()
+    assert keys_of(tmp_path / ".paid" / "step" / REPLIES) == ["one"]
 
 
 def test_replies_of_two_places_are_kept_once_each_and_half_a_line_is_none(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_a_key_that_is_no_step_of_the_run_is_not_pulled_over_its_steps(
     pull_run("test", store_of(a), a.runs_dir)
     assert tables(tmp_path / "here" / "test") == tables(a.folder)
     with pytest.raises(UserError, match="is finished; nothing was removed"):
-        clear_begun(a.folder / "round-1")
+        clear_begun(a.folder, "round-1")
 
 
 @pytest.fixture
