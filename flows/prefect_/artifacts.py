@@ -37,8 +37,8 @@ _EVERY_SECONDS = 2.0
 _FLUSH_SECONDS = 10.0
 _SHOWN_PAIRS = 10
 _SHOWN_STEPS = 12
-# All columns of the table stand on a screen.
-_SHOWN_CHARACTERS = 160
+# Prefect wraps no cell: margin, chosen and rejected stand side by side from 1,400 pixels on.
+_SHOWN_CHARACTERS = 48
 
 _publisher = Publisher(print_warning)
 
@@ -140,15 +140,15 @@ def publish_run(run: Path) -> None:
     """Publish the page that leads to the report, the data and the folders, with a line for each
     round."""
     lines = table_lines([RunRounds(run.name, "", trained_rounds(run))])
-    columns = shown_columns(lines)
-    rows = [[line.round.name, *(_cell(line.cells[name]) for name in columns)] for line in lines]
+    lines.reverse()  # a column a round, the newest first: the page scrolls sideways for the old
+    rows = [[name, *(_cell(line.cells[name]) for line in lines)] for name in shown_columns(lines)]
     here = run.resolve()
     page = [
         f"# {run.name}",
         f"Report, for a browser on {platform.node()}: `{(here / 'report.html').as_uri()}`",
         f"Prompts, responses and scores: `onpolicy browse {shlex.quote(str(here))}`",
         f"Tables: `{here}`",
-        *markdown_table("Rounds", ["round", *columns], rows),
+        *markdown_table("Rounds", ["", *(line.round.name for line in lines)], rows),
     ]
     _publish_page(page, key_of(f"{run.name}-00-report"), f"{run.name}: where all of it is")
 

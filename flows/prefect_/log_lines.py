@@ -16,6 +16,9 @@ _TORCH = re.compile(r"(?:\[rank\d+\]:\s*)?\[?([IWEF])\d{4} \d\d:\d\d:\d\d")
 # Python: `file.py:12: FutureWarning: ...`, then the line of code, set in.
 _PYTHON = re.compile(r"\S+:\d+: \w*Warning: ")
 
+# tqdm, in vLLM: `Loading shards: 100% Completed | 1/1 [00:00<00:00, 59.17it/s]`.
+_BAR = re.compile(r".*\d%.*\|.*\d(?:it/s|s/it)\]$")
+
 
 def leveled(line: str) -> tuple[int, str]:
     """The level and the text of a line; what libraries tell of their own work is for DEBUG."""
@@ -28,8 +31,10 @@ def leveled(line: str) -> tuple[int, str]:
     if _PYTHON.match(line):
         return logging.WARNING, line
     if level in _LEVELS:
-        return logging.getLevelNamesMapping()[level], text
-    return (logging.DEBUG if line[:1].isspace() else logging.INFO), line
+        # A stage's module runs as the process's main one.
+        return logging.getLevelNamesMapping()[level], text.removeprefix("__main__: ")
+    is_detail = line[:1].isspace() or _BAR.match(line)
+    return (logging.DEBUG if is_detail else logging.INFO), line
 
 
 def finished_line(manifest: Manifest) -> str:

@@ -260,10 +260,12 @@ def _by_annotator(scores: pa.Table) -> dict[str, np.ndarray]:
 
 
 def metric_rows(policy: Path, count: int) -> list[dict[str, float]]:
-    """A training's metrics at `count` of its steps, spread evenly, a row a step."""
+    """A training's metrics at `count` of its steps, spread evenly, a row a step; four digits."""
     steps: dict[int, dict[str, float]] = {}
     for row in pq.read_table(policy / "metrics.parquet").to_pylist():
-        steps.setdefault(row["step"], {"step": row["step"]})[row["name"]] = row["value"]
+        steps.setdefault(row["step"], {"step": row["step"]})[row["name"]] = float(
+            f"{row['value']:.4g}"
+        )
     numbers = sorted(steps)
     shown = {round(place) for place in np.linspace(0, len(numbers) - 1, count)}
     return [steps[numbers[place]] for place in sorted(shown)]

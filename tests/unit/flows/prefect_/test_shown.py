@@ -46,6 +46,7 @@ def test_a_round_that_is_not_evaluated_is_over_with_its_policy(tmp_path: Path) -
     ("[rank0]:[W1122 08:20:00.123 ProcessGroup.cpp:1] not destroyed", logging.WARNING),
     ("/x/torch/nn.py:12: FutureWarning: will be gone", logging.WARNING),
     ("  warnings.warn(", logging.DEBUG),
+    ("Loading shards: 100% Completed | 1/1 [00:00<00:00, 59.17it/s]", logging.DEBUG),
     ("anything else", logging.INFO),
 ])  # fmt: skip
 def test_a_line_has_the_level_that_its_writer_meant(line: str, level: int) -> None:
@@ -54,6 +55,7 @@ def test_a_line_has_the_level_that_its_writer_meant(line: str, level: int) -> No
 
 def test_our_own_lines_lose_the_level_that_the_record_has() -> None:
     assert leveled("INFO generation.sample: ready") == (logging.INFO, "generation.sample: ready")
+    assert leveled("INFO __main__: ready") == (logging.INFO, "ready")
 
 
 def test_a_steps_last_line_says_rows_time_and_drops_in_words() -> None:
