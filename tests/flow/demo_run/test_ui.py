@@ -109,6 +109,6 @@ def test_the_pages_of_one_run_and_of_two_read_at_both_widths_in_both_colours(
     with browser(chromium, tmp_path) as looked:
         for path, width, dark in itertools.product(pages, (390, 1200), (False, True)):
             seen = looked.look(path.as_uri(), width, dark)
-            assert "trained reward" in seen.text and "round 1" in seen.text
+            assert "Trained reward" in seen.text and "round 1" in seen.text
             assert seen.problems == [] and not seen.scrolls_sideways
             assert [one for one in seen.asked if not one.startswith("data:")] == [path.as_uri()]
