@@ -10,6 +10,7 @@ from pathlib import Path
 from checkout import CHECKOUT
 
 from contracts.steps.step import claim
+from runtime.progress import parse_progress
 from training import train
 from training.config import TrainConfig
 
@@ -34,3 +35,8 @@ def kill_after_step(process: "subprocess.Popen[str]", out: Path, steps: int) -> 
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+def resumed_from(printed: str) -> int:
+    """The steps that had been done when a training began, by what it prints of its progress."""
+    return [seen for line in printed.splitlines() if (seen := parse_progress(line))][-1].resumed
