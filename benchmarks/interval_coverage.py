@@ -1,14 +1,18 @@
 """`python -m benchmarks.interval_coverage`: how often a 95 % interval of ours holds the truth.
 
-Simulated judgements whose true win rate is known, 500 draws of each benchmark:
+Simulated judgements whose truth is known, 500 draws of the fit, four times as many of each mean:
 
 - `raw`: 805 prompts, a preference a prompt, the mean (AlpacaEval).
 - `clustered`: 500 prompts, two games each that share the prompt's difficulty, some weighing three
   times (Arena-Hard). As published: rows of scores resampled as if none shared a prompt, 90 %.
+- `few_prompts`: the gain of 20 held-out prompts, the mean. As published: 1.96 standard errors.
+- `noise_floor`: 50 prompts judged twice, the two games of each alike, the mean difference. As
+  published: games as if none shared a prompt.
 - `length_controlled`: 300 prompts with difficulty and length, the GLM fitted anew on each of 200
   resamples. As published: the standard error of the GLM's predictions.
 
-The figure is the largest distance of a coverage from 0.95; 500 draws tell 0.0097 of it.
+The figure is the largest distance of a coverage from 0.95; 500 draws tell 0.0097 of it, 2,000
+half of that.
 """
 
 import argparse
@@ -17,6 +21,8 @@ from collections.abc import Callable
 import numpy as np
 
 from benchmarks.support.outcome import report
+from evaluation.bootstrap import paired_gain
+from evaluation.win_rates.agreement import agreement
 from evaluation.win_rates.alpaca_eval.length_control import Judged, length_controlled
 from evaluation.win_rates.arena_hard import Games, arena_hard_win_rate
 from evaluation.win_rates.estimate import Estimate, Resampling, mean
@@ -38,9 +44,14 @@ def main() -> None:
     simulations = {
         "raw": (_raw, _raw_truth()),
         "clustered": (_clustered, _clustered_truth()),
+        "few_prompts": (_few_prompts, 0.0),
+        "noise_floor": (_noise_floor, 0.0),
         "length_controlled": (_length_controlled, _length_controlled_truth()),
     }
-    found = {name: _coverage(draw, truth, draws) for name, (draw, truth) in simulations.items()}
+    found = {
+        name: _coverage(draw, truth, draws if draw is _length_controlled else 4 * draws)
+        for name, (draw, truth) in simulations.items()
+    }
     report(
         "interval_coverage",
         max(abs(coverage["ours"] - _CONFIDENCE) for coverage in found.values()),
@@ -63,7 +74,7 @@ def _coverage(
     return {
         "truth": round(truth, 4),
         "ours": round(ours / draws, 3),
-        "published": round(published / draws, 3),
+        "published": round(float(published) / draws, 3),
     }
 
 
@@ -106,6 +117,20 @@ def _games(generator: np.random.Generator, prompts: int) -> tuple[np.ndarray, np
                         [1.0, 0.5], 0.0)  # fmt: skip
     strong = (results != 0.5) & (generator.random((prompts, 2)) < np.abs(strength) / 4)
     return results, np.where(strong, 3, 1)
+
+
+def _few_prompts(generator: np.random.Generator) -> Draw:
+    gains = generator.normal(0, 1, 20)
+    gain = paired_gain(np.zeros(20), gains, 1000, _CONFIDENCE, 0)
+    return Estimate(gain.mean, gain.low, gain.high), _NORMAL * gains.std(ddof=1) / 20**0.5
+
+
+def _noise_floor(generator: np.random.Generator) -> Draw:
+    """A judge that moves its mind about a prompt, in either order alike."""
+    moved = np.repeat(generator.normal(0, 0.2, 50), 2) + generator.normal(0, 0.1, 100)
+    prompts = np.repeat(np.arange(50), 2).astype(str).tolist()
+    found = agreement(np.zeros(100), moved, 0.5, Resampling(), prompts).difference
+    return found, _NORMAL * moved.std(ddof=1) / 100**0.5
 
 
 def _length_controlled(generator: np.random.Generator) -> Draw:
