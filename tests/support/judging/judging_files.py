@@ -1,10 +1,11 @@
 """Small files of answers in the benchmarks' own formats, and what a judge of them is asked."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
-from evaluation.judging.config import LLMJudge
+from evaluation.judging.config import JudgingConfig, LLMJudge
 
 
 def write_outputs(path: Path, answers: dict[str, str], generator: str) -> Path:
@@ -53,3 +54,17 @@ def llm_judge(url: str, **settings: Any) -> LLMJudge:
     resources |= settings.pop("resources", {})
     fixed = {"model": "judge-1", "base_url": url, "repeats": 0}
     return LLMJudge.model_validate(fixed | settings | {"resources": resources})
+
+
+FOR_FIRST = completion("m", {"m": -0.05, "M": -3.0})
+
+
+def instruction(question: str) -> str:
+    """The one in AlpacaEval's prompt."""
+    found = re.search(r'"instruction": """(.*)"""', question)
+    return found[1] if found else question
+
+
+def alpaca_judging(url: str, **settings: Any) -> JudgingConfig:
+    """AlpacaEval's judging by `llm_judge`."""
+    return JudgingConfig(benchmark="alpaca_eval", judge=llm_judge(url, **settings))
