@@ -26,8 +26,9 @@ from flows.pipeline.console import print_warning
 from flows.pipeline.planning.planned_step import PlannedStep
 from flows.pipeline.planning.step_order import position
 from flows.prefect_.publisher import Publisher
-from flows.report.evaluation_page import as_text, evaluation_lines, markdown_table
+from flows.report.evaluation_page import evaluation_lines
 from flows.report.figures import round_figures, to_png
+from flows.report.markdown import as_text, markdown_table
 from flows.report.round_row import Cell, RunRounds, shown_columns, table_lines
 from flows.report.run_data import RoundData, metric_rows, sample_pairs, trained_rounds
 from runtime.progress import Reading, summary
@@ -111,8 +112,12 @@ def _cut(text: str) -> str:
 
 
 def publish_table(rows: list[dict[str, Any]], name: str, title: str) -> None:
-    """A table, a column a key."""
-    _publisher.put(partial(create_table_artifact, rows, key=key_of(name), description=title))
+    """A table, a column a key. Prefect's page reads each text in it as markdown."""
+    cells = [
+        {key: as_text(value) if isinstance(value, str) else value for key, value in row.items()}
+        for row in rows
+    ]
+    _publisher.put(partial(create_table_artifact, cells, key=key_of(name), description=title))
 
 
 def publish_plot(folder: Path, title: str, plot: bytes) -> None:

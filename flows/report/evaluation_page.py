@@ -1,16 +1,10 @@
 """A round's evaluation as markdown, for the Prefect UI."""
 
-import html
-import re
-from collections.abc import Sequence
-
 from evaluation.answers import BenchmarkAnswers
 from evaluation.win_rates.estimate import Estimate
 from flows.report.evaluation_data import EvaluationData
+from flows.report.markdown import markdown_table
 from flows.report.run_data import RoundData
-
-_MARKUP = re.compile(r"[\\`*_\[\]!#~|]|(?<=http)(?=s?://)|(?<=www)(?=\.)")
-
 
 _SHOWN_CHARACTERS = 300
 
@@ -109,27 +103,3 @@ def _cut(text: str) -> str:
 def told(figure: Estimate | None) -> str:
     """A figure with its interval."""
     return f"{figure.value:.1f} [{figure.low:.1f}, {figure.high:.1f}]" if figure else ""
-
-
-def markdown_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """A heading and a table; nothing where there are no rows."""
-    if not rows:
-        return []
-    lines = [_row(header), f"|{' --- |' * len(header)}", *map(_row, rows)]
-    return [f"## {as_text(title)}", "\n".join(lines)]
-
-
-def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(map(as_text, cells))} |"
-
-
-def as_text(text: str) -> str:
-    """On one line of markdown: no markup, no link, and no end of a table's cell or row.
-
-    Names, categories and sources come from files that anybody may have written.
-    """
-    return _MARKUP.sub(_escaped, " ".join(html.escape(text, quote=False).split()))
-
-
-def _escaped(markup: re.Match[str]) -> str:
-    return f"\\{markup[0]}"

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from contracts.steps.manifest import Manifest
+from flows.prefect_ import artifacts
 from flows.prefect_.artifacts import _drops, _key
 from flows.prefect_.log_lines import finished_line, leveled
 from flows.prefect_.names import named
@@ -62,6 +63,15 @@ def test_a_steps_last_line_says_rows_time_and_drops_in_words() -> None:
     made = Manifest("x", 960, {"duplicate": 12}, {}, "", {}, 0.0, 6.0, {}, "")
     assert finished_line(made) == "960 rows in 6.0 s; dropped: 12 duplicate"
     assert _drops(made) == [{"reason": "duplicate", "rows": 12, "of all, %": 1.23}]
+
+
+def test_a_models_answer_is_text_on_the_page_of_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[Any] = []
+    monkeypatch.setattr(artifacts._publisher, "put", sent.append)
+    answer = "<img src=x onerror=alert(1)> ![plot](http://evil.example/a.png)"
+    artifacts.publish_table([{"margin": 0.5, "chosen": answer}], "demo", "pairs")
+    shown = r"&lt;img src=x onerror=alert(1)&gt; \!\[plot\](http\://evil.example/a.png)"
+    assert sent[0].args == ([{"margin": 0.5, "chosen": shown}],)
 
 
 def test_keys_sort_as_the_pipeline_goes() -> None:
