@@ -10,6 +10,7 @@ import threading
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeGuard
 
 from contracts.errors import OnPolicyError, UserError, named_first_line
 from contracts.steps.disk_space import NO_ROOM
@@ -20,6 +21,7 @@ from runtime.stdout import print_line
 log = logging.getLogger(__name__)
 
 _ERROR_MARK = "::error "
+_FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def main(stage: Stage, argv: Sequence[str] | None = None) -> None:
@@ -54,7 +56,7 @@ def exit_code_of(run: Callable[[], None]) -> int:
     except Exception as error:
         if os.environ.get("ONPOLICY_DEBUG") == "1":
             traceback.print_exc()
-        return fail(describe(error), getattr(error, "exit_code", 1))
+        return fail(describe(error), exit_code(error))
     return 0
 
 
@@ -91,10 +93,33 @@ def describe(error: BaseException) -> str:
         if error.errno == errno.EFBIG:
             what, way_out = "File too large", "raise the limit (`ulimit -f`)"
         return (
-            f"{what} ({error.filename or 'while writing'}); {way_out} and run the same command "
+            f"{what} ({_file_of(error) or 'while writing'}); {way_out} and run the same command "
             "again: what was finished is kept"
         )
+    if _is_forbidden(error):
+        return (
+            f"{_file_of(error)}: cannot be read or written ({os.strerror(error.errno or 0)}); "
+            "make it yours, or name a folder of your own"
+        )
     return f"{named_first_line(error)} (--debug shows the traceback)"
+
+
+def exit_code(error: BaseException) -> int:
+    """2 where what the user gave is at fault, a folder that is not theirs included; else 1."""
+    return UserError.exit_code if _is_forbidden(error) else getattr(error, "exit_code", 1)
+
+
+def _is_forbidden(error: BaseException) -> TypeGuard[OSError]:
+    return isinstance(error, OSError) and error.errno in _FORBIDDEN and bool(_file_of(error))
+
+
+def _file_of(error: OSError) -> str:
+    """The file that an error is about, the copy of two; for a hidden one of ours its folder."""
+    path = error.filename2 or error.filename
+    if not isinstance(path, str | bytes | os.PathLike):
+        return ""
+    whole = Path(os.fsdecode(path))
+    return str(whole.parent if whole.name.startswith(".") else whole)
 
 
 def configure_logging() -> None:

@@ -213,10 +213,10 @@ def _run() -> int:
     except Exception as error:
         if os.environ.get("ONPOLICY_DEBUG") == "1":
             raise
-        from runtime.stage_process import describe
+        from runtime.stage_process import describe, exit_code
 
         typer.echo(f"onpolicy: {describe(error)}", err=True)
-        return getattr(error, "exit_code", 1)
+        return exit_code(error)
     return 0
 
 

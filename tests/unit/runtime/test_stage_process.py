@@ -1,5 +1,6 @@
 """A stage as a process: its exit code, its one message, its progress, its end with its parent."""
 
+import errno
 import io
 import json
 import os
@@ -14,7 +15,7 @@ from checkout import CHECKOUT
 
 from contracts.errors import OnPolicyError, UserError
 from runtime.progress import Progress, Reading, parse_progress
-from runtime.stage_process import describe, fail, parse_error
+from runtime.stage_process import describe, exit_code, fail, parse_error
 
 STAGE = """
 import os, resource, subprocess, sys, time
@@ -249,6 +250,24 @@ def test_errors_of_ours_are_told_as_they_are_and_others_with_their_kind() -> Non
     assert describe(OnPolicyError("two\nlines")) == "two\nlines"
     assert describe(ValueError("bad\nvalue")) == "ValueError: bad (--debug shows the traceback)"
     assert describe(ValueError()) == "ValueError (--debug shows the traceback)"
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.EPERM])
+def test_a_file_that_is_not_the_users_is_told_in_words_as_their_mistake(number: int) -> None:
+    error = OSError(number, os.strerror(number), "runs/demo/report.html")
+    assert exit_code(error) == 2
+    assert describe(error) == (
+        f"runs/demo/report.html: cannot be read or written ({os.strerror(number)}); "
+        "make it yours, or name a folder of your own"
+    )
+    hidden = OSError(number, os.strerror(number), "runs/demo/.lock")
+    assert describe(hidden).startswith("runs/demo: cannot be read or written")
+
+
+def test_of_two_files_the_copy_is_named() -> None:
+    error = OSError(errno.ENOSPC, "No space left on device", "source.bin", None, "copy.bin")
+    assert describe(error).startswith("the disk is full (copy.bin); free some space")
+    assert exit_code(error) == 1
 
 
 class Recorder(io.StringIO):
