@@ -2,7 +2,6 @@
 
 import json
 import logging
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,8 @@ from contracts.models.adapters import WEIGHTS, refuse_other_adapter
 from contracts.models.loading import load_adapter, load_model, refuse_unsavable
 from contracts.models.model import load_tokenizer
 from contracts.models.weights import refuse_other_weights
-from contracts.steps.disk_space import naming_what_is_full, refuse_too_full, refuse_unwritable
+from contracts.steps.disk_space import refuse_too_full
+from contracts.steps.new_folder import filled
 from runtime.stage_process import configure_logging, exit_code_of
 
 log = logging.getLogger(__name__)
@@ -31,17 +31,11 @@ def merge(adapter: Path, out: Path, base: str | None = None) -> Path:
     """
     settings = _settings(adapter)
     reference = base or _named_base(adapter, settings)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out}: exists already; give a new folder for the merged model")
-    refuse_unwritable(out.parent, "name a folder of your own")
-    model = _merged(adapter, reference)
-    model.config.use_cache = True
-    refuse_too_full(out, model.get_memory_footprint(), "the merged weights", "")
-    unfinished = out.with_name(f".{out.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    with naming_what_is_full(out):
+    with filled(out) as unfinished:
+        model = _merged(adapter, reference)
+        model.config.use_cache = True
+        refuse_too_full(out, model.get_memory_footprint(), "the merged weights", "")
         _save(model, adapter, reference, unfinished)
-    unfinished.replace(out)
     log.info("%s: %s with %s merged in", out, reference, adapter)
     return out
 

@@ -11,9 +11,9 @@ from jinja2 import Environment, FileSystemLoader
 from annotation.selection.published_layout import write_published
 from contracts.config.yaml import dump_yaml
 from contracts.errors import UserError
-from contracts.steps.disk_space import naming_what_is_full, refuse_unwritable
 from contracts.steps.fingerprint import changed_files, refuse_not_whole
 from contracts.steps.manifest import read_manifest
+from contracts.steps.new_folder import filled, refuse_not_new
 from contracts.tables.parts import write_atomic
 from flows.pipeline.folder.recorded import round_keys
 from flows.report.cards.hub import hub_id, hub_token, public
@@ -40,8 +40,7 @@ def export(source: Path, target: Path, push: Push | None) -> str:
     Raises:
         UserError: it is neither, it is not finished, or the target holds something.
     """
-    if target.is_file() or (target.exists() and any(target.iterdir())):
-        raise UserError(f"{target}: is not empty; name a new folder")
+    refuse_not_new(target)
     manifest = read_manifest(source)
     is_policy = manifest is not None and manifest.stage == train.STAGE.name
     if (source / "config.yaml").is_file():
@@ -51,12 +50,12 @@ def export(source: Path, target: Path, push: Push | None) -> str:
     if push:
         hub_token(push.repository)
     _refuse_damaged(source, is_policy)
-    refuse_unwritable(target, "name a folder of your own")
-    with naming_what_is_full(target):
+    with filled(target) as out:
         if is_policy:
-            kind, told = "model", _model(source, target, push.repository if push else None)
+            kind, told = "model", _model(source, out, push.repository if push else None)
         else:
-            kind, told = "dataset", _dataset(source, target)
+            kind, told = "dataset", _dataset(source, out)
+    told += f" in {target}"
     if push:
         upload(target, push.repository, kind, push.private)
         told += f", pushed to {push.repository} ({'private' if push.private else 'public'})"
@@ -87,7 +86,7 @@ def _dataset(round_folder: Path, target: Path) -> str:
     (target / "data").mkdir(parents=True, exist_ok=True)
     rows = write_published(pairs, responses, scores, "train", target / "data" / "train.parquet")
     write_atomic(target / "README.md", _card(round_folder, rows).encode())
-    return f"{rows:,} pairs in {target}"
+    return f"{rows:,} pairs"
 
 
 def _model(policy: Path, target: Path, repository: str | None) -> str:
@@ -104,7 +103,7 @@ def _model(policy: Path, target: Path, repository: str | None) -> str:
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(policy / name, target / name)
     write_model_card(RoundData(policy.parent), target, repository)
-    return f"{policy} in {target}"
+    return str(policy)
 
 
 def _has_public_base(policy: Path) -> bool:

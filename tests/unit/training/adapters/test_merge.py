@@ -81,7 +81,7 @@ def test_another_base_may_be_named(tiny_gemma: Path, tmp_path: Path) -> None:
 
 def test_a_full_folder_is_never_written_to(tiny_gemma: Path, tmp_path: Path) -> None:
     adapter_of(tiny_gemma, tmp_path / "adapter")
-    with pytest.raises(UserError, match="exists already"):
+    with pytest.raises(UserError, match="is not empty"):
         merge(tmp_path / "adapter", tmp_path / "adapter")
 
 

@@ -1,5 +1,6 @@
 """What leaves a run: a policy with its card, a push with the token that was given for it."""
 
+import resource
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from flows.report.cards.export import Push, export
 from flows.report.cards.hub import hub_id, public
 from flows.report.cards.model_card import write_model_card
 from flows.report.run_data import RoundData, finished_rounds
+from runtime.stage_process import describe
 
 CONFIG: dict[str, Any] = {
     "policy": {"path": "google/gemma-2-9b-it", "revision": None, "bos": "template",
@@ -167,6 +169,28 @@ def test_a_policy_is_exported_without_what_belongs_to_its_making(run: Path, tmp_
     assert sorted(str(path.relative_to(target)) for path in target.rglob("*")) == [
         "README.md", "config.json", "curves.png", "metrics.parquet", "model.safetensors",
     ]  # fmt: skip
+
+
+def test_a_model_that_a_full_disk_cut_leaves_nothing_and_is_exported_by_the_same_command(
+    run: Path, tmp_path: Path
+) -> None:
+    policy, target = run / "round-1" / "policy", tmp_path / "model"
+    (policy / "model.safetensors").write_bytes(bytes(200_000))
+    (policy / "_manifest.json").unlink()
+    finish(policy, "training.train", **TRAINED)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+        with pytest.raises(OSError) as failed:
+            export(policy, target, None)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert f"({target}/" in describe(failed.value)
+    assert not target.exists()
+    (target / ".unfinished").mkdir(parents=True)  # as a kill leaves it
+    export(policy, target, None)
+    assert (target / "model.safetensors").stat().st_size == 200_000
+    assert not (target / ".unfinished").exists()
 
 
 def test_a_damaged_round_is_refused_with_the_way_out(run: Path, tmp_path: Path) -> None:
