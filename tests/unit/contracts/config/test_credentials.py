@@ -59,6 +59,17 @@ def test_an_address_alone_holds_nothing_that_a_secret_could_hide_in(address: str
     assert "SEC" not in said
 
 
+@pytest.mark.parametrize("value", ["sk-abcdef123456", "hf_abcDEF", "$OPENAI_API_KEY", "''"])
+def test_a_key_in_the_place_of_its_variables_name_is_refused_and_never_shown(value: str) -> None:
+    said = refusal(
+        "annotation.annotators=[{kind: judge, name: j, model: m, compare: pointwise, "
+        f"resources: {{api_key_env: {value}}}" + "}]"
+    )
+    key = "annotation.annotators.0.resources.api_key_env"
+    assert said.startswith(f"run.yaml: key {key!r}: is no environment variable's name")
+    assert "abc" not in said
+
+
 @pytest.mark.parametrize("override", [
     "policy.path=owner/name@main",
     "prompts.system='Write to me@example.org: is https://example.org/?a=1 up?'",
