@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -72,6 +73,7 @@ class Asking:
             OnPolicyError: it answers no more, or left out too many, cannot be read at all, or the
                 money is spent; every reply that came is kept.
         """
+        self._tell_unplayable(games)
         for game in games:
             self._count_paid_before(game)
         left = [game for game in games if game.messages and not self._is_settled(game)]
@@ -215,6 +217,14 @@ class Asking:
                 "max_unanswered_share` admits; run the same command again later: every judgement "
                 "that came is kept"
             )
+
+    def _tell_unplayable(self, games: Sequence[Game]) -> None:
+        """What the files lack is known before anything is paid for the rest."""
+        for says, count in Counter(game.error.says for game in games if game.error).items():
+            log.warning(
+                "judge %s: %s of %s judgements will have no score: %s",
+                self._judge.model, f"{count:,}", f"{len(games):,}", says,
+            )  # fmt: skip
 
     def _tell(self, when: str, left: Sequence[Game], games: Sequence[Game]) -> None:
         """Log what is to come; stop where it costs too much."""

@@ -14,6 +14,9 @@ from contracts.steps.manifest import read_manifest
 from contracts.steps.step import run_once
 from contracts.tables.parts import read_table
 from evaluation.judge import STAGE
+from evaluation.judging.asking import Asking
+from evaluation.judging.referees.benchmarks import REFEREES
+from evaluation.judging.referees.game import Game, NoScore
 
 
 def test_each_judgement_is_a_row_beside_the_file_of_the_official_format(
@@ -81,6 +84,20 @@ def test_without_a_key_the_variable_is_named(files: dict[str, str], tmp_path: Pa
     with pytest.raises(UserError, match="set the environment variable NO_SUCH_KEY"):
         config = alpaca_judging("http://127.0.0.1:1", resources={"api_key_env": "NO_SUCH_KEY"})
         run_once(STAGE, config, files, tmp_path / "out")
+
+
+def test_answers_that_are_missing_are_told_before_the_first_request(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = alpaca_judging("http://127.0.0.1:1", resources={"api_key_env": None})
+    lacks = NoScore("missing", "the model has no answer to this question")
+    games = [Game(str(n), "alone", (), "prompt", error=lacks) for n in range(105)]
+    games.append(Game("same", "alone", (), "prompt", settled=1.5))
+    Asking(REFEREES[config.benchmark](), config.judge, tmp_path).judge_all(games)
+    assert caplog.messages[0] == (
+        "judge judge-1: 105 of 106 judgements will have no score: "
+        "the model has no answer to this question"
+    )
 
 
 def test_a_judge_that_writes_prose_fails_the_smoke_test_and_is_paid_no_more(
