@@ -11,7 +11,7 @@ from contracts.tables.parts import iter_parts
 from flows.pipeline.config import RunConfig
 from flows.tune.source import Source, read_source
 from training.advice.batch_scaling import SOURCES, rescale, steps
-from training.advice.config_advice import advice
+from training.advice.config_advice import advice, unadvised
 from training.advice.lora import lora_advice, shape_of
 from training.config import LoraConfig, TrainConfig
 
@@ -72,15 +72,21 @@ def check(path: Path, overrides: Sequence[str]) -> list[str]:
     """A line for each setting that others had trouble with."""
     config = read_source(path, overrides).changed
     said = _advice(config, config.training)
-    return said or ["nothing here is off the published path"]
+    silent = unadvised(config.training, _parameters(config))
+    return [*said, *([silent] if silent else [])] or ["nothing here is off the published path"]
 
 
 def _advice(config: RunConfig, training: TrainConfig) -> list[str]:
+    return advice(training, config.format, _parameters(config))
+
+
+def _parameters(config: RunConfig) -> int | None:
+    """None where the policy is not at hand: advised as the models of billions, whose settings are
+    published."""
     try:
-        parameters = shape_of(config.pinned(config.policy.reference)).parameters
+        return shape_of(config.pinned(config.policy.reference)).parameters
     except UserError:
-        parameters = None  # not at hand: advised as the models of billions, which are published
-    return advice(training, config.format, parameters)
+        return None
 
 
 def _response_tokens(source: Source) -> int | None:

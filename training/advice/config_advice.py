@@ -46,6 +46,20 @@ def advice(
     return messages
 
 
+def unadvised(training: TrainConfig, parameters: float | None) -> str | None:
+    """That nothing can be said of the rate and the batch, and why; None where it can."""
+    if published_rates(training, parameters):
+        return None
+    what = f"a policy of {parameters:,.0f} parameters" if parameters else "this policy"
+    if not training.loss.reads_rejected:
+        what = f"the loss {training.loss.kind}"
+    return (
+        f"learning_rate {training.learning_rate:g} and global_batch {training.global_batch} are "
+        "not judged: what is published is of preference training of models of billions of "
+        f"parameters, not of {what}"
+    )
+
+
 def _learning_rate(config: TrainConfig) -> Iterator[str]:
     rate = config.learning_rate
     if rate >= _SFT_RATE:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from training.advice.config_advice import advice
+from training.advice.config_advice import advice, unadvised
 from training.config import FormatConfig, LoraConfig, TrainConfig
 from training.losses.reference_free.sft import SFTConfig
 from training.losses.reference_free.simpo import SimPOConfig
@@ -42,6 +42,9 @@ def test_published_rates_say_nothing_of_a_tiny_model() -> None:
     tiny = TrainConfig(learning_rate=3e-4, global_batch=16)
     assert len(advice(tiny)) == 2
     assert advice(tiny, parameters=4e5) == []
+    assert unadvised(tiny, None) is None
+    said = unadvised(tiny, parameters=4e5)
+    assert said and "are not judged" in said and "a policy of 400,000 parameters" in said
 
 
 def test_published_rates_say_nothing_of_supervised_fine_tuning() -> None:
