@@ -14,6 +14,9 @@ import numpy as np
 from evaluation.reward_models.cases import TIES, Case
 from evaluation.win_rates.estimate import Estimate, Resampling, drawn, of_draws
 
+MOST_TIES = 101.0
+"""What Ties may reach, per cent: its margin, up to 1, comes on top of the four parts."""
+
 Scores = Sequence[float | None]
 """Of a case's answers, in order."""
 

@@ -11,7 +11,8 @@ from annotation.scoring.inputs import ScoreInputs
 from contracts.config.base import Config
 from contracts.steps.inputs import Inputs
 from contracts.steps.step import Stage
-from evaluation.reward_models.reward_bench import RewardBench, Subset, reward_bench
+from evaluation.reward_models.cases import TIES
+from evaluation.reward_models.reward_bench import MOST_TIES, RewardBench, Subset, reward_bench
 from evaluation.reward_models.scoring import score_cases
 from evaluation.win_rates.estimate import Estimate, Resampling
 from flows.pipeline.checks.check import refuse_unready
@@ -86,6 +87,8 @@ def _lines(name: str, result: RewardBench, sure: str) -> Iterator[str]:
     yield f"{name}: {_told(result.score, sure)}, the mean over subsets"
     for subset, figures in result.subsets.items():
         yield f"  {subset:<20} {_told(figures.score, sure)}, {_count(figures)}"
+    if TIES in result.subsets:
+        yield f"  {TIES} is out of {MOST_TIES:g}, as RewardBench 2 counts it: 1 more for its margin"
 
 
 def _told(estimate: Estimate | None, sure: str) -> str:

@@ -43,6 +43,7 @@ def test_every_annotator_of_a_config_has_its_figures(
     ]
     scores = tmp_path / "runs" / "reward-models" / "test-questions" / "scores"
     assert (scores / "_manifest.json").is_file()
+    assert first.count("Ties is out of 101, as RewardBench 2 counts it") == 2  # an annotator each
     again = json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)
     assert again["length"]["subsets"]["Math"]["score"]["value"] == 50
     assert again["length"]["score"]["low"] < again["length"]["score"]["high"]
