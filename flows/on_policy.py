@@ -21,6 +21,7 @@ from contracts.steps.lock import folder_lock
 from evaluation import gate
 from evaluation.gates.answers import read_question, write_answer
 from flows.pipeline.checks.check import refuse_unready
+from flows.pipeline.checks.enough_prompts import refuse_empty_round
 from flows.pipeline.config import RunConfig
 from flows.pipeline.console import print_done, print_warning, step_line
 from flows.pipeline.folder.old_states import remove_old_states
@@ -52,6 +53,7 @@ from flows.prefect_.stop import STOPS, refuse_stopped, stopped
 from flows.report.cards.model_card import write_model_card
 from flows.report.html import is_reported, write_report
 from flows.report.run_data import RoundData
+from generation import prompts
 from runtime.lean_imports import spare_pandas
 from runtime.progress import Reading
 from training import train
@@ -120,6 +122,8 @@ def _make(settings: RunConfig, next_round: bool, redo: Sequence[str], until: str
             if step.stage is gate.STAGE:
                 step = planned_anew(step, settings)
             _run(step, settings, store)
+            if step.stage is prompts.STAGE:
+                _tell_short(settings, until)
             if step.stage is gate.STAGE:
                 record_plan(settings.folder, plan(settings))
                 decided = RoundData(step.out.parent)
@@ -130,6 +134,13 @@ def _make(settings: RunConfig, next_round: bool, redo: Sequence[str], until: str
                 _report(step)
                 if freed := prune_quietly(settings):
                     print_warning(freed)
+
+
+def _tell_short(settings: RunConfig, until: str | None) -> None:
+    """Before the first round is sampled: what its prompts come to is known only now."""
+    if short := refuse_empty_round(settings, steps_left(settings, until=until)):
+        get_run_logger().warning("%s", short)
+        print_warning(str(short))
 
 
 def _run(step: PlannedStep, settings: RunConfig, store: WithoutStore) -> None:

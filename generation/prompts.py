@@ -112,6 +112,21 @@ def run(config: PromptsConfig, inputs: PromptsInputs, out: Path) -> Result:
     return Result(len(prompts), dict(dropped), PromptsFacts(**splits))
 
 
+def count(config: PromptsConfig, most: int) -> int:
+    """Different prompts of the config's sources, counted no further than `most`; those that
+    near-duplicates and decontamination will take out are among them.
+
+    Raises:
+        UserError: a source cannot be read.
+    """
+    different = _Different(Counter())
+    sources = [
+        different.rows(_read(source, source.reference), source.path) for source in config.mixture
+    ]
+    first = config.model_copy(update={"limit": min(most, config.limit or most)})
+    return len(mix(first, sources))
+
+
 def _refuse_others(config: PromptsConfig, inputs: PromptsInputs) -> None:
     """The config says how each of the inputs is read, so they go together one by one."""
     for name, count in (

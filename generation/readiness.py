@@ -1,13 +1,16 @@
 """What can be known of prompts and sampling before the first stage."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
 from contracts.checks import Check, refuse_absent
+from contracts.errors import UserError
 from contracts.models.hub import is_hub_id
 from contracts.models.model import load_tokenizer, local_folder
 from contracts.models.weights import read_config, refuse_other_weights
+from generation import prompts
 from generation.config import PromptsConfig, SampleConfig
 from generation.engines.adapter import resolve
 from generation.engines.device import this_device
@@ -44,6 +47,17 @@ def _whole(key: str, path: str, columns: Sequence[str]) -> Check:
                 to_messages(place, value)
 
     return Check(key, look)
+
+
+def most_to_train_on(config: PromptsConfig, enough: int) -> int | None:
+    """Prompts that are not held out, at most, counted no further than `enough`; None where that
+    takes the stage itself: on the hub, or of a file of gigabytes, with no `limit`."""
+    paths = [Path(source.path) for source in config.mixture]
+    known = config.limit
+    if all(path.is_file() and path.stat().st_size < _READ_BELOW for path in paths):
+        with suppress(UserError):  # told by the check of its own key
+            known = prompts.count(config, enough + config.test_size)
+    return None if known is None else max(0, known - config.test_size)
 
 
 def policy_checks(key: str, model: str) -> Iterator[Check]:

@@ -34,7 +34,8 @@ def select(prompts: pa.Table, config: SelectConfig) -> pa.Table:
     if not rows:
         raise UserError(
             f"there are {len(identifiers)} prompts in {'/'.join(config.splits)}, none from place "
-            f"{config.start} on: take fewer prompts a round, fewer rounds, or more prompts"
+            f"{config.start} on: lower `prompts_per_round` or `rounds`, or give more prompts "
+            "(`prompts.limit`)"
         )
     return pool.take(pa.array(rows))
 

@@ -26,6 +26,7 @@ from contracts.steps.disk_space import NO_ROOM
 from contracts.steps.step import Stage
 from evaluation import judge, questions
 from flows.pipeline.checks.cluster import cluster_checks
+from flows.pipeline.checks.enough_prompts import refuse_empty_round, shortest_round
 from flows.pipeline.checks.look_inside import FOUND, Inside
 from flows.pipeline.config import RunConfig
 from flows.pipeline.console import saying
@@ -109,13 +110,15 @@ def summary(config: RunConfig) -> str:
     annotators = len(annotators_of(config)) - sum(name in away for name in others)
     sources = list(prompts.inputs_of(config.prompts).by_name.values())
     hub = [source for source in sources if is_hub_id(source)]
-    done = len(plan(settled(config))) - len(steps_left(config))
+    left = steps_left(config)
+    done = len(plan(settled(config))) - len(left)
     told = (
         f"{config.name}: ready. Looked at {whose}{annotators} annotator(s), "
         f"{len(sources) - len(hub)} source(s) of prompts, the engines, the trainer and the room on "
         f"the disk for all rounds ({config.rounds}) below {config.runs_dir}"
     )
     told += f", as far as the steps that are left need them: {done} are done" if done else ""
+    told += f". Mind that {short}" if (short := shortest_round(config, left)) else ""
     if away or hub:
         told += f". Not looked into, as it is on the hub and not here: {', '.join(away + hub)}"
     return told
@@ -148,6 +151,7 @@ def _checks(config: RunConfig, left: Sequence[PlannedStep]) -> Iterator[Check]:
         yield from generation.readiness.policy_checks("policy.path", policy)
     if _has(left, prompts.STAGE):
         yield from generation.readiness.prompt_checks(config.prompts)
+    yield Check("prompts_per_round", lambda: refuse_empty_round(config, left))
     if _has(left, questions.STAGE):
         yield from evaluation.readiness.benchmark_checks(config.evaluation.benchmarks)
     with_judges = with_keys(config)

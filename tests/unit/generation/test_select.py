@@ -58,7 +58,9 @@ def test_only_the_wanted_splits_are_taken() -> None:
 
 
 def test_an_empty_slice_says_how_many_prompts_there_are() -> None:
-    with pytest.raises(UserError, match=r"there are 5 prompts in train, none from place 6 on"):
+    with pytest.raises(
+        UserError, match=r"there are 5 prompts in train, none from place 6 on.*`rounds`"
+    ):
         select(prompts(5), SelectConfig(start=6, count=3))
 
 
