@@ -8,8 +8,9 @@ from contracts.durations import in_words
 from contracts.errors import AwaitsAnswer
 from contracts.steps.step import is_begun
 from flows.pipeline.checks.check import Looking, refuse_unready, summary
+from flows.pipeline.checks.worth_knowing import unasked_judges
 from flows.pipeline.config import RunConfig
-from flows.pipeline.console import console
+from flows.pipeline.console import console, print_warning
 from flows.pipeline.folder.run_folder import (
     is_finished,
     made_anew,
@@ -58,6 +59,7 @@ def run_config(
     elif _is_over(config, until):
         push_finished(config)
         return
+    _say_unasked(config)
     make_folder(config)
     refuse_busy(config.folder)
     left = steps_left(config, redo, until=until)
@@ -77,6 +79,11 @@ def run_config(
         run_flow(on_policy, config.model_dump(mode="json"), redo=list(redo), until=until)
     _say_ended(config, until)
     _say_gain(config, time.monotonic() - started)
+
+
+def _say_unasked(config: RunConfig) -> None:
+    for line in unasked_judges(config):
+        print_warning(line)
 
 
 def _say_anew(config: RunConfig, again: Sequence[PlannedStep]) -> None:
@@ -191,6 +198,7 @@ def serve_config(
     when = schedule.times(cron, every)
     schedule.refuse_unserved()
     refuse_unready(config, steps_left(config, next_round=next_round))
+    _say_unasked(config)
     make_folder(config)
     console.print(f"Serving {config.name} {when}; stop with Ctrl-C.")
     parameters = {"config": config.model_dump(mode="json"), "next_round": next_round}

@@ -16,7 +16,7 @@ from flows.forecast.memory import Memory, shapes_of
 from flows.forecast.rates import Rates
 from flows.forecast.rows import SAMPLING, Lengths, Rows, mean_answer
 from flows.forecast.twins import Twins
-from flows.pipeline.checks.enough_prompts import shortest_round
+from flows.pipeline.checks.worth_knowing import worth_knowing
 from flows.pipeline.config import RunConfig
 from flows.pipeline.folder.run_folder import settled
 from flows.pipeline.planning.plan import plan as planned
@@ -55,8 +55,8 @@ class RunPlan:
     device: str
     stages: list[StagePlan]
     assumptions: list[str]
-    short: str | None
-    """The round for which the prompts do not suffice."""
+    notes: list[str]
+    """What is to be known before it begins."""
 
     @property
     def left(self) -> list[StagePlan]:
@@ -93,7 +93,7 @@ def forecast(
         device: what it is planned for; this machine's, unless given.
         gpu_gib: memory of one GPU.
     """
-    config = settled(config)
+    given, config = config, settled(config)
     where = device or ("cuda" if has_cuda() else "cpu")
     steps, known = planned(config), Rates(config, rates, where)
     drawn = answer or mean_answer([f for step in steps if step.stage is SAMPLING
@@ -104,8 +104,8 @@ def forecast(
     twins = Twins()
     told = [_stage(step, _state(step, twins), rows, known, machine) for step in steps]
     says = _assumptions(config, prompt, answer, drawn, machine)
-    short = shortest_round(config, [step for step in steps if not step.done])
-    return RunPlan(str(config.folder), where, told, says, str(short) if short else None)
+    notes = worth_knowing(given, [step for step in steps if not step.done])
+    return RunPlan(str(config.folder), where, told, says, notes)
 
 
 def _stage(
@@ -188,7 +188,7 @@ def as_json(told: RunPlan) -> str:
     ]  # fmt: skip
     whole = {"run": told.run, "device": told.device, "seconds_left": told.seconds,
              "without_rate": told.without_rate, "assumptions": told.assumptions,
-             "short": told.short, "stages": listed}  # fmt: skip
+             "notes": told.notes, "stages": listed}  # fmt: skip
     return json.dumps(whole, indent=1)
 
 
@@ -206,8 +206,7 @@ def _lines(told: RunPlan) -> Iterator[str]:
             f"  {stage.state:<6} {stage.title:<37} {_count(stage.rows):>9} "
             f"{_short(stage.tokens):>8} {in_bytes(stage.disk):>8} {_time(stage.seconds):>8}"
         )
-    if told.short:
-        yield f"Mind that {told.short}."
+    yield from (f"Mind that {note}." for note in told.notes)
     yield f"Memory at the peak, on one {'GPU' if told.device == 'cuda' else 'process'}:"
     yield from _memory_lines(told.stages)
     yield _total(told)

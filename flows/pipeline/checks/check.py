@@ -26,11 +26,12 @@ from contracts.steps.disk_space import NO_ROOM
 from contracts.steps.step import Stage
 from evaluation import judge, questions
 from flows.pipeline.checks.cluster import cluster_checks
-from flows.pipeline.checks.enough_prompts import refuse_empty_round, shortest_round
+from flows.pipeline.checks.enough_prompts import refuse_empty_round
 from flows.pipeline.checks.look_inside import FOUND, Inside
+from flows.pipeline.checks.worth_knowing import worth_knowing
 from flows.pipeline.config import RunConfig
 from flows.pipeline.console import saying
-from flows.pipeline.folder.claimed import dated, with_keys
+from flows.pipeline.folder.claimed import dated
 from flows.pipeline.folder.run_folder import settled, steps_left
 from flows.pipeline.planning.plan import plan
 from flows.pipeline.planning.planned_step import PlannedStep
@@ -118,7 +119,7 @@ def summary(config: RunConfig) -> str:
         f"the disk for all rounds ({config.rounds}) below {config.runs_dir}"
     )
     told += f", as far as the steps that are left need them: {done} are done" if done else ""
-    told += f". Mind that {short}" if (short := shortest_round(config, left)) else ""
+    told += "".join(f". Mind that {line}" for line in worth_knowing(config, left))
     if away or hub:
         told += f". Not looked into, as it is on the hub and not here: {', '.join(away + hub)}"
     return told
@@ -154,10 +155,9 @@ def _checks(config: RunConfig, left: Sequence[PlannedStep]) -> Iterator[Check]:
     yield Check("prompts_per_round", lambda: refuse_empty_round(config, left))
     if _has(left, questions.STAGE):
         yield from evaluation.readiness.benchmark_checks(config.evaluation.benchmarks)
-    with_judges = with_keys(config)
-    if _has(left, judge.STAGE) or any(one.enabled is None for one in config.evaluation.judges):
+    if _has(left, judge.STAGE):
         yield from evaluation.readiness.judging_checks(
-            with_judges.evaluation, lambda reference: config.pinned(reference, "dataset")
+            settled(config).evaluation, lambda reference: config.pinned(reference, "dataset")
         )
     yield from generation.readiness.sampling_checks(_samplings(config, left), policy)
     if annotators := _annotators(config, left):

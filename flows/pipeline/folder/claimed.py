@@ -16,13 +16,13 @@ from runtime.chat_api.endpoint import has_key
 
 
 def fixed(config: RunConfig) -> RunConfig:
-    """The config with all that is to stay as it is now; what it gives itself is kept.
+    """The config, which says who judges, with all else that is to stay as it is now; what it
+    gives itself is kept.
 
     Raises:
         UserError: a model is not there, or the hub cannot be asked.
     """
     today = config.date or date.today()
-    config = with_keys(config)
     commits = {
         name: config.commits.get(name) or hub.commit_of(kind, reference)
         for name, (kind, reference) in _on_the_hub(config).items()
@@ -54,8 +54,6 @@ def all_fixed(config: RunConfig, made_by: RunConfig | None) -> bool:
         return False
     known = {_key(model) for model in _models(made_by)}
     unknown = {_key(model) for model in _models(config)} - known
-    if any(judge.enabled is None for judge in config.evaluation.judges):
-        return False
     return not unknown and config.commits.keys() >= _on_the_hub(config).keys()
 
 

@@ -14,7 +14,7 @@ from contracts.steps.step import config_changes
 from contracts.tables.parts import write_atomic
 from flows.pipeline.config import MOST_ROUNDS, RunConfig
 from flows.pipeline.folder import drift, redo
-from flows.pipeline.folder.claimed import all_fixed, as_claimed, fixed
+from flows.pipeline.folder.claimed import all_fixed, as_claimed, fixed, with_keys
 from flows.pipeline.folder.progress import forget_step
 from flows.pipeline.folder.recorded import recorded
 from flows.pipeline.planning.lineage import stopped_after
@@ -46,11 +46,12 @@ def refuse_busy(folder: Path) -> None:
 
 def settled(config: RunConfig) -> RunConfig:
     """The config with what its folder has settled already: what was fixed as the run was claimed
-    (flows.pipeline.folder.claimed), and its rounds, which are never taken back."""
-    if (made_by := recorded(config.folder)) is None:
-        return config
-    rounds = max(config.rounds, made_by.rounds)
-    return as_claimed(config.model_copy(update={"rounds": rounds}), made_by)
+    (flows.pipeline.folder.claimed), and its rounds, which are never taken back. A judge that it
+    knows nothing of is asked where its key is there, as its claim will have it."""
+    if made_by := recorded(config.folder):
+        rounds = max(config.rounds, made_by.rounds)
+        config = as_claimed(config.model_copy(update={"rounds": rounds}), made_by)
+    return with_keys(config)
 
 
 def is_finished(config: RunConfig) -> bool:

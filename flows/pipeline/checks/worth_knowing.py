@@ -1,0 +1,40 @@
+"""What stops no run, but is to be known before it begins."""
+
+from collections.abc import Sequence
+
+from flows.pipeline.checks.enough_prompts import shortest_round
+from flows.pipeline.config import RunConfig
+from flows.pipeline.folder.recorded import recorded
+from flows.pipeline.folder.run_folder import settled
+from flows.pipeline.planning.planned_step import PlannedStep
+
+
+def worth_knowing(config: RunConfig, left: Sequence[PlannedStep]) -> list[str]:
+    """A line for each judge that is not asked, and for a round with too few prompts.
+
+    Args:
+        config: as the user gives it.
+        left: the steps that are to be made.
+    """
+    short = shortest_round(config, left)
+    return [*unasked_judges(config), *([str(short)] if short else [])]
+
+
+def unasked_judges(config: RunConfig) -> list[str]:
+    """A line for each judge that is left out for its key, and not by the user: it stays so to the
+    run's end."""
+    is_claimed = recorded(config.folder) is not None
+    way_out = (
+        "evaluation.judges.{number}.enabled=true with --redo evaluation/verdict asks it"
+        if is_claimed
+        else "set it, or the whole run goes without that judge"
+    )
+    was = "was not set as the run was claimed" if is_claimed else "is not set"
+    return [
+        f"judge {one.name!r} is not asked: {one.resources.api_key_env} {was}; "
+        + way_out.format(number=number)
+        for number, (one, at) in enumerate(
+            zip(config.evaluation.judges, settled(config).evaluation.judges, strict=True)
+        )
+        if one.enabled is None and at.enabled is False
+    ]
