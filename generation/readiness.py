@@ -14,7 +14,7 @@ from generation import prompts
 from generation.config import PromptsConfig, SampleConfig
 from generation.engines.adapter import resolve
 from generation.engines.device import this_device
-from generation.sources.columns import read_column
+from generation.sources.columns import rows_or_faults
 from generation.sources.conversation import to_messages
 from generation.sources.decontaminate import BENCHMARK_COLUMNS
 from generation.sources.folder import refuse_no_data
@@ -23,6 +23,7 @@ from generation.workers.placement import placement_for
 # A file of gigabytes takes the stage minutes, too: of such a one the beginning is looked at.
 _READ_BELOW = 1 << 30
 _LOOKED_AT = 10_000
+_TOLD = 10
 
 
 def prompt_checks(config: PromptsConfig) -> Iterator[Check]:
@@ -41,12 +42,28 @@ def _whole(key: str, path: str, columns: Sequence[str]) -> Check:
         if Path(path).is_dir():
             refuse_no_data(Path(path))
         elif not is_hub_id(path):
-            rows = read_column(path, columns)
-            is_small = Path(path).stat().st_size < _READ_BELOW
-            for place, value in rows if is_small else islice(rows, _LOOKED_AT):
-                to_messages(place, value)
+            faults = list(_row_faults(path, columns))
+            more = [f"and {len(faults) - _TOLD:,} more lines"] if faults[_TOLD:] else []
+            if faults:
+                raise UserError("\n  ".join([*faults[:_TOLD], *more]))
 
     return Check(key, look)
+
+
+def _row_faults(path: str, columns: Sequence[str]) -> Iterator[str]:
+    """What is wrong with each row that holds no prompt; the file's own fault comes last."""
+    try:
+        rows = rows_or_faults(path, columns)
+        is_small = Path(path).stat().st_size < _READ_BELOW
+        for place, value in rows if is_small else islice(rows, _LOOKED_AT):
+            try:
+                if isinstance(value, UserError):
+                    raise value
+                to_messages(place, value)
+            except UserError as error:
+                yield str(error)
+    except UserError as error:
+        yield str(error)
 
 
 def most_to_train_on(config: PromptsConfig, enough: int) -> int | None:

@@ -32,6 +32,14 @@ def read_column(
     Raises:
         UserError: nothing there, an unknown kind of file, a malformed row, no such column.
     """
+    return _raising(rows_or_faults(reference, columns, hub_split))
+
+
+def rows_or_faults(
+    reference: str, columns: Sequence[str], hub_split: str = "train"
+) -> Iterator[SourceValue]:
+    """As `read_column`, with a row that cannot be read as a `UserError` in its value's place, so
+    that the rows after it are looked at, too."""
     path = Path(reference)
     readers = {".jsonl": _from_jsonl, ".json": _from_json, ".parquet": _from_parquet}
     kind = Path(path.name.removesuffix(".gz")).suffix
@@ -42,6 +50,13 @@ def read_column(
     if path.is_file():
         raise UserError(f"{path}: prompts are read from .jsonl, .json (also .gz) or .parquet")
     return _from_dataset(reference, columns, hub_split)
+
+
+def _raising(rows: Iterator[SourceValue]) -> Iterator[SourceValue]:
+    for origin, value in rows:
+        if isinstance(value, UserError):
+            raise value
+        yield origin, value
 
 
 def read_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -56,7 +71,7 @@ def read_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         raise UserError(f"{path}: no such file")
     if kind not in readers:
         raise UserError(f"{path}: records are read from .jsonl, .json (also .gz) or .parquet")
-    for origin, record in readers[kind](path):
+    for origin, record in _raising(readers[kind](path)):
         if not isinstance(record, dict):
             raise UserError(f"{origin}: is no record with named fields")
         _refuse_half_a_pair(origin, record)
@@ -94,7 +109,10 @@ def _record(path: Path, number: int, line: bytes) -> Any:
             f"{path}:{number}: begins a list, where a .jsonl file has one record a line; a file "
             "that holds one list of records is a .json file, name it so"
         )
-    return _parse(f"{path}:{number}", line.rstrip())
+    try:
+        return _parse(f"{path}:{number}", line.rstrip())
+    except UserError as error:
+        return error
 
 
 def _from_json(path: Path, columns: Sequence[str]) -> Iterator[SourceValue]:
@@ -174,11 +192,16 @@ def _from_dataset(reference: str, columns: Sequence[str], split: str) -> Iterato
 def _pick(records: Iterable[SourceValue], columns: Sequence[str]) -> Iterator[SourceValue]:
     column = None
     for origin, record in records:
-        if not isinstance(record, dict):
-            raise UserError(f"{origin}: is no record with named fields")
-        if column is None or column not in record:
-            column = _choose(origin, list(record), columns)
-        yield origin, record[column]
+        try:
+            if isinstance(record, UserError):
+                raise record
+            if not isinstance(record, dict):
+                raise UserError(f"{origin}: is no record with named fields")
+            if column is None or column not in record:
+                column = _choose(origin, list(record), columns)
+            yield origin, record[column]
+        except UserError as error:
+            yield origin, error
 
 
 def _choose(origin: str, present: Sequence[str], columns: Sequence[str]) -> str:

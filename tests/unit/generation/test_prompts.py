@@ -12,11 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from contracts.checks import faults
 from contracts.errors import UserError
 from contracts.steps.manifest import Result
 from contracts.tables.parts import read_table
 from generation.config import PromptsConfig, PromptSource
 from generation.prompts import PromptsFacts, PromptsInputs, run
+from generation.readiness import prompt_checks
 from generation.sources.columns import read_column
 from generation.sources.conversation import prompt_id
 
@@ -121,6 +123,19 @@ def test_a_malformed_line_is_named_by_file_and_number(tmp_path: Path) -> None:
     path.write_text('{"prompt": "a"}\n\n{"prompt": \n')
     with pytest.raises(UserError, match=r"prompts\.jsonl:3: not valid JSON: .* \(column 11\)"):
         run(PromptsConfig(path=str(path)), PromptsInputs(sources=[str(path)]), tmp_path)
+
+
+def test_every_line_that_is_no_prompt_is_told_before_a_run(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.jsonl"
+    bad = ['{"prompt": ', '{"text": "a"}', '{"prompt": 7}', '{"prompt": "b"}', "7"]
+    path.write_text("\n".join(['{"prompt": "a"}', *bad]))
+    (told,) = faults(prompt_checks(PromptsConfig(path=str(path))))
+    assert [line.strip().split(": ")[0] for line in told.splitlines()] == ["prompts.path"] + [
+        f"{path}:{number}" for number in (3, 4, 6)
+    ]
+    path.write_text("\n".join(['{"prompt": "a"}', *["7"] * 30]))
+    (told,) = faults(prompt_checks(PromptsConfig(path=str(path))))
+    assert len(told.splitlines()) == 11 and told.endswith("and 20 more lines")
 
 
 @pytest.mark.parametrize(
