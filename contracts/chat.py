@@ -273,7 +273,8 @@ class ChatFormat:
         if count == 0:
             raise UserError(
                 f"{self.name}: the chat template gives no BOS, though the tokenizer has one; "
-                "set `bos: prepend` under the model to add it once"
+                "set `bos: prepend` beside its path (`policy.bos`, or an annotator's own) to "
+                "add it once"
             )
         if count > 1:
             raise UserError(

@@ -139,7 +139,12 @@ def _way_out(path: list[str], owners: list[Model], model: Model) -> str:
     near = [] if is_variants else difflib.get_close_matches(last, elsewhere, n=1, cutoff=0.8)
     if near:
         return f"did you mean {elsewhere[near[0]]!r}?"
-    return "known here: " + ", ".join(beside)
+    known_here = "known here: " + ", ".join(beside)
+    kinds = [kind for owner in owners for kind in _kinds(owner)]
+    if is_variants and len(kinds) == 1:
+        whole = f"{'.'.join(parents)}={{kind: {kinds[0]}}}"
+        return f"{known_here}; to leave another kind's keys behind, give the section: {whole}"
+    return known_here
 
 
 def _dotted_fields(model: Model, prefix: str = "") -> Iterator[str]:

@@ -110,7 +110,10 @@ class Budget:
             UserError: there is a limit, but no price to reckon by.
         """
         if most is not None and price is None:
-            raise UserError("`max_cost` needs a file of `prices` with this judge's")
+            raise UserError(
+                "`resources.max_cost` needs `resources.prices`: a YAML file with a line "
+                "`MODEL: {input: 2, output: 8}` for this judge's model, per million tokens"
+            )
         self._most = most
         self._price = price or Price(0.0, 0.0)
         self._max_tokens = max_tokens

@@ -30,6 +30,7 @@ _ACCOUNT = {
     404: "knows no such model, or is no chat endpoint; check `model` and `base_url`",
 }
 """Refusals that the next question would meet as well."""
+_NO_KEY = {401: "asks for a key; {key}", 403: "lets nobody in without a key; {key}"}
 _CONNECT_SECONDS = 5.0
 _LATER = (408, 409, 429)
 """Refusals that are worth another attempt; so are those from 500 on."""
@@ -147,7 +148,8 @@ class ChatEndpoint:
         told = self._without_key(str(error.get("message") or text or "no message"))
         refusal = Refusal(reply.status, told)
         if refusal.status in _ACCOUNT or error.get("code") == _OUT_OF_CREDIT:
-            what = _ACCOUNT.get(refusal.status, _ACCOUNT[402])
+            told_of = _ACCOUNT | (_NO_KEY if self._config.resources.api_key_env is None else {})
+            what = told_of.get(refusal.status, _ACCOUNT[402])
             raise self.refused(refusal, what.format(key=self._about_key()))
         if refusal.status in _LATER or refusal.status >= 500:
             lost = Lost() if refusal.status in _GATEWAY_GAVE_UP else None
@@ -157,7 +159,7 @@ class ChatEndpoint:
 
     def _about_key(self) -> str:
         if self._config.resources.api_key_env is None:
-            return "`resources.api_key_env` is null, so it was sent no key"
+            return "`resources.api_key_env` is null: name the variable that holds one"
         return f"check the environment variable {self._config.resources.api_key_env}"
 
     def _without_key(self, text: str) -> str:

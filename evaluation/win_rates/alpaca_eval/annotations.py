@@ -70,6 +70,7 @@ def read_annotations(path: Path, instructions: Instructions) -> Annotations:
         UserError: a row that is foreign, there twice, of another shape or without a preference.
     """
     records = read_rows(path)
+    _refuse_answers(records[0], path)
     index = np.array(_indices(records, path, instructions))
     rows = list(enumerate(records, start=1))
     preferences = np.array([_preference(record, path, number) for number, record in rows])
@@ -86,6 +87,18 @@ def read_annotations(path: Path, instructions: Instructions) -> Annotations:
         annotators=sorted({str(r["annotator"]) for r in records if r.get("annotator")}),
         asked=len(instructions.hashes),
     )
+
+
+def _refuse_answers(first: Record, path: Path) -> None:
+    """
+    Raises:
+        UserError: these are a model's answers, which nobody has judged.
+    """
+    if "output" in first and "preference" not in first:
+        raise UserError(
+            f"{path}: holds a model's answers, not judgements of them; `onpolicy judge {path} "
+            "--benchmark alpaca_eval ...` has them judged, and writes an annotations.json"
+        )
 
 
 def _indices(records: Sequence[Record], path: Path, instructions: Instructions) -> list[int]:

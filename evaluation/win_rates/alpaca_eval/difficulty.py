@@ -22,7 +22,7 @@ def read_difficulty(path: Path, instructions: Instructions) -> dict[int, float]:
         UserError: a row has neither, is foreign, or holds no number.
     """
     by_index: dict[int, float] = {}
-    for number, row in enumerate(read_csv(path), start=2):
+    for number, row in enumerate(_rows(path), start=2):
         index = _index(row, path, number, instructions)
         by_index.setdefault(index, number_of(row, _DIFFICULTY, f"{path}: line {number}"))
     return by_index
@@ -38,7 +38,7 @@ def read_gamed(path: Path, annotations: Annotations, instructions: Instructions)
     place = {int(index): row for row, index in enumerate(annotations.index)}
     rows = [
         (number, row)
-        for number, row in enumerate(read_csv(path), start=2)
+        for number, row in enumerate(_rows(path), start=2)
         if row.get("preference", "missing") not in ("", "nan", "NaN")
     ]
     columns = {
@@ -82,6 +82,21 @@ def refuse_no_difficulty(
             "needs one for each that is judged (a run's is left out by `difficulty: null` and "
             "`gamed: null`)"
         )
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    """
+    Raises:
+        UserError: it is no such file, e.g. a leaderboard.
+    """
+    rows = read_csv(path)
+    if rows and _DIFFICULTY not in rows[0]:
+        known = ", ".join(f"`{name}`" for name in rows[0] if name) or "none"
+        raise UserError(
+            f"{path}: has no column `{_DIFFICULTY}`, only {known}; give AlpacaEval's "
+            "instruction_difficulty.csv or df_gamed.csv"
+        )
+    return rows
 
 
 def _index(row: Mapping[str, str], path: Path, number: int, instructions: Instructions) -> int:

@@ -39,7 +39,10 @@ def test_a_key_of_a_unions_variant_is_named_as_the_file_has_it_without_the_varia
 
 def test_a_key_of_another_variant_is_not_offered_but_the_variants_own_keys_are() -> None:
     said = refusal({"sampling": {"engine": {"kind": "slow", "batch_size": 3}}})
-    assert "unknown key 'sampling.engine.batch_size' (known here: kind, patience)" in said
+    assert (
+        "unknown key 'sampling.engine.batch_size' (known here: kind, patience; to leave another "
+        "kind's keys behind, give the section: sampling.engine={kind: slow})"
+    ) in said
 
 
 def test_a_key_in_the_wrong_section_is_answered_with_its_place() -> None:

@@ -124,7 +124,7 @@ def test_a_smoke_test_that_was_killed_between_two_readings_goes_on_with_the_seco
 def test_max_cost_needs_the_judges_price(files: dict[str, str], tmp_path: Path, monkeypatch):
     monkeypatch.setenv("JUDGE_KEY", KEY)
     config = alpaca_judging("http://127.0.0.1:1", resources={"max_cost": 1.0})
-    with pytest.raises(UserError, match="`max_cost` needs a file of `prices`"):
+    with pytest.raises(UserError, match=r"`resources\.max_cost` needs `resources\.prices`"):
         run_once(STAGE, config, files, tmp_path / "out")
     (tmp_path / "prices.yaml").write_text("other: {input: 1, output: 1}\n")
     resources = {"max_cost": 1.0, "prices": str(tmp_path / "prices.yaml")}

@@ -20,8 +20,8 @@ WITH_KEY, WITHOUT = ChatResources(api_key_env="JUDGE_KEY"), ChatResources(api_ke
 BODY = {"messages": [{"role": "user", "content": "Hello?"}]}
 
 
-def endpoint_at(url: str) -> ChatEndpoint:
-    config = ChatModel(model="judge-1", base_url=url, resources=WITH_KEY)
+def endpoint_at(url: str, resources: ChatResources = WITH_KEY) -> ChatEndpoint:
+    config = ChatModel(model="judge-1", base_url=url, resources=resources)
     return ChatEndpoint("judge 'judge-1'", config, timeout=5.0)
 
 
@@ -53,6 +53,12 @@ def test_a_refused_key_names_its_variable_and_never_the_key(serve: Callable, sta
     with pytest.raises(UserError, match="variable JUDGE_KEY") as raised:
         endpoint_at(serve(lambda _: status).url).complete(BODY)
     assert KEY not in str(raised.value)
+
+
+def test_an_endpoint_that_was_sent_no_key_is_not_said_to_refuse_one(serve: Callable) -> None:
+    asked = endpoint_at(serve(lambda _: 401).url, WITHOUT)
+    with pytest.raises(UserError, match=r"asks for a key; .* is null: name the"):
+        asked.complete(BODY)
 
 
 def test_whether_there_is_a_key_can_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:

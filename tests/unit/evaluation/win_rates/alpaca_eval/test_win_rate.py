@@ -165,8 +165,23 @@ def test_a_difficulty_that_is_missing_or_foreign_is_named(tmp_path: Path) -> Non
     with pytest.raises(UserError, match=r"long\.csv: line 42: `index` is 40; .* 0 to 39"):
         small(tmp_path, difficulty=long)
     (tmp_path / "other.csv").write_text("index,hardness\n0,1\n")
-    with pytest.raises(UserError, match="line 2: `instruction_difficulty` is missing; there is"):
+    with pytest.raises(
+        UserError, match=r"other\.csv: has no column `instruction_difficulty`, only `ind"
+    ):
         small(tmp_path, difficulty=tmp_path / "other.csv")
+
+
+def test_a_leaderboard_is_no_file_of_difficulties(tmp_path: Path) -> None:
+    board = tmp_path / "leaderboard.csv"
+    board.write_text(",win_rate,avg_length\nNullModel,76.8,0\n")
+    with pytest.raises(UserError, match=r"only `win_rate`, `avg_length`; give .*df_gamed\.csv"):
+        small(tmp_path, difficulty=board)
+
+
+def test_a_models_answers_are_told_from_judgements_of_them(tmp_path: Path) -> None:
+    row = {"instruction": files.instruction(0), "output": "a cod", "generator": "mine"}
+    with pytest.raises(UserError, match="holds a model's answers, not judgements of them; `onp"):
+        small(tmp_path, [row])
 
 
 def test_length_control_of_too_few_prompts_is_refused(tmp_path: Path) -> None:

@@ -44,7 +44,9 @@ def test_judges_keys_and_files_are_looked_at_before_any_work(
     assert told("base.json") == ""
     everything = told("base.json", enabled=True)
     assert "evaluation.judges.0.resources.api_key_env: judge 'j': set the environ" in everything
-    assert "evaluation.judges.0.resources: `max_cost` needs a file of `prices`" in everything
+    assert (
+        "evaluation.judges.0.resources: `resources.max_cost` needs `resources.prices`" in everything
+    )
     assert "evaluation.judged_with.alpaca_eval: hard.csv: no such file" in everything
     (world / "hard.csv").write_text("index,instruction_difficulty\n0,1\n")
     assert "base.json: has no answer to 1 of the 1 questions, the first: 'Why?'" in told(
