@@ -65,4 +65,5 @@ def _told(out: Path, manifest: Manifest) -> Iterator[str]:
 
 def _agreement(what: str, agreement: Agreement | None) -> Iterator[str]:
     if agreement:
-        yield f"  {what}: {agreement.same_side.value:.0%} of {agreement.pairs:,} agree"
+        share, pairs = agreement.same_side.value, agreement.pairs
+        yield f"  {what}: {share:.0%} of the {pairs:,} with both scores agree"

@@ -54,7 +54,7 @@ def test_what_came_of_it_is_told_with_what_it_does_not_compare_with(tmp_path: Pa
     assert list(_told(tmp_path, manifest)) == [
         "mine against base: 28 of 30 prompts judged by judge-1",
         "  2 judgements without a score: refused",
-        "  the same judged twice: 80% of 5 agree",
+        "  the same judged twice: 80% of the 5 with both scores agree",
         "  cost 1.50",
         "  not comparable with the published figures: 28 prompts judged, there 805",
         f"  {tmp_path / 'annotations.json'}",
