@@ -58,7 +58,7 @@ def run(
 ) -> None:
     """Run every stage of every round that is not done yet; run it again to go on."""
     if dry_run:
-        glance.plan(config, overrides)
+        glance.dry_run(config, overrides or [], redo or [], until)
         return
     from flows.cli.run import run_config
 

@@ -1,5 +1,6 @@
 """Commands that show what will run, what runs, and what came out."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -56,6 +57,17 @@ def plan(
         answer=answer_tokens, device=device, gpu_gib=gpu_gib,
     )  # fmt: skip
     typer.echo(plan.as_json(told) if as_json else plan.as_text(told))
+
+
+def dry_run(config: Path, overrides: Sequence[str], redo: Sequence[str], until: str | None) -> None:
+    """Say what `onpolicy run` would do with the same options."""
+    from flows.forecast import plan
+    from flows.pipeline.folder.run_folder import refuse_drift
+    from flows.pipeline.load_run import load_run
+
+    settings = load_run(config, overrides)
+    refuse_drift(settings, redo)
+    typer.echo(plan.as_text(plan.forecast(settings, rates={}, again=redo, until=until)))
 
 
 def browse(

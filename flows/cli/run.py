@@ -96,13 +96,15 @@ def _is_over(config: RunConfig, until: str | None) -> bool:
 
     Raises:
         AwaitsAnswer: its gate asks, and nobody has answered.
+        UserError: `until` names no stage.
     """
+    left = steps_left(config, until=until)
     report = config.folder / "report.html"
     if is_finished(config):
         console.print(f"{config.name}: every stage is done, nothing to run. Report: {report}")
         _say_stopped(config)
         return True
-    if until and not steps_left(config, until=until):
+    if until and not left:
         _say_left(config, until)
         return True
     if question := waiting(settled(config)):

@@ -18,7 +18,8 @@ from flows.forecast.rows import SAMPLING, Lengths, Rows, mean_answer
 from flows.forecast.twins import Twins
 from flows.pipeline.checks.worth_knowing import worth_knowing
 from flows.pipeline.config import RunConfig
-from flows.pipeline.folder.run_folder import settled
+from flows.pipeline.folder.redo import up_to
+from flows.pipeline.folder.run_folder import settled, steps_left
 from flows.pipeline.planning.plan import plan as planned
 from flows.pipeline.planning.planned_step import PlannedStep
 from runtime.device import has_cuda
@@ -36,8 +37,8 @@ class StagePlan:
     path: str
     title: str
     state: str
-    """done, begun, reuse (another run has done it, and it is taken over), to do, or open (a gate
-    before it is still to decide)."""
+    """done, anew (done, and to be made again), begun, reuse (another run has done it, and it is
+    taken over), to do, or open (a gate before it is still to decide)."""
     rows: int | None
     tokens: int | None
     disk: int | None
@@ -79,6 +80,8 @@ def forecast(
     config: RunConfig,
     *,
     rates: dict[str, float],
+    again: Sequence[str] = (),
+    until: str | None = None,
     prompt: int | None = None,
     answer: int | None = None,
     device: Literal["cpu", "cuda"] | None = None,
@@ -88,23 +91,31 @@ def forecast(
 
     Args:
         rates: rows a second by a stage's folder's name, in place of measured ones.
+        again: stages that are to be made anew, with all that reads from them.
+        until: the stage to end after; the last, unless given.
         prompt: tokens of a prompt, on average.
         answer: tokens of an answer, on average.
         device: what it is planned for; this machine's, unless given.
         gpu_gib: memory of one GPU.
+
+    Raises:
+        UserError: `again` or `until` names no stage.
     """
+    left = {step.path for step in steps_left(config, again, until=until)}
     given, config = config, settled(config)
     where = device or ("cuda" if has_cuda() else "cpu")
-    steps, known = planned(config), Rates(config, rates, where)
+    steps, known = up_to(planned(config), until), Rates(config, rates, where)
     drawn = answer or mean_answer([f for step in steps if step.stage is SAMPLING
                                    for f in known.samplings(step)])  # fmt: skip
     rows = Rows(Lengths(prompt or _PROMPT, drawn))
     gpu = None if gpu_gib is None else int(gpu_gib * (1 << 30))
     machine = stages.Machine(where, config.pinned(config.policy.reference), gpu)
     twins = Twins()
-    told = [_stage(step, _state(step, twins), rows, known, machine) for step in steps]
+    told = [
+        _stage(step, _state(step, step.path in left, twins), rows, known, machine) for step in steps
+    ]
     says = _assumptions(config, prompt, answer, drawn, machine)
-    notes = worth_knowing(given, [step for step in steps if not step.done])
+    notes = worth_knowing(given, [step for step in steps if step.path in left])
     return RunPlan(str(config.folder), where, told, says, notes)
 
 
@@ -124,10 +135,10 @@ def _stage(
     )  # fmt: skip
 
 
-def _state(step: PlannedStep, twins: Twins) -> str:
+def _state(step: PlannedStep, is_left: bool, twins: Twins) -> str:
     is_twin = twins.has(step)
     if step.done:
-        return "done"
+        return "anew" if is_left else "done"
     if (step.out / "_step.json").exists():
         return "begun"
     if is_twin:

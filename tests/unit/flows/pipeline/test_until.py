@@ -1,13 +1,18 @@
 """`--until`: a run ends in order after a stage, and goes on another day."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from gated_run import make_gated
 from made_run import made
 from minimal_run import config
+from typer.testing import CliRunner, Result
 
+from contracts.config.yaml import dump_yaml
 from contracts.errors import UserError
+from flows.cli.app import app
+from flows.cli.run import _is_over
 from flows.pipeline.config import RunConfig
 from flows.pipeline.folder.redo import up_to
 from flows.pipeline.folder.run_folder import claim_run, steps_left
@@ -58,3 +63,38 @@ def test_what_was_ended_goes_on_and_makes_nothing_twice(
     rest = make_gated(run, {1: "better", 2: "better"})
     assert first[-1] == "round-1/evaluation/verdict" and rest[0] == "round-2/prompts"
     assert sorted([*first, *rest]) == sorted(step.path for step in plan(run))
+
+
+def tried(run: RunConfig, *options: str) -> Result:
+    """`onpolicy run --dry-run` with more options."""
+    path = Path(run.runs_dir).parent / "run.yaml"
+    path.write_text(dump_yaml(run.model_dump(mode="json")))
+    return CliRunner().invoke(app, ["run", str(path), "--dry-run", *options])
+
+
+def test_a_dry_run_says_what_would_be_made_anew_and_where_it_would_end(
+    settings: Callable[..., RunConfig],
+) -> None:
+    run = made(settings(rounds=1))
+    again = tried(run, "--redo", "tokens").stdout.splitlines()
+    states = {line[9:46].strip(): line[:9].strip() for line in again if line[:2] == "  "}
+    assert states["round 1: pair chosen and rejected"] == "done"
+    assert states["round 1: format tokens"] == states["round 1: train policy"] == "anew"
+    ended = tried(run, "--redo", "tokens", "--until", "pairs").stdout
+    assert "pair chosen" in ended and "format tokens" not in ended
+    assert all(step.done for step in plan(run))
+
+
+@pytest.mark.parametrize("option", ["--redo", "--until"])
+def test_a_dry_run_refuses_a_stage_that_is_not_there(
+    settings: Callable[..., RunConfig], option: str
+) -> None:
+    told = tried(made(settings(rounds=1)), option, "pears")
+    assert f"{option} pears: no stage of this run; did you mean pairs?" in str(told.exception)
+
+
+def test_a_finished_run_refuses_to_end_after_a_stage_that_is_not_there(
+    settings: Callable[..., RunConfig],
+) -> None:
+    with pytest.raises(UserError, match="--until pears: no stage of this run"):
+        _is_over(made(settings(rounds=1)), until="pears")
