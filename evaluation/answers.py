@@ -216,7 +216,7 @@ def summary(rows: Sequence[Row], label: str, benchmark: Benchmark) -> BenchmarkA
         turns=len(answered_rows),
         answered=len(answered),
         truncated=sum(row["finish_reason"] == "length" for row in answered),
-        characters=round(characters / len(answered), 1) if answered else None,
+        characters=characters / len(answered) if answered else None,
         accuracy=sum(bool(row["correct"]) for row in answered_rows) / len(answered_rows)
         if is_exact
         else None,

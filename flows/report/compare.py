@@ -1,5 +1,6 @@
 """`onpolicy report RUN --compare OTHER`: the rounds of two runs on one page."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,10 @@ def write_comparison(run: Path, other: Path) -> Path:
         lines=lines,
         columns=shown_columns(lines),
         by_round=rounds_plot(runs),
-        differences=[*differences(_config(run), _config(other))],
+        differences=[
+            (key, _shown(first), _shown(second))
+            for key, first, second in differences(_config(run), _config(other))
+        ],
     )
     path = run / f"compare-{other.resolve().name}.html"
     write_atomic(path, page.encode())
@@ -48,6 +52,13 @@ def write_comparison(run: Path, other: Path) -> Path:
 def _report(folder: Path, page_in: Path) -> str:
     """A link from the page."""
     return (Path(os.path.relpath(folder, page_in)) / "report.html").as_posix()
+
+
+def _shown(value: Any) -> str:
+    """A config's value as a file of YAML may have it."""
+    if value is None or isinstance(value, str):
+        return value or "none"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _config(run: Path) -> dict[str, Any]:

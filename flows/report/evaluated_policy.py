@@ -17,7 +17,7 @@ def told(folder: Path, label: str, against: str | None) -> Iterator[str]:
     for name, one in facts.benchmarks.items() if facts else ():
         parts = [f"{one.answered:,} of {one.turns:,} answered"]
         if one.characters is not None:
-            parts.append(f"{one.characters:,.0f} characters each")
+            parts.append(f"{int(one.characters):,} characters each")
         if one.accuracy is not None:
             parts.append(f"{one.accuracy:.2%} right, {one.unparsed} unreadable")
         parts += [f"{metric} {value:.4g}" for metric, value in (one.metrics or {}).items()]

@@ -23,12 +23,19 @@ def evaluation_lines(data: RoundData) -> list[str]:
 
 def _benchmarks(evaluation: EvaluationData) -> list[str]:
     rows = [
-        (name, f"{now.answered:,} of {now.turns:,}", *_both(before, now, "characters", 1, 0),
+        (name, f"{now.answered:,} of {now.turns:,}", *_characters(before, now),
          *_both(before, now, "accuracy", 100, 2))
         for name, (before, now) in evaluation.benchmarks.items()
     ]  # fmt: skip
     header = ("benchmark", "answered", "characters before", "now", "right before, %", "now")
     return markdown_table("Benchmarks", header, rows)
+
+
+def _characters(*sides: BenchmarkAnswers | None) -> list[str]:
+    """Whole ones, as AlpacaEval's leaderboard and the judges' table count them."""
+    return [
+        f"{int(one.characters):,}" if one and one.characters is not None else "" for one in sides
+    ]
 
 
 def _both(

@@ -217,6 +217,8 @@ def _render(figure: Figure, kind: str) -> bytes:
     buffer = io.BytesIO()
     # Without a date the same run gives the same report, byte for byte.
     metadata = {"Date": None} if kind == "svg" else {}
-    figure.savefig(buffer, format=kind, dpi=110, metadata=metadata)
+    # A page shows through; a card's picture is seen on its own.
+    is_clear = kind == "svg"
+    figure.savefig(buffer, format=kind, dpi=110, metadata=metadata, transparent=is_clear)
     plt.close(figure)
     return buffer.getvalue()

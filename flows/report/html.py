@@ -42,7 +42,7 @@ def write_report(folder: Path) -> Path:
     """
     refuse_no_run(folder)
     spare_pandas()
-    rounds, steps = [*reversed(finished_rounds(folder))], step_summaries(folder)
+    rounds, steps = finished_rounds(folder), step_summaries(folder)
     # First: a round that is not evaluated has a line too.
     runs = [RunRounds(folder.name, "", trained_rounds(folder))]
     lines = table_lines(runs)

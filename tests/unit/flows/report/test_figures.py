@@ -1,5 +1,8 @@
 """Plots: the same run gives the same picture, and nothing in it is code."""
 
+import io
+
+import matplotlib.pyplot as plt
 import numpy as np
 
 from flows.report.figures import _bins, by_round, curves, histogram, to_png, to_svg
@@ -13,6 +16,13 @@ def test_the_same_data_give_the_same_svg() -> None:
 def test_a_name_from_a_config_cannot_become_markup() -> None:
     svg = to_svg(histogram({"<script>alert(1)</script>": np.array([1.0, 2.0])}, "reward"))
     assert svg.startswith("<svg") and "<script" not in svg
+
+
+def test_a_plot_on_a_page_has_no_ground_of_its_own_and_a_picture_has() -> None:
+    steps = np.array([1.0, 2.0])
+    assert "#ffffff" not in to_svg(curves({"loss": (steps, steps)}))
+    picture = plt.imread(io.BytesIO(to_png(curves({"loss": (steps, steps)}))))
+    assert picture[0, 0].tolist() == [1, 1, 1, 1]
 
 
 def test_an_empty_series_still_draws() -> None:

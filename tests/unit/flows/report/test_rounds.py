@@ -63,6 +63,21 @@ def test_a_round_that_is_not_evaluated_has_a_line_too(judged: Path) -> None:
     assert '<a href="#round-1">round 1</a>' in page and ">round 2</a>" in page
 
 
+def test_the_legend_explains_the_columns_that_are_there_and_no_others(judged: Path) -> None:
+    page = write_report(judged).read_text()
+    assert "<b>Drift</b>" in page and "<b>second</b>" not in page
+    assert "<b>Missing scores" not in page
+    shutil.rmtree(judged / "round-1" / "evaluation" / "verdict")
+    page = write_report(judged).read_text()
+    assert "<b>Drift</b>" not in page and "<b>Win rate</b>" not in page
+
+
+def test_every_part_of_the_page_goes_by_the_rounds_order(judged: Path) -> None:
+    shutil.copytree(judged / "round-1", judged / "round-2")
+    page = write_report(judged).read_text()
+    assert page.index('<h2 id="round-1">') < page.index('<h2 id="round-2">')
+
+
 def test_what_was_taken_over_costs_this_run_no_time_and_has_no_speed(judged: Path) -> None:
     folder = judged / "round-1" / "responses"
     made = read_manifest(folder)
@@ -124,7 +139,7 @@ def test_two_runs_stand_round_by_round_on_one_page_with_where_they_differ(judged
         '<a href="../other/report.html">other</a>',
         '<a href="../other/report.html#round-1">round 1</a>',
         ">0.75<",
-        "learning_rate&#39;: 0.0001",
+        "{&#34;learning_rate&#34;: 0.0001}",
     ):
         assert part in text
     assert "<script" not in text
