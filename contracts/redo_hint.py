@@ -13,6 +13,10 @@ MOVE_AWAY = "move what is new away"
 """What to do with a file that the stage did not make: the stage itself is as good as it was."""
 
 
+PUT_BACK = "put back what was changed"
+"""The way out that costs no work."""
+
+
 def way_out(folder: Path) -> str:
     """What to do to have the stage in `folder`, and those after it, made anew."""
     run = _run_of(folder)

@@ -3,14 +3,15 @@
 import hashlib
 import json
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from contracts.errors import UserError
 from contracts.models.hub import is_hub_id
-from contracts.redo_hint import MOVE_AWAY, way_out
+from contracts.redo_hint import MOVE_AWAY, PUT_BACK, way_out
+from contracts.steps.files import changed_files, names_of
 
 _CHUNK = 1 << 20
 # Of 18 GB of weights, 64 blocks of 1 MiB are read in place of 17,000.
@@ -70,24 +71,7 @@ def _digest(path: Path, size: int) -> str:
 
 def of_files(folder: Path) -> dict[str, str]:
     """Fingerprint of each output file in a folder; bookkeeping and hidden files left out."""
-    return {name: of_file(folder / name) for name in _files(folder)}
-
-
-def sizes_of(folder: Path) -> dict[str, int]:
-    """Bytes of each output file in a folder, the same files as in `of_files`."""
-    return {name: (folder / name).stat().st_size for name in _files(folder)}
-
-
-def changed_files(folder: Path, files: Iterable[str], sizes: Mapping[str, int]) -> list[str]:
-    """Which of a finished stage's files are gone or have another size: `x is gone`, a line each."""
-    sizes_now = sizes_of(folder)
-    gone = [f"{name} is gone" for name in files if name not in sizes_now]
-    cut = [
-        f"{name} was {size:,} bytes when the stage finished, is {sizes_now[name]:,} now"
-        for name, size in sizes.items()
-        if sizes_now.get(name, size) != size
-    ]
-    return gone + cut
+    return {name: of_file(folder / name) for name in names_of(folder)}
 
 
 def added_files(folder: Path, files: Collection[str]) -> list[str]:
@@ -119,16 +103,6 @@ def edited_files(folder: Path) -> list[str]:
     if freed:
         return [f"{name} was freed by `onpolicy prune`" for name in freed]
     return [f"{name} was edited" for name in files if of_file(folder / name) != files[name]]
-
-
-def _files(folder: Path) -> list[str]:
-    return [
-        str(path.relative_to(folder))
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-        and path.name not in ("_step.json", "_manifest.json", "README.md")
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    ]
 
 
 def of_input(reference: str) -> str:
@@ -186,7 +160,7 @@ def refuse_not_whole(folder: Path, changed: Sequence[str], added: Sequence[str] 
     """
     told = [*changed, *(f"{name} is new" for name in added)]
     ways = [MOVE_AWAY] if added else []
-    ways += [f"put back what was changed, or {way_out(folder)}"] if changed else []
+    ways += [f"{PUT_BACK}, or {way_out(folder)}"] if changed else []
     if told:
         raise UserError(
             f"{folder}: is not as its stage left it: {'; '.join(told)}; {', and '.join(ways)}"

@@ -16,6 +16,7 @@ from contracts.errors import UserError
 from contracts.redo_hint import way_out
 from contracts.steps import fingerprint
 from contracts.steps.facts import Facts
+from contracts.steps.files import sizes_of
 from contracts.tables.parts import write_atomic
 
 # The packages whose version may change what a stage makes.
@@ -131,7 +132,7 @@ def write_manifest(
         seconds=round(time.time() - started, 3),
         versions=versions() | {name: MIXED.join(seen) for name, seen in made_by.items()},
         revision=_revision(),
-        sizes=fingerprint.sizes_of(folder),
+        sizes=sizes_of(folder),
         resumed=resumed,
     )
     save_manifest(folder, manifest)

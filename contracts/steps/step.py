@@ -22,6 +22,7 @@ from contracts.redo_hint import elsewhere, way_out
 from contracts.steps import fingerprint
 from contracts.steps.disk_space import naming_what_is_full
 from contracts.steps.facts import Facts
+from contracts.steps.files import damage
 from contracts.steps.inputs import I, Inputs, check_inputs
 from contracts.steps.lock import folder_lock
 from contracts.steps.manifest import Manifest, Result, read_manifest, versions, write_manifest
@@ -177,8 +178,7 @@ def is_begun(out: Path) -> bool:
 
 def changes_since(out: Path, manifest: Manifest) -> list[str]:
     """Which files of a finished step are gone or cut, judged by their names and sizes."""
-    lost = [] if (out / "_step.json").exists() else ["_step.json is gone"]
-    return lost + fingerprint.changed_files(out, manifest.files, manifest.sizes)
+    return damage(out, manifest.files, manifest.sizes)
 
 
 def save_step(folder: Path, step: Mapping[str, Any]) -> None:

@@ -18,6 +18,7 @@ def status(run_folder: RunFolder, *, as_json: Json = False, debug: Debug = False
 
     told = status.status(run_folder)
     typer.echo(status.as_json(told) if as_json else status.as_text(told))
+    raise typer.Exit(int(bool(told.damaged)))
 
 
 def plan(

@@ -57,6 +57,12 @@ def report(
     debug: Debug = False,
 ) -> None:
     """Write a run's report.html and its policies' cards anew, or one page about two runs."""
+    from flows.explore.status import status
+    from flows.pipeline.console import print_warning
+
+    for folder in filter(None, (run_folder, compare)):
+        for line in status(folder).damaged:
+            print_warning(f"{folder}/{line}")
     if compare:
         from flows.report.compare import write_comparison
 

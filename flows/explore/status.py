@@ -13,6 +13,8 @@ from typing import Any
 
 from contracts.durations import in_words
 from contracts.errors import UserError
+from contracts.redo_hint import PUT_BACK, way_out
+from contracts.steps.files import damage
 from contracts.steps.lock import holder_of
 from runtime.progress import Reading, summary
 
@@ -28,8 +30,8 @@ class StageStatus:
     path: str
     title: str
     state: str
-    """done, running, failed, stopped (begun, and its process is gone), waits (for an answer) or
-    to do."""
+    """done, damaged (done, and a file is gone or cut since), running, failed, stopped (begun, and
+    its process is gone), waits (for an answer) or to do."""
     rows: int | None = None
     dropped: dict[str, int] = field(default_factory=dict)
     seconds: float | None = None
@@ -70,10 +72,17 @@ class RunStatus:
         return sum(stage.state == "done" for stage in self.stages)
 
     @property
+    def damaged(self) -> list[str]:
+        """A line for each finished stage whose files are not as it left them, with the way out."""
+        return [f"{one.path}: {one.error}" for one in self.stages if one.state == "damaged"]
+
+    @property
     def state(self) -> str:
-        """done, running, failed, waits or stopped."""
+        """done, running, damaged, failed, waits or stopped."""
         if self.holder:
             return "running"
+        if self.damaged:
+            return "damaged"
         if self.done == len(self.stages):
             return "done"
         states = {stage.state for stage in self.stages}
@@ -139,6 +148,9 @@ def _detail(stage: StageStatus) -> str:
 
 def _stage(run: Path, path: str, title: str, last: _Begun | None) -> StageStatus:
     folder = run / path
+    if told := _damage(folder):
+        error = f"{'; '.join(told)}; {PUT_BACK}, or {way_out(folder)}"
+        return StageStatus(path, title, "damaged", error=error)
     if manifest := _read(folder / "_manifest.json"):
         return StageStatus(path, title, "done", manifest["rows"], manifest["dropped"],
                            manifest["seconds"], manifest["taken_from"],
@@ -155,6 +167,17 @@ def _stage(run: Path, path: str, title: str, last: _Begun | None) -> StageStatus
     if begun or (folder / "_step.json").exists():
         return _begun(StageStatus(path, title, "stopped"), begun)
     return StageStatus(path, title, "to do")
+
+
+def _damage(folder: Path) -> list[str]:
+    """What of a finished stage is gone or cut, by names and sizes alone; empty where all is there,
+    or the stage is not finished."""
+    if not (folder / "_manifest.json").exists():
+        return []
+    match _read(folder / "_manifest.json"):
+        case {"files": dict(files), "sizes": dict(sizes)}:
+            return damage(folder, files, sizes)
+    return ["_manifest.json is damaged"]
 
 
 def _begun(stage: StageStatus, begun: _Begun | None) -> StageStatus:

@@ -13,7 +13,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from contracts.errors import UserError
-from contracts.steps.fingerprint import changed_files, refuse_not_whole
+from contracts.steps.files import changed_files
+from contracts.steps.fingerprint import refuse_not_whole
 from contracts.steps.manifest import Manifest, read_manifest
 from contracts.tables.parts import part_paths
 from flows.explore.prompt_view import show_prompt

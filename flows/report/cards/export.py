@@ -11,7 +11,8 @@ from jinja2 import Environment, FileSystemLoader
 from annotation.selection.published_layout import write_published
 from contracts.config.yaml import dump_yaml
 from contracts.errors import UserError
-from contracts.steps.fingerprint import changed_files, refuse_not_whole
+from contracts.steps.files import changed_files
+from contracts.steps.fingerprint import refuse_not_whole
 from contracts.steps.manifest import read_manifest
 from contracts.steps.new_folder import filled, refuse_not_new
 from contracts.tables.parts import write_atomic

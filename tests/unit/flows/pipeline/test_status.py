@@ -19,6 +19,7 @@ from flows import on_policy
 from flows.cli.app import app
 from flows.explore.status import as_text, status
 from flows.pipeline.config import RunConfig
+from flows.pipeline.console import console
 from flows.pipeline.folder.progress import PROGRESS, StepRecord, record_plan
 from flows.pipeline.folder.run_folder import claim_run
 from flows.pipeline.planning.plan import plan
@@ -162,3 +163,44 @@ def test_it_imports_nothing_heavy_and_writes_nothing(run: RunConfig) -> None:
     )
     subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, check=True)
     assert sorted(run.folder.rglob("*")) == before
+
+
+PAIRS = "round-1/pairs"
+
+
+def spoil_gone(folder: Path) -> None:
+    (folder / "part-00000.parquet").unlink()
+
+
+def spoil_cut(folder: Path) -> None:
+    (folder / "part-00000.parquet").write_text("cut")
+
+
+def spoil_manifest(folder: Path) -> None:
+    (folder / "_manifest.json").write_text("{")
+
+
+@pytest.mark.parametrize(("spoil", "told"), [
+    (spoil_gone, "part-00000.parquet is gone; put back what was changed, or make it anew"),
+    (spoil_cut, "part-00000.parquet was 32 bytes when the stage finished, is 3 now"),
+    (spoil_manifest, "_manifest.json is damaged"),
+])  # fmt: skip
+def test_a_stage_with_a_file_gone_or_cut_is_damaged_with_the_way_out(
+    run: RunConfig, spoil: Callable[[Path], None], told: str
+) -> None:
+    made(run)
+    spoil(run.folder / PAIRS)
+    said = CliRunner().invoke(app, ["status", str(run.folder)])
+    assert said.exit_code == 1 and f"{run.folder}: damaged" in said.stdout
+    assert told in said.stdout and f"with `--redo {PAIRS}`" in said.stdout
+    assert [stage.path for stage in status(run.folder).stages if stage.state == "damaged"] == [
+        PAIRS
+    ]
+
+
+def test_a_report_of_a_damaged_run_warns(run: RunConfig) -> None:
+    made(run)
+    spoil_gone(run.folder / PAIRS)
+    with console.capture() as shown:
+        CliRunner().invoke(app, ["report", str(run.folder)])
+    assert f"warning: {run.folder / PAIRS}: part-00000.parquet is gone" in shown.get()
