@@ -13,7 +13,6 @@ from typing import Any
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
-from prefect.runtime import deployment
 
 from contracts.config.base import check
 from contracts.errors import ConfigDrift, FolderBusy, UserError
@@ -43,6 +42,7 @@ from flows.pipeline.preload import preload
 from flows.pipeline.run_step import run_step
 from flows.pipeline.store.run_store import WithoutStore, storing
 from flows.prefect_ import artifacts, webhook
+from flows.prefect_.deployed import deployment_id
 from flows.prefect_.gate import flow_run_id, wait, wake_at
 from flows.prefect_.gpus import gpus_held
 from flows.prefect_.log_lines import finished_line, leveled
@@ -95,10 +95,10 @@ def on_policy(
         try:
             held.enter_context(folder_lock(settings.folder))
         except FolderBusy as busy:
-            if not deployment.id:
+            if not deployment_id():
                 raise
             return skipped(busy)  # a schedule's next time, and the last one is not done
-        if deployment.id:  # else whoever called has looked already
+        if deployment_id():  # else whoever called has looked already
             left = steps_left(settings, redo, next_round, until)
             preload(left)
             refuse_unready(settings, left)

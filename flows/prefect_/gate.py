@@ -7,9 +7,10 @@ from typing import Literal
 from prefect.deployments import run_deployment
 from prefect.flow_runs import suspend_flow_run
 from prefect.input import RunInput
-from prefect.runtime import deployment, flow_run
+from prefect.runtime import flow_run
 
 from evaluation.gates.answers import Question, now, said
+from flows.prefect_.deployed import deployment_id
 
 
 class GateAnswer(RunInput):
@@ -22,7 +23,7 @@ class GateAnswer(RunInput):
 
 def flow_run_id() -> str | None:
     """This flow run's, where it may be suspended: where a deployment has started it."""
-    return str(flow_run.id) if deployment.id else None
+    return str(flow_run.id) if deployment_id() else None
 
 
 def wait(folder: Path, question: Question) -> GateAnswer:
@@ -42,8 +43,10 @@ def wait(folder: Path, question: Question) -> GateAnswer:
 
 def wake_at(question: Question) -> None:
     """Start this deployment once more when the time is over: it takes what then stands."""
+    deployment = deployment_id()
+    assert deployment, "only a deployment's flow run asks"
     run_deployment(
-        deployment.id,
+        deployment,
         parameters={"next_round": False},
         scheduled_time=datetime.fromisoformat(question.until),
         timeout=0,

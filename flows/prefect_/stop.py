@@ -16,10 +16,11 @@ from prefect import State
 from prefect._internal.control_listener import get_intent
 from prefect.client.orchestration import get_client
 from prefect.exceptions import TerminationSignal
-from prefect.runtime import deployment, flow_run
+from prefect.runtime import flow_run
 from prefect.states import Cancelled
 
 from contracts.errors import Interrupted, Terminated
+from flows.prefect_.deployed import deployment_id
 from runtime.signals import GO_ON, Sigterm
 
 STOPS = (KeyboardInterrupt, Sigterm, TerminationSignal, Interrupted, Terminated)
@@ -67,7 +68,7 @@ def told(stop: BaseException) -> BaseException:
 def ending_where_cancelled() -> Iterator[None]:
     """Within, a flow run that no deployment has started is ended by SIGTERM once its state in
     Prefect is Cancelling; a deployment's is ended by its runner."""
-    if deployment.id or not flow_run.id:
+    if deployment_id() or not flow_run.id:
         yield
         return
     over = threading.Event()
