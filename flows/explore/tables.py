@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from contracts.errors import UserError
 from contracts.steps.files import changed_files
@@ -126,7 +126,9 @@ def _show_folders(console: Console, path: Path) -> None:
 
 def steps_table() -> Table:
     """A table with a line for each finished step."""
-    return Table("folder", "stage", "rows", "dropped", "time")
+    # Cut, the folders of a round would look alike.
+    folder, stage = (Column(name, overflow="fold") for name in ("folder", "stage"))
+    return Table(folder, stage, "rows", "dropped", "time")
 
 
 def add_step(table: Table, where: str, manifest: Manifest) -> None:

@@ -5,12 +5,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 
 from contracts.errors import UserError
 from contracts.steps.manifest import Manifest, Result, write_manifest
 from contracts.tables.parts import write_part
 from contracts.tables.schemas import PROMPTS, RESPONSES, SCORES
-from flows.explore.tables import View, show
+from flows.explore.tables import View, add_step, show, steps_table
 
 
 @pytest.fixture
@@ -100,6 +101,21 @@ def test_a_filter_on_a_whole_run_is_answered_with_a_table_to_name(tmp_path: Path
     with pytest.raises(UserError) as refused:
         show(tmp_path, View(where="margin > 0"))
     assert str(refused.value).startswith(f"{tmp_path}: --where looks into one table; name its fol")
+
+
+def test_the_folders_of_a_round_are_told_apart_at_60_columns() -> None:
+    table = steps_table()
+    made = Manifest("evaluation.answers", 960, {"duplicate": 12}, {}, "f", {}, 0.0, 61.0, {}, "r")
+    for name in ("prompts", "responses"):
+        add_step(table, f"round-1/evaluation/{name}", made)
+    console = Console(width=60)
+    with console.capture() as shown:
+        console.print(table)
+    rows = [line.split("│")[1] for line in shown.get().splitlines() if line.startswith("│")]
+    assert (
+        "".join("".join(rows).split()) == "round-1/evaluation/promptsround-1/evaluation/responses"
+    )
+    assert shown.get().count("0:01:01") == 2
 
 
 def test_a_damaged_stage_is_shown_with_a_warning_and_hides_no_other(
