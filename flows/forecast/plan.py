@@ -250,7 +250,8 @@ def _total(told: RunPlan) -> str:
     way = (
         f"; no rate is known of {', '.join(missing)}: --rate NAME=ROWS_A_SECOND" if missing else ""
     )
-    return f"In all: {least}{_time(told.seconds)}, {in_bytes(disk)} on the disk{way}"
+    time = f"{least}{_time(told.seconds)}" if told.seconds or not missing else "an unknown time"
+    return f"In all: {time}, {in_bytes(disk)} on the disk{way}"
 
 
 def _rate_lines(left: Sequence[StagePlan]) -> Iterator[str]:

@@ -54,6 +54,8 @@ def test_hours_come_from_the_rates_given_and_what_has_none_is_named(
     assert "policy" in told.without_rate and "responses" not in told.without_rate
     text = as_text(told)
     assert "at least 1:20:00" in text and "--rate NAME=ROWS_A_SECOND" in text
+    unknown = as_text(forecast(settings(rounds=1), rates={}))
+    assert "In all: an unknown time, " in unknown and "; no rate is known of " in unknown
 
 
 def test_what_is_done_and_what_another_run_has_done_costs_nothing(
