@@ -5,6 +5,7 @@ answers, or compares two policies, reads `evaluation.json` and the ANSWERS that 
 """
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -41,6 +42,7 @@ from flows.pipeline.planning.judging_steps import gains_step, judging_steps
 from flows.pipeline.planning.planned_step import PlannedStep
 from flows.pipeline.preload import preload
 from flows.pipeline.run_step import run_step
+from flows.prefect_.log_lines import is_ours
 from generation import sample
 from generation.config import SampleConfig
 from generation.engines import adapter
@@ -268,12 +270,14 @@ def _run(step: PlannedStep) -> None:
 
 
 def show_line(step: PlannedStep, line: str) -> None:
-    """A stage's line on the terminal; what a judge's stage informs of is what is to be paid."""
+    """A stage's line on the terminal; what a judge's stage informs of is what is to be paid. What
+    libraries say of their own work is shown where all of it was asked for."""
     level, _, text = line.partition(" ")
-    if level in ("WARNING", "ERROR", "CRITICAL"):
+    if not is_ours(line):
+        if os.environ.get("ONPOLICY_DEBUG") == "1":
+            console.print(line)
+    elif level in ("WARNING", "ERROR", "CRITICAL"):
         print_warning(text)
-    elif level != "INFO":
-        console.print(line)
     elif step.stage is judge.STAGE:
         console.print(f"  {text}")
 

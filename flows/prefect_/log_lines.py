@@ -37,6 +37,11 @@ def leveled(line: str) -> tuple[int, str]:
     return (logging.DEBUG if is_detail else logging.INFO), line
 
 
+def is_ours(line: str) -> bool:
+    """Whether a stage of ours logged the line, not a library that it uses."""
+    return line.partition(" ")[0] in _LEVELS and not _VLLM.match(line)
+
+
 def finished_line(manifest: Manifest) -> str:
     """`960 rows in 6.0 s; dropped: 12 duplicate`."""
     dropped = ", ".join(f"{count:,} {reason}" for reason, count in manifest.dropped.items())

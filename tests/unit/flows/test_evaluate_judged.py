@@ -99,6 +99,29 @@ def test_what_a_judge_will_cost_is_shown_before_it_is_paid(tmp_path: Path) -> No
     ]
 
 
+def test_what_libraries_say_of_their_own_work_is_shown_where_it_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = plan_of(config_of(tmp_path, {}), tmp_path, ["A"], None)["A/responses"]
+    theirs = [
+        "WARNING 11-22 08:20:00 [config.py:12] a default",
+        "/x/torch/cuda.py:61: FutureWarning: pynvml is deprecated",
+        "Loading shards: 100% Completed | 1/1 [00:00<00:00, 59.17it/s]",
+    ]
+    ours = "WARNING generation.sample: 2 prompts are too long"
+
+    def shown() -> str:
+        with console.capture() as told:
+            for line in [*theirs, ours]:
+                show_line(step, line)
+        return told.get()
+
+    assert "2 prompts are too long" in shown() and "FutureWarning" not in shown()
+    assert "default" not in shown() and "Loading" not in shown()
+    monkeypatch.setenv("ONPOLICY_DEBUG", "1")
+    assert "FutureWarning" in shown()
+
+
 def plan_of(
     config: EvaluateConfig, folder: Path, labels: list[str], against: str | None
 ) -> dict[str, PlannedStep]:
