@@ -38,11 +38,11 @@ from evaluation.config import (
 from evaluation.judging.config import RunJudge
 from flows.pipeline.console import console, print_done, print_warning, step_line
 from flows.pipeline.folder.drift import drifted
+from flows.pipeline.log_lines import is_ours
 from flows.pipeline.planning.judging_steps import gains_step, judging_steps
 from flows.pipeline.planning.planned_step import PlannedStep
 from flows.pipeline.preload import preload
 from flows.pipeline.run_step import run_step
-from flows.prefect_.log_lines import is_ours
 from generation import sample
 from generation.config import SampleConfig
 from generation.engines import adapter

@@ -33,6 +33,7 @@ from flows.pipeline.folder.run_folder import (
     steps_left,
 )
 from flows.pipeline.load_run import load_run
+from flows.pipeline.log_lines import finished_line, leveled
 from flows.pipeline.planning.gates import ask, asks, question_line
 from flows.pipeline.planning.next_steps import next_steps, planned_anew
 from flows.pipeline.planning.plan import GATE, plan
@@ -45,7 +46,6 @@ from flows.prefect_ import artifacts, webhook
 from flows.prefect_.deployed import deployment_id
 from flows.prefect_.gate import flow_run_id, wait, wake_at
 from flows.prefect_.gpus import gpus_held
-from flows.prefect_.log_lines import finished_line, leveled
 from flows.prefect_.names import rounds_left
 from flows.prefect_.outage import remembered
 from flows.prefect_.schedule import skipped

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from contracts.steps.manifest import Manifest
+from flows.pipeline.log_lines import finished_line, leveled
 from flows.prefect_ import artifacts
 from flows.prefect_.artifacts import _drops, _key
-from flows.prefect_.log_lines import finished_line, leveled
 from flows.prefect_.names import named
 
 
