@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from flows.cli.options import Debug
+from runtime.terminal import terminal_width
 
 Json = Annotated[bool, typer.Option("--json", help="For programs.")]
 RunFolder = Annotated[Path, typer.Argument(help="A run's folder.")]
@@ -17,7 +18,7 @@ def status(run_folder: RunFolder, *, as_json: Json = False, debug: Debug = False
     from flows.explore import status
 
     told = status.status(run_folder)
-    typer.echo(status.as_json(told) if as_json else status.as_text(told))
+    typer.echo(status.as_json(told) if as_json else status.as_text(told, terminal_width()))
     raise typer.Exit(int(bool(told.damaged)))
 
 
@@ -48,6 +49,7 @@ def plan(
     """Say what a run will do and take: stages, rows, disk, memory and hours; nothing is begun."""
     from flows.forecast import plan
     from flows.forecast.rates import given_rates
+    from flows.forecast.text import as_text
     from flows.pipeline.folder.run_folder import refuse_drift
     from flows.pipeline.load_run import load_run
 
@@ -57,18 +59,20 @@ def plan(
         settings, rates=given_rates(rate or []), prompt=prompt_tokens,
         answer=answer_tokens, device=device, gpu_gib=gpu_gib,
     )  # fmt: skip
-    typer.echo(plan.as_json(told) if as_json else plan.as_text(told))
+    typer.echo(plan.as_json(told) if as_json else as_text(told, terminal_width()))
 
 
 def dry_run(config: Path, overrides: Sequence[str], redo: Sequence[str], until: str | None) -> None:
     """Say what `onpolicy run` would do with the same options."""
     from flows.forecast import plan
+    from flows.forecast.text import as_text
     from flows.pipeline.folder.run_folder import refuse_drift
     from flows.pipeline.load_run import load_run
 
     settings = load_run(config, overrides)
     refuse_drift(settings, redo)
-    typer.echo(plan.as_text(plan.forecast(settings, rates={}, again=redo, until=until)))
+    told = plan.forecast(settings, rates={}, again=redo, until=until)
+    typer.echo(as_text(told, terminal_width()))
 
 
 def browse(

@@ -17,6 +17,7 @@ from contracts.redo_hint import PUT_BACK, way_out
 from contracts.steps.files import damage
 from contracts.steps.lock import holder_of
 from runtime.progress import Reading, summary
+from runtime.terminal import WIDE, folded
 
 _PLAN, _PROGRESS = ".plan.json", ".progress.json"
 # Progress is written every second, so a minute without any is worth saying.
@@ -117,15 +118,22 @@ def as_json(told: RunStatus) -> str:
     return json.dumps(fields, indent=1)
 
 
-def as_text(told: RunStatus) -> str:
-    """The status for people: a line for the run, and one for each stage."""
+def as_text(told: RunStatus, width: int = WIDE) -> str:
+    """The status for people: a line for the run, and one for each stage; more of at most `width`
+    where that is too little."""
     who = f" ({told.holder})" if told.holder else ""
     head = f"{told.run}: {told.state}{who}, {told.done} of {len(told.stages)} stages done"
-    return "\n".join([head, *(line for stage in told.stages for line in _lines(stage))])
+    lines = (line for stage in told.stages for line in _lines(stage, width))
+    return "\n".join([*folded(head, width), *lines])
 
 
-def _lines(stage: StageStatus) -> Iterator[str]:
-    yield f"  {stage.state:<8} {stage.title:<37} {_detail(stage)}".rstrip()
+def _lines(stage: StageStatus, width: int) -> Iterator[str]:
+    line = f"  {stage.state:<8} {stage.title:<37} {_detail(stage)}".rstrip()
+    if len(line) <= width:
+        yield line
+    else:
+        yield f"  {stage.state:<8} {stage.title}"
+        yield from folded(f"           {_detail(stage)}", width, "")
     if stage.error:
         yield from (f"           {line}" for line in stage.error.splitlines())
 

@@ -1,9 +1,8 @@
 """`onpolicy plan`: what a run will do, and what that will take; nothing is begun or written."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import timedelta
 from typing import Literal
 
 import pyarrow as pa
@@ -11,7 +10,6 @@ import pyarrow as pa
 from contracts.models.weights import Weights
 from flows.forecast import stages
 from flows.forecast.disk import bytes_a_row
-from flows.forecast.figures import in_bytes
 from flows.forecast.memory import Memory, shapes_of
 from flows.forecast.rates import Rates
 from flows.forecast.rows import SAMPLING, Lengths, Rows, mean_answer
@@ -201,86 +199,3 @@ def as_json(told: RunPlan) -> str:
              "without_rate": told.without_rate, "assumptions": told.assumptions,
              "notes": told.notes, "stages": listed}  # fmt: skip
     return json.dumps(whole, indent=1)
-
-
-def as_text(told: RunPlan) -> str:
-    """The plan for people."""
-    return "\n".join(_lines(told))
-
-
-def _lines(told: RunPlan) -> Iterator[str]:
-    done = len(told.stages) - len(told.left)
-    yield f"{told.run}: {done} of {len(told.stages)} stages done"
-    yield f"  {'':<6} {'':<37} {'rows':>9} {'tokens':>8} {'disk':>8} {'time':>8}"
-    for stage in told.stages:
-        yield (
-            f"  {stage.state:<6} {stage.title:<37} {_count(stage.rows):>9} "
-            f"{_short(stage.tokens):>8} {in_bytes(stage.disk):>8} {_time(stage.seconds):>8}"
-        )
-    yield from (f"Mind that {note}." for note in told.notes)
-    yield f"Memory at the peak, on one {'GPU' if told.device == 'cuda' else 'process'}:"
-    yield from _memory_lines(told.stages)
-    yield _total(told)
-    yield "Assumed:"
-    yield from (f"  {line}" for line in told.assumptions)
-    yield from (f"  {line}" for line in _rate_lines(told.left))
-
-
-def _memory_lines(listed: Sequence[StagePlan]) -> Iterator[str]:
-    names = ("weights", "gradients", "optimizer", "activations", "kv_cache")
-    heads = ("weights", "gradients", "optimizer", "activat.", "KV cache")
-    yield f"  {'':<30}" + "".join(f"{name:>10}" for name in (*heads, "in all"))
-    shown = set()
-    for stage in listed:
-        name = stage.path.split("/", 1)[-1]
-        if (taken := stage.memory) and (name, taken) not in shown:
-            shown.add((name, taken))
-            sizes = [getattr(taken, part) for part in names]
-            yield f"  {name:<30}" + "".join(
-                f"{in_bytes(size):>10}" for size in (*sizes, taken.total)
-            )
-            if taken.says:
-                yield f"    {taken.says}"
-
-
-def _total(told: RunPlan) -> str:
-    disk = sum(stage.disk or 0 for stage in told.left)
-    missing = told.without_rate
-    least = "at least " if missing else ""
-    way = (
-        f"; no rate is known of {', '.join(missing)}: --rate NAME=ROWS_A_SECOND" if missing else ""
-    )
-    time = f"{least}{_time(told.seconds)}" if told.seconds or not missing else "an unknown time"
-    return f"In all: {time}, {in_bytes(disk)} on the disk{way}"
-
-
-def _rate_lines(left: Sequence[StagePlan]) -> Iterator[str]:
-    told = dict[str, str]()
-    for stage in left:
-        if stage.rate and stage.rows and stage.seconds:
-            name = stage.path.split("/", 1)[-1]
-            told[name] = f"{name}: {_rate(stage.rows / stage.seconds)} rows/s ({stage.rate})"
-    yield from told.values()
-
-
-def _rate(value: float) -> str:
-    return _short(round(value, 1)) if value >= 10 else f"{value:.2g}"
-
-
-def _count(value: int | None) -> str:
-    return "?" if value is None else f"{value:,}"
-
-
-def _short(value: float | None) -> str:
-    if value is None:
-        return ""
-    for size, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
-        if value >= size:
-            return f"{value / size:.3g} {unit}"
-    return str(value)
-
-
-def _time(seconds: float | None) -> str:
-    if seconds is None:
-        return "?"
-    return str(timedelta(seconds=round(seconds))) if seconds >= 60 else f"{seconds:.1f} s"

@@ -14,8 +14,9 @@ from contracts.models.architecture import language_model
 from flows.cli.app import app
 from flows.forecast import memory
 from flows.forecast.memory import Model, Pass
-from flows.forecast.plan import RunPlan, as_text, forecast
+from flows.forecast.plan import RunPlan, forecast
 from flows.forecast.rates import given_rates
+from flows.forecast.text import as_text
 from flows.pipeline.config import RunConfig
 
 GEMMA = {
@@ -55,6 +56,10 @@ def test_hours_come_from_the_rates_given_and_what_has_none_is_named(
     text = as_text(told)
     assert "at least 1:20:00" in text and "--rate NAME=ROWS_A_SECOND" in text
     unknown = as_text(forecast(settings(rounds=1), rates={}))
+    assert max(map(len, unknown.splitlines())) > 60
+    narrow = as_text(forecast(settings(rounds=1), rates={}), 60)
+    assert max(map(len, narrow.splitlines()[1:])) <= 60  # the first is a path
+    assert "rows 40" in narrow and "in all " in narrow
     assert "In all: an unknown time, " in unknown and "; no rate is known of " in unknown
 
 

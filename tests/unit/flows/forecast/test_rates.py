@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from made_run import made
 
-from flows.forecast.plan import as_text, forecast
+from flows.forecast.plan import forecast
+from flows.forecast.text import as_text
 from flows.pipeline.config import RunConfig
 
 SAMPLING = "round-1/responses"

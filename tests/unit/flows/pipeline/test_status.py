@@ -54,6 +54,9 @@ def test_a_finished_run_is_done_with_its_rows(run: RunConfig) -> None:
     told = status(run.folder)
     assert told.state == "done" and told.done == len(plan(run))
     assert "done" in as_text(told) and "1 rows" in as_text(told)
+    narrow = as_text(told, 44).splitlines()
+    assert max(map(len, narrow[1:])) <= 44  # the first is a path
+    assert len(narrow) > len(as_text(told).splitlines())
 
 
 def test_a_stage_that_runs_tells_its_rate_and_the_time_left(run: RunConfig) -> None:
