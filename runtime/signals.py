@@ -24,7 +24,7 @@ def end_at_once() -> None:
     """
     for number in _SAID:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup and `&` have it
-            signal.signal(number, _end)
+            signal.signal(number, end)
 
 
 @contextmanager
@@ -51,7 +51,8 @@ def interruptible() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _end(number: int, _frame: Any) -> NoReturn:
+def end(number: int, _frame: Any) -> NoReturn:
+    """End this process where it stands, by the code of the signal."""
     os.write(2, f"onpolicy: {_SAID[signal.Signals(number)]}\n".encode())
     os._exit(128 + number)
 

@@ -1,6 +1,8 @@
 """Serving a flow on a schedule, as a deployment of the user's own Prefect server."""
 
+import asyncio
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -8,7 +10,9 @@ from typing import Any
 from prefect import Flow
 from prefect.client.schemas.objects import State
 from prefect.client.schemas.schedules import CronSchedule
+from prefect.exceptions import TerminationSignal
 from prefect.flows import EntrypointType  # type: ignore[attr-defined]
+from prefect.settings import get_current_settings
 from prefect.states import Completed
 
 from contracts.errors import FolderBusy, UserError
@@ -68,14 +72,20 @@ def refuse_unserved() -> None:
 
 def serve(flow: Flow[..., Any], name: str, when: Times, parameters: dict[str, Any]) -> None:
     """Start a run of the flow whenever its time has come, until this process is stopped."""
+    from flows.prefect_.runner import Runner
+
     tell_failures()
-    flow.serve(
+    runner = Runner(name, str(get_current_settings().api.url))
+    runner.add_flow(
+        flow,
         name=name,
         cron=when.cron,
         interval=when.every,
         parameters=parameters,
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
+    with suppress(KeyboardInterrupt, TerminationSignal):
+        asyncio.run(runner.start())
 
 
 def skipped(busy: FolderBusy) -> State[None]:
