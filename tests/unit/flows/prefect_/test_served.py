@@ -27,7 +27,7 @@ def test_a_served_flow_can_be_sent_to_the_process_that_runs_it() -> None:
 @pytest.fixture
 def nightly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunConfig:
     """A run whose flow a schedule has started."""
-    monkeypatch.setenv("PREFECT__RUNTIME__DEPLOYMENT__ID", str(uuid4()))
+    monkeypatch.setattr("flows.on_policy.deployment_id", lambda: str(uuid4()))
     monkeypatch.setattr(lock, "_LOCK_WAIT_SECONDS", 0.01)
     run = config(runs_dir=str(tmp_path))
     run.folder.mkdir(parents=True)
