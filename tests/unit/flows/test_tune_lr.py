@@ -130,9 +130,8 @@ def test_lora_counts_the_tokens_of_the_round(run: Path, tiny_gemma: Path) -> Non
 
 def test_check_says_what_is_off_the_published_path(run: Path, tiny_gemma: Path) -> None:
     assert "loss.beta 0.1 is low" in "".join(said("check", run, "training.loss.beta=0.1"))
-    assert said("check", DEMO.parent / "gemma2-9b-it-simpo.yaml", f"policy.path={tiny_gemma}") == [
-        "nothing here is off the published path"
-    ]
+    (line,) = said("check", DEMO.parent / "gemma2-9b-it-simpo.yaml", f"policy.path={tiny_gemma}")
+    assert "not judged: what is published is of preference training of models of billions" in line
 
 
 def test_an_unknown_rule_is_refused(run: Path) -> None:
