@@ -28,8 +28,9 @@ demo: install  ## two on-policy rounds on the CPU, then the report
 	$(BIN)/python -m demo.build
 	$(BIN)/onpolicy run configs/demo.yaml
 
-test: install  ## the whole test suite, on two cores
-	$(BIN)/python -m pytest -n 2
+# Three processes on two cores: many tests wait for a kill, a schedule or a limit of time.
+test: install  ## the whole test suite, in about 16 minutes on two cores
+	$(BIN)/python -m pytest -n 3
 
 unit: install  ## the tests that start no engine and no server
 	$(BIN)/python -m pytest tests/unit
