@@ -19,9 +19,13 @@ from typing import Any
 from pydantic import ConfigDict
 
 from benchmarks.support.outcome import report_at_most
+from contracts.config.base import load_config
+from contracts.config.yaml import dump_yaml
 from contracts.steps.facts import Facts
+from flows.pipeline.config import RunConfig
 
 SECONDS, MEGABYTES = 10.0, 10.0
+_CONFIG = Path("configs/gemma2-9b-it-simpo.yaml")
 SAMPLES, STEPS, HELD_OUT = 5, 500, 512
 METRICS = (
     "loss", "rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies",
@@ -75,24 +79,23 @@ def write_table(folder: Path, schema: Any, rows: list[dict[str, Any]], **facts: 
     from contracts.tables.parts import write_part
 
     folder.mkdir(parents=True)
+    (folder / "_step.json").write_text("{}")  # it is one of a step's files
     whole = [dict.fromkeys(schema.names) | row for row in rows]
     write_part(folder, 0, pa.Table.from_pylist(whole, schema=schema), schema)
     done = Result(len(rows), {}, MadeFacts(**facts))
     write_manifest(folder, "benchmark", done, Manifest.clock())
 
 
+def _config(run: Path, rounds: int) -> RunConfig:
+    own = [f"name={run.name}", f"runs_dir={run.parent}", f"rounds={rounds}", "evaluation.every=1"]
+    return load_config(RunConfig, _CONFIG, own)
+
+
 def write_run(run: Path, rounds: int, prompts: int) -> None:
     """A run of so many finished rounds, without a report."""
     rng = random.Random(0)
     run.mkdir(parents=True)
-    (run / "config.yaml").write_text(
-        "policy: {path: google/gemma-2-9b-it, bos: template, date: null}\n"
-        "prompts: {path: prompts.jsonl}\nsampling: {n: 5, temperature: 0.8, top_p: 0.95}\n"
-        "annotation: {annotators: [{name: armorm, kind: armorm, path: x}]}\n"
-        "format: {format: standard, max_length: 2048, truncation: drop}\n"
-        "training: {loss: {kind: simpo}, lora: null, learning_rate: 8.0e-7, schedule: cosine,\n"
-        "  warmup_ratio: 0.1, global_batch: 128, epochs: 1}\n"
-    )
+    (run / "config.yaml").write_text(dump_yaml(_config(run, rounds).model_dump(mode="json")))
     write_held_out(run / "round-0", rng)
     write_sampled(run / "round-1", rng, prompts)
     write_trained(run / "round-1" / "policy", rng)
