@@ -74,23 +74,23 @@ class Asking:
                 money is spent; every reply that came is kept.
         """
         self._tell_unplayable(games)
-        for game in games:
+        playable = [game for game in games if game.messages]
+        for game in playable if self._paid_before else ():
             self._count_paid_before(game)
-        left = [game for game in games if game.messages and not self._is_settled(game)]
-        total = sum(bool(game.messages) for game in games)
-        self._progress = Progress(total, "judgements", total - len(left))
-        known = sum(map(self._is_settled, games))
         # Replies from before a kill were read already: they count as smoke tests.
-        smoke = max(0, self._judge.resources.smoke - known)
+        settled = [game for game in playable if self._is_settled(game)]
+        left = [game for game in playable if not self._is_settled(game)]
+        smoke = max(0, self._judge.resources.smoke - len(settled))
         first, rest = left[:smoke], left[smoke:]
+        self._progress = Progress(len(playable), "judgements", len(settled))
         with self.journal:
-            if first and not known:
+            if first and not settled:
                 self._tell("before the first", left, [])
             self._ask(first)
-            self._refuse_unreadable(games)
-            self._tell("left", rest, games)
+            self._refuse_unreadable([*settled, *first])
+            self._tell("left", rest, [*settled, *first])
             self._ask(rest)
-        self._refuse_unanswered(total)
+        self._refuse_unanswered(len(playable))
         return [self._judged(game) for game in games]
 
     def _ask(self, games: Sequence[Game]) -> None:
@@ -153,7 +153,8 @@ class Asking:
     def _settled_by(self, game: Game) -> Sequence[Completion | Refusal] | None:
         """The first replies that end the asking: a judging with more `readings`, before this one,
         may have left more of them. None where another is to be asked for."""
-        replies = self._replies.get(self.key(game), [])
+        # Before the first reply no game has any, and 805 keys take 25 ms of an idle endpoint.
+        replies = self._replies.get(self.key(game), []) if self._replies else []
         for count in range(1, len(replies) + 1):
             first = replies[:count]
             if count >= self._judge.readings or self._is_final(game, first):
@@ -184,12 +185,9 @@ class Asking:
         replies = self._settled_by(game) or []
         return Judged(game, self._verdict(game, replies), replies)
 
-    def _refuse_unreadable(self, games: Sequence[Game]) -> None:
+    def _refuse_unreadable(self, tried: Sequence[Game]) -> None:
         """The smoke test: a judge that can't be read at all is not paid for more."""
-        known = [game for game in games if game.messages]
-        tried = [g for g in known if self._is_settled(g) or self.key(g) in self._errors]
-        smoke = min(self._judge.resources.smoke, len(known))
-        if not smoke or len(tried) < smoke:
+        if not tried or not self._judge.resources.smoke:
             return
         errors = [error for game in tried if (error := self._judged(game).verdict.error)]
         if len(errors) == len(tried):
