@@ -4,13 +4,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from contracts.config.base import apply_overrides, check, read_yaml
-from contracts.steps.manifest import Manifest
+from contracts.steps.manifest import Manifest, read_manifest
 from evaluation.judge import STAGE, JudgingFacts
 from evaluation.judging.config import JudgingConfig
 from evaluation.win_rates.agreement import Agreement
 from flows.pipeline.console import console, step_line
 from flows.pipeline.planning.planned_step import PlannedStep
 from flows.pipeline.run_step import run_step
+from runtime.chat_api.endpoint import refuse_unreachable
 from runtime.signals import interruptible
 
 
@@ -29,13 +30,15 @@ def judge(
         keys: overrides of them.
 
     Raises:
-        UserError: a key or a file is not what it should be.
+        UserError: a key or a file is not what it should be, or nobody listens at the endpoint.
         OnPolicyError: judging stopped; the same command goes on.
     """
     given = apply_overrides(read_yaml(settings) if settings else {}, keys)
     origin = str(settings or "onpolicy judge")
     config = check(JudgingConfig, {"benchmark": benchmark, "judge": given}, origin)
     inputs = STAGE.reads({name: str(path) for name, path in files.items() if path is not None})
+    if read_manifest(out) is None:
+        refuse_unreachable(f"judge {config.judge.model!r}", config.judge)
     step = PlannedStep(out.parent, out.name, f"judge {benchmark}", STAGE, config, inputs)
     with interruptible(), step_line(step.title) as bar:
         manifest = run_step(step, console.print, bar.update)

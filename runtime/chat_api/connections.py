@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from contracts.errors import UserError
+from contracts.errors import UserError, first_line
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, PoolManager, Retry
@@ -85,7 +85,8 @@ class Connections:
         except HTTPError as error:
             reason = error.reason if isinstance(error, MaxRetryError) and error.reason else error
             was_sent = isinstance(reason, (DecodeError, ProtocolError, ReadTimeoutError))
-            raise NoReply(type(reason).__name__, was_sent) from None
+            cause = f": {first_line(reason.__cause__)}" if reason.__cause__ else ""
+            raise NoReply(f"{type(reason).__name__}{cause}", was_sent) from None
 
     def _whole(self, reply: "BaseHTTPResponse", until: float) -> bytes:
         parts = []

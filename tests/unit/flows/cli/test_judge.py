@@ -10,6 +10,8 @@ from contracts.steps.manifest import Manifest
 from flows.cli.app import app
 from flows.cli.judging import _told
 
+NO_KEY = "resources.api_key_env=null"
+
 
 def command(tmp_path: Path, *more: str) -> list[str]:
     answers = tmp_path / "answers.json"
@@ -24,6 +26,10 @@ def command(tmp_path: Path, *more: str) -> list[str]:
         (["alpaca_eval"], "key 'judge.model'"),
         (["alpaca_eval", "model=x", "modle=y"], "modle"),
         (["alpaca_eval", "model=x", "base_url=https://me:hush@host/v1"], "may hold no user name"),
+        (
+            ["alpaca_eval", "model=x", "base_url=http://127.0.0.1:9/v1", NO_KEY],
+            "judge 'x': 127.0.0.1 cannot be reached",
+        ),
     ],
 )
 def test_a_wrong_key_is_named_before_anything_is_asked(tmp_path, more, message) -> None:
