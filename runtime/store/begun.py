@@ -1,12 +1,16 @@
 """What a step has made so far, in a store: its parts, journals and last checkpoint, so that a
 machine that is taken away in the middle of a step costs the minutes since the last push.
 
-    STEP/_begun.json                      which files it is made of; replaced by each push
+    STEP/_begun/00000003.json           which files it is made of; the highest is the newest
     STEP/_begun/FINGERPRINT/part-00000.parquet
+
+No record is ever replaced: each is created under the next number, so that one that comes late, from
+a machine that was stopped or cut off, meets the newer ones of whoever went on where it had left.
 """
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,11 +25,15 @@ from contracts.tables.parts import sync_folder
 from runtime.store.objects import Objects, StoreError, at_once
 from runtime.store.transfer import receive_all
 
-RECORD = "_begun.json"
 CHECKPOINTS = ".checkpoints"
 _METRICS = f"{CHECKPOINTS}/metrics.jsonl"
 _KINDS = (".jsonl", ".parquet")
 _NOT_OURS = ".tmp-"
+_RECORD = re.compile(r"/_begun/(\d{8})\.json$")
+
+
+class Overtaken(StoreError):
+    """Another machine goes on with the step: it has pushed since, from what the store had."""
 
 
 @dataclass(frozen=True)
@@ -47,17 +55,31 @@ def read_begun(objects: Objects, place: str) -> Begun | None:
     Raises:
         StoreError: the store cannot say, or what lies there is damaged.
     """
-    data = objects.read(f"{place}/{RECORD}")
-    if data is None:
-        return None
+    while records := [key for key in objects.sizes(f"{place}/_begun") if _number(key)]:
+        newest = max(records, key=_number)
+        if data := objects.read(newest):  # else a newer one has just come
+            return _parsed(data, f"{objects.address}/{newest}")
+    return None
+
+
+def _parsed(data: bytes, where: str) -> Begun:
     try:
         held = json.loads(data)
         begun = Begun(held["step"], {str(n): str(value) for n, value in held["files"].items()})
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise StoreError(f"{objects.address}/{place}/{RECORD}: is damaged; remove it") from None
+        raise StoreError(f"{where}: is damaged; remove it") from None
     if outside := [name for name in begun.files if not is_inside(name)]:
-        raise StoreError(f"{objects.address}/{place}/{RECORD}: {outside[0]!r} is no file of a step")
+        raise StoreError(f"{where}: {outside[0]!r} is no file of a step")
     return begun
+
+
+def _record(place: str, number: int) -> str:
+    return f"{place}/_begun/{number:08d}.json"
+
+
+def _number(key: str) -> int:
+    """A record's; 0 for a file's key."""
+    return int(found[1]) if (found := _RECORD.search(key)) else 0
 
 
 def sending(folder: Path) -> Path:
@@ -82,12 +104,16 @@ class Snapshots:
         self._objects, self._place, self._folder = objects, place, folder
         self._checkpoints = checkpoints
         self._there: set[str] | None = None
+        self._has_begun = False
+        self._records: set[str] = set()
+        """Keys of those that were there before it began, and of those tried here."""
         self._last: dict[str, str] = {}
 
     def push(self, go_on: Callable[[], bool]) -> bool:
         """Push what lies there now; whether the store has it. No once it is not to `go_on`.
 
         Raises:
+            Overtaken: another machine has pushed the step since this one began to.
             StoreError: the store failed.
         """
         held = sending(self._folder)
@@ -125,9 +151,8 @@ class Snapshots:
     def _send(self, begun: Begun, held: Path, go_on: Callable[[], bool]) -> bool:
         if begun.files == self._last:
             return True
-        prefix = f"{self._place}/_begun"
         if self._there is None:
-            self._there = set(self._objects.sizes(prefix))
+            self._there = self._listed()
         keys = {begun.key(self._place, name): held / name for name in begun.files}
         missing = [key for key in keys if key not in self._there]
 
@@ -138,12 +163,55 @@ class Snapshots:
         at_once(send, missing)
         if not go_on():
             return False
-        record = {"step": begun.step, "files": begun.files}
-        self._objects.write(f"{self._place}/{RECORD}", json.dumps(record, indent=1).encode())
-        # After the record: until it is replaced, it names the older files.
-        self._objects.remove(self._there - keys.keys())
-        self._there, self._last = set(keys), begun.files
-        return True
+        record, listed = self._put_record(json.dumps(vars(begun), indent=1).encode())
+        # After the record: until it is there, another names the older files.
+        needed = {record, *keys}
+        self._objects.remove((self._there | self._records) & listed - needed)
+        self._there = listed & needed
+        is_whole = needed <= listed  # else one who was overtaken has removed some
+        self._last = begun.files if is_whole else {}
+        return is_whole
+
+    def _put_record(self, data: bytes) -> tuple[str, set[str]]:
+        """Create the record under the next number; its key, and all that is there by then.
+
+        Raises:
+            Overtaken: another machine's is there, or comes to be meanwhile.
+        """
+        self._look()
+        key = _record(self._place, max(map(_number, self._records), default=0) + 1)
+        self._records.add(key)  # whatever becomes of it: the answer may be lost
+        if not self._objects.create(key, data):
+            raise self._overtaken
+        try:
+            return key, self._look()
+        except Overtaken:
+            self._objects.remove([key])
+            raise
+
+    def _look(self) -> set[str]:
+        """All keys that are there.
+
+        Raises:
+            Overtaken: another machine's record is among them.
+        """
+        listed = self._listed()
+        records = {key for key in listed if _number(key)}
+        if self._has_begun and records - self._records:
+            raise self._overtaken
+        self._has_begun = True
+        self._records |= records
+        return listed
+
+    @property
+    def _overtaken(self) -> Overtaken:
+        return Overtaken(
+            f"{self._objects.address}/{self._place}: another machine goes on with this step; what "
+            "is made here goes to the store once it is finished"
+        )
+
+    def _listed(self) -> set[str]:
+        return set(self._objects.sizes(f"{self._place}/_begun"))
 
 
 def _files(folder: Path, inside: Path = Path()) -> Iterator[str]:
@@ -180,10 +248,11 @@ def restore(objects: Objects, place: str, begun: Begun, out: Path) -> None:
 
 
 def forget_begun(objects: Objects, place: str) -> None:
-    """Remove what the store holds of a step that was not finished, its record first.
+    """Remove what the store holds of a step that was not finished, its records first.
 
     Raises:
         StoreError: the store failed.
     """
-    objects.remove([f"{place}/{RECORD}"])
-    objects.remove(objects.sizes(f"{place}/_begun"))
+    keys = objects.sizes(f"{place}/_begun")
+    objects.remove([key for key in keys if _number(key)])
+    objects.remove([key for key in keys if not _number(key)])

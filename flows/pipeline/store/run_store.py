@@ -20,7 +20,7 @@ from flows.pipeline.store.adopt import adopt, clear_begun
 from flows.pipeline.store.claim import announce
 from flows.pipeline.store.pusher import Pusher
 from flows.pipeline.store.shelf import Shelf
-from runtime.store.begun import last_checkpoint
+from runtime.store.begun import Overtaken, last_checkpoint
 from runtime.store.finished import Finished, clear_leftovers
 from runtime.store.objects import Objects, StoreError
 
@@ -120,7 +120,8 @@ class RunStore(WithoutStore):
             yield
             return
         ended = threading.Event()
-        watch = threading.Thread(target=self._watch, args=(step, every, ended), daemon=True)
+        before = self._watches.get(step.path)
+        watch = threading.Thread(target=self._watch, args=(step, every, ended, before), daemon=True)
         self._watches[step.path] = watch
         watch.start()
         try:
@@ -128,7 +129,12 @@ class RunStore(WithoutStore):
         finally:
             ended.set()
 
-    def _watch(self, step: PlannedStep, every: float, ended: threading.Event) -> None:
+    def _watch(
+        self, step: PlannedStep, every: float, ended: threading.Event,
+        before: threading.Thread | None,
+    ) -> None:  # fmt: skip
+        if before:  # of an attempt that failed: it may be in the middle of a push
+            before.join()
         snapshots = self._shelf.snapshots(step, self._config.resources.store_checkpoints)
         seconds, checkpoint = 0.0, last_checkpoint(step.out)
         while not ended.wait(min(_LOOK_SECONDS, every)):
@@ -139,6 +145,8 @@ class RunStore(WithoutStore):
             seconds, checkpoint = 0.0, newest
             try:
                 snapshots.push(lambda: not ended.is_set())
+            except Overtaken as error:
+                return print_warning(f"{step.title}: {error}")
             except (StoreError, OSError) as error:
                 print_warning(f"{step.title}: what is made so far is not in the store: {error}")
 

@@ -12,7 +12,7 @@ from contracts.steps.manifest import is_inside, versions
 from contracts.steps.step import changes, describe, read_step
 from flows.pipeline.planning.planned_step import PlannedStep
 from runtime.store import finished
-from runtime.store.begun import RECORD, Begun, Snapshots, forget_begun, read_begun, restore
+from runtime.store.begun import Begun, Snapshots, forget_begun, read_begun, restore
 from runtime.store.finished import Finished, read_finished
 from runtime.store.objects import Objects, at_once
 from training import carried
@@ -137,7 +137,7 @@ class Shelf:
         keys = self.objects.sizes(f"{self.run}/") if paths else {}
         for path in paths:
             place = f"{self.run}/{path}"
-            if any(key.startswith((f"{place}/{RECORD}", f"{place}/_begun/")) for key in keys):
+            if any(key.startswith(f"{place}/_begun/") for key in keys):
                 forget_begun(self.objects, place)
 
     def restore(self, step: PlannedStep, begun: Begun) -> None:

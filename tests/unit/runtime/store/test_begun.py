@@ -7,7 +7,7 @@ import pytest
 from s3_server import S3
 from stored_steps import begun_step, files_of
 
-from runtime.store.begun import Snapshots, forget_begun, read_begun, restore
+from runtime.store.begun import Overtaken, Snapshots, forget_begun, read_begun, restore
 from runtime.store.objects import Objects, StoreError
 
 PLACE = "run/round-1/responses"
@@ -52,7 +52,7 @@ def test_a_later_push_sends_what_is_new_and_removes_what_is_over(s3: S3, tmp_pat
     s3.faults.requests.clear()
     snapshots.push(always)
     sent = [line.rpartition("/")[2] for line in s3.faults.requests if line.startswith("PUT")]
-    assert sent == ["part-00003.parquet", "_begun.json"]
+    assert sent == ["part-00003.parquet", "00000002.json"]
     assert not [key for key in objects.sizes("run") if key.endswith(".journal-00003.jsonl")]
     assert restored(objects, tmp_path / "b") == files_of(folder)
 
@@ -118,6 +118,72 @@ def test_a_push_that_is_called_off_changes_nothing_that_is_seen(
     folder = begun_step(tmp_path / "a")
     assert not Snapshots(objects, PLACE, folder, checkpoints=True).push(lambda: False)
     assert read_begun(objects, PLACE) is None
+
+
+def add_part(folder: Path, number: int, text: str) -> None:
+    (folder / f"part-{number:05d}.parquet").write_text(text)
+
+
+def test_a_machine_that_was_overtaken_replaces_and_removes_nothing(
+    objects: Objects, tmp_path: Path
+) -> None:
+    stopped = Snapshots(objects, PLACE, begun_step(tmp_path / "a"), checkpoints=True)
+    (tmp_path / "a" / ".journal-00003.jsonl").write_text("{}\n")
+    stopped.push(always)
+    restored(objects, tmp_path / "b")
+    add_part(tmp_path / "b", 4, "newer")
+    goes_on = Snapshots(objects, PLACE, tmp_path / "b", checkpoints=True)
+    goes_on.push(always)
+    (tmp_path / "a" / ".journal-00003.jsonl").unlink()
+    with pytest.raises(Overtaken, match="another machine goes on with this step"):
+        stopped.push(always)
+    assert restored(objects, tmp_path / "c") == files_of(tmp_path / "b")
+    add_part(tmp_path / "b", 5, "newest")
+    assert goes_on.push(always)
+    assert restored(objects, tmp_path / "d") == files_of(tmp_path / "b")
+
+
+def test_a_push_that_was_held_up_while_another_machine_went_on_comes_too_late(
+    objects: Objects, tmp_path: Path
+) -> None:
+    folder = begun_step(tmp_path / "a")
+    held_up = Snapshots(objects, PLACE, folder, checkpoints=True)
+    held_up.push(always)
+    add_part(folder, 4, "older")
+    create, newer = objects.create, tmp_path / "b"
+
+    def late(key: str, data: bytes) -> bool:
+        objects.create = create  # type: ignore[method-assign]
+        restored(objects, newer)
+        snapshots = Snapshots(objects, PLACE, newer, checkpoints=True)
+        for number in (5, 6):
+            add_part(newer, number, "newer")
+            snapshots.push(always)
+        return create(key, data)
+
+    objects.create = late  # type: ignore[method-assign]
+    with pytest.raises(Overtaken):
+        held_up.push(always)
+    assert restored(objects, tmp_path / "c") == files_of(newer)
+
+
+def test_a_record_whose_answer_was_lost_is_no_other_machines(
+    objects: Objects, tmp_path: Path
+) -> None:
+    folder = begun_step(tmp_path / "a")
+    snapshots, create = Snapshots(objects, PLACE, folder, checkpoints=True), objects.create
+
+    def lost(key: str, data: bytes) -> bool:
+        create(key, data)
+        raise StoreError("no answer")
+
+    objects.create = lost  # type: ignore[method-assign]
+    with pytest.raises(StoreError, match="no answer"):
+        snapshots.push(always)
+    objects.create = create  # type: ignore[method-assign]
+    add_part(folder, 4, "more")
+    assert snapshots.push(always)
+    assert restored(objects, tmp_path / "b") == files_of(folder)
 
 
 def test_what_is_replaced_while_it_is_fetched_leaves_no_folder(

@@ -17,7 +17,7 @@ from flows.pipeline.planning.plan import plan
 from flows.pipeline.planning.planned_step import PlannedStep
 from flows.pipeline.store import run_store
 from flows.pipeline.store.adopt import adopt_first
-from flows.pipeline.store.run_store import storing
+from flows.pipeline.store.run_store import RunStore, storing
 from runtime.store.begun import Snapshots
 from runtime.store.objects import Objects
 
@@ -42,7 +42,7 @@ def begun_on(config: RunConfig, path: str, fill: Callable[[Path], None]) -> None
         with store.watching(step):
             claim(step.stage, step.config, step.inputs, step.out)
             fill(step.out)
-            wait_for(config, f"test/{path}/_begun.json")
+            wait_for(config, f"test/{path}/_begun/00000001.json")
 
 
 def before(config: RunConfig, path: str) -> str:
@@ -113,6 +113,57 @@ def test_what_is_still_under_way_as_a_step_ends_is_forgotten_with_the_rest(
         store.push(step)
     assert sent.wait(60)
     assert not [key for key in objects.sizes("test") if "_begun" in key]
+
+
+def test_what_an_attempt_that_failed_is_still_pushing_is_waited_for(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = machine("a")
+    often = config.resources.model_copy(update={"store_every": 0.02})
+    config = config.model_copy(update={"resources": often})
+    run(config, until=before(config, "round-1/responses"))
+    step, at_once, most = step_of(config, "round-1/responses"), list[object](), list[int]()
+    second = threading.Event()
+
+    def slowly(self: Snapshots, go_on: Callable[[], bool]) -> bool:
+        at_once.append(self)
+        most.append(len(at_once))
+        if len(most) > 1:
+            second.set()
+        time.sleep(0.1)
+        at_once.remove(self)
+        return True
+
+    monkeypatch.setattr(Snapshots, "push", slowly)
+    with folder_lock(config.folder), storing(config) as store:
+        store.begin(config, ())
+        with store.watching(step):
+            while not most:
+                time.sleep(0.01)
+        with store.watching(step):
+            assert second.wait(60)
+    assert set(most) == {1}
+
+
+def test_a_machine_that_was_overtaken_says_so_once_and_goes_on(
+    machine: Machine, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config = machine("a")
+    often = config.resources.model_copy(update={"store_every": 0.02})
+    config = config.model_copy(update={"resources": often})
+    run(config, until=before(config, "round-1/responses"))
+    step, objects = step_of(config, "round-1/responses"), Objects(str(config.resources.store))
+    with folder_lock(config.folder), storing(config) as store:
+        store.begin(config, ())
+        with store.watching(step):
+            claim(step.stage, step.config, step.inputs, step.out)
+            (step.out / ".journal-00000.jsonl").write_text("{}\n")
+            wait_for(config, f"test/{step.path}/_begun/00000001.json")
+            objects.write(f"test/{step.path}/_begun/00000002.json", b"{}")
+            (step.out / ".journal-00000.jsonl").write_text("{}\n{}\n")
+            assert isinstance(store, RunStore)
+            store._watches[step.path].join(60)
+    assert capfd.readouterr().err.count("another machine goes on with this step") == 1
 
 
 def test_what_was_left_of_a_finished_step_is_removed_as_a_run_begins(machine: Machine) -> None:
