@@ -1,6 +1,7 @@
 """A run's whole config: one section a stage, and what ties them together."""
 
 import datetime
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -231,14 +232,14 @@ class RunConfig(Config):
 
     def of_round(self, number: int) -> "RunConfig":
         """The config as round `number` has it: with the rules of that round and of those before."""
-        changed: dict[str, Any] = {}
-        for first, rule in sorted(self.by_round.items()):
-            if first <= number:
-                changed = merged(changed, rule.keys)
+        rules = [rule.keys for first, rule in sorted(self.by_round.items()) if first <= number]
+        # Onto the run's own keys one after another: which keys of a variant stay depends on the
+        # kind that it has by then.
+        keys = {name for rule in rules for name in rule}
+        changed = functools.reduce(merged, rules, self.model_dump(mode="json", include=keys))
         for name, value in changed.items():
             if isinstance(section := getattr(self, name), Config):
-                data = merged(section.model_dump(mode="json"), value)
-                changed[name] = check(type(section), data, origin=f"by_round: {name}")
+                changed[name] = check(type(section), value, origin=f"by_round: {name}")
         return self.model_copy(update=changed)
 
     @property

@@ -34,11 +34,14 @@ class RoundRule(Config):
 def merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     """`old` with the keys of `new`, section by section.
 
-    A variant of another kind (`loss: {kind: dpo}`) takes none of the old one's keys.
+    A variant of another kind (`loss: {kind: dpo}`) takes none of the old one's keys; one that is
+    given by its kind alone (`strategy: max_random`) is one like any other.
     """
     result = dict(old)
     for key, value in new.items():
         before = result.get(key)
+        if isinstance(before, str) and isinstance(value, dict):
+            before = {"kind": before}
         if isinstance(before, dict) and isinstance(value, dict) and _is_same_kind(before, value):
             value = merged(before, value)
         result[key] = value

@@ -47,6 +47,25 @@ def test_a_variant_of_another_kind_takes_none_of_the_old_ones_keys() -> None:
     assert "round-2/reference" in steps and "round-1/reference" not in steps
 
 
+def test_a_later_rule_keeps_the_keys_that_an_earlier_one_gave_the_same_variant() -> None:
+    loss = {"kind": "simpo", "beta": 10, "gamma_beta_ratio": 0.5}
+    rules = {
+        2: {"training": {"loss": {"beta": 2}}, "pairs": {"strategy": "max_low_sigma"}},
+        3: {"training": {"loss": {"kind": "simpo", "gamma_beta_ratio": 0.3}},
+            "pairs": {"strategy": {"sigmas": 1.5}}},
+    }  # fmt: skip
+    third = config(rounds=3, training={"loss": loss}, by_round=rules).of_round(3)
+    assert (third.training.loss.beta, third.training.loss.gamma_beta_ratio) == (2, 0.3)
+    assert (third.pairs.strategy.kind, third.pairs.strategy.sigmas) == ("max_low_sigma", 1.5)
+
+
+def test_a_variant_that_comes_back_after_another_has_its_defaults() -> None:
+    loss = {"kind": "simpo", "beta": 2.5}
+    kinds = {2: {"training": {"loss": {"kind": "dpo"}}}, 3: {"training": {"loss": {"kind": "simpo"}}}}
+    run = config(rounds=3, training={"loss": loss}, by_round=kinds)
+    assert [run.of_round(number).training.loss.beta for number in (1, 2, 3)] == [2.5, 0.01, 10]
+
+
 def test_a_round_and_its_rule_are_added_and_nothing_before_is_made_anew(
     settings: Callable[..., RunConfig],
 ) -> None:
