@@ -8,7 +8,7 @@ from contracts.durations import in_words
 from contracts.errors import AwaitsAnswer
 from contracts.steps.step import is_begun
 from flows.pipeline.checks.check import Looking, refuse_unready, summary
-from flows.pipeline.checks.worth_knowing import unasked_judges
+from flows.pipeline.checks.worth_knowing import rounds_without, unasked_judges
 from flows.pipeline.config import RunConfig
 from flows.pipeline.console import console, print_warning
 from flows.pipeline.folder.run_folder import (
@@ -60,6 +60,7 @@ def run_config(
         push_finished(config)
         return
     _say_unasked(config)
+    _say_rounds_without(config)
     make_folder(config)
     refuse_busy(config.folder)
     left = steps_left(config, redo, until=until)
@@ -83,6 +84,11 @@ def run_config(
 
 def _say_unasked(config: RunConfig) -> None:
     for line in unasked_judges(config):
+        print_warning(line)
+
+
+def _say_rounds_without(config: RunConfig) -> None:
+    for line in rounds_without(config):
         print_warning(line)
 
 

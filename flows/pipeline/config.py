@@ -2,9 +2,8 @@
 
 import datetime
 import functools
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -23,6 +22,7 @@ from contracts.models.model import ModelConfig, split_reference
 from evaluation.config import EvaluationConfig
 from evaluation.gates.config import GateConfig
 from flows.pipeline.planning.carry_over import carry_over_fault
+from flows.pipeline.planning.held_out_annotator import second_annotator
 from flows.pipeline.planning.round_rules import RoundRule, StartFrom, merged
 from generation.config import PromptsConfig, SampleConfig
 from runtime.cluster.config import Cluster
@@ -214,10 +214,10 @@ class RunConfig(Config):
     def _gate_can_tell(self) -> "RunConfig":
         key = "gate" if self.gate else "start_from: last_good"
         needs_second = self.gate_rules and self.evaluation.verdict.require_second_reward
-        if needs_second and self.second_annotator is None:
+        if needs_second and self.second_annotator(self.rounds) is None:
             raise ValueError(
-                f"{key}: no annotator but the one that makes the pairs scores held-out answers, so "
-                "no verdict could tell a better policy from one that games it; add one to "
+                f"{key}: no annotator but those that make the pairs scores held-out answers, so "
+                "no verdict could tell a better policy from one that games them; add one to "
                 "`evaluation.annotators`, or set `evaluation.verdict.require_second_reward: false`"
             )
         if self.gate and self.start_from == "last_good":
@@ -264,16 +264,16 @@ class RunConfig(Config):
         """The annotator whose scores make the pairs."""
         return self.pairs.annotator or self.annotation.annotators[0].name
 
-    @property
-    def second_annotator(self) -> str | None:
-        """The first to score held-out answers that has no part in the pairs: of those for
-        evaluation, then of the others."""
-        against = _with_members(
-            [a for a in self.annotation.annotators if a.name == self.trained_by]
-        )
-        of_pairs = {annotator.name for annotator in self.annotation.annotators}
-        others = sorted(self.held_out_annotators, key=lambda one: one.name in of_pairs)
-        return next((one.name for one in others if against.isdisjoint(_with_members([one]))), None)
+    def second_annotator(self, number: int) -> str | None:
+        """The first to score held-out answers that has had no part in the pairs by round `number`:
+        of those for evaluation, then of the others."""
+        makers = {1: self.pairs.annotator} | {
+            first: rule.pairs["annotator"]
+            for first, rule in self.by_round.items()
+            if first <= number and "annotator" in rule.pairs
+        }
+        names = {name or self.annotation.annotators[0].name for name in makers.values()}
+        return second_annotator(self.annotation.annotators, self.held_out_annotators, names)
 
     def pinned(self, reference: str, kind: Kind = "model") -> str:
         """The reference by its commit, where the run has fixed one."""
@@ -284,9 +284,3 @@ class RunConfig(Config):
     def folder(self) -> Path:
         """The run's folder."""
         return self.runs_dir / self.name
-
-
-def _with_members(annotators: Sequence[Annotator]) -> set[str]:
-    """Their names, and those of an ensemble's members."""
-    members = [name for annotator in annotators for name in annotator.combines]
-    return {annotator.name for annotator in annotators}.union(members)

@@ -10,14 +10,33 @@ from flows.pipeline.planning.planned_step import PlannedStep
 
 
 def worth_knowing(config: RunConfig, left: Sequence[PlannedStep]) -> list[str]:
-    """A line for each judge that is not asked, and for a round with too few prompts.
+    """A line for each judge that is not asked, for what some rounds go without, and for a round
+    with too few prompts.
 
     Args:
         config: as the user gives it.
         left: the steps that are to be made.
     """
     short = shortest_round(config, left)
-    return [*unasked_judges(config), *([str(short)] if short else [])]
+    lines = [*unasked_judges(config), *rounds_without(config)]
+    return [*lines, *([str(short)] if short else [])]
+
+
+def rounds_without(config: RunConfig) -> list[str]:
+    """A line for a replay without earlier rounds, and for last rounds that nobody evaluates."""
+    rounds, every = settled(config).rounds, config.evaluation.every
+    lines = []
+    if config.replay and rounds == 1:
+        lines.append("replay takes pairs of earlier rounds, and `rounds` is 1: there are none")
+    if left := rounds % every:
+        of_none = (
+            f"round {rounds} is" if left == 1 else f"rounds {rounds - left + 1} to {rounds} are"
+        )
+        lines.append(
+            f"{of_none} not evaluated, so that nothing is known of the last policy, and no gate "
+            f"follows it: evaluation.every is {every}; make `rounds` a multiple of it"
+        )
+    return lines
 
 
 def unasked_judges(config: RunConfig) -> list[str]:

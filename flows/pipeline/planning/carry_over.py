@@ -25,6 +25,10 @@ def carry_over_fault(trainings: Mapping[str, TrainConfig], rounds: int) -> str:
             if getattr(training, name) != getattr(first, name):
                 return (f"{key}training.{name}: is one for all rounds where they share a schedule "
                         "(schedule_rounds) and may share an optimizer")  # fmt: skip
+        if first.carry_optimizer and training.loss.kind != first.loss.kind:
+            return (f"{key}training.loss: {training.loss.kind} cannot go on with the moments that "
+                    f"{first.loss.kind} has left, whose gradients have another scale; keep the "
+                    "loss, or leave training.carry_optimizer out")  # fmt: skip
     most = first.most_rounds
     if most and rounds > most:
         return (

@@ -137,8 +137,8 @@ class EvaluationPlanner(Planner):
             prompts=self._at("round-0/prompts"), comparison=self._at(f"{root}/comparison"), **read
         )
         settings = RoundVerdictConfig(
-            trained_by=config.trained_by,
-            second=config.second_annotator,
+            trained_by=self._of(number).trained_by,
+            second=config.second_annotator(number),
             judge=config.evaluation.verdict_judge,
             limits=config.evaluation.verdict,
         )

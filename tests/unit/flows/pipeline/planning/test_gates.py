@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gated_run import JUDGED, make_gated, read, write_verdict
+from gated_run import JUDGED, TRUTH, make_gated, read, write_verdict
 from minimal_run import config
 
 from contracts.errors import ConfigDrift, UserError
@@ -49,6 +49,19 @@ def policies(run: RunConfig, number: int) -> dict[str, str]:
 
 def test_a_run_without_a_gate_is_as_it_was() -> None:
     assert not any(step.path.endswith("/gate") for step in plan(config()))
+
+
+def test_an_annotator_that_later_pairs_are_made_by_is_no_second_one_from_then_on() -> None:
+    functions = [TRUTH | {"name": name} for name in "abc"]
+    scoring = {"annotation": {"annotators": functions}, "pairs": {"annotator": "a"}}
+    turning = {3: {"pairs": {"annotator": "b"}}}
+    run = config(rounds=3, **scoring, by_round=turning)
+    verdicts = [step.config for step in plan(run) if step.path.endswith("/verdict")]
+    assert [one.trained_by for one in verdicts] == ["a", "a", "b"]
+    assert [one.second for one in verdicts] == ["b", "b", "c"]
+    scoring["annotation"] = {"annotators": functions[:2]}
+    with pytest.raises(UserError, match="gate: no annotator but those that make the pairs"):
+        config(rounds=3, **scoring, by_round=turning, gate={})
 
 
 def test_a_better_round_is_promoted_and_the_next_begins_from_its_policy(gated: Gated) -> None:
@@ -178,7 +191,7 @@ def test_a_round_made_anew_goes_through_its_gate_anew(gated: Gated) -> None:
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"gate": {}}, r"gate: no annotator but the one that makes the pairs"),
+        ({"gate": {}}, r"gate: no annotator but those that make the pairs"),
         ({"start_from": "last_good"}, r"start_from: last_good: no annotator but"),
         ({"gate": {"worse": "wait"}}, r"gate\.worse"),
         ({"gate": {"asking": {"hours": 0}}}, r"gate\.asking\.hours"),

@@ -273,6 +273,6 @@ def test_a_member_of_the_ensemble_that_makes_the_pairs_is_no_second_annotator() 
     rewards = [{"kind": "armorm", "name": name, "path": "owner/rm"} for name in ("a", "b", "c")]
     both = {"kind": "ensemble", "name": "both", "members": [{"name": "a"}, {"name": "b"}]}
     annotation = {"annotators": [*rewards, both]}
-    assert config(annotation=annotation, pairs={"annotator": "both"}).second_annotator == "c"
-    assert config(annotation=annotation, pairs={"annotator": "a"}).second_annotator == "b"
-    assert config().second_annotator is None
+    assert config(annotation=annotation, pairs={"annotator": "both"}).second_annotator(1) == "c"
+    assert config(annotation=annotation, pairs={"annotator": "a"}).second_annotator(1) == "b"
+    assert config().second_annotator(1) is None

@@ -61,7 +61,10 @@ def test_a_later_rule_keeps_the_keys_that_an_earlier_one_gave_the_same_variant()
 
 def test_a_variant_that_comes_back_after_another_has_its_defaults() -> None:
     loss = {"kind": "simpo", "beta": 2.5}
-    kinds = {2: {"training": {"loss": {"kind": "dpo"}}}, 3: {"training": {"loss": {"kind": "simpo"}}}}
+    kinds = {
+        2: {"training": {"loss": {"kind": "dpo"}}},
+        3: {"training": {"loss": {"kind": "simpo"}}},
+    }
     run = config(rounds=3, training={"loss": loss}, by_round=kinds)
     assert [run.of_round(number).training.loss.beta for number in (1, 2, 3)] == [2.5, 0.01, 10]
 

@@ -9,6 +9,7 @@ from minimal_run import MINIMAL, config
 
 from contracts.config.base import load_config
 from contracts.errors import ConfigDrift, UserError
+from flows.pipeline.checks.worth_knowing import rounds_without
 from flows.pipeline.config import RunConfig
 from flows.pipeline.folder import run_folder
 from flows.pipeline.folder.run_folder import claim_run, is_finished
@@ -114,6 +115,8 @@ def test_a_rounds_own_rate_is_one_of_the_shared_schedule() -> None:
 @pytest.mark.parametrize(("changes", "message"), [
     ({"by_round": {2: {"training": {"lora": {"rank": 4}}}}}, r"by_round.2.training.lora: is one"),
     ({"by_round": {2: {"training": {"carry_optimizer": False}}}}, "by_round.2.training.carry_opt"),
+    ({"by_round": {2: {"training": {"loss": {"kind": "dpo"}}}}},
+     r"by_round.2.training.loss: dpo cannot go on with the moments that simpo has left"),
     ({"start_from": "first"}, "start_from: from `first` there is no optimizer's state"),
     ({"by_round": {2: {"start_from": "first"}}}, r"by_round.2: start_from: from `first`"),
 ])  # fmt: skip
@@ -136,6 +139,15 @@ def test_small_rounds_are_evaluated_together() -> None:
     assert steps["round-3/evaluation/verdict"].reads["before_scores"] == (
         "runs/test/round-0/evaluation/scores"
     )
+
+
+def test_what_the_rounds_of_a_run_go_without_is_told() -> None:
+    every = MINIMAL["evaluation"] | {"every": 4}
+    (told,) = rounds_without(config(rounds=7, evaluation=every))
+    assert told.startswith("rounds 5 to 7 are not evaluated")
+    assert rounds_without(config(rounds=8, evaluation=every, replay={})) == []
+    (told,) = rounds_without(config(rounds=1, replay={}))
+    assert told.startswith("replay takes pairs of earlier rounds")
 
 
 def test_a_run_that_would_evaluate_no_policy_is_refused() -> None:
