@@ -41,7 +41,8 @@ def plan(
         Literal["cpu", "cuda"] | None, typer.Option(help="Plan for it; else this machine's.")
     ] = None,
     gpu_gib: Annotated[
-        float | None, typer.Option(min=1, help="GiB of one GPU: how many samples run at once.")
+        float | None,
+        typer.Option(min=1, help="Plan for GPUs of so many GiB: how many samples run at once."),
     ] = None,
     as_json: Json = False,
     debug: Debug = False,

@@ -7,6 +7,7 @@ from typing import Literal
 
 import pyarrow as pa
 
+from contracts.errors import UserError
 from contracts.models.weights import Weights
 from flows.forecast import stages
 from flows.forecast.disk import bytes_a_row
@@ -94,14 +95,14 @@ def forecast(
         prompt: tokens of a prompt, on average.
         answer: tokens of an answer, on average.
         device: what it is planned for; this machine's, unless given.
-        gpu_gib: memory of one GPU.
+        gpu_gib: memory of one GPU, which makes it a plan for GPUs.
 
     Raises:
-        UserError: `again` or `until` names no stage.
+        UserError: `again` or `until` names no stage, or a CPU is given a GPU's memory.
     """
     left = {step.path for step in steps_left(config, again, until=until)}
     given, config = config, settled(config)
-    where = device or ("cuda" if has_cuda() else "cpu")
+    where = _where(device, gpu_gib)
     steps, known = up_to(planned(config), until), Rates(config, rates, where)
     drawn = answer or mean_answer([f for step in steps if step.stage is SAMPLING
                                    for f in known.samplings(step)])  # fmt: skip
@@ -115,6 +116,13 @@ def forecast(
     says = _assumptions(config, prompt, answer, drawn, machine)
     notes = worth_knowing(given, [step for step in steps if step.path in left])
     return RunPlan(str(config.folder), where, told, says, notes)
+
+
+def _where(device: Literal["cpu", "cuda"] | None, gpu_gib: float | None) -> str:
+    if device == "cpu" and gpu_gib is not None:
+        raise UserError("--gpu-gib is the memory of a GPU: leave it out, or plan for --device cuda")
+    on_gpu = gpu_gib is not None or has_cuda()
+    return device or ("cuda" if on_gpu else "cpu")
 
 
 def _stage(

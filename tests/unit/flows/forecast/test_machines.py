@@ -38,7 +38,7 @@ def peaks(name: str, shape: str, gib: int, folder: Path) -> dict[str, float]:
     overrides = [f"policy.path={policy}", f"annotation.annotators.0.path={reward}",
                  "evaluation.judges=[]", "evaluation.benchmarks=[]", "date=2026-01-01"]  # fmt: skip
     config = load_config(RunConfig, CHECKOUT / "configs" / f"{name}.yaml", overrides)
-    told = forecast(config, rates={}, prompt=300, answer=500, device="cuda", gpu_gib=gib)
+    told = forecast(config, rates={}, prompt=300, answer=500, gpu_gib=gib)
     taken = {stage.path: stage.memory for stage in told.stages if stage.memory}
     return {stage: taken[f"round-1/{stage}"].total / (1 << 30) for stage in STAGES}
 

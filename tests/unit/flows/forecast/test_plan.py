@@ -185,6 +185,16 @@ def test_a_gpus_kv_cache_fills_the_share_that_vllm_is_given(
     assert "not one sample fits" in sampled(16).says
 
 
+def test_a_gpus_memory_makes_it_a_plan_for_gpus(settings: Callable[..., RunConfig]) -> None:
+    told = forecast(settings(), rates={}, gpu_gib=80)
+    assert (
+        told.device == "cuda"
+        and told.stages == forecast(settings(), rates={}, device="cuda", gpu_gib=80).stages
+    )
+    with pytest.raises(UserError, match="--gpu-gib is the memory of a GPU"):
+        forecast(settings(), rates={}, device="cpu", gpu_gib=80)
+
+
 def test_a_cpus_kv_cache_is_what_the_engine_asks_for(settings: Callable[..., RunConfig]) -> None:
     told = forecast(settings(sampling={"n": 5}), rates={}, device="cpu")
     (taken,) = (stage.memory for stage in told.stages if stage.path == "round-1/responses")
