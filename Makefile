@@ -41,7 +41,7 @@ lint: install  ## style, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-gpu-check:  ## on a GPU: its tests, the figures, rows for benchmarks/RESULTS.md (ONLY="NAME ...")
+gpu-check: .venv/pytest  ## on a GPU: its tests, the figures, rows for benchmarks/RESULTS.md (ONLY="NAME ...")
 	$(BIN)/python -m benchmarks.gpu_check $(if $(ONLY),--only $(ONLY))
 
 install: .venv/installed
@@ -61,6 +61,13 @@ install-gpu: .venv/uv  ## the CUDA set, flash-attn built against the torch just 
 	$(call locked,-r requirements/gpu.txt)
 	$(PIP) --no-deps --no-build-isolation -r requirements/gpu-flash.txt
 	$(PIP) --no-deps --no-build-isolation --editable .
+
+# What tests/gpu need on top of the CUDA set: pytest and what it brings, of the tests' lock.
+PYTEST := beartype|execnet|hypothesis|iniconfig|pluggy|pytest|pytest-timeout|pytest-xdist|sortedcontainers
+.venv/pytest: requirements/dev.txt | .venv/uv
+	grep -E '^($(PYTEST))==' $< > $@.txt
+	$(call locked,-r $@.txt)
+	touch $@
 
 lock: .venv/uv  ## compile the locks anew
 	cd requirements && $(UV) pip compile cpu.in --overrides overrides.txt $(LOCK) -o cpu.txt \

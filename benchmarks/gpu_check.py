@@ -14,19 +14,31 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.support.check_steps import Result, Step, as_markdown, as_table, run_step
+from benchmarks.support.check_steps import (
+    Result,
+    Step,
+    as_markdown,
+    as_table,
+    keep,
+    kept,
+    run_step,
+)
 from runtime.device import has_cuda
 
 _TESTS = Path(__file__).parents[1] / "tests" / "gpu"
 _VLLM = ("vllm",)
 _TRL = ("trl", "datasets")
+# `make gpu-check` installs them (requirements/dev.txt).
+_TESTED_WITH = ("pytest", "pytest_timeout", "xdist", "hypothesis")
 _GPU = ("--device", "cuda", "--dtype", "bfloat16")
 
 
 def gpu_tests() -> list[Step]:
     """A step for each file of tests/gpu: a CUDA error in one would fail all tests after it."""
     return [
-        Step(path.stem, ("-m", "pytest", str(path), "-q", "-p", "no:cacheprovider"), 5)
+        Step(
+            path.stem, ("-m", "pytest", str(path), "-q", "-p", "no:cacheprovider"), 5, _TESTED_WITH
+        )
         for path in sorted(_TESTS.glob("test_*.py"))
     ]
 
@@ -104,14 +116,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def check(chosen: Sequence[Step], out: Path, seconds: float, on: str) -> int:
-    """Run the steps; what is known is told and written after each. 1 where one failed."""
+    """Run the steps; what is known is told and written after each, with what earlier calls came
+    to on the same machine and day. 1 where one failed."""
     out.mkdir(parents=True, exist_ok=True)
-    ends, results = time.monotonic() + seconds, list[Result]()
+    ends, results, every = time.monotonic() + seconds, list[Result](), kept(out, on)
     for step in chosen:
-        results.append(run_step(step, out, ends - time.monotonic()))
-        print(as_table(results[-1:]), flush=True)
-        (out / "RESULTS.md").write_text(as_markdown(results, on) + "\n")
-    print(f"\n{as_table(results)}\n\n{as_markdown(results, on)}")
+        result = run_step(step, out, ends - time.monotonic())
+        results.append(result)
+        if result.state != "not run":
+            keep(result, out, on)
+        if result.state != "not run" or step.name not in every:
+            every[step.name] = result
+        print(as_table([result]), flush=True)
+        (out / "RESULTS.md").write_text(as_markdown([*every.values()], on) + "\n")
+    print(f"\n{as_table(results)}\n\n{as_markdown([*every.values()], on)}")
     return int(any(result.state == "failed" for result in results))
 
 

@@ -1,8 +1,10 @@
 """Commands that are run one after another, each in a process of its own, and what came of them."""
 
+import contextlib
 import importlib.util
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +16,12 @@ from typing import Any, Literal
 
 # In RESULTS.md's row of a figure these stand elsewhere.
 _SAID_ELSEWHERE = ("device", "gpu", "torch", "cuda")
+# What `outcome.report` prints.
+_OUTCOME = {"name", "figure", "reach", "holds", "unit", "detail"}
+# pytest's last line where no test could run.
+_ALL_SKIPPED = re.compile(r"\d+ skipped in .+")
+
+State = Literal["passed", "missed", "failed", "not run"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +42,7 @@ class Result:
     """What came of a step."""
 
     name: str
-    state: Literal["passed", "missed", "failed", "not run"]
+    state: State
     """`missed`: it ran, and its figure is not what it is to reach."""
     says: str
     seconds: float = 0.0
@@ -51,9 +59,20 @@ def run_step(step: Step, folder: Path, seconds_left: float) -> Result:
         return Result(step.name, "not run", f"may take {step.minutes:g} minutes; too few are left")
     log, started = folder / f"{step.name}.log", time.monotonic()
     code = _run([sys.executable, *step.command], log, 60 * step.minutes)
-    result = _result(step, log, code, time.monotonic() - started)
-    (folder / f"{step.name}.json").write_text(json.dumps(asdict(result)))
-    return result
+    return _result(step, log, code, time.monotonic() - started)
+
+
+def keep(result: Result, folder: Path, machine: str) -> None:
+    """Write down what came of a step on a machine."""
+    told = {"machine": machine, **asdict(result)}
+    (folder / f"{result.name}.json").write_text(json.dumps(told))
+
+
+def kept(folder: Path, machine: str) -> dict[str, Result]:
+    """What came of steps on the same machine and day, by name, in the order of their ends."""
+    paths = sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
+    told = [json.loads(path.read_text()) for path in paths]
+    return {one["name"]: Result(**one) for one in told if one.pop("machine") == machine}
 
 
 def _run(command: Sequence[str], log: Path, seconds: float) -> int | None:
@@ -68,12 +87,14 @@ def _run(command: Sequence[str], log: Path, seconds: float) -> int | None:
         except subprocess.TimeoutExpired:
             return None
         finally:
-            if process.poll() is None:
+            # A step that fails may leave an engine behind, which would hold the GPU's memory.
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            process.wait()
 
 
 def _result(step: Step, log: Path, code: int | None, seconds: float) -> Result:
+    state: State
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
     last = lines[-1] if lines else "it printed nothing"
     if code is None:
@@ -81,8 +102,9 @@ def _result(step: Step, log: Path, code: int | None, seconds: float) -> Result:
     if code:
         return Result(step.name, "failed", f"exit code {code}: {last}", seconds)
     if not (outcome := _outcome(last)):
-        return Result(step.name, "passed", last, seconds)
-    state: Literal["passed", "missed"] = "passed" if outcome["holds"] else "missed"
+        state = "not run" if _ALL_SKIPPED.fullmatch(last) else "passed"
+        return Result(step.name, state, last, seconds)
+    state = "passed" if outcome["holds"] else "missed"
     return Result(step.name, state, f"{outcome['figure']} {outcome['unit']}", seconds, outcome)
 
 
@@ -92,7 +114,7 @@ def _outcome(line: str) -> dict[str, Any]:
         found = json.loads(line)
     except ValueError:
         return {}
-    return found if isinstance(found, dict) and "figure" in found else {}
+    return found if isinstance(found, dict) and found.keys() >= _OUTCOME else {}
 
 
 def as_table(results: Sequence[Result]) -> str:

@@ -4,7 +4,6 @@ import inspect
 from collections.abc import Callable
 from typing import Any, get_args
 
-from beartype import beartype
 from jaxtyping import AbstractArray, install_import_hook
 
 # The modules whose signatures say shapes. The hook sees only what is imported after it.
@@ -24,6 +23,8 @@ def check_shapes() -> None:
 def comparing(function: Callable[..., Any]) -> Callable[..., Any]:
     """`function` with its shapes checked, and nothing else: mypy has seen the rest."""
     hints = function.__annotations__
+    from beartype import beartype
+
     function.__annotations__ = {name: hint for name, hint in hints.items() if _has_shape(hint)}
     return beartype(function)
 

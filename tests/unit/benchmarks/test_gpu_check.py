@@ -2,12 +2,13 @@
 
 import importlib
 import json
+import time
 from pathlib import Path
 
 import pytest
 
 from benchmarks import gpu_check
-from benchmarks.support.check_steps import Result, Step, as_markdown, run_step
+from benchmarks.support.check_steps import Result, Step, as_markdown, kept, run_step
 
 HOLDS = {"name": "n", "figure": 3.1, "reach": 2.9, "holds": True, "unit": "times", "detail": {}}
 
@@ -21,13 +22,15 @@ def printing(outcome: dict[str, object]) -> str:
 
 
 STEPS = [
-    step("tests", "print('3 passed')"),
+    step("tests", "print('3 passed, 1 skipped in 2.10s')"),
+    step("no_flash", "print('2 skipped in 75.10s (0:01:15)')"),
     step("crashes", "import os; print('CUDA error', flush=True); os.abort()"),
     step("rate", printing(HOLDS)),
     step("memory", printing(HOLDS | {"figure": 0.4, "reach": 0.25, "holds": False})),
     step("hangs", "import time; time.sleep(60)", minutes=0.02),
     step("engines", "", needs=("vllm_of_another_name",)),
     step("long", "", minutes=900),
+    step("number", "print('{\"figure\": 3}')"),
 ]
 
 
@@ -36,15 +39,42 @@ def test_a_step_that_crashes_or_hangs_hides_no_other(
 ) -> None:
     assert gpu_check.check(STEPS, tmp_path, 600, "One GPU; 2026-11-22.") == 1
     told = capsys.readouterr().out
-    states = [json.loads((tmp_path / f"{one.name}.json").read_text())["state"]
-              for one in STEPS[:5]]  # fmt: skip
-    assert states == ["passed", "failed", "passed", "missed", "failed"]
+    states = {name: result.state for name, result in kept(tmp_path, "One GPU; 2026-11-22.").items()}
+    assert states == {
+        "tests": "passed", "crashes": "failed", "rate": "passed", "memory": "missed",
+        "hangs": "failed", "number": "passed",
+    }  # fmt: skip
+    assert "no_flash  not run" in told
     assert "vllm_of_another_name, not installed here" in told and "too few are left" in told
     block = (tmp_path / "RESULTS.md").read_text()
     assert block.startswith("One GPU; 2026-11-22.\n") and block in told
     assert "| `rate` | 3.1 times | 2.9 | yes |" in block
     assert "| `memory` | 0.4 times | 0.25 | no |" in block
     assert "- crashes: failed (exit code -6: CUDA error)" in block
+
+
+def test_a_later_call_adds_to_the_block_of_the_same_machine_and_day(tmp_path: Path) -> None:
+    for named in (STEPS[3:4], STEPS[4:5]):
+        gpu_check.check(named, tmp_path, 600, "One GPU; 2026-11-22.")
+    block = (tmp_path / "RESULTS.md").read_text()
+    assert "| `rate` | 3.1 times" in block and "| `memory` | 0.4 times" in block
+    gpu_check.check(STEPS[4:5], tmp_path, 600, "Another GPU; 2026-11-22.")
+    block = (tmp_path / "RESULTS.md").read_text()
+    assert "`rate`" not in block and "| `memory` | 0.4 times" in block
+
+
+def test_what_a_step_leaves_running_is_ended_with_it(tmp_path: Path) -> None:
+    engine = "import subprocess, sys; print(subprocess.Popen(['sleep', '60']).pid); sys.exit(1)"
+    assert run_step(step("engine", engine), tmp_path, 600).state == "failed"
+    left = int((tmp_path / "engine.log").read_text())
+    ended_by = time.monotonic() + 10
+    while Path(f"/proc/{left}/exe").exists() and time.monotonic() < ended_by:
+        time.sleep(0.01)
+    assert not Path(f"/proc/{left}/exe").exists()  # ended, if no parent has asked after it yet
+
+
+def test_tests_are_not_run_where_what_they_need_is_not_installed() -> None:
+    assert all("pytest" in one.needs and "xdist" in one.needs for one in gpu_check.gpu_tests())
 
 
 def test_all_that_ran_and_failed_in_nothing_is_a_success(tmp_path: Path) -> None:
