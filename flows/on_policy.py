@@ -121,6 +121,7 @@ def _make(settings: RunConfig, next_round: bool, redo: Sequence[str], until: str
                 break
             if step.stage is gate.STAGE:
                 step = planned_anew(step, settings)
+            is_old = step.done is not None
             _run(step, settings, store)
             if step.stage is prompts.STAGE:
                 _tell_short(settings, until)
@@ -132,8 +133,14 @@ def _make(settings: RunConfig, next_round: bool, redo: Sequence[str], until: str
                 store.dropped(remove_old_states(settings, step.round))
             if step.label == (GATE if settings.gate_rules else VERDICT):
                 _report(step)
-                if freed := prune_quietly(settings):
-                    print_warning(freed)
+            if step.stage in (train.STAGE, gate.STAGE) and not is_old:
+                _prune(settings)
+
+
+def _prune(settings: RunConfig) -> None:
+    """After each training, since only some rounds may be evaluated; and once a gate has decided."""
+    if freed := prune_quietly(settings):
+        print_warning(freed)
 
 
 def _tell_short(settings: RunConfig, until: str | None) -> None:

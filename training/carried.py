@@ -56,6 +56,16 @@ def describe(config: TrainConfig, steps: int, out: Path) -> None:
     write_atomic(out / INDEX, state.model_dump_json(indent=1).encode())
 
 
+def missing(policy: Path) -> str | None:
+    """The first file of a trained policy's state that is gone.
+
+    Raises:
+        UserError: the policy has left no state.
+    """
+    names = sorted(_read(policy).files)
+    return next((name for name in names if not (policy / FOLDER / name).is_file()), None)
+
+
 def refuse_other_state(
     config: TrainConfig, inputs: TrainInputs, weights: Weights | None
 ) -> Carried | None:

@@ -75,7 +75,7 @@ def of_files(folder: Path) -> dict[str, str]:
 
 
 def added_files(folder: Path, files: Collection[str]) -> list[str]:
-    """The files beside those of a finished stage, which had `files`, that a reader would take for
+    """The files beside those of a finished stage, which made `files`, that a reader would take for
     its own; a note, a picture or a folder of another tool's is none."""
     a_model = not {"config.json", "adapter_config.json"}.isdisjoint(files)
     patterns = _TABLE + (_MODEL if a_model else ())
@@ -144,7 +144,8 @@ def _of_stage(folder: Path) -> str:
     manifest = _manifest(folder)
     files = manifest["files"]
     changed = changed_files(folder, files, manifest.get("sizes", {}))
-    refuse_not_whole(folder, changed, added_files(folder, files))
+    known = files.keys() | manifest.get("freed", {}).keys()
+    refuse_not_whole(folder, changed, added_files(folder, known))
     return str(manifest["fingerprint"])
 
 

@@ -64,6 +64,12 @@ class Manifest:
     """Whether it was begun before and went on: `seconds` are those since then alone."""
 
     @property
+    def all_files(self) -> set[str]:
+        """What the step has made: those that are freed may still be there where a process was
+        killed as it freed them."""
+        return {*self.files, *self.freed}
+
+    @property
     def took(self) -> str:
         """How long the step took, in words; or that it was taken over from another run."""
         if self.taken_from:

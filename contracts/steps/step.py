@@ -146,7 +146,7 @@ def claim(stage: Stage, config: Config, inputs: Given, out: Path) -> Manifest | 
     if recorded and (changed := changes(stage, recorded, step)):
         raise ConfigDrift(drift_told(out, changed))
     if manifest := read_manifest(out):
-        added = fingerprint.added_files(out, manifest.files)
+        added = fingerprint.added_files(out, manifest.all_files)
         fingerprint.refuse_not_whole(out, changes_since(out, manifest), added)
         if fault := stage.refuse(config, manifest):
             raise UserError(f"{out}: {fault}, or {way_out(out)}")

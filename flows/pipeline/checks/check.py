@@ -28,6 +28,7 @@ from evaluation import judge, questions
 from flows.pipeline.checks.cluster import cluster_checks
 from flows.pipeline.checks.enough_prompts import refuse_empty_round
 from flows.pipeline.checks.look_inside import FOUND, Inside
+from flows.pipeline.checks.still_there import refuse_freed
 from flows.pipeline.checks.worth_knowing import worth_knowing
 from flows.pipeline.config import RunConfig
 from flows.pipeline.console import saying
@@ -46,6 +47,9 @@ from training import format as tokens
 from training import reference, train
 from training.launch.disk_space import refuse_no_room, steps_of
 
+# Policies beside those that `resources.keep_policies` names: the one that is written, and two that
+# an open gate may go back to.
+_BESIDE_KEPT = 3
 # The stages that read the policy: its weights, or its tokenizer and template.
 _OF_THE_POLICY = (sample.STAGE, tokens.STAGE, reference.STAGE, train.STAGE)
 
@@ -167,6 +171,7 @@ def _checks(config: RunConfig, left: Sequence[PlannedStep]) -> Iterator[Check]:
         for key, of in config.stretches.items():
             for check in training.readiness.checks(of.training, policy):
                 yield replace(check, key=f"{key}{check.key}") if key else check
+    yield Check(str(config.folder), lambda: refuse_freed(config, left))
     yield Check("resources.store", lambda: refuse_unusable(config))
     yield from cluster_checks(_references(config), left)
     yield Check("runs_dir", lambda: _refuse_no_room(config, policy, left))
@@ -232,7 +237,9 @@ def _refuse_no_room(config: RunConfig, policy: str, steps: Sequence[PlannedStep]
     except UserError:  # told by its own check
         return
     if left and weights:
-        refuse_no_room(config.training, weights, left[0].out, _steps(config), len(left))
+        keep = config.resources.keep_policies
+        at_once = min(len(left), keep + _BESIDE_KEPT) if keep else len(left)
+        refuse_no_room(config.training, weights, left[0].out, _steps(config), at_once)
 
 
 def _steps(config: RunConfig) -> int | None:

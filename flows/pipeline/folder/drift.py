@@ -58,7 +58,7 @@ def drifted(
         elif (lines := _changes(step, inside, anew, other)) or reads_other:
             drifts.append(Drift(step, lines))
             other.add(str(step.out))
-        elif manifest and (added := added_files(step.out, manifest.files)):
+        elif manifest and (added := added_files(step.out, manifest.all_files)):
             drifts.append(Drift(step, [], added=added))
     return drifts
 

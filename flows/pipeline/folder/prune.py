@@ -1,16 +1,19 @@
 """Old policies' weights, freed where no step that is left, and no gate, can ask for them.
 
 Nothing else of a finished run is large: training's checkpoints and the journals go as their steps
-end. A freed file's hash stays in the manifest, so that whatever was made from it is as it was.
+end. A freed file's hash stays in the manifest, so that whatever was made from it is as it was. The
+optimizer's state beside a policy goes with its weights, without which no round can go on from it.
 """
 
+import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from contracts.errors import OnPolicyError, UserError
+from contracts.steps.disk_space import bytes_below
 from contracts.steps.lock import folder_lock
-from contracts.steps.manifest import read_manifest, save_manifest
+from contracts.steps.manifest import Manifest, read_manifest, save_manifest
 from flows.pipeline.config import RunConfig
 from flows.pipeline.folder.recorded import NAME, recorded
 from flows.pipeline.planning.lineage import lineage
@@ -18,7 +21,7 @@ from flows.pipeline.planning.plan import plan
 from flows.pipeline.planning.planned_step import PlannedStep
 from runtime.store.finished import read_finished
 from runtime.store.objects import Objects
-from training import train
+from training import carried, train
 
 _WEIGHTS = ".safetensors"
 _GIB = 1 << 30
@@ -26,12 +29,12 @@ _GIB = 1 << 30
 
 @dataclass(frozen=True)
 class Freed:
-    """The weights of one round's policy."""
+    """The weights of one round's policy, and the optimizer's state beside them."""
 
     folder: Path
     files: tuple[str, ...]
     size: int
-    """Bytes."""
+    """Bytes, those of the state among them."""
 
 
 def prune(run: Path, keep: int, dry_run: bool = False) -> str:
@@ -85,16 +88,30 @@ def prunable(config: RunConfig, keep: int) -> list[Freed]:
     """
     steps = plan(config)
     needed = {value for step in steps if not step.done for value in step.reads.values()}
-    needed |= {str(config.folder / f"round-{number}/policy") for number in _standing(config, keep)}
+    needed |= {str(config.folder / f"round-{number}/policy") for number in _standing(config)}
+    needed |= set(_newest(steps, keep))
     freed = []
     for step in steps:
         if step.stage is not train.STAGE or str(step.out) in needed or not step.done:
             continue
-        names = tuple(name for name in step.done.files if name.endswith(_WEIGHTS))
-        if names and not _is_named_elsewhere(config.folder, step.out) and _is_safe(config, step):
-            size = sum(step.done.sizes.get(name, 0) for name in names)
-            freed.append(Freed(step.out, names, size))
+        one = _what_is_there(step.out, step.done)
+        if one.size and not _is_named_elsewhere(config.folder, step.out) and _is_safe(config, step):
+            freed.append(one)
     return freed
+
+
+def _newest(steps: Sequence[PlannedStep], keep: int) -> list[str]:
+    """The folders of the last `keep` policies that are made, whatever rounds are still to come."""
+    made = [str(step.out) for step in steps if step.stage is train.STAGE and step.done]
+    return made[-keep:]
+
+
+def _what_is_there(folder: Path, manifest: Manifest) -> Freed:
+    """What of a policy can be freed, the rest of what a killed process has begun to free too."""
+    left = {name: folder / name for name in manifest.freed if (folder / name).is_file()}
+    whole = {name: folder / name for name in manifest.files if name.endswith(_WEIGHTS)}
+    size = sum(path.stat().st_size for path in (left | whole).values() if path.is_file())
+    return Freed(folder, tuple(left | whole), size + bytes_below(folder / carried.FOLDER))
 
 
 def _is_safe(config: RunConfig, step: PlannedStep) -> bool:
@@ -107,15 +124,14 @@ def _is_safe(config: RunConfig, step: PlannedStep) -> bool:
     return there.manifest.fingerprint == step.done.fingerprint
 
 
-def _standing(config: RunConfig, keep: int) -> set[int]:
+def _standing(config: RunConfig) -> set[int]:
     """Rounds whose policies a next round may begin from, whatever a gate decides; and the last."""
     decided = lineage(config)
     standing = {decided.standing[-1], decided.good[-1]}
     if decided.undecided:
         before = decided.undecided - 1
         standing |= {decided.undecided, decided.standing[before], decided.good[before]}
-    last = decided.stopped or config.rounds
-    return standing | set(range(last - keep + 1, last + 1))
+    return standing
 
 
 def _is_named_elsewhere(run: Path, policy: Path) -> bool:
@@ -133,7 +149,7 @@ def _free(freed: Sequence[Freed]) -> None:
     for one in freed:
         manifest = read_manifest(one.folder)
         assert manifest is not None
-        gone = {name: manifest.files[name] for name in one.files}
+        gone = {name: manifest.files[name] for name in one.files if name in manifest.files}
         files = {name: value for name, value in manifest.files.items() if name not in gone}
         sizes = {name: size for name, size in manifest.sizes.items() if name in files}
         # First the record: a file that is gone without it would be damage.
@@ -141,3 +157,4 @@ def _free(freed: Sequence[Freed]) -> None:
         save_manifest(one.folder, replace(manifest, files=files, sizes=sizes, freed=freed_files))
         for name in one.files:
             (one.folder / name).unlink(missing_ok=True)
+        shutil.rmtree(one.folder / carried.FOLDER, ignore_errors=True)

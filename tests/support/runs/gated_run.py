@@ -55,6 +55,7 @@ def make_gated(
                 continue
             (step.out / "part-00000.parquet").write_text(step.path)
             if step.stage is train.STAGE:
+                (step.out / "config.json").write_text("{}")
                 (step.out / "model.safetensors").write_bytes(b"weights" * 100)
             write_manifest(step.out, step.stage.name, Result(rows=1), Manifest.clock())
     (config.folder / "report.html").write_text("a report")

@@ -3,12 +3,14 @@
 from collections.abc import Callable
 
 import pytest
-from gated_run import make_gated, read
+from gated_run import finished, make_gated, read
 
+from flows.pipeline.checks.check import quick_faults
 from flows.pipeline.config import RunConfig
 from flows.pipeline.folder.old_states import remove_old_states
-from flows.pipeline.folder.run_folder import claim_run
+from flows.pipeline.folder.run_folder import claim_run, steps_left
 from flows.pipeline.planning.next_steps import next_steps
+from training.carried import State
 
 CARRYING = {"carry_optimizer": True, "schedule_rounds": 4}
 
@@ -84,3 +86,25 @@ def test_a_round_that_is_sent_back_to_the_start_begins_with_no_state(
     config = gated(settings)
     make_gated(config, {1: "worse", 2: "better", 3: "better"})
     assert carried_by(config, 2) == {"policy": str(config.policy.path)}
+
+
+def test_a_round_without_the_state_that_it_goes_on_with_is_not_removed_to_be_made_anew(
+    settings: Callable[..., RunConfig],
+) -> None:
+    config = settings(rounds=3, training=CARRYING | {"resources": {"states_kept": 1}})
+    finished(config)
+    with_states(config, 2)
+    for number in (1, 2):
+        policy = config.folder / f"round-{number}" / "policy"
+        state = State(steps=1, trained="all weights", files={"state": "hash"})
+        (policy / "optimizer.json").write_text(state.model_dump_json())
+    remove_old_states(config, trained=2)
+
+    def told(*again: str) -> list[str]:
+        lines = quick_faults(config, steps_left(config, again))
+        return [line for line in lines if "optimizer's state" in line]
+
+    assert told("round-3/pairs") == []
+    (line,) = told("round-2/pairs")
+    assert "round-2/policy is to be made from round-1/policy, whose optimizer's state was" in line
+    assert "`--redo round-1/policy`" in line

@@ -9,9 +9,10 @@ from gated_run import JUDGED, finished
 
 from contracts.errors import UserError
 from contracts.steps.fingerprint import edited_files
+from flows.pipeline.checks.check import quick_faults
 from flows.pipeline.config import RunConfig
 from flows.pipeline.folder.prune import prune, prune_quietly
-from flows.pipeline.folder.run_folder import claim_run, is_finished, refuse_drift
+from flows.pipeline.folder.run_folder import claim_run, is_finished, refuse_drift, steps_left
 from runtime.store.finished import push
 from runtime.store.objects import Objects
 
@@ -50,6 +51,55 @@ def test_what_a_round_that_is_left_reads_stays(settings: Settings) -> None:
     run = claim_run(run.model_copy(update={"rounds": 3}), again=["round-2/pairs"])
     prune(run.folder, keep=1)
     assert heavy(run) == ["round-1"]
+
+
+def test_the_newest_policies_are_kept_while_rounds_are_still_to_come(settings: Settings) -> None:
+    run = finished(settings(rounds=4))
+    longer = claim_run(run.model_copy(update={"rounds": 9, "resources": asking(run, 2)}))
+    prune_quietly(longer)
+    assert heavy(run) == ["round-3", "round-4"]
+
+
+def test_a_killed_pruning_harms_no_run_and_is_ended_by_the_next(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = finished(settings(rounds=3))
+    with monkeypatch.context() as killed:
+        killed.setattr(Path, "unlink", killed_at)
+        with pytest.raises(KeyboardInterrupt):
+            prune(run.folder, keep=1)
+    assert heavy(run) == ["round-1", "round-2", "round-3"]
+    refuse_drift(run)
+    assert is_finished(run)
+    assert "round-1/policy: freed" in prune(run.folder, keep=1) and heavy(run) == ["round-3"]
+
+
+def killed_at(path: Path, missing_ok: bool = False) -> None:
+    raise KeyboardInterrupt(path)
+
+
+def test_the_optimizers_state_goes_with_the_weights_that_it_is_of(settings: Settings) -> None:
+    run = finished(settings(rounds=2))
+    states = [run.folder / f"round-{number}/policy/.optimizer" for number in (1, 2)]
+    for state in states:
+        state.mkdir()
+        (state / "state-00000-00000.safetensors").write_bytes(bytes(3 << 30 >> 10))
+    assert "round-1/policy: would free 0.00293 GiB" in prune(run.folder, keep=1, dry_run=True)
+    prune(run.folder, keep=1)
+    assert [state.exists() for state in states] == [False, True]
+
+
+def test_a_round_whose_policy_was_freed_is_not_removed_to_be_made_anew(settings: Settings) -> None:
+    run = finished(settings(rounds=3))
+    prune(run.folder, keep=1)
+
+    def told(*again: str) -> list[str]:
+        return [line for line in quick_faults(run, steps_left(run, again)) if "freed" in line]
+
+    (line,) = told("round-3/responses")
+    assert "round-3/policy is to be made from round-2/policy, whose weights were freed" in line
+    assert "`--redo round-1/policy`" in line
+    assert told("round-3/evaluation/verdict") == told("round-1/policy") == told() == []
 
 
 def test_the_policy_that_an_open_gate_may_go_back_to_stays(settings: Settings) -> None:
