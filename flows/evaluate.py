@@ -5,7 +5,6 @@ answers, or compares two policies, reads `evaluation.json` and the ANSWERS that 
 """
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -26,7 +25,7 @@ from contracts.steps.lock import folder_lock
 from contracts.steps.manifest import read_manifest
 from contracts.steps.step import claim, drift_told
 from contracts.tables.parts import write_atomic
-from evaluation import answers, judge, questions
+from evaluation import answers, questions
 from evaluation.benchmarks import NamedBenchmark
 from evaluation.config import (
     AnswersConfig,
@@ -36,13 +35,12 @@ from evaluation.config import (
     answering,
 )
 from evaluation.judging.config import RunJudge
-from flows.pipeline.console import console, print_done, print_warning, step_line
+from flows.pipeline.console import print_done, print_warning
 from flows.pipeline.folder.drift import drifted
-from flows.pipeline.log_lines import is_ours
 from flows.pipeline.planning.judging_steps import gains_step, judging_steps
 from flows.pipeline.planning.planned_step import PlannedStep
 from flows.pipeline.preload import preload
-from flows.pipeline.run_step import run_step
+from flows.pipeline.shown_step import run_shown
 from generation import sample
 from generation.config import SampleConfig
 from generation.engines import adapter
@@ -264,22 +262,7 @@ def read_record(folder: Path) -> Record:
 
 def _run(step: PlannedStep) -> None:
     skipped = step.done is not None
-    with step_line(step.title) as bar:
-        manifest = run_step(step, partial(show_line, step), bar.update)
-    print_done(step.title, manifest, skipped)
-
-
-def show_line(step: PlannedStep, line: str) -> None:
-    """A stage's line on the terminal; what a judge's stage informs of is what is to be paid. What
-    libraries say of their own work is shown where all of it was asked for."""
-    level, _, text = line.partition(" ")
-    if not is_ours(line):
-        if os.environ.get("ONPOLICY_DEBUG") == "1":
-            console.print(line)
-    elif level in ("WARNING", "ERROR", "CRITICAL"):
-        print_warning(text)
-    elif step.stage is judge.STAGE:
-        console.print(f"  {text}")
+    print_done(step.title, run_shown(step), skipped)
 
 
 def _label(policy: str) -> str:

@@ -8,9 +8,8 @@ from contracts.steps.manifest import Manifest, read_manifest
 from evaluation.judge import STAGE, JudgingFacts
 from evaluation.judging.config import JudgingConfig
 from evaluation.win_rates.agreement import Agreement
-from flows.pipeline.console import console, step_line
 from flows.pipeline.planning.planned_step import PlannedStep
-from flows.pipeline.run_step import run_step
+from flows.pipeline.shown_step import run_shown
 from runtime.chat_api.endpoint import refuse_unreachable
 from runtime.signals import interruptible
 
@@ -40,9 +39,8 @@ def judge(
     if read_manifest(out) is None:
         refuse_unreachable(f"judge {config.judge.model!r}", config.judge)
     step = PlannedStep(out.parent, out.name, f"judge {benchmark}", STAGE, config, inputs)
-    with interruptible(), step_line(step.title) as bar:
-        manifest = run_step(step, console.print, bar.update)
-    return "\n".join(_told(out, manifest))
+    with interruptible():
+        return "\n".join(_told(out, run_shown(step)))
 
 
 def _told(out: Path, manifest: Manifest) -> Iterator[str]:

@@ -17,10 +17,9 @@ from evaluation.reward_models.scoring import score_cases
 from evaluation.win_rates.estimate import Estimate, Resampling
 from flows.pipeline.checks.check import refuse_unready
 from flows.pipeline.config import RunConfig
-from flows.pipeline.console import console, step_line
 from flows.pipeline.load_run import load_run
 from flows.pipeline.planning.planned_step import PlannedStep
-from flows.pipeline.run_step import run_step
+from flows.pipeline.shown_step import run_shown
 from runtime.signals import interruptible
 
 
@@ -66,11 +65,8 @@ def refuse_unready_annotators(config: RunConfig, scoring: ScoreConfig, folder: P
 
 
 def as_process(stage: Stage, config: Config, inputs: Inputs, out: Path) -> None:
-    """A stage as a run starts it, its progress and its log on standard error."""
-    step = PlannedStep(out.parent, out.name, out.name, stage, config, inputs)
-
-    with step_line("score the answers") as bar:
-        run_step(step, console.print, bar.update)
+    """A stage as a run starts it, its progress and its warnings on standard error."""
+    run_shown(PlannedStep(out.parent, out.name, "score the answers", stage, config, inputs))
 
 
 def annotators(config: RunConfig) -> ScoreConfig:

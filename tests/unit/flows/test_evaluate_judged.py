@@ -12,16 +12,10 @@ from judging_files import completion, write_outputs
 from contracts.errors import ConfigDrift
 from contracts.steps.step import run_once
 from contracts.tables.parts import read_table
-from flows.evaluate import (
-    EvaluateConfig,
-    Record,
-    plan_evaluation,
-    read_config,
-    refuse_drift,
-    show_line,
-)
+from flows.evaluate import EvaluateConfig, Record, plan_evaluation, read_config, refuse_drift
 from flows.pipeline.console import console
 from flows.pipeline.planning.planned_step import PlannedStep
+from flows.pipeline.shown_step import show_line
 from flows.report.evaluated_policy import told
 from generation import sample
 

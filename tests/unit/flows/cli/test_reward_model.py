@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from contracts.errors import UserError
 from flows.cli.app import app
+from flows.pipeline.console import console
 
 
 def write_config(folder: Path) -> Path:
@@ -29,13 +30,20 @@ def write_config(folder: Path) -> Path:
     return path
 
 
+LIBRARYS = "/x/torch/cuda.py:61: FutureWarning: pynvml is deprecated"
+
+
 def test_every_annotator_of_a_config_has_its_figures(
     run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", f"{CHECKOUT}{os.pathsep}{tmp_path}")
+    rewards = tmp_path / "annotation_rewards.py"
+    rewards.write_text(f"{rewards.read_text()}\nprint({LIBRARYS!r}, flush=True)\n")
     command = ["evaluate-reward-model", str(write_config(tmp_path))]
     command += ["--questions", str(files.write(tmp_path / "questions.jsonl"))]
-    first = CliRunner().invoke(app, command, catch_exceptions=False).stdout
+    with console.capture() as shown:
+        first = CliRunner().invoke(app, command, catch_exceptions=False).stdout
+    assert "FutureWarning" not in shown.get()  # `--debug` shows it
     assert "  Focus                50.0 % (95% interval 0.0 to 100.0), 2 questions\n" in first
     assert [line.split(":")[0] for line in first.splitlines() if line[0] != " "] == [
         "length",
