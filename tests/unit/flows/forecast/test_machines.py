@@ -1,4 +1,5 @@
-"""The configs for one GPU: what `onpolicy plan` says of them is what they and the docs say."""
+"""The published models: what `onpolicy plan` says of their memory. Of the configs for one GPU, it
+says what they and the docs say."""
 
 import json
 import re
@@ -9,6 +10,7 @@ from checkout import CHECKOUT
 
 from benchmarks.support.shapes import PUBLISHED, Shape
 from contracts.config.base import load_config
+from contracts.models.architecture import language_model
 from flows.forecast.plan import forecast
 from flows.pipeline.config import RunConfig
 
@@ -21,6 +23,11 @@ MACHINES = [
     ("gemma2-9b-it-simpo", "gemma-2-9b", 80),
 ]
 STAGES = ("responses", "scores", "policy")
+# Config, shape of its policy, parameters; GiB by stage on an 80 GB GPU: vLLM fills 0.9 of it.
+LARGE = [
+    ("llama3-8b-instruct-simpo", "llama-3-8b", 8_030_261_248, (72.0, 15.8, 26.0)),
+    ("gemma2-9b-it-simpo", "gemma-2-27b", 27_227_128_320, (72.0, 15.8, 75.4)),
+]
 
 
 def model(folder: Path, shape: Shape) -> str:
@@ -55,3 +62,23 @@ def test_a_config_fits_its_gpu_and_says_what_is_planned(
     text = (CHECKOUT / "configs" / f"{name}.yaml").read_text()
     told = "   ".join(f"{stage} {value}" for stage, value in zip(STAGES, shown, strict=True))
     assert told in text
+
+
+@pytest.mark.parametrize(("name", "shape", "parameters", "gib"), LARGE)
+def test_a_large_models_memory_is_told_for_eight_gpus(
+    name: str, shape: str, parameters: int, gib: tuple[float, ...], tmp_path: Path
+) -> None:
+    assert PUBLISHED[shape].parameters == parameters
+    found = peaks(name, shape, 80, tmp_path)
+    assert tuple(round(found[stage], 1) for stage in STAGES) == gib
+
+
+@pytest.mark.parametrize("shape", PUBLISHED.values(), ids=PUBLISHED)
+def test_the_shapes_are_those_of_the_whole_model_on_the_meta_device(shape: Shape) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        whole = AutoModelForCausalLM.from_config(shape.config())
+    tensors = {name: tuple(tensor.shape) for name, tensor in whole.named_parameters()}
+    assert language_model(shape.settings) == tensors
