@@ -2,6 +2,7 @@
 
 import ctypes
 import importlib.util
+import os
 import re
 import sys
 from functools import cache
@@ -103,3 +104,14 @@ def torch_build() -> str:
     version = Path(spec.origin).with_name("version.py").read_text()
     backend = re.search(r"^(cuda|hip)[^=\n]*=\s*['\"]", version, re.MULTILINE)
     return backend[1] if backend else ""
+
+
+def visible_gpus() -> list[str]:
+    """Names of the GPUs that torch would compute on, without importing it: a torch for the CPU
+    uses none, whatever the driver shows."""
+    if not torch_build():
+        return []
+    if (chosen := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return [name.strip() for name in chosen.split(",") if name.strip() not in ("", "-1")]
+    devices = Path("/dev").glob("nvidia[0-9]*")
+    return [str(number) for number in range(len(list(devices)))]

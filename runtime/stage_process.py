@@ -15,6 +15,7 @@ from typing import TypeGuard
 from contracts.errors import OnPolicyError, UserError, named_first_line
 from contracts.steps.disk_space import NO_ROOM
 from contracts.steps.step import Stage, run_step_file
+from runtime.gpu_busy import busy_share, gpu_reader
 from runtime.lean_imports import spare_pandas
 from runtime.stdout import print_line
 
@@ -34,7 +35,8 @@ def main(stage: Stage, argv: Sequence[str] | None = None) -> None:
     def run() -> None:
         if len(arguments) != 1:
             raise UserError(f"usage: python -m {stage.name} STEP.json")
-        manifest = run_step_file(stage, Path(arguments[0]))
+        with busy_share(gpu_reader()) as busy:
+            manifest = run_step_file(stage, Path(arguments[0]), busy)
         if not _is_followed():  # else the run tells it
             log.info("%s: %d rows in %.1f s", stage.name, manifest.rows, manifest.seconds)
 

@@ -12,7 +12,7 @@ from contracts.errors import UserError, first_line
 from contracts.models.architecture import FAMILIES
 from contracts.models.model import local_folder
 from contracts.models.weights import read_config
-from runtime.pool.placement import visible_gpus
+from runtime.device import visible_gpus
 from training.adapters.qlora import refuse_unquantizable
 from training.config import TrainConfig
 

@@ -3,7 +3,8 @@
 from annotation.config import ScoreConfig
 from contracts.errors import UserError
 from runtime.cluster.seating import Request
-from runtime.pool.placement import Placement, Places, gpu_groups, visible_gpus
+from runtime.device import visible_gpus
+from runtime.pool.placement import Placement, Places, gpu_groups
 
 
 def placement_for(config: ScoreConfig) -> Places:

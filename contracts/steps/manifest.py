@@ -62,6 +62,9 @@ class Manifest:
     """Files that were removed since to free their room, with their hashes."""
     resumed: bool = False
     """Whether it was begun before and went on: `seconds` are those since then alone."""
+    busy: float | None = None
+    """Share of those seconds in which this machine's GPUs computed; None where it has none, or
+    nothing tells it."""
 
     @property
     def all_files(self) -> set[str]:
@@ -119,12 +122,14 @@ def write_manifest(
     started: float,
     made_by: Mapping[str, Sequence[str]] = MappingProxyType({}),
     resumed: bool = False,
+    busy: float | None = None,
 ) -> Manifest:
     """Mark the step in `folder` as done.
 
     Args:
         made_by: versions of the packages that changed while the step was made.
         resumed: whether another process made a part of it.
+        busy: share of its time in which the GPUs computed.
     """
     files = fingerprint.of_files(folder)
     manifest = Manifest(
@@ -140,6 +145,7 @@ def write_manifest(
         revision=_revision(),
         sizes=sizes_of(folder),
         resumed=resumed,
+        busy=busy,
     )
     save_manifest(folder, manifest)
     return manifest

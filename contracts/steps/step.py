@@ -186,8 +186,21 @@ def save_step(folder: Path, step: Mapping[str, Any]) -> None:
     write_atomic(folder / "_step.json", json.dumps(step, indent=1, sort_keys=True).encode())
 
 
-def run_once(stage: Stage, config: Config, inputs: Given, out: Path) -> Manifest:
+def unmeasured() -> None:
+    """How busy a machine without GPUs is."""
+
+
+def run_once(
+    stage: Stage,
+    config: Config,
+    inputs: Given,
+    out: Path,
+    busy: Callable[[], float | None] = unmeasured,
+) -> Manifest:
     """Run a step unless its manifest says that it is done; resume it where it stopped.
+
+    Args:
+        busy: tells the share of the time so far in which the GPUs computed.
 
     Raises:
         ConfigDrift: the folder belongs to another config or other inputs.
@@ -213,7 +226,7 @@ def run_once(stage: Stage, config: Config, inputs: Given, out: Path) -> Manifest
             result = stage.run(config, read, out)
         if not isinstance(result.facts, stage.facts):
             raise TypeError(f"{stage.name} gives facts {result.facts!r}, not {stage.facts}")
-        return write_manifest(out, stage.name, result, started, made_by, resumed)
+        return write_manifest(out, stage.name, result, started, made_by, resumed, busy())
 
 
 def _ends(seen: list[str]) -> tuple[str, str]:
@@ -226,13 +239,15 @@ def _refuse_edited(inputs: Inputs) -> None:
         fingerprint.refuse_not_whole(Path(value), fingerprint.edited_files(Path(value)))
 
 
-def run_step_file(stage: Stage, path: Path) -> Manifest:
+def run_step_file(
+    stage: Stage, path: Path, busy: Callable[[], float | None] = unmeasured
+) -> Manifest:
     """Run the step that a `_step.json` describes, in the folder that the file lies in."""
     step = read_step(path)
     if step["stage"] != stage.name:
         raise UserError(f"{path}: is a step of {step['stage']}, not of {stage.name}")
     config = check(stage.config, step["config"], origin=str(path))
-    return run_once(stage, config, step["inputs"], path.parent)
+    return run_once(stage, config, step["inputs"], path.parent, busy)
 
 
 def read_step(path: Path) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from prefect.states import Running
 
 from flows.pipeline.config import RunConfig
 from flows.pipeline.console import print_warning
+from runtime.device import visible_gpus
 from runtime.gpu_lock import hold_gpus
-from runtime.pool.placement import visible_gpus
 
 
 @contextmanager

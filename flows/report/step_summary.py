@@ -41,6 +41,15 @@ class StepSummary:
         tokens = _answer_tokens(self.folder, self.manifest)
         return None if tokens is None else self._per_second(tokens)
 
+    @property
+    def busy(self) -> str:
+        """Share of its time in which the GPUs computed, in percent; nothing where another run has
+        made it."""
+        if self.manifest.taken_from:
+            return ""
+        share = self.manifest.busy
+        return "not measured" if share is None else f"{100 * share:.0f}"
+
     def _per_second(self, amount: float) -> float | None:
         made = self.manifest
         is_whole = made.seconds > 0 and not made.taken_from and not made.resumed

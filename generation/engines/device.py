@@ -4,7 +4,7 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.pool.placement import visible_gpus
+from runtime.device import visible_gpus
 
 # What vLLM's CPU attention asks torch for before it takes an fp8 KV cache: either set is enough.
 _FP8_CACHE = (

@@ -2,7 +2,8 @@
 
 from generation.config import Engine
 from runtime.cluster.seating import Request
-from runtime.pool.placement import Placement, Places, gpu_groups, visible_gpus
+from runtime.device import visible_gpus
+from runtime.pool.placement import Placement, Places, gpu_groups
 
 
 def placement_for(engine: Engine) -> Places:

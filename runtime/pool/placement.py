@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Protocol
 
 from contracts.errors import UserError
-from runtime import device
 from runtime.fork_server.running import ensure_server
 from runtime.pool.local import LocalWire, wait_for
 from runtime.pool.wire import Wire
@@ -113,14 +112,3 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def visible_gpus() -> list[str]:
-    """Names of the GPUs that torch would compute on, without importing it: a torch for the CPU
-    uses none, whatever the driver shows."""
-    if not device.torch_build():
-        return []
-    if (chosen := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
-        return [name.strip() for name in chosen.split(",") if name.strip() not in ("", "-1")]
-    devices = Path("/dev").glob("nvidia[0-9]*")
-    return [str(number) for number in range(len(list(devices)))]

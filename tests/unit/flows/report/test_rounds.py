@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,21 @@ def test_what_was_taken_over_costs_this_run_no_time_and_has_no_speed(judged: Pat
     save_manifest(folder, type(made)(**{**vars(made), "seconds": 7200.0, "taken_from": "other"}))
     row = round_row(RoundData(judged / "round-1"))
     assert row["time"].text == "0:00:00" and row["samples/s"] == Cell()
+
+
+def test_each_stage_says_how_busy_the_gpus_were(judged: Path) -> None:
+    folder = judged / "round-1" / "pairs"
+    made = read_manifest(folder)
+    assert made and made.busy is None
+
+    def told() -> str:
+        return next(step.busy for step in step_summaries(judged) if step.folder == folder)
+
+    assert told() == "not measured"
+    for changed, said in (({"busy": 0.873}, "87"), ({"busy": 0.873, "taken_from": "other"}, "")):
+        save_manifest(folder, replace(made, **changed))
+        assert told() == said
+    assert "GPUs busy, %" in write_report(judged).read_text()
 
 
 def test_the_page_begins_with_who_made_it_and_ends_with_how_to_make_it_again(judged: Path) -> None:
