@@ -48,7 +48,7 @@ def _outcome_here() -> _Outcome:
 
 def remembered(work: Callable[P, R]) -> Callable[P, R]:
     """Put this under `@flow`, so that `run_flow` knows how the work ended, and a flow that was
-    stopped is Cancelled.
+    stopped is Cancelled or Suspended.
 
     A schedule pickles the flow by value, so what is in here names no context variable itself.
     """
@@ -58,13 +58,13 @@ def remembered(work: Callable[P, R]) -> Callable[P, R]:
         outcome = _outcome_here()
         outcome.begun = True
         try:
-            with stop.ending_where_cancelled():
+            with stop.ending_where_stopped():
                 outcome.value = work(*args, **kwargs)
         except BaseException as error:
             outcome.error = error
             if not isinstance(error, stop.STOPS) or stop.is_runners(error):
                 raise
-            return stop.stopped(error)  # type: ignore[return-value]
+            return stop.ended(error)  # type: ignore[return-value]
         outcome.ended = True
         return outcome.value
 

@@ -2,10 +2,13 @@
 
 import signal
 from collections.abc import Callable
-from typing import NoReturn
+from types import SimpleNamespace
+from typing import Any, NoReturn
+from uuid import UUID, uuid4
 
 import pytest
-from prefect.exceptions import TerminationSignal
+from prefect.exceptions import Pause, TerminationSignal
+from prefect.states import Cancelling, Paused, Running, State, Suspended
 
 from contracts.errors import OnPolicyError, Terminated
 from flows.prefect_ import stop
@@ -55,3 +58,54 @@ def test_a_terminal_is_told_the_signal_or_that_somebody_has_cancelled(
     monkeypatch.setattr(stop._Stop, "in_prefect", True)
     told = stop.told(SIGTERM)
     assert isinstance(told, Terminated) and str(told).startswith("cancelled in Prefect; run the")
+
+
+def test_a_suspended_flow_ends_so_that_prefect_starts_it_again_when_it_is_resumed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stop._Stop, "suspended", Suspended())
+    with pytest.raises(Pause) as ended:
+        flow_that_meets(SIGTERM)()
+    assert ended.value.state is stop._Stop.suspended
+    task = stop.stopped(SIGTERM)
+    assert task.is_cancelled() and task.name == "Suspended"
+
+
+class Server:
+    """Prefect's, with one flow run."""
+
+    def __init__(self, state: State[Any]) -> None:
+        self.state = state
+
+    def read_flow_run(self, _: UUID) -> SimpleNamespace:
+        return SimpleNamespace(state=self.state)
+
+    def set_flow_run_state(self, _: UUID, state: State[Any], force: bool) -> None:
+        self.state = state
+
+
+@pytest.mark.parametrize(("state", "is_deployed", "left"), [
+    (Suspended(), True, "Suspended"),
+    (Paused(), True, "Suspended"),  # else it is Running once resumed, in no process
+    (Suspended(), False, "Cancelling"),  # else it never ends: no deployment starts it again
+    (Cancelling(), False, "Cancelling"),
+])  # fmt: skip
+def test_a_flow_run_is_ended_once_it_is_suspended_or_cancelled_in_prefect(
+    state: State[Any], is_deployed: bool, left: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("by", None), ("in_prefect", False), ("suspended", None)):
+        monkeypatch.setattr(stop._Stop, name, value)
+    server = Server(state)
+    assert stop._is_asked_to_end(server, uuid4(), is_deployed)  # type: ignore[arg-type]
+    assert server.state.name == left
+    assert (stop._Stop.suspended is not None) is is_deployed
+
+
+def test_a_flow_run_goes_on_where_its_runner_ends_it_or_a_gate_asks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stop._Stop, "by", None)
+    asking = Suspended()
+    asking.state_details.run_input_keyset = {"schema": "gate"}
+    for state in (Cancelling(), asking, Running()):
+        assert not stop._is_asked_to_end(Server(state), uuid4(), True)  # type: ignore[arg-type]
