@@ -1,10 +1,11 @@
 """`python -m benchmarks.ray_driver`: one driver and 1,000 workers that only seem to sample.
 
-The driver is the stage's own pool (queue, hand-out, messages, requeue) on a real Ray cluster; its
-workers are coroutines in a few actors, eight answers at a time each. An answer takes the time
-that its tokens would at 50 tokens/s; their number is drawn from lengths that were measured: those
-of the 805 released AlpacaEval answers of gemma-2-9b-it-SimPO, at 1.35 tokens a word. The figure is
-the share of the workers' places that were busy while there was work on the queue.
+The driver is the stage's own: stream, pool, messages, journals and parts on the disk, texts out of
+token ids, on a real Ray cluster. Its workers are coroutines in a few actors, eight answers at a
+time each. An answer takes the time that its tokens would at 50 tokens/s; their number is drawn from
+lengths that were measured: those of the 805 released AlpacaEval answers of gemma-2-9b-it-SimPO, at
+1.35 tokens a word. The figure is the share of the workers' places that were busy while there was
+work on the queue. WORKERS and RESPONSES in the environment ask for fewer.
 """
 
 import asyncio
@@ -12,19 +13,28 @@ import json
 import os
 import random
 import resource
+import tempfile
 import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+from benchmarks.support.generation_demo import FOLDER
 from benchmarks.support.outcome import report
 from benchmarks.support.ray_environment import set_ray_environment
+from contracts.models.model import load_tokenizer
 from generation.config import SampleConfig
 from generation.engines import Job
 from generation.engines.requests import Request
+from generation.sampling.filling import Tally, fill
+from generation.sampling.journal import Journals
+from generation.sampling.tables import Writer
 from generation.workers.pool import WorkerPool
 from runtime.cluster.config import RayCluster
 from runtime.cluster.placement import RayPlacement
 from runtime.cluster.seating import Request as Workers
 from runtime.pool.messages import pack, unpack
+from runtime.progress import Progress
 
 _WORKERS = int(os.environ.get("WORKERS", "1000"))
 _RESPONSES = int(os.environ.get("RESPONSES", "300000"))
@@ -33,6 +43,9 @@ _CROWDS = 4
 _TOKENS_A_SECOND = 50.0
 _LENGTHS = (1, 50, 119, 201, 281, 355, 412, 470, 531, 602, 1322)
 """Tokens of an answer at each tenth from the shortest to the longest."""
+_PROMPTS_A_PART, _SAMPLES = 512, 5
+_PROMPT = [7 + number % 90 for number in range(64)]
+_ANSWER = [7 + number % 90 for number in range(max(_LENGTHS))]
 
 
 class Crowd:
@@ -80,9 +93,10 @@ class Crowd:
     async def _answer(self, life: int, response_id: str) -> None:
         async with self._places[life]:
             self._count(1)
-            await asyncio.sleep(_length(self._random[life]) / _TOKENS_A_SECOND)
+            length = _length(self._random[life])
+            await asyncio.sleep(length / _TOKENS_A_SECOND)
             self._count(-1)
-        sample = {"response_id": response_id, "tokens": [1] * 16, "finish_reason": "stop"}
+        sample = {"response_id": response_id, "tokens": _ANSWER[:length], "finish_reason": "stop"}
         self._outboxes[life].put_nowait(pack({"outcomes": [sample]}))
 
     def _count(self, change: int) -> None:
@@ -91,11 +105,11 @@ class Crowd:
         self._taken, self._since = self._taken + change, now
 
 
-def _length(draw: random.Random) -> float:
+def _length(draw: random.Random) -> int:
     """Tokens of an answer."""
     place = draw.random() * (len(_LENGTHS) - 1)
     low = int(place)
-    return _LENGTHS[low] + (place - low) * (_LENGTHS[low + 1] - _LENGTHS[low])
+    return round(_LENGTHS[low] + (place - low) * (_LENGTHS[low + 1] - _LENGTHS[low]))
 
 
 class Crowded(RayPlacement):
@@ -127,34 +141,54 @@ def main() -> None:
     def busy() -> float:
         return sum(ray.get([crowd.busy.remote() for crowd in crowds]))
 
-    _run(pool, busy)
-
-
-def _run(pool: WorkerPool, busy: Any) -> None:
-    """Keep the stage's number of requests at the pool until all are there."""
-    started, before = time.monotonic(), busy()
-    added = done = early = 0
-    share = seconds = 0.0
-    while done < _RESPONSES:
-        while added < _RESPONSES and added - done < 2 * pool.capacity:
-            pool.add([Request(f"p{added}", 0, added, [1] * 64)])
-            added += 1
-        done += len(pool.step())
-        if not early and done >= _RESPONSES // 6:
-            early = _peak_kib()
-        if added < _RESPONSES:  # there was work for all, up to now
-            seconds = time.monotonic() - started
-        elif seconds and not share:
-            share = (busy() - before) / (seconds * _SLOTS * _WORKERS)
-    seconds = time.monotonic() - started
-    report(
-        "ray_driver", share, 0.95, "busy share of the workers' places",
-        workers=_WORKERS, responses=_RESPONSES, seconds=round(seconds),
-        responses_per_second=round(_RESPONSES / seconds), load=round(os.getloadavg()[0], 1),
-        peak_mib_at_a_sixth=early // 1024, peak_mib=_peak_kib() // 1024,
-    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        _run(pool, busy, Path(folder))
     # 1,000 wires' worth of leave-taking measures nothing.
     os._exit(0)
+
+
+class Course:
+    """What is asked, and how busy the workers were until the last of it was."""
+
+    def __init__(self, busy: Callable[[], float]) -> None:
+        self._busy, self._before, self._started = busy, busy(), time.monotonic()
+        self.share = 0.0
+        self.early = 0
+        """KiB at the peak, at a sixth of the responses."""
+
+    def parts(self) -> Iterator[tuple[int, list[Request]]]:
+        """As the stage asks them: each when there is room for it."""
+        parts = -(-_RESPONSES // (_PROMPTS_A_PART * _SAMPLES))
+        for index in range(parts):
+            if index == parts // 6:
+                self.early = _peak_kib()
+            yield index, _part(index)
+        self.share = (self._busy() - self._before) / (self.seconds * _SLOTS * _WORKERS)
+
+    @property
+    def seconds(self) -> float:
+        """Since it began."""
+        return time.monotonic() - self._started
+
+
+def _part(index: int) -> list[Request]:
+    ids = [f"{index}-{number}" for number in range(_PROMPTS_A_PART)]
+    return [Request(name, sample, sample, _PROMPT) for name in ids for sample in range(_SAMPLES)]
+
+
+def _run(pool: WorkerPool, busy: Callable[[], float], out: Path) -> None:
+    writer = Writer(load_tokenizer(str(FOLDER / "policy")), [], "benchmark")
+    tally, progress = Tally(0), Progress(_RESPONSES, "samples")
+    cpu, course = time.process_time(), Course(busy)
+    fill(course.parts(), pool, Journals(out), out, writer, tally, progress)
+    report(
+        "ray_driver", course.share, 0.95, "busy share of the workers' places",
+        workers=_WORKERS, responses=_RESPONSES, tokens=tally.tokens,
+        seconds=round(course.seconds), cpu_seconds=round(time.process_time() - cpu),
+        responses_per_second=round(_RESPONSES / course.seconds),
+        load=round(os.getloadavg()[0], 1),
+        peak_mib_at_a_sixth=course.early // 1024, peak_mib=_peak_kib() // 1024,
+    )  # fmt: skip
 
 
 def _peak_kib() -> int:

@@ -20,9 +20,10 @@ from annotation.scoring.part_scorer import Parts
 from annotation.workers.main import work
 from contracts.errors import OnPolicyError
 from runtime.pool.deaths import Roster
+from runtime.pool.listening import Listener
 from runtime.pool.messages import WorkerMessage
 from runtime.pool.placement import Places
-from runtime.pool.worker import Patience, WorkerHandle, poll
+from runtime.pool.worker import Patience, WorkerHandle
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +82,7 @@ class WorkerPool:
         self._begun = 0
         self._waiting: deque[Part] = deque()
         self._roster: Roster[ScoringWorker] = Roster("scoring", "part")
+        self._listener: Listener[ScoringWorker] = Listener()
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -102,7 +104,7 @@ class WorkerPool:
         while self._at_work:
             self._begin(min(self._placement.joined(), self._unattended))
             self._hand_out()
-            for worker, message in poll(self._workers):
+            for worker, message in self._listener.poll(self._workers):
                 if worker not in self._workers:
                     continue  # left out since it spoke
                 if message is None:
@@ -145,13 +147,14 @@ class WorkerPool:
         for worker in self._workers:
             if not worker.ready or worker.busy:
                 continue
-            fit = [part for part in self._waiting if self._may_try(worker, part)]
-            fit = [part for part in fit if part.crashed or worker.number not in accused]
-            if fit:
-                self._waiting.remove(fit[0])
-                worker.give(fit[0])
+            fit = (part for part in self._waiting if self._may_try(worker, part, accused))
+            if part := next(fit, None):
+                self._waiting.remove(part)
+                worker.give(part)
 
-    def _may_try(self, worker: ScoringWorker, part: Part) -> bool:
+    def _may_try(self, worker: ScoringWorker, part: Part, accused: set[int]) -> bool:
+        if not part.crashed:
+            return worker.number not in accused
         others = self._roster.others(frozenset(part.crashed))
         return not others or worker in others
 

@@ -67,7 +67,8 @@ class Stream:
         todo = self._todo()
         in_flight, ended = 0, False
         while in_flight or not ended:
-            while in_flight < self._engine.capacity:
+            capacity = self._engine.capacity  # counted over all workers: not for each request
+            while in_flight < capacity:
                 # An empty one stands for a part that cannot be asked yet.
                 if not (batch := next(todo, None)):
                     ended = batch is None

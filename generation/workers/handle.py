@@ -43,8 +43,13 @@ class SamplingWorker(WorkerHandle):
 
     @property
     def hungry(self) -> bool:
-        """Whether there is room for enough requests to be worth a message."""
-        return self.room >= (max(1, self.capacity // _SHARE) if self.proven else 1)
+        """Whether there is room for enough requests to be worth a message. Asked of each worker at
+        each step, a thousand times a second of a thousand: so it is quick."""
+        if not self.proven:
+            return self.room > 0
+        most = self.about or 0
+        has_room = self.load + (most // _SHARE or 1) <= most
+        return has_room and self.ready and not self.held and not self.trial
 
     @property
     def room(self) -> int:
@@ -59,6 +64,7 @@ class SamplingWorker(WorkerHandle):
         self.trial = suspects
         for batch in suspects.batches:
             self.put(batch)
+        self.send_out()
 
     def put(self, batch: Batch) -> None:
         """Hold a batch for the worker until the next `send_out`."""

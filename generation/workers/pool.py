@@ -6,6 +6,7 @@ other repeats is left out; where all crash and nothing is done in between, the s
 """
 
 import logging
+from heapq import heapify, heappop, heapreplace
 from typing import Any
 
 from generation.engines import Batch, Job
@@ -13,8 +14,8 @@ from generation.engines.requests import Failure, Outcome, Sample
 from generation.workers.handle import SamplingWorker
 from generation.workers.retry import RetryQueue, Suspects
 from runtime.pool.deaths import Roster
+from runtime.pool.listening import Listener
 from runtime.pool.placement import Places
-from runtime.pool.worker import poll
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +35,7 @@ class WorkerPool:
         self._begun = 0
         self._waiting = RetryQueue()
         self._roster: Roster[SamplingWorker] = Roster("sampling", "sample")
+        self._listener: Listener[SamplingWorker] = Listener()
         try:
             self._begin(placement.workers)
             while not self.capacity:
@@ -45,7 +47,7 @@ class WorkerPool:
     @property
     def capacity(self) -> int:
         """Requests to keep in flight, at all workers that were ever ready."""
-        return sum(worker.capacity for worker in self._workers)
+        return sum([worker.about or 0 for worker in self._workers])
 
     def add(self, requests: Batch) -> None:
         """Put a batch on the shared queue."""
@@ -102,24 +104,31 @@ class WorkerPool:
 
     def _hand_out(self) -> None:
         """The list, to whoever has least, prompt by prompt."""
-        hungry = [worker for worker in self._workers if worker.hungry]
         batches = self._waiting.batches
-        while batches:
-            free = [worker for worker in hungry if worker.room > 0]
-            if not free:
-                break
-            worker = min(free, key=lambda one: one.load)
+        hungry = [
+            (worker.load, place, worker)
+            for place, worker in enumerate(self._workers if batches else ())
+            if worker.hungry
+        ]
+        heapify(hungry)
+        given = [worker for _, _, worker in hungry]
+        while batches and hungry:
+            _, place, worker = hungry[0]
             prompt = batches[0][0].prompt_id
             # A prompt's samples go to one worker, whose prefix cache then holds the prompt for all
             # of them.
             while batches and worker.room > 0 and batches[0][0].prompt_id == prompt:
                 worker.put(batches.popleft())
-        for worker in self._workers:
+            if worker.room > 0:
+                heapreplace(hungry, (worker.load, place, worker))
+            else:
+                heappop(hungry)
+        for worker in given:
             worker.send_out()
 
     def _hear(self) -> list[Outcome]:
         outcomes: list[Outcome] = []
-        for worker, message in poll(self._workers):
+        for worker, message in self._listener.poll(self._workers):
             if worker not in self._workers:
                 continue  # left out since it spoke
             if message is None:

@@ -5,11 +5,11 @@ Whether a death was a worker's own doing decides what becomes of its work: kille
 """
 
 import logging
-import time
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from contracts.errors import OnPolicyError, UserError
 from runtime.pool.messages import WorkerMessage, pack, unpack
@@ -18,10 +18,6 @@ from runtime.pool.wire import Wire
 from runtime.pool.worker_main import Work
 
 log = logging.getLogger(__name__)
-
-# Silence is counted in slices of listening, so that a starter that was itself stopped, or busy
-# elsewhere, takes nobody for hung.
-_SLICES = 20
 
 
 @dataclass(frozen=True)
@@ -76,6 +72,9 @@ class WorkerHandle(ABC):
         self.refuted = 0
         """Crashes in a row whose work was then done by another worker."""
         self._patience = patience
+        limits = patience.working, patience.loading
+        self.least_patience = min([limit for limit in limits if limit], default=math.inf)
+        """Seconds of silence after which it may be taken for hung in any state."""
         self._placement = placement
         self._work = work
         self._job = job
@@ -177,26 +176,3 @@ class WorkerHandle(ABC):
         self._hung = True
         log.error("%s %s", self, self._last_words)
         self.wire.kill()
-
-
-W = TypeVar("W", bound=WorkerHandle)
-
-
-def poll(workers: Sequence[W]) -> list[tuple[W, WorkerMessage | None]]:
-    """Wait until a worker speaks: each message of its work; None where a worker has ended.
-
-    Raises:
-        UserError, OnPolicyError: a worker's own.
-    """
-    by_wire = {worker.wire: worker for worker in workers}
-    patience = min((worker.patience for worker in workers if worker.patience), default=None)
-    longest = patience / _SLICES if patience else None
-    started = time.monotonic()
-    speaking = workers[0].wait([*by_wire], longest)
-    listened = time.monotonic() - started
-    silent = by_wire.keys() - set(speaking)
-    for worker in workers:
-        if worker.wire in silent:
-            worker.note_silence(min(listened, longest or listened))
-    heard = [(by_wire[wire], by_wire[wire].receive()) for wire in speaking]
-    return [(worker, message) for worker, message in heard if message != {}]

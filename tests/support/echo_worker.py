@@ -3,9 +3,10 @@
 import os
 import signal
 
+from runtime.pool.listening import Listener
 from runtime.pool.messages import Link, WorkerMessage
 from runtime.pool.placement import Places
-from runtime.pool.worker import Patience, WorkerHandle, poll
+from runtime.pool.worker import Patience, WorkerHandle
 
 
 def work(link: Link) -> None:
@@ -30,16 +31,17 @@ class EchoWorker(WorkerHandle):
     busy = True
 
     def __init__(self, places: Places, number: int = 0, patience: float = 60) -> None:
+        self._listener = Listener[EchoWorker]()
         super().__init__(places, number, work, {"job": number}, Patience(patience), "nothing")
 
     def wait_until_ready(self) -> "EchoWorker":
         """It has said that it is ready."""
         while not self.ready:
-            assert poll([self]) == []
+            assert self._listener.poll([self]) == []
         return self
 
     def hear(self) -> WorkerMessage | None:
         """Its next message; None at its end."""
         while True:
-            for _, message in poll([self]):
+            for _, message in self._listener.poll([self]):
                 return message

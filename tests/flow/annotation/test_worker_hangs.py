@@ -15,8 +15,9 @@ from annotation.workers.main import work
 from contracts.errors import OnPolicyError
 from contracts.steps.step import run_once
 from contracts.tables.parts import part_paths, read_table
+from runtime.pool.listening import Listener
 from runtime.pool.placement import Placement
-from runtime.pool.worker import Death, Patience, poll
+from runtime.pool.worker import Death, Patience
 
 pytestmark = pytest.mark.engine
 
@@ -36,6 +37,7 @@ def test_a_stopped_worker_does_not_stop_whoever_writes_to_it(
     config = config_of(poisoned_armorm, 1).model_dump(mode="json")
     job = {"config": config, "inputs": inputs, "out": str(tmp_path)}
     member = pool.ScoringWorker(Placement(1), 0, work, job, Patience(3), "armo")
+    poll = Listener[pool.ScoringWorker]().poll
     while not member.ready:
         assert poll([member]) == []
     os.kill(member.wire.process.pid, signal.SIGSTOP)

@@ -20,8 +20,9 @@ from annotation.workers.main import work
 from contracts.errors import OnPolicyError, UserError
 from contracts.steps.step import claim, run_once
 from contracts.tables.parts import part_paths, read_table
+from runtime.pool.listening import Listener
 from runtime.pool.placement import Placement, cores
-from runtime.pool.worker import Death, Patience, poll
+from runtime.pool.worker import Death, Patience
 
 pytestmark = pytest.mark.engine
 
@@ -218,6 +219,7 @@ def test_a_worker_on_a_gpu_may_start_processes_and_they_end_with_it(
     config = function_config("parent_rewards:reward").model_dump(mode="json")
     job = {"config": config, "inputs": inputs, "out": str(tmp_path)}
     member = pool.ScoringWorker(Placement(1, (("0",),)), 0, work, job, Patience(60), "a function")
+    poll = Listener[pool.ScoringWorker]().poll
     while not member.ready:
         assert poll([member]) == []
     member.give(pool.Part(0, Path(inputs["responses"]) / "part-00000.parquet"))

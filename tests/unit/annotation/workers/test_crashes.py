@@ -8,9 +8,9 @@ import pytest
 
 from annotation.config import ScoreConfig
 from annotation.scoring.inputs import ScoreInputs
-from annotation.workers import pool
 from annotation.workers.pool import ScoringWorker, WorkerPool
 from contracts.errors import OnPolicyError
+from runtime.pool.listening import Listener
 from runtime.pool.placement import Placement
 from runtime.pool.worker import Death, WorkerHandle
 
@@ -38,7 +38,7 @@ def test_workers_that_all_crash_with_every_part_end_the_stage_by_their_reason(
     monkeypatch.setattr(WorkerHandle, "begin", begin)
     monkeypatch.setattr(WorkerHandle, "reap", lambda self: CRASH)
     monkeypatch.setattr(WorkerHandle, "send", lambda self, **_: None)
-    monkeypatch.setattr(pool, "poll", poll)
+    monkeypatch.setattr(Listener, "poll", lambda _, members: poll(members))
     config = ScoreConfig.model_validate({"annotators": [ARMORM]})
     unread = ScoreInputs(prompts=tmp_path, responses=tmp_path)
     scorers = WorkerPool(Placement(workers), config, unread, tmp_path)

@@ -13,9 +13,9 @@ from generation.config import SampleConfig
 from generation.engine_kinds.transformers import TransformersEngine
 from generation.engines import Batch, Job
 from generation.engines.requests import Failure, Request
-from generation.workers import pool
 from generation.workers.handle import SamplingWorker
 from generation.workers.pool import WorkerPool
+from runtime.pool.listening import Listener
 from runtime.pool.placement import Placement, Places
 from runtime.pool.worker import Death, WorkerHandle
 
@@ -79,7 +79,7 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setattr(WorkerHandle, "reap", lambda self: world.deaths[self.number])
         monkeypatch.setattr(WorkerHandle, "send", lambda self, **_: None)
         monkeypatch.setattr(WorkerHandle, "end", lambda self: None)
-        monkeypatch.setattr(pool, "poll", world.poll)
+        monkeypatch.setattr(Listener, "poll", lambda _, members: world.poll(members))
         engine = WorkerPool(places or Placement(workers), JOB, 1)
         for batch in batches:
             engine.add(batch)
