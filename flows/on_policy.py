@@ -34,7 +34,7 @@ from flows.pipeline.folder.run_folder import (
 )
 from flows.pipeline.load_run import load_run
 from flows.pipeline.log_lines import finished_line, leveled
-from flows.pipeline.planning.gates import ask, asks, question_line
+from flows.pipeline.planning.gates import ask, asks, is_asked_by, question_line
 from flows.pipeline.planning.next_steps import next_steps, planned_anew
 from flows.pipeline.planning.plan import GATE, plan
 from flows.pipeline.planning.plan_evaluation import VERDICT
@@ -44,7 +44,7 @@ from flows.pipeline.run_step import run_step
 from flows.pipeline.store.run_store import WithoutStore, storing
 from flows.prefect_ import artifacts, webhook
 from flows.prefect_.deployed import deployment_id
-from flows.prefect_.gate import flow_run_id, wait, wake_at
+from flows.prefect_.gate import flow_run_id, is_resumed, wait, wake_at
 from flows.prefect_.gpus import gpus_held
 from flows.prefect_.names import rounds_left
 from flows.prefect_.outage import remembered
@@ -93,7 +93,7 @@ def on_policy(
     make_folder(settings)
     with ExitStack() as held:
         try:
-            held.enter_context(folder_lock(settings.folder))
+            _lock(settings, held)
         except FolderBusy as busy:
             if not deployment_id():
                 raise
@@ -106,6 +106,23 @@ def on_policy(
         _make(settings, next_round, redo, until)
     artifacts.flush()
     return str(settings.folder / "report.html")
+
+
+def _lock(settings: RunConfig, held: ExitStack) -> None:
+    """Hold the run's folder. A flow run that comes with an answer waits for it: where any other one
+    is skipped, it would lose that.
+
+    Raises:
+        FolderBusy: another process writes there.
+    """
+    while True:
+        try:
+            held.enter_context(folder_lock(settings.folder))
+        except FolderBusy:
+            if not is_asked_by(settings, flow_run_id()):
+                raise
+        else:
+            return
 
 
 def _make(settings: RunConfig, next_round: bool, redo: Sequence[str], until: str | None) -> None:
@@ -175,12 +192,17 @@ def _is_answered(step: PlannedStep, settings: RunConfig) -> bool:
     _report(step)
     artifacts.flush()
     folder, me = step.out.parent, flow_run_id()
-    is_new = read_question(folder) is None
-    question = ask(folder, settings, me)
-    if question and is_new:
+    before = read_question(folder)
+    is_mine = before is not None and me is not None and before.flow_run == me
+    if before and me and not is_mine and is_resumed(before.flow_run):
+        get_run_logger().warning("%s: is answered; flow run %s goes on", folder, before.flow_run)
+        return False
+    # Back with an answer, a flow run takes it, even if the time has run out on its way here.
+    question = before if is_mine else ask(folder, settings, me)
+    if question and before is None:
         webhook.post("gate", settings.name, question_line(folder, question))
     if question and me and question.flow_run == me:
-        if is_new:
+        if not question.is_over:
             wake_at(question)
         answer = wait(folder, question)
         write_answer(folder, answer.decision, answer.who or "Prefect's UI", answer.why)

@@ -17,10 +17,9 @@ from flows.forecast.rows import SAMPLING, Lengths, Rows, mean_answer
 from flows.forecast.twins import Twins
 from flows.pipeline.checks.worth_knowing import worth_knowing
 from flows.pipeline.config import RunConfig
-from flows.pipeline.folder.redo import up_to
 from flows.pipeline.folder.run_folder import settled, steps_left
-from flows.pipeline.planning.plan import plan as planned
 from flows.pipeline.planning.planned_step import PlannedStep
+from flows.pipeline.planning.until import steps_until
 from runtime.device import has_cuda
 from training import train
 from training.config import TrainConfig
@@ -103,7 +102,7 @@ def forecast(
     left = {step.path for step in steps_left(config, again, until=until)}
     given, config = config, settled(config)
     where = _where(device, gpu_gib)
-    steps, known = up_to(planned(config), until), Rates(config, rates, where)
+    steps, known = steps_until(config, until), Rates(config, rates, where)
     drawn = answer or mean_answer([f for step in steps if step.stage is SAMPLING
                                    for f in known.samplings(step)])  # fmt: skip
     rows = Rows(Lengths(prompt or _PROMPT, drawn))

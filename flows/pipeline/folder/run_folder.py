@@ -20,6 +20,7 @@ from flows.pipeline.folder.recorded import recorded
 from flows.pipeline.planning.lineage import stopped_after
 from flows.pipeline.planning.plan import plan
 from flows.pipeline.planning.planned_step import PlannedStep
+from flows.pipeline.planning.until import steps_until
 
 # Says where the run lies, or how far it goes; no step's own record could tell.
 _FREE = {"rounds", "runs_dir"}
@@ -171,7 +172,7 @@ def steps_left(
     if next_round:
         config = config.model_copy(update={"rounds": _rounds_after(config, anew)})
     paths = {step.path for step in anew} | {*redo.recorded(config.folder)}
-    steps = redo.up_to(plan(config), until)
+    steps = steps_until(config, until)
     return [step for step in steps if step.path in paths or not step.done]
 
 

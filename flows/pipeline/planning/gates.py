@@ -19,6 +19,7 @@ from evaluation.gates.answers import (
 from evaluation.gates.config import Action
 from flows.pipeline.config import RunConfig
 from flows.pipeline.folder.recorded import recorded
+from flows.pipeline.folder.run_folder import settled
 from flows.pipeline.planning.lineage import decision_of, lineage
 from flows.pipeline.planning.planned_step import PlannedStep
 
@@ -47,6 +48,15 @@ def ask(folder: Path, config: RunConfig, flow_run: str | None) -> Question | Non
         return question
     write_answer(folder, asking.then, TIME_LIMIT, f"nobody answered until {question.until}")
     return None
+
+
+def is_asked_by(config: RunConfig, flow_run: str | None) -> bool:
+    """Whether a Prefect flow run is the one that the run's open question waits in."""
+    undecided = lineage(settled(config)).undecided
+    if undecided is None or flow_run is None:
+        return False
+    question = read_question(config.folder / f"round-{undecided}")
+    return question is not None and question.flow_run == flow_run
 
 
 def waiting(config: RunConfig) -> str | None:

@@ -4,21 +4,21 @@ from collections.abc import Iterator
 
 from evaluation import gate
 from flows.pipeline.config import RunConfig
-from flows.pipeline.folder.redo import up_to
 from flows.pipeline.planning.plan import plan
 from flows.pipeline.planning.planned_step import PlannedStep
+from flows.pipeline.planning.until import steps_until
 
 
 def next_steps(config: RunConfig, until: str | None = None) -> Iterator[PlannedStep]:
     """Every step of the run in order, planned anew once a gate has decided what follows it.
 
     Args:
-        until: the last one that is given (flows.pipeline.folder.redo.up_to).
+        until: the last one that is given (flows.pipeline.planning.until).
 
     Raises:
         UserError: no step has that name.
     """
-    last = up_to(plan(config), until)[-1].path
+    last = steps_until(config, until)[-1].path
     given: set[str] = set()
     is_over = False
     while not is_over:

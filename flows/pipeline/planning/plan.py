@@ -13,7 +13,7 @@ from evaluation import gate
 from evaluation.gates.answers import ANSWER, read_answer, verdict_of
 from evaluation.gates.config import GateConfig
 from flows.pipeline.config import RunConfig
-from flows.pipeline.planning.lineage import lineage
+from flows.pipeline.planning.lineage import Lineage, lineage
 from flows.pipeline.planning.plan_evaluation import EvaluationPlanner
 from flows.pipeline.planning.planned_step import PlannedStep
 from generation import prompts, select
@@ -27,9 +27,13 @@ PAIR = "pair chosen and rejected"
 GATE = "decide what follows"
 
 
-def plan(config: RunConfig) -> list[PlannedStep]:
-    """Every step of the run, each after those that it reads from."""
-    decided = lineage(config)
+def plan(config: RunConfig, decided: Lineage | None = None) -> list[PlannedStep]:
+    """Every step of the run, each after those that it reads from.
+
+    Args:
+        decided: by its gates; what they have decided up to now, unless given.
+    """
+    decided = decided or lineage(config)
     planner = _Planner(config, decided)
     steps = [*planner.prepare()]
     for number in range(1, (decided.stopped or config.rounds) + 1):

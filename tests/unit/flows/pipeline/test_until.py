@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from gated_run import make_gated
+from gated_run import JUDGED, make_gated
 from made_run import made
 from minimal_run import config
 from typer.testing import CliRunner, Result
@@ -98,3 +98,16 @@ def test_a_finished_run_refuses_to_end_after_a_stage_that_is_not_there(
 ) -> None:
     with pytest.raises(UserError, match="--until pears: no stage of this run"):
         _is_over(made(settings(rounds=1)), until="pears")
+
+
+def test_a_stage_of_a_round_that_a_gate_has_stopped_the_run_before_is_one_of_the_run(
+    settings: Callable[..., RunConfig],
+) -> None:
+    run = settings(rounds=3, evaluation=JUDGED, gate={})
+    run.folder.mkdir(parents=True)
+    run = claim_run(run)
+    assert make_gated(run, {1: "better", 2: "worse"}, "round-3/pairs")[-1] == "round-2/gate"
+    assert steps_left(run, until="round-3/pairs") == []
+    assert _is_over(run, "round-3/pairs")
+    with pytest.raises(UserError, match="--until round-4/pairs: no stage of this run"):
+        steps_left(run, until="round-4/pairs")
