@@ -65,7 +65,7 @@ class Crowd:
         self._outboxes[life], self._places[life] = asyncio.Queue(), asyncio.Semaphore(_SLOTS)
         self._random[life] = random.Random(life)
         self._outboxes[life].put_nowait(pack({"ready": 2 * _SLOTS}))
-        return json.dumps({"place": "a node"})
+        return json.dumps({"place": "a node", "node": "a node"})
 
     async def send(self, life: int, index: int, data: bytes) -> None:
         """Requests begin as places get free."""

@@ -252,6 +252,7 @@ def run_stage(step: PlannedStep) -> State[None] | None:
         print_warning(f"{step.title}: a package changed while it was made: {package}")
     if not is_old:
         artifacts.publish_step(step, manifest)
+        progress.publish_nodes()
     return None
 
 

@@ -2,12 +2,15 @@
 
 import json
 import time
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
+from weakref import WeakMethod
 
 from runtime.stdout import print_line
 
 _MARK = "::progress "
+_SHOWN_NODES = 8
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,10 @@ class Reading:
     resumed: int
     seconds: float
     note: str = ""
+    workers: Mapping[str, int] = field(default_factory=dict)
+    """How many there are by now on each node of a cluster; empty where none is used."""
+    shares: Mapping[str, float] = field(default_factory=dict)
+    """Of the work done since this process began, how much came from each node."""
 
     @property
     def rate(self) -> float:
@@ -30,6 +37,23 @@ class Reading:
     def seconds_left(self) -> float | None:
         """Expected seconds to the end, None where nothing is known yet."""
         return (self.total - self.done) / self.rate if self.rate > 0 else None
+
+
+Spread = Callable[[], tuple[Mapping[str, int], Mapping[str, float]]]
+"""A reading's `workers` and `shares`."""
+
+_spreads: list[WeakMethod[Spread]] = []
+
+
+def announce_spread(spread: Spread) -> None:
+    """Have this process's readings tell what its pool says of a cluster's nodes, while there is
+    that pool. `spread` is a method of it."""
+    _spreads[:] = [WeakMethod(spread)]
+
+
+def _spread() -> tuple[Mapping[str, int], Mapping[str, float]]:
+    announced = _spreads[0]() if _spreads else None
+    return announced() if announced else ({}, {})
 
 
 class Progress:
@@ -66,7 +90,9 @@ class Progress:
 
     def _print(self) -> None:
         self._printed = time.monotonic()
-        print_line(_MARK + json.dumps(asdict(self._reading)))
+        workers, shares = _spread()
+        reading = replace(self._reading, workers=workers, shares=shares)
+        print_line(_MARK + json.dumps(asdict(reading)))
 
 
 def print_phase(text: str) -> None:
@@ -95,6 +121,17 @@ def summary(reading: Reading) -> str:
     if reading.seconds_left is not None and reading.done < reading.total:
         parts.append(f"{timedelta(seconds=round(reading.seconds_left))} left")
     return ", ".join(parts + ([reading.note] if reading.note else []))
+
+
+def told_workers(workers: Mapping[str, int]) -> str:
+    """`3 workers (node 10.0.0.1: 2, node 10.0.0.2: 1)`; the first nodes of many."""
+    if not workers:
+        return ""
+    count = sum(workers.values())
+    named = [f"{node}: {number}" for node, number in list(workers.items())[:_SHOWN_NODES]]
+    if more := len(workers) - len(named):
+        named.append(f"{more} more nodes")
+    return f"{count} worker{'' if count == 1 else 's'} ({', '.join(named)})"
 
 
 def plain_rate(rate: float) -> str:

@@ -16,7 +16,7 @@ from contracts.errors import UserError
 from contracts.redo_hint import PUT_BACK, way_out
 from contracts.steps.files import damage
 from contracts.steps.lock import holder_of
-from runtime.progress import Reading, summary
+from runtime.progress import Reading, summary, told_workers
 from runtime.terminal import WIDE, folded
 
 _PLAN, _PROGRESS = ".plan.json", ".progress.json"
@@ -147,6 +147,8 @@ def _detail(stage: StageStatus) -> str:
     if stage.state == "waits":
         return "for an answer: onpolicy decide"
     said = [summary(stage.reading)] if stage.reading else []
+    if stage.state == "running" and stage.reading and stage.reading.workers:
+        said.append(told_workers(stage.reading.workers))
     if stage.state == "running" and stage.seconds is not None:
         said.append(f"for {in_words(stage.seconds)}")
         if stage.silent is not None and stage.silent > _SILENT_SECONDS:
@@ -209,8 +211,9 @@ def _last_begun(run: Path) -> _Begun | None:
 def _reading(told: Any) -> Reading | None:
     match told:
         case {"done": int(done), "total": int(total), "unit": str(unit), "resumed": int(resumed),
-              "seconds": float(seconds), "note": str(note)}:  # fmt: skip
-            return Reading(done, total, unit, resumed, seconds, note)
+              "seconds": float(seconds), "note": str(note), "workers": dict(workers),
+              "shares": dict(shares)}:  # fmt: skip
+            return Reading(done, total, unit, resumed, seconds, note, workers, shares)
     return None
 
 

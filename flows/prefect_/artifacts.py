@@ -8,6 +8,7 @@ import platform
 import re
 import shlex
 import time
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from flows.report.figures import round_figures, to_png
 from flows.report.markdown import as_text, markdown_table
 from flows.report.round_row import Cell, RunRounds, shown_columns, table_lines
 from flows.report.run_data import RoundData, metric_rows, sample_pairs, trained_rounds
-from runtime.progress import Reading, summary
+from runtime.progress import Reading, summary, told_workers
 from training import train
 
 _EVERY_SECONDS = 2.0
@@ -51,9 +52,15 @@ class StepProgress:
         self._step = step
         self._id: UUID | None = None
         self._at = -_EVERY_SECONDS
+        self._nodes: dict[str, int] = {}
+        """The most workers that each node of a cluster had at one time."""
+        self._shares: Mapping[str, float] = {}
 
     def publish(self, reading: Reading) -> None:
         """Show how far the step is, every two seconds at most; returns at once."""
+        for node, count in reading.workers.items():
+            self._nodes[node] = max(count, self._nodes.get(node, 0))
+        self._shares = reading.shares
         now = time.monotonic()
         if now - self._at >= _EVERY_SECONDS or reading.done >= reading.total:
             self._at = now
@@ -61,12 +68,23 @@ class StepProgress:
 
     def _send(self, reading: Reading) -> None:
         percent = 100.0 * reading.done / max(reading.total, 1)
-        text = f"{self._step.title}: {summary(reading)}"
+        said = [summary(reading), told_workers(reading.workers)]
+        text = f"{self._step.title}: {', '.join(filter(None, said))}"
         if self._id is None:
             key = _key(self._step.run, self._step.path, "progress")
             self._id = create_progress_artifact(percent, key=key, description=text)  # type: ignore[assignment]
         else:
             update_progress_artifact(self._id, percent, description=text)
+
+    def publish_nodes(self) -> None:
+        """A table of the cluster's nodes that worked, where one was used."""
+        rows = [
+            {"node": node, "workers": self._nodes.get(node, 0), "of all, %": round(100 * share, 1)}
+            for node, share in self._shares.items()
+        ]
+        if rows:
+            name = _key(self._step.run, self._step.path, "nodes")
+            publish_table(rows, name, f"{self._step.title}: nodes")
 
 
 def flush() -> None:

@@ -91,7 +91,8 @@ class Seat:
         with self._lock:
             self._lives = {life: _Life(said)}
         gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-        return json.dumps({"place": _node() + (f", GPU {gpus}" if gpus else "")})
+        place = _node() + (f", GPU {gpus}" if gpus else "")
+        return json.dumps({"place": place, "node": _node()})
 
     def send(self, life: int, index: int, data: bytes) -> None:
         """A message to the worker."""

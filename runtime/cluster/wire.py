@@ -97,6 +97,7 @@ class RayWire:
         """
         self.begun = False
         self.place = "not placed yet"
+        self.node = ""
         self.seat_is_gone = False
         self.is_dropped = False
         self.refused_at: float | None = None
@@ -155,7 +156,7 @@ class RayWire:
         said = json.loads(future.result())
         if refused := said.get("refused"):
             return self._finish(Ending(None, refused=refused))
-        self.place = said["place"]
+        self.place, self.node = said["place"], said["node"]
         log.info("a worker runs on %s", self.place)
         with self._lock:
             self.begun = True

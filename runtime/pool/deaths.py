@@ -6,10 +6,13 @@ crashes other workers do not repeat, with the same work, is broken itself: its G
 
 import logging
 import math
+from collections import Counter
+from collections.abc import Mapping
 from typing import Generic, TypeVar
 
 from contracts.errors import OnPolicyError
 from runtime.pool.worker import Death, WorkerHandle
+from runtime.progress import announce_spread
 
 log = logging.getLogger(__name__)
 
@@ -40,10 +43,13 @@ class Roster(Generic[W]):
         self._most_held = 1
         self._died_loading: dict[int, str] = {}
         self._refused: set[int] = set()
+        self._done_on: Counter[str] = Counter()
+        announce_spread(self.spread)
 
     def note_done(self, worker: W) -> None:
         """The worker finished a piece of work."""
         worker.worked()
+        self._done_on[worker.wire.node] += 1
         self._deaths = self._crashes = 0
         self._most_held = 1
         self._refused.discard(worker.number)
@@ -75,6 +81,15 @@ class Roster(Generic[W]):
         else:
             self._count(death.reason)
         worker.begin()
+
+    def spread(self) -> tuple[Mapping[str, int], Mapping[str, float]]:
+        """Ready workers by the node of a cluster that they run on, and each node's share of what
+        was done; both empty on this machine."""
+        workers = Counter(one.wire.node for one in self.workers if one.ready and one.wire.node)
+        done = {node: count for node, count in sorted(self._done_on.items()) if node}
+        every = sum(done.values())
+        shares = {node: round(count / every, 4) for node, count in done.items()}
+        return dict(sorted(workers.items())), shares
 
     def others(self, crashed: frozenset[int]) -> list[W]:
         """The workers that are not among the crashed ones."""

@@ -24,6 +24,7 @@ class LocalWire:
     """A process, and our end of its pipe."""
 
     begun = True
+    node = ""
 
     def __init__(
         self, work: Work, environment: Mapping[str, str], place: str, silence: float | None

@@ -42,6 +42,10 @@ class Wire(Protocol):
         """Where it runs, e.g. `GPU 3`; empty where that goes without saying."""
 
     @property
+    def node(self) -> str:
+        """The node of a cluster that it runs on; empty on this machine, and before it runs."""
+
+    @property
     def begun(self) -> bool:
         """Whether there is a process yet: until then its silence means nothing."""
 

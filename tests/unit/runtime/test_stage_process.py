@@ -14,6 +14,7 @@ import pytest
 from checkout import CHECKOUT
 
 from contracts.errors import OnPolicyError, UserError
+from runtime import progress
 from runtime.progress import Progress, Reading, parse_progress
 from runtime.stage_process import describe, exit_code, fail, parse_error
 
@@ -25,6 +26,7 @@ from contracts.errors import OnPolicyError
 from contracts.steps.manifest import Result
 from contracts.tables.parts import write_atomic
 from runtime.stage_process import main
+from runtime import progress
 from runtime.progress import Progress
 from contracts.steps.inputs import Inputs
 from contracts.steps.step import Stage
@@ -212,6 +214,28 @@ def test_progress_is_read_back_as_it_was_counted(capsys: pytest.CaptureFixture[s
     first, *_, last = [parse_progress(line) for line in lines]
     assert first and (first.done, first.total, first.unit, first.resumed) == (4, 10, "samples", 4)
     assert last and (last.done, last.note) == (10, "loss 0.5")
+
+
+class Pool:
+    """On one node."""
+
+    def spread(self) -> tuple[dict[str, int], dict[str, float]]:
+        return {"node a": 2}, {"node a": 1.0}
+
+
+def test_a_reading_tells_the_nodes_that_a_pool_announces(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "_spreads", [])
+    pool = Pool()
+    progress.announce_spread(pool.spread)
+    Progress(total=1, unit="samples").advance()
+    last = parse_progress(capsys.readouterr().out.splitlines()[-1])
+    assert last and (last.workers, last.shares) == ({"node a": 2}, {"node a": 1.0})
+    del pool
+    Progress(total=1, unit="samples")
+    last = parse_progress(capsys.readouterr().out.splitlines()[-1])
+    assert last and (last.workers, last.shares) == ({}, {})
 
 
 def test_many_small_advances_print_few_lines(capsys: pytest.CaptureFixture[str]) -> None:

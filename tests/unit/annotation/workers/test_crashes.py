@@ -23,7 +23,7 @@ def test_workers_that_all_crash_with_every_part_end_the_stage_by_their_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int, most: int
 ) -> None:
     starts = []
-    nowhere: Any = SimpleNamespace(place="")
+    nowhere: Any = SimpleNamespace(place="", node="")
 
     def begin(worker: WorkerHandle) -> None:
         starts.append(worker.number)

@@ -17,7 +17,7 @@ from contracts.errors import OnPolicyError, UserError
 from contracts.steps.lock import folder_lock
 from flows import on_policy
 from flows.cli.app import app
-from flows.explore.status import as_text, status
+from flows.explore.status import as_json, as_text, status
 from flows.pipeline.config import RunConfig
 from flows.pipeline.console import console
 from flows.pipeline.folder.progress import PROGRESS, StepRecord, record_plan
@@ -67,6 +67,17 @@ def test_a_stage_that_runs_tells_its_rate_and_the_time_left(run: RunConfig) -> N
     assert told.state == "running" and told.holder and told.holder.startswith("process ")
     assert told.stages[0].state == "running" and "30/30 rows, 2 rows/s" in as_text(told)
     assert {stage.state for stage in told.stages[1:]} == {"to do"}
+
+
+def test_a_stage_on_a_cluster_tells_its_workers_by_node(run: RunConfig) -> None:
+    workers = {f"node 10.0.0.{number}": 8 for number in range(1, 11)} | {"node 10.0.0.1": 7}
+    reading = Reading(30, 30, "rows", 10, 10.0, workers=workers, shares={"node 10.0.0.1": 1.0})
+    StepRecord(first(run)).update(reading)
+    with folder_lock(run.folder):
+        told = status(run.folder)
+    assert "79 workers (node 10.0.0.1: 7, node 10.0.0.2: 8, " in as_text(told)
+    assert "node 10.0.0.8: 8, 2 more nodes)" in as_text(told)
+    assert json.loads(as_json(told))["stages"][0]["reading"]["workers"] == workers
 
 
 def test_a_stage_whose_process_was_killed_is_stopped_not_running(run: RunConfig) -> None:

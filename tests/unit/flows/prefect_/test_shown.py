@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from flows.pipeline.log_lines import finished_line, leveled
 from flows.prefect_ import artifacts
 from flows.prefect_.artifacts import _drops, _key
 from flows.prefect_.names import named
+from runtime.progress import Reading
 
 
 def finish(run: Path, number: int, last: str = "evaluation/verdict") -> None:
@@ -89,3 +91,25 @@ def test_keys_sort_as_the_pipeline_goes() -> None:
     ]
     assert keys == sorted(keys)
     assert keys[2].replace("02", "01") == keys[7].replace("02", "01"), "alike in each round"
+
+
+def test_the_nodes_that_worked_are_a_table_by_their_share(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[list[dict[str, Any]]] = []
+    monkeypatch.setattr(artifacts, "publish_table", lambda rows, *_: shown.append(rows))
+    monkeypatch.setattr(artifacts._publisher, "put", lambda _: None)
+    step: Any = SimpleNamespace(run=tmp_path, path="round-1/responses", title="sample")
+    here = artifacts.StepProgress(step)
+    here.publish(Reading(1, 2, "samples", 0, 1.0))
+    here.publish_nodes()
+    assert shown == []
+    spread = artifacts.StepProgress(step)
+    spread.publish(Reading(1, 2, "samples", 0, 1.0, workers={"node a": 2}))
+    shares = {"node a": 0.75, "node b": 0.25}
+    spread.publish(Reading(2, 2, "samples", 0, 2.0, "", {"node b": 1}, shares))
+    spread.publish_nodes()
+    assert shown == [[
+        {"node": "node a", "workers": 2, "of all, %": 75.0},
+        {"node": "node b", "workers": 1, "of all, %": 25.0},
+    ]]  # fmt: skip

@@ -15,6 +15,7 @@ from generation.engines import Batch, Job
 from generation.engines.requests import Failure, Request
 from generation.workers.handle import SamplingWorker
 from generation.workers.pool import WorkerPool
+from runtime.pool import deaths
 from runtime.pool.listening import Listener
 from runtime.pool.placement import Placement, Places
 from runtime.pool.worker import Death, WorkerHandle
@@ -23,7 +24,7 @@ JOB = Job("some/policy", SampleConfig(engine=TransformersEngine()), [1], 8, 64)
 CRASH = Death("IndexError: index out of range", from_outside=False, loading=False, hung=False)
 KILL = Death("killed by SIGKILL", from_outside=True, loading=False, hung=False)
 CAPACITY = 8
-NOWHERE: Any = SimpleNamespace(place="")
+NOWHERE: Any = SimpleNamespace(place="", node="")
 
 Polled = list[tuple[SamplingWorker, dict[str, Any] | None]]
 
@@ -263,3 +264,20 @@ def test_a_worker_that_hangs_while_it_loads_is_left_out_at_once_and_the_others_g
     assert play(world, 2, requests(8)) == (ids(range(8)), [])
     assert world.starts == 2
     assert "worker 0 cannot load some/policy: hung: silent; the other 1 go on" in caplog.text
+
+
+def test_a_pool_on_a_cluster_tells_its_workers_and_its_work_by_node(
+    play: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class OnNodes(World):
+        def begin(self, member: WorkerHandle) -> None:
+            super().begin(member)
+            node = f"node {member.number % 2}"
+            member.wire = SimpleNamespace(place=node, node=node)  # type: ignore[assignment]
+
+    rosters: list[Any] = []
+    monkeypatch.setattr(deaths, "announce_spread", rosters.append)
+    play(OnNodes(0), 3, requests(40))
+    workers, shares = rosters[0]()
+    assert workers == {"node 0": 2, "node 1": 1}
+    assert set(shares) == set(workers) and sum(shares.values()) == pytest.approx(1.0)
