@@ -21,9 +21,9 @@ from flows.pipeline.folder.run_folder import (
     steps_left,
 )
 from flows.pipeline.load_run import load_run
-from flows.pipeline.planning.gates import stopped_line, waiting
-from flows.pipeline.planning.plan import plan
+from flows.pipeline.planning.gates import ends_asking, stopped_line, waiting
 from flows.pipeline.planning.planned_step import PlannedStep
+from flows.pipeline.planning.until import steps_until
 from flows.pipeline.preload import preload
 from flows.pipeline.store.adopt import adopt_first
 from flows.pipeline.store.run_store import push_finished
@@ -47,7 +47,7 @@ def run_config(
     if rank := machine_rank(config.training.resources):
         configure_logging()
         with interruptible():
-            join(config.folder, rank, _finished(config, made_anew(config, redo)))
+            join(config.folder, rank, _finished(config, made_anew(config, redo), until))
         return
     adopt_first(config, redo)
     again = made_anew(config, redo)
@@ -173,21 +173,29 @@ def check_config(path: Path, overrides: Sequence[str]) -> str:
     return summary(config)
 
 
-def _finished(config: RunConfig, again: Sequence[PlannedStep]) -> Callable[[], bool]:
-    """Whether machine 0 has finished the run, as another sees it; reads only.
+def _finished(
+    config: RunConfig, again: Sequence[PlannedStep], until: str | None
+) -> Callable[[], bool]:
+    """Whether machine 0 trains no more, as another sees it: all is done, or done `until`, or a gate
+    asks and it has ended; reads only.
 
     Stages to be made `again` must be gone first; where none of them trains, all is done here.
     """
-    waits = any(step.stage == train.STAGE for step in again)
+    trained = [step for step in again if step.stage == train.STAGE]
+    there = [step for step in trained if step.done]
+    is_removed = not there
 
     def finished() -> bool:
-        nonlocal waits
-        report, steps = config.folder / "report.html", plan(settled(config))
-        done = report.exists() and all(step.done for step in steps)
-        waits = waits and done
-        return done and not waits
+        nonlocal is_removed
+        is_removed = is_removed or not all(step.done for step in there)
+        if not is_removed:
+            return False
+        known = settled(config)
+        is_told = until is not None or (config.folder / "report.html").exists()
+        is_done = is_told and all(step.done for step in steps_until(known, until))
+        return is_done or ends_asking(known)
 
-    return (lambda: True) if again and not waits else finished
+    return (lambda: True) if again and not trained else finished
 
 
 def serve_config(
