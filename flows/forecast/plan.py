@@ -10,6 +10,7 @@ import pyarrow as pa
 from contracts.errors import UserError
 from contracts.models.weights import Weights
 from flows.forecast import stages
+from flows.forecast.clusters import clusters_of
 from flows.forecast.disk import bytes_a_row
 from flows.forecast.memory import Memory, shapes_of
 from flows.forecast.rates import Rates
@@ -20,6 +21,7 @@ from flows.pipeline.config import RunConfig
 from flows.pipeline.folder.run_folder import settled, steps_left
 from flows.pipeline.planning.planned_step import PlannedStep
 from flows.pipeline.planning.until import steps_until
+from runtime.cluster.count import Counted
 from runtime.device import has_cuda
 from training import train
 from training.config import TrainConfig
@@ -56,6 +58,8 @@ class RunPlan:
     assumptions: list[str]
     notes: list[str]
     """What is to be known before it begins."""
+    clusters: list[Counted]
+    """What each cluster that is left to work on has by now."""
 
     @property
     def left(self) -> list[StagePlan]:
@@ -93,7 +97,7 @@ def forecast(
         until: the stage to end after; the last, unless given.
         prompt: tokens of a prompt, on average.
         answer: tokens of an answer, on average.
-        device: what it is planned for; this machine's, unless given.
+        device: what it is planned for; this machine's or its cluster's, unless given.
         gpu_gib: memory of one GPU, which makes it a plan for GPUs.
 
     Raises:
@@ -101,8 +105,10 @@ def forecast(
     """
     left = {step.path for step in steps_left(config, again, until=until)}
     given, config = config, settled(config)
-    where = _where(device, gpu_gib)
-    steps, known = steps_until(config, until), Rates(config, rates, where)
+    steps = steps_until(config, until)
+    clusters = clusters_of([step for step in steps if step.path in left])
+    where = _where(device, gpu_gib, clusters)
+    known = Rates(config, rates, where)
     drawn = answer or mean_answer([f for step in steps if step.stage is SAMPLING
                                    for f in known.samplings(step)])  # fmt: skip
     rows = Rows(Lengths(prompt or _PROMPT, drawn))
@@ -114,13 +120,15 @@ def forecast(
     ]
     says = _assumptions(config, prompt, answer, drawn, machine)
     notes = worth_knowing(given, [step for step in steps if step.path in left])
-    return RunPlan(str(config.folder), where, told, says, notes)
+    return RunPlan(str(config.folder), where, told, says, notes, clusters)
 
 
-def _where(device: Literal["cpu", "cuda"] | None, gpu_gib: float | None) -> str:
+def _where(
+    device: Literal["cpu", "cuda"] | None, gpu_gib: float | None, clusters: Sequence[Counted]
+) -> str:
     if device == "cpu" and gpu_gib is not None:
         raise UserError("--gpu-gib is the memory of a GPU: leave it out, or plan for --device cuda")
-    on_gpu = gpu_gib is not None or has_cuda()
+    on_gpu = gpu_gib is not None or has_cuda() or any(one.gpus for one in clusters)
     return device or ("cuda" if on_gpu else "cpu")
 
 
@@ -204,5 +212,6 @@ def as_json(told: RunPlan) -> str:
     ]  # fmt: skip
     whole = {"run": told.run, "device": told.device, "seconds_left": told.seconds,
              "without_rate": told.without_rate, "assumptions": told.assumptions,
-             "notes": told.notes, "stages": listed}  # fmt: skip
+             "notes": told.notes, "clusters": [one.model_dump() for one in told.clusters],
+             "stages": listed}  # fmt: skip
     return json.dumps(whole, indent=1)

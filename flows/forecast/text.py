@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
+from flows.forecast.clusters import cluster_lines
 from flows.forecast.figures import in_bytes
 from flows.forecast.memory import Memory
 from flows.forecast.plan import RunPlan, StagePlan
@@ -19,6 +20,7 @@ def _lines(told: RunPlan, width: int) -> Iterator[str]:
     yield f"{told.run}: {done} of {len(told.stages)} stages done"
     yield from _stage_lines(told.stages, width)
     yield from (f"Mind that {note}." for note in told.notes)
+    yield from cluster_lines(told.clusters)
     yield f"Memory at the peak, on one {'GPU' if told.device == 'cuda' else 'process'}:"
     yield from _memory_lines(told.stages, width)
     yield _total(told)

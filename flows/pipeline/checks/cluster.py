@@ -27,14 +27,14 @@ def cluster_checks(models: Sequence[str], left: Sequence[PlannedStep]) -> Iterat
     """
     asked: dict[RayCluster, set[Request]] = {}
     for step in left:
-        if request := _request(step):
+        if request := request_of(step):
             asked.setdefault(request[0], set()).add(request[1])
     for cluster, requests in asked.items():
         look = Look(cluster=cluster, requests=list(requests), models=list(models))
         yield Check("resources.cluster", partial(_refuse, look.model_dump_json()))
 
 
-def _request(step: PlannedStep) -> tuple[RayCluster, Request] | None:
+def request_of(step: PlannedStep) -> tuple[RayCluster, Request] | None:
     """The workers that a step asks of a cluster."""
     match step.config:
         case SampleConfig(engine=engine) if engine.resources.data_parallel != 0:

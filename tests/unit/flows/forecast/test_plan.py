@@ -3,20 +3,25 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from made_run import made
 from typer.testing import CliRunner
 
 from contracts.config.yaml import dump_yaml
-from contracts.errors import UserError
+from contracts.errors import OnPolicyError, UserError
 from flows.cli.app import app
-from flows.forecast import memory
+from flows.forecast import clusters, memory
 from flows.forecast.memory import Model, Pass
 from flows.forecast.plan import RunPlan, forecast
 from flows.forecast.rates import given_rates
 from flows.forecast.text import as_text
 from flows.pipeline.config import RunConfig
+from runtime.cluster import count
+from runtime.cluster.config import RayCluster
+from runtime.cluster.count import Counted
+from runtime.cluster.seating import Node, Request
 
 GEMMA = {
     "model_type": "gemma2", "vocab_size": 256_000, "hidden_size": 3584,
@@ -75,6 +80,29 @@ def test_what_is_done_and_what_another_run_has_done_costs_nothing(
     resampled = forecast(settings(rounds=1, name="third", sampling={"n": 8}), rates={})
     states = {stage.path: stage.state for stage in resampled.stages}
     assert states["round-1/responses"] == states["round-1/scores"] == "to do"
+
+
+def test_the_gpus_of_a_cluster_are_counted_and_planned_for(
+    settings: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes = [Node(str(number), f"10.0.0.{number}", 64, 8) for number in range(4)]
+    monkeypatch.setattr(count, "connect", lambda _: True)
+    monkeypatch.setattr(count, "nodes", lambda: nodes)
+
+    def here(cluster: RayCluster, requests: dict[str, Request]) -> Counted:
+        return count.counted(count.Count(cluster=cluster, requests=requests))
+
+    monkeypatch.setattr(clusters, "_counted", here)
+    engine = {"kind": "vllm", "resources": {"tensor_parallel": 2}}
+    config = settings(rounds=1, resources={"cluster": "ray"}, sampling={"n": 4, "engine": engine})
+    told = forecast(config, rates={})
+    (one,) = told.clusters
+    assert (told.device, one.nodes, one.gpus) == ("cuda", 4, 32)
+    assert (one.workers["responses"], one.workers["scores"]) == (16, 32)
+    assert "has 4 nodes, 32 GPUs and 256 CPUs by now; workers: " in as_text(told)
+    monkeypatch.setattr(count, "nodes", Mock(side_effect=OnPolicyError("the cluster is gone")))
+    text = as_text(forecast(config, rates={}))
+    assert "The cluster's GPUs are not counted: the cluster is gone" in text
 
 
 def test_it_writes_nothing(settings: Callable[..., RunConfig], tmp_path: Path) -> None:
