@@ -121,23 +121,26 @@ def _hub(needed: Sequence[str]) -> Finding:
     import httpx2
     from huggingface_hub import constants, get_token
 
+    from flows.prefect_.run_server import without_user
+
     missing = ", ".join(needed)
     if constants.HF_HUB_OFFLINE:
         if needed:
             return Finding("stop", "hub", f"HF_HUB_OFFLINE is set, and {missing} is not here",
                            "unset it, or download them first")  # fmt: skip
         return Finding("ok", "hub", "HF_HUB_OFFLINE is set: only this machine's cache is used")
+    endpoint = without_user(constants.ENDPOINT)
     token = "with a token" if get_token() else "without a token"
     try:
         address = f"{constants.ENDPOINT}/api/models?limit=1"
         httpx2.get(address, timeout=_PATIENCE).raise_for_status()  # a proxy may refuse
-    except (httpx2.HTTPError, OSError) as error:
-        told = f"{constants.ENDPOINT} does not answer ({_cause(error)})"
+    except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
+        told = f"{endpoint} does not answer ({_cause(error)})"
         if needed:
             return Finding("stop", "hub", f"{told}, and {missing} is not here",
                            "open the network, or name folders of this machine")  # fmt: skip
         return Finding("note", "hub", told, "nothing needs it here; HF_HUB_OFFLINE=1 spares asking")
-    return Finding("ok", "hub", f"{constants.ENDPOINT} answers, {token}")
+    return Finding("ok", "hub", f"{endpoint} answers, {token}")
 
 
 def _cause(error: Exception) -> str:
@@ -153,12 +156,15 @@ def _prefect() -> Finding:
     """Whether the server that a run would report to is there."""
     import httpx2
 
-    url = os.environ.get("PREFECT_API_URL", "")
-    if not url:
+    from flows.prefect_.run_server import named_server, without_user
+
+    if not (url := named_server()):
         return Finding("ok", "Prefect API", "none set: each run starts a server of its own")
+    shown = without_user(url)
     try:
         httpx2.get(f"{url.rstrip('/')}/health", timeout=_PATIENCE).raise_for_status()
-    except (httpx2.HTTPError, OSError) as error:
-        return Finding("stop", "Prefect API", f"{url} does not answer ({_cause(error)})",
-                       "start `onpolicy server`, or unset PREFECT_API_URL")  # fmt: skip
-    return Finding("ok", "Prefect API", f"{url} answers")
+    except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
+        return Finding("stop", "Prefect API", f"{shown} does not answer ({_cause(error)})",
+                       "start `onpolicy server`, or unset PREFECT_API_URL (in a profile: `prefect "
+                       "config unset PREFECT_API_URL`)")  # fmt: skip
+    return Finding("ok", "Prefect API", f"{shown} answers")

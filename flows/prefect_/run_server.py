@@ -44,6 +44,13 @@ def has_server() -> bool:
     return bool(get_current_settings().api.url)
 
 
+def named_server() -> str | None:
+    """Address of the API that the user's environment or Prefect profile names, read anew."""
+    from prefect.settings.models.root import Settings
+
+    return Settings().api.url
+
+
 def ensure_server() -> None:
     """Start a server on loopback for as long as this process lives, unless there is one.
 
@@ -71,17 +78,18 @@ def refuse_silent(url: str) -> None:
         urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=_PATIENCE)  # noqa: S310
     except urllib.error.HTTPError:
         return
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, HTTPException) as error:
         reason = getattr(error, "reason", error)
         if isinstance(reason, ssl.SSLError):  # Prefect has settings of its own for that
             return
         raise UserError(
-            f"PREFECT_API_URL: no Prefect server answers at {_without_user(url)} ({reason}); start "
+            f"PREFECT_API_URL: no Prefect server answers at {without_user(url)} ({reason}); start "
             "it (`onpolicy server`), or unset PREFECT_API_URL, and the run starts one of its own"
         ) from None
 
 
-def _without_user(url: str) -> str:
+def without_user(url: str) -> str:
+    """An address as it may be shown: what stands before its `@` is a name and a password."""
     return re.sub(r"//[^/]*@", "//", url)
 
 

@@ -7,6 +7,7 @@ Its address is a secret: it comes from ONPOLICY_WEBHOOK alone, and no message ho
 import json
 import os
 import urllib.request
+from http.client import HTTPException
 from typing import Any
 
 from prefect import Flow, State
@@ -32,7 +33,7 @@ def post(event: str, run: str, text: str) -> None:
             raise ValueError("no http(s) address")
         request = urllib.request.Request(url, body, {"content-type": "application/json"})  # noqa: S310
         urllib.request.urlopen(request, timeout=_SECONDS).close()  # noqa: S310
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, HTTPException) as error:  # the last of an address with a blank
         # Not the error's text, which may hold the address.
         print_warning(f"{VARIABLE}: not told of `{event}` ({type(error).__name__})")
 

@@ -101,6 +101,28 @@ def test_prefects_api_is_asked(monkeypatch: pytest.MonkeyPatch, code: int, state
         assert "onpolicy server" in looked()["Prefect API"].way_out
 
 
+def test_a_server_that_a_profile_names_is_asked_as_a_run_asks_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
+    monkeypatch.delenv("PREFECT_PROFILES_PATH", raising=False)
+    profile = 'active = "own"\n[profiles.own]\nPREFECT_API_URL = "http://127.0.0.1:9/api"\n'
+    (tmp_path / "profiles.toml").write_text(profile)
+    assert looked()["Prefect API"].state == "stop"
+
+
+@pytest.mark.parametrize("url", ["http://user:SECRET@127.0.0.1:9/api", "http://127.0.0.1:x/api"])
+def test_an_address_is_told_without_its_password_also_one_that_is_none(
+    monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", url)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", url)
+    found = looked()
+    assert found["Prefect API"].state == "stop" and found["hub"].state == "note"
+    assert not any("SECRET" in one.says for one in found.values())
+
+
 @pytest.mark.parametrize(("code", "state"), [(200, "ok"), (403, "note"), (502, "note")])
 def test_a_hub_or_proxy_that_refuses_does_not_count_as_answering(
     monkeypatch: pytest.MonkeyPatch, code: int, state: str

@@ -113,12 +113,14 @@ def test_a_webhook_that_is_gone_is_a_warning_without_its_address(
 ) -> None:
     said: list[str] = []
     monkeypatch.setattr(webhook, "print_warning", said.append)
-    for address in ("http://127.0.0.1:9/SECRET", "file:///SECRET"):
+    addresses = ("http://127.0.0.1:9/SECRET", "file:///SECRET", "https://127.0.0.1:9/ SECRET",
+                 "https://127.0.0.1:SECRET/")  # fmt: skip
+    for address in addresses:
         monkeypatch.setenv(webhook.VARIABLE, address)
         webhook.post("gate", "demo", "stop")
     monkeypatch.delenv(webhook.VARIABLE)
     webhook.post("gate", "demo", "stop")
-    assert len(said) == 2 and "SECRET" not in "".join(said)
+    assert len(said) == len(addresses) and "SECRET" not in "".join(said)
 
 
 def test_a_run_by_a_configs_path_is_named_like_any_other() -> None:

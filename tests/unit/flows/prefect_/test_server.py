@@ -31,7 +31,9 @@ def test_a_server_that_does_not_answer_is_named_by_its_variable_and_never_with_a
     assert "`onpolicy server`" in str(refused.value) and "unset PREFECT_API_URL" in str(refused)
 
 
-@pytest.mark.parametrize("url", ["nonsense", "http://", "ftp://127.0.0.1:9/api"])
+@pytest.mark.parametrize(
+    "url", ["nonsense", "http://", "ftp://127.0.0.1:9/api", "http://[::1]:x/api"]
+)
 def test_an_address_that_is_none_is_told(url: str) -> None:
     with pytest.raises(UserError, match="PREFECT_API_URL: no Prefect server answers at"):
         refuse_silent(url)
