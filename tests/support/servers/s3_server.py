@@ -14,6 +14,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 SECRET = "a-secret-that-no-file-may-hold"
 _HANG = 0.6
+_DENIED = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
 
 App = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -30,6 +31,8 @@ class Faults:
         self.happened: list[str] = []
         self.requests: list[str] = []
         self.is_down = False
+        self.is_read_only = False
+        """Whether whoever asks has no right to write."""
 
     def plan(self, seed: int, count: int, among: int) -> None:
         """Let `count` of the next `among` requests fail, each in a way of its own."""
@@ -42,12 +45,15 @@ class Faults:
 
     def clear(self) -> None:
         with self._lock:
-            self._coming, self.requests, self.is_down = [], [], False
+            self._coming, self.requests = [], []
+            self.is_down = self.is_read_only = False
 
     def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         with self._lock:
             self.requests.append(f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}")
             kind = "500 before" if self.is_down else None
+            if self.is_read_only and environ["REQUEST_METHOD"] == "PUT":
+                kind = "403"
             if self._coming:
                 kind = self._coming.pop(0) or kind
             if kind:
@@ -62,6 +68,10 @@ class Faults:
             environ["wsgi.input"].read(length // 2 if kind == "cut upload" else length)
             start("500 Internal Server Error", [("Content-Length", "0")])
             return [b""]
+        if kind == "403":
+            environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+            start("403 Forbidden", [("Content-Length", str(len(_DENIED)))])
+            return [_DENIED]
         if kind is None:
             return self._app(environ, start)
         if kind == "timeout":

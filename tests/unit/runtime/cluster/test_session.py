@@ -1,6 +1,8 @@
 """What nodes answer when they are asked what they lack: Ray's own errors, without a cluster."""
 
+import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from ray.exceptions import (
 
 from contracts.errors import UserError
 from runtime.cluster import session
+from runtime.cluster.config import RayCluster
 from runtime.cluster.seating import Node
 
 A, B, GONE = (Node(name * 56, f"10.0.0.{name}", 8, 1) for name in "123")
@@ -92,3 +95,25 @@ def test_nodes_that_do_not_answer_are_waited_for_together(ask: Ask) -> None:
         ask(answers)
     assert str(caught.value).count("did not answer in 120 s") == 49
     assert ask({A: "[]", B: "[]"}) == [120.0, 120.0]
+
+
+def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(
+        UserError, match=r"resources\.cluster: Ray is not installed .*onpolicy\[ray"
+    ):
+        session.connect(RayCluster())
+
+
+@pytest.mark.parametrize("address", ["auto", "127.0.0.1:1", "ray://127.0.0.1:1"])
+def test_a_cluster_that_is_not_there_is_told_with_the_command_that_starts_one(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "ray_current_cluster").write_text("127.0.0.1:1")
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with pytest.raises(UserError) as told:
+        session.connect(RayCluster(address=address))
+    assert f"resources.cluster: no Ray cluster answers at '{address}'" in str(told.value)
+    assert "start one with `ray start --head` here" in str(told.value)

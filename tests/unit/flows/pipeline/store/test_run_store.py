@@ -204,6 +204,17 @@ def test_a_store_that_does_not_answer_at_the_start_is_told_before_anything_is_ma
     assert not (config.folder / "config.yaml").exists()
 
 
+def test_a_bucket_without_the_right_to_write_is_refused_before_anything_is_made(
+    machine: Machine, s3: S3
+) -> None:
+    s3.faults.is_read_only = True
+    config = machine("a", s3.bucket)
+    with pytest.raises(UserError, match=r"resources\.store: s3://.* AccessDenied") as refused:
+        run(config)
+    assert "Nothing was started" in str(refused.value)
+    assert not (config.folder / "config.yaml").exists()
+
+
 def test_no_secret_is_in_what_a_run_writes(machine: Machine, s3: S3) -> None:
     config = machine("a", s3.bucket)
     run(config)
