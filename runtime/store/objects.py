@@ -22,11 +22,15 @@ T = TypeVar("T")
 
 _RETRIES = 5
 _SECONDS = 120.0
+# obstore asks for less than 5 minutes: by then a request's signature is too old.
+_RETRY_SECONDS = 240.0
 # Larger objects go up in pieces, and exist once the last of them is there. S3 takes 10,000.
 _PIECE = 5 << 20
 _MOST_PIECES = 9_000
 _CHUNK = 8 << 20
-# More at once gain nothing: 12 pieces of each go up together.
+# All pieces under way share the link, and each is a request: with obstore's 12 of each of 8 files,
+# a link below 34 Mbit/s brought none of them to its end within 120 s. With 4 it may have 11.
+_PIECES_AT_ONCE = 4
 _AT_ONCE = 8
 _LONGEST = 300
 _REFUSALS = ("NoSuchBucket", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch",
@@ -51,7 +55,7 @@ class Objects:
         Args:
             address: as `runtime.store.address.checked` has left it.
             retries: how often obstore repeats a request that failed for the moment.
-            seconds: how long one request may take; large files are many.
+            seconds: how long a request may take until its answer begins; how long that may pause.
 
         Raises:
             UserError: obstore is not installed, or the address cannot be opened.
@@ -105,7 +109,7 @@ class Objects:
         size = path.stat().st_size
         piece = max(_PIECE, -(-size // _MOST_PIECES))
         with self._told("writing", key):
-            obstore.put(self._store, key, path, chunk_size=piece)
+            obstore.put(self._store, key, path, chunk_size=piece, max_concurrency=_PIECES_AT_ONCE)
 
     def receive(self, key: str, path: Path) -> None:
         """Write an object to a file, whose name comes to be once all of it has come.
@@ -113,27 +117,37 @@ class Objects:
         Raises:
             StoreError: there is none, or it did not come whole.
         """
-        import obstore
-
         temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
         try:
             with temporary.open("wb") as file:
-                for chunk in self._chunks(lambda: obstore.get(self._store, key), key):
+                for chunk in self._chunks(key):
                     file.write(chunk)
             # Brought to the disk by `receive_all`, many files together.
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
 
-    def _chunks(self, get: Callable[[], Any], key: str) -> Iterator[Any]:
-        with self._told("reading", key):
-            stream = iter(get().stream(_CHUNK))
+    def _chunks(self, key: str) -> Iterator[Any]:
+        """An object's bytes. Where the connection breaks they go on from there, as long as some
+        come each time: obstore itself gives up after some minutes, and weights take longer."""
+        came = before = 0
         while True:
-            with self._told("reading", key):
-                chunk = next(stream, None)
-            if chunk is None:
+            try:
+                for chunk in self._from(key, came):
+                    came += len(chunk)
+                    yield chunk
                 return
-            yield chunk
+            except StoreError:
+                if came <= before:
+                    raise
+                before = came
+
+    def _from(self, key: str, offset: int) -> Iterator[Any]:
+        import obstore
+
+        options: Any = {"range": {"offset": offset}} if offset else None
+        with self._told("reading", key):
+            yield from obstore.get(self._store, key, options=options).stream(_CHUNK)
 
     def sizes(self, prefix: str) -> dict[str, int]:
         """Bytes of each object whose key begins with a folder's name, by its key."""
@@ -218,10 +232,12 @@ def _options(address: str, retries: int, seconds: float) -> dict[str, Any]:
         "retry_config": {
             "max_retries": retries,
             "backoff": backoff,
-            "retry_timeout": timedelta(seconds=120),
+            "retry_timeout": timedelta(seconds=_RETRY_SECONDS),
         },
         "client_options": {
-            "timeout": timedelta(seconds=seconds),
+            # Not for the whole of an answer, which may be 5 GB of weights.
+            "timeout": timedelta(days=1),
+            "read_timeout": timedelta(seconds=seconds),
             "connect_timeout": timedelta(seconds=10),
             "allow_http": _plain_http(),
         },

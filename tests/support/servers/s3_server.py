@@ -15,6 +15,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 SECRET = "a-secret-that-no-file-may-hold"
 _HANG = 0.6
 _DENIED = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
+_PAUSE = 0.05
 
 App = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -33,6 +34,7 @@ class Faults:
         self.is_down = False
         self.is_read_only = False
         """Whether whoever asks has no right to write."""
+        self.under_way = self.most_at_once = 0
 
     def plan(self, seed: int, count: int, among: int) -> None:
         """Let `count` of the next `among` requests fail, each in a way of its own."""
@@ -43,10 +45,16 @@ class Faults:
         with self._lock:
             self._coming, self.happened = coming, []
 
+    def come(self, *kinds: str) -> None:
+        """Let the next requests fail in these ways."""
+        with self._lock:
+            self._coming = [*kinds]
+
     def clear(self) -> None:
         with self._lock:
             self._coming, self.requests = [], []
             self.is_down = self.is_read_only = False
+            self.most_at_once = 0
 
     def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         with self._lock:
@@ -58,7 +66,13 @@ class Faults:
                 kind = self._coming.pop(0) or kind
             if kind:
                 self.happened.append(kind)
-        return self._answer(kind, environ, start)
+            self.under_way += 1
+            self.most_at_once = max(self.most_at_once, self.under_way)
+        try:
+            return self._answer(kind, environ, start)
+        finally:
+            with self._lock:
+                self.under_way -= 1
 
     def _answer(
         self, kind: str | None, environ: dict[str, Any], start: Callable[..., Any]
@@ -90,9 +104,20 @@ class Faults:
             return [b""]
         if kind == "no answer" or not body:
             raise ConnectionError("the connection is gone")
+        if kind == "slow download":
+            start(*answer)
+            return slowly(body)
         headers = [(k, v) for k, v in answer[1] if k.lower() != "content-length"]
         start(answer[0], [*headers, ("Content-Length", str(len(body)))])
         return [body[: len(body) // 2]]
+
+
+def slowly(body: bytes) -> Iterator[bytes]:
+    """In ten pieces, with a pause before each."""
+    size = -(-len(body) // 10)
+    for start in range(0, len(body), size):
+        time.sleep(_PAUSE)
+        yield body[start : start + size]
 
 
 class _Quiet(WSGIRequestHandler):

@@ -75,6 +75,41 @@ def test_a_server_that_fails_for_the_moment_is_asked_again(s3: S3) -> None:
     assert objects.read("a") == b"text"
 
 
+def test_a_download_may_take_longer_than_a_request_as_long_as_it_goes_on(
+    s3: S3, tmp_path: Path
+) -> None:
+    Objects(s3.bucket).write("weights", b"x" * 1000)
+    s3.faults.come("slow download")
+    Objects(s3.bucket, retries=0, seconds=0.3).receive("weights", tmp_path / "weights")
+    assert (tmp_path / "weights").read_bytes() == b"x" * 1000
+
+
+def test_a_download_that_is_cut_goes_on_from_there(
+    s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runtime.store.objects._CHUNK", 1000)
+    data = bytes(range(256)) * 64
+    objects = Objects(s3.bucket, retries=0)
+    objects.write("weights", data)
+    s3.faults.come("cut download", "cut download", "cut download")
+    objects.receive("weights", tmp_path / "weights")
+    assert (tmp_path / "weights").read_bytes() == data
+    s3.faults.come("cut download", *["500 before"] * 2)
+    with pytest.raises(StoreError):
+        objects.receive("weights", tmp_path / "again")
+    assert [path.name for path in tmp_path.iterdir()] == ["weights"]
+
+
+def test_few_pieces_of_a_file_share_the_link(s3: S3, tmp_path: Path) -> None:
+    path = tmp_path / "weights"
+    with path.open("wb") as file:
+        file.truncate(30 << 20)
+    objects = Objects(s3.bucket)
+    objects.send("weights", path)
+    assert objects.sizes("") == {"weights": 30 << 20}
+    assert s3.faults.most_at_once <= 4
+
+
 def test_a_server_that_is_down_is_told_without_a_secret(s3: S3) -> None:
     s3.faults.is_down = True
     with pytest.raises(StoreError, match="500") as told:
