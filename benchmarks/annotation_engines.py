@@ -31,6 +31,7 @@ from benchmarks.support import annotation_world as world
 from benchmarks.support.device import Device
 from benchmarks.support.options import Options, device_of, shape_of
 from benchmarks.support.outcome import report_passes
+from benchmarks.support.texts import source_of_texts
 
 Pass = tuple[float, float, float]
 """Our seconds, vLLM's seconds, largest difference of a score."""
@@ -90,7 +91,7 @@ def _report(passes: Sequence[Pass], parameters: int, responses: int, **detail: A
         vllm_responses_per_second=round(responses / sum(theirs for _, theirs, _ in passes), 1),
         largest_difference=max(apart for *_, apart in passes),
         layer_parameters=parameters,
-        lengths=world.source_of_lengths(),
+        lengths=source_of_texts(),
         threads=torch.get_num_threads(),
         **detail,
     )

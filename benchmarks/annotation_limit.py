@@ -26,6 +26,7 @@ from benchmarks.support import annotation_world as world
 from benchmarks.support.device import Device
 from benchmarks.support.options import Options, device_of, shape_of
 from benchmarks.support.outcome import report_passes
+from benchmarks.support.texts import source_of_texts
 
 _SIZE = 2048
 
@@ -94,7 +95,7 @@ def _report(passes: Sequence[tuple[float, float]], **detail: Any) -> None:
         "our FLOP/s over this machine's matmul rate",
         our_gflops=round(statistics.median(ours for ours, _ in passes) / 1e9, 1),
         matmul_gflops=round(statistics.median(limit for _, limit in passes) / 1e9, 1),
-        lengths=world.source_of_lengths(),
+        lengths=source_of_texts(),
         threads=torch.get_num_threads(),
         **detail,
     )

@@ -26,6 +26,7 @@ from benchmarks.support import annotation_world as world
 from benchmarks.support.device import Device
 from benchmarks.support.options import Options, device_of, shape_of
 from benchmarks.support.outcome import report_passes
+from benchmarks.support.texts import source_of_texts
 from contracts.chat import ChatFormat
 
 REACH = {"cpu": 1.2, "cuda": 4.0}
@@ -111,7 +112,7 @@ def _report(passes: Sequence[Pass], parameters: int, device: Device, **detail: s
         largest_difference=max(apart for _, _, apart, _ in passes),
         deviation_of_scores=round(statistics.pstdev(scores), 3),
         layer_parameters=parameters,
-        lengths=world.source_of_lengths(),
+        lengths=source_of_texts(),
         threads=torch.get_num_threads(),
         **detail,
         **device.facts,

@@ -15,6 +15,7 @@ from benchmarks.support.device import Device
 from benchmarks.support.options import Options, device_of, shape_of
 from benchmarks.support.outcome import report_at_most
 from benchmarks.support.shapes import Shape, tiny_gemma
+from benchmarks.support.texts import source_of_texts
 from benchmarks.support.training_contestant import Settings
 from benchmarks.support.training_race import Outcome, race
 from benchmarks.support.training_rows import prepare, read_rows
@@ -62,7 +63,8 @@ def main() -> None:
         longest_sequence=longest, largest_loss_difference=_apart(mine, theirs),
         shape=asked.shape, vocabulary=shape.vocabulary, hidden=shape.hidden, layers=shape.layers,
         global_batch=settings.batch, trl_micro_batch=settings.trl_micro,
-        micro_batch_tokens=settings.micro_tokens, logits_mib=settings.logits_mib, **device.facts,
+        micro_batch_tokens=settings.micro_tokens, logits_mib=settings.logits_mib,
+        texts=source_of_texts(), **device.facts,
     )  # fmt: skip
 
 

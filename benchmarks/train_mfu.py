@@ -18,6 +18,7 @@ from benchmarks.support.device import Device
 from benchmarks.support.options import Options, device_of, shape_of
 from benchmarks.support.outcome import report
 from benchmarks.support.shapes import tiny_gemma
+from benchmarks.support.texts import source_of_texts
 from benchmarks.support.training_contestant import Settings
 from benchmarks.support.training_race import Contestant
 from benchmarks.support.training_rows import prepare, read_rows
@@ -57,7 +58,7 @@ def main() -> None:
         pairs_per_second=round(len(rows) / sum(seconds), 3),
         shape=asked.shape, hidden=shape.hidden, layers=shape.layers, vocabulary=shape.vocabulary,
         global_batch=settings.batch, micro_batch_tokens=settings.micro_tokens,
-        threads=settings.threads, **profile, **device.facts,
+        threads=settings.threads, **profile, texts=source_of_texts(), **device.facts,
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from statistics import median
 from benchmarks.support.options import Options, device_of, shape_of
 from benchmarks.support.outcome import report
 from benchmarks.support.shapes import tiny_gemma
+from benchmarks.support.texts import source_of_texts
 from benchmarks.support.training_contestant import Settings
 from benchmarks.support.training_race import race
 from benchmarks.support.training_rows import prepare
@@ -53,7 +54,7 @@ def main() -> None:
         trl_peak_mib=round(theirs.peak_mib), ours_peak_mib=round(mine.peak_mib),
         steps=settings.steps, global_batch=settings.batch, trl_micro_batch=settings.trl_micro,
         micro_batch_tokens=settings.micro_tokens, shape=asked.shape, threads=settings.threads,
-        **device.facts,
+        texts=source_of_texts(), **device.facts,
     )  # fmt: skip
 
 

@@ -1,10 +1,5 @@
-"""A Llama-shaped ArmoRM of random weights and conversations of UltraFeedback's lengths.
+"""A Llama-shaped ArmoRM of random weights and conversations of UltraFeedback's lengths."""
 
-The texts are the public rows beside the checkout where they lie there, else random words of
-the lengths that were recorded from those rows.
-"""
-
-import json
 import random
 from pathlib import Path
 
@@ -12,10 +7,10 @@ from annotation.annotators.armorm import ArmoRMConfig
 from annotation.scorers.protocol import Conversation, Scorer
 from benchmarks.support.device import Device
 from benchmarks.support.shapes import Shape
+from benchmarks.support.texts import rows
 from contracts.chat import Message
 from demo.tokenizers import LLAMA, train_tokenizer
 
-SOURCE = Path(__file__).parents[3] / "shared" / "data" / "ultrafeedback" / "train_1000.jsonl"
 RESPONSES = 5
 PASSES = 8
 _VOCABULARY = 16_000
@@ -23,20 +18,12 @@ TINY = Shape("llama", _VOCABULARY, 640, 9, 10, 5, 64, 1728)
 # Beside the tiny backbone; published is 1,024.
 _TINY_GATING = {"gating_hidden_dim": 256}
 
-# Characters at the 0, 10, 25, 50, 75, 90 and 99 % quantiles of the 1,000 public rows.
-_PROMPT_LENGTHS = (17, 54, 109, 363, 801, 1769, 4360)
-_RESPONSE_LENGTHS = (2, 68, 243, 858, 1925, 2740, 4220)
-_SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99)
-
-
-def source_of_lengths() -> str:
-    """Where the texts come from, for the outcome's details."""
-    return "UltraFeedback rows" if SOURCE.exists() else "recorded UltraFeedback lengths"
-
 
 def conversations(count: int) -> list[Conversation]:
     """Prompts with five responses each: a prompt's own two, and three of other prompts."""
-    prompts, responses = _public_texts() if SOURCE.exists() else _random_texts()
+    pairs = rows()
+    prompts = [row["prompt"] for row in pairs]
+    responses = [row[side] for row in pairs for side in ("chosen", "rejected")]
     order = random.Random(0).sample(range(len(prompts)), len(prompts))
     found = []
     for place in order[:count]:
@@ -87,26 +74,3 @@ def warm_up(scorer: Scorer, talks: list[Conversation]) -> None:
     """Two lengths of rows: on a GPU attention is compiled for the first, and then for any."""
     for count in (1, 2):
         scorer.score(talks[:count])
-
-
-def _public_texts() -> tuple[list[str], list[str]]:
-    rows = [json.loads(line) for line in SOURCE.read_text(encoding="utf-8").splitlines()]
-    rows = [row for row in rows if row["prompt"] and row["chosen"] and row["rejected"]]
-    responses = [row[side] for row in rows for side in ("chosen", "rejected")]
-    return [row["prompt"] for row in rows], responses
-
-
-def _random_texts() -> tuple[list[str], list[str]]:
-    draw = random.Random(1)
-    words = ["".join(draw.choices("etaoinshrdlu", k=draw.randint(2, 8))) for _ in range(3000)]
-
-    def text(lengths: tuple[int, ...]) -> str:
-        share = draw.random() * _SHARES[-1]
-        step = max(i for i, s in enumerate(_SHARES[:-1]) if s <= share)
-        part = (share - _SHARES[step]) / (_SHARES[step + 1] - _SHARES[step])
-        size = lengths[step] + part * (lengths[step + 1] - lengths[step])
-        return " ".join(draw.choices(words, k=max(1, round(size / 6))))
-
-    return [text(_PROMPT_LENGTHS) for _ in range(500)], [
-        text(_RESPONSE_LENGTHS) for _ in range(1000)
-    ]

@@ -1,4 +1,4 @@
-"""A model of random weights and real UltraFeedback pairs, for the training benchmarks."""
+"""A model of random weights and UltraFeedback pairs, for the training benchmarks."""
 
 import json
 import os
@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.support.device import Device
 from benchmarks.support.shapes import Shape
+from benchmarks.support.texts import FIELDS, Row, rows, source_of_texts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-SOURCE = Path(__file__).parents[3] / "shared" / "data" / "ultrafeedback" / "train_1000.jsonl"
 _SPECIALS = ["<pad>", "<eos>", "<bos>"]
 _MERGED_VOCABULARY = 32_000
 MAX_LENGTH = 2048
@@ -27,14 +27,12 @@ def prepare(
         device: where the weights are drawn, in its dtype.
 
     Raises:
-        SystemExit: the public rows are not beside this checkout, or are too few.
+        SystemExit: too few rows are short enough.
     """
-    if not SOURCE.exists():
-        raise SystemExit(f"{SOURCE}: the real pairs are not beside this checkout")
-    rows = [json.loads(line) for line in SOURCE.read_text().splitlines()]
-    tokenizer = _tokenizer(rows)
+    texts = rows()
+    tokenizer = _tokenizer(texts)
     kept: list[dict[str, Any]] = []
-    for row in rows:
+    for row in texts:
         tokens = tokenized(tokenizer, row)
         longest = len(tokens["prompt_ids"]) + max(
             len(tokens[f"{side}_ids"]) for side in ("chosen", "rejected")
@@ -42,17 +40,18 @@ def prepare(
         if row["chosen"] != row["rejected"] and longest <= max_length and len(kept) < count:
             kept.append(tokens)
     if len(kept) < count:
-        raise SystemExit(f"{SOURCE}: {len(kept)} pairs fit, and {count} are asked for")
+        raise SystemExit(f"{source_of_texts()}: {len(kept)} pairs fit {max_length} tokens, and "
+                         f"{count} are asked for; take fewer steps or a smaller batch")  # fmt: skip
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in kept))
     save_model(folder, shape, device)
     tokenizer.save_pretrained(folder)
 
 
-def tokenized(tokenizer: Any, row: dict[str, Any]) -> dict[str, Any]:
+def tokenized(tokenizer: Any, row: Row) -> dict[str, Any]:
     """A row's texts and ids: BOS and prompt; each response with an EOS."""
     prompt = f"Question: {row['prompt']}\n\nAnswer:\n"
     head = tokenizer(prompt, add_special_tokens=False).input_ids
-    result = {"prompt": prompt, "prompt_ids": [tokenizer.bos_token_id, *head]}
+    result: dict[str, Any] = {"prompt": prompt, "prompt_ids": [tokenizer.bos_token_id, *head]}
     for side in ("chosen", "rejected"):
         whole = tokenizer(prompt + row[side], add_special_tokens=False).input_ids
         result[side] = row[side]
@@ -68,7 +67,7 @@ def quiet() -> None:
     )  # fmt: skip
 
 
-def _tokenizer(rows: list[dict[str, Any]]) -> "PreTrainedTokenizerFast":
+def _tokenizer(texts: list[Row]) -> "PreTrainedTokenizerFast":
     """A byte-level BPE learned from these rows: about 4 characters a token, as real ones."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
@@ -80,8 +79,8 @@ def _tokenizer(rows: list[dict[str, Any]]) -> "PreTrainedTokenizerFast":
         vocab_size=_MERGED_VOCABULARY, special_tokens=_SPECIALS, show_progress=False,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
     )  # fmt: skip
-    texts = (row[name] for row in rows for name in ("prompt", "chosen", "rejected"))
-    tokenizer.train_from_iterator(texts, trainer)
+    every = (row[name] for row in texts for name in FIELDS)
+    tokenizer.train_from_iterator(every, trainer)
     pad, eos, bos = _SPECIALS
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token=bos, eos_token=eos, pad_token=pad
