@@ -23,6 +23,8 @@ from training.launch.disk_space import trained_numbers
 
 _SCORED_AT_ONCE = {"cpu": 2_048, "cuda": 16_384}
 _GIB = 1 << 30
+# Bytes of a number.
+_FLOAT32 = 4
 
 
 @dataclass(frozen=True)
@@ -145,17 +147,38 @@ def _filled(
 
 
 def _scoring(config: ScoreConfig, machine: Machine) -> Memory | None:
-    """All reward models of a worker, and the widest one's batch."""
-    models = [one for one in config.annotators if isinstance(one, RewardModel)]
-    each = []
-    for one in models:
+    """All reward models of a worker, and the widest one's batch; or what comes after them, the
+    largest of those that ran below float32, once more and alone in float32."""
+    tokens = config.resources.batch_tokens or _SCORED_AT_ONCE[machine.device]
+    each, exact = [], []
+    for one in config.annotators:
+        if not isinstance(one, RewardModel):
+            continue
         if not (model := model_of(one.reference)):
             return None
-        tokens = config.resources.batch_tokens or _SCORED_AT_ONCE[machine.device]
-        each.append(memory.scoring(model, tokens, _width(one.dtype, machine)))
+        width = _width(one.dtype, machine)
+        each.append(memory.scoring(model, tokens, width))
+        if width < _FLOAT32 and config.resources.agreement_prompts:
+            exact.append(memory.scoring(model, tokens, _FLOAT32))
     if not each:
         return None
-    return Memory(sum(one.weights for one in each), activations=max(m.activations for m in each))
+    own = Memory(sum(one.weights for one in each), activations=max(m.activations for m in each))
+    return _with_agreement(own, max(exact, key=lambda one: one.total, default=own), machine.gpu)
+
+
+def _with_agreement(own: Memory, exact: Memory, gpu: int | None) -> Memory:
+    """The larger of scoring's memory and of its check in float32, which is left out where it does
+    not fit (annotation.scoring.precision_check)."""
+    if exact.total <= own.total:
+        return own
+    if gpu is not None and exact.total > gpu:
+        says = f"no check in float32, which would take {_bytes(exact)}"
+        return replace(own, says=says)
+    return replace(exact, says=f"at its check in float32; scoring takes {_bytes(own)}")
+
+
+def _bytes(taken: Memory) -> str:
+    return in_bytes(taken.total)
 
 
 def _width(dtype: str, machine: Machine) -> int:
