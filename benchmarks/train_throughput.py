@@ -38,7 +38,7 @@ def main() -> None:
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         prepare(Path(folder), shape, settings.steps * settings.batch, device=device)
-        theirs, mine = race(("trl", "ours"), Path(folder), settings)
+        mine, theirs = race(("ours", "trl"), Path(folder), settings)
     seconds = [sum(one.seconds[settings.warm_up :]) for one in (theirs, mine)]
     pairs = (settings.steps - settings.warm_up) * settings.batch
     steps = zip(theirs.seconds, mine.seconds, strict=True)

@@ -1,7 +1,8 @@
 """Two contestants, each a process, that train on the same rows.
 
 On a CPU they take turns step by step, so that both meet the same machine. On a GPU they run one
-after the other: two sets of weights, gradients and moments do not fit one.
+after the other: two sets of weights, gradients and moments do not fit one. What the first came to
+is printed before the second begins, which may run out of memory.
 """
 
 import json
@@ -15,6 +16,7 @@ from typing import Any
 
 from benchmarks.support.training_contestant import Settings
 from benchmarks.support.training_rows import quiet
+from training.launch.accelerate import allocator_settings
 
 
 class Contestant:
@@ -23,7 +25,8 @@ class Contestant:
     def __init__(self, who: str, folder: Path, settings: Settings) -> None:
         quiet()
         # Read before exec: libraries take their thread settings when they are loaded.
-        environment = {**os.environ, "OMP_NUM_THREADS": str(settings.threads)}
+        threads = {"OMP_NUM_THREADS": str(settings.threads)}
+        environment = {**os.environ, **threads, **allocator_settings()}
         if not settings.on.on_gpu:
             environment["CUDA_VISIBLE_DEVICES"] = ""
         self.name = who
@@ -80,6 +83,8 @@ def _in_turns(names: Sequence[str], folder: Path, settings: Settings) -> list[Ou
                 for name, lap in zip(names, laps[-1], strict=True))  # fmt: skip
         print(f"step {step + 1}: {'; '.join(told)}", flush=True)
     peaks = [racer.finish() for racer in racers]
+    for name, peak in zip(names, peaks, strict=True):
+        print(f"{name}: {peak:.0f} MiB at the peak", flush=True)
     return [
         Outcome([lap["seconds"] for lap in of_one], [lap["loss"] for lap in of_one], peak)
         for of_one, peak in zip(zip(*laps, strict=True), peaks, strict=True)

@@ -92,7 +92,10 @@ def make_averages(adam: Any, parameters: list[Any], steps: int) -> None:
     """AdamW's state of `parameters` after `steps` steps, its averages still 0."""
     for parameter in parameters:
         averages = {kind: torch.zeros_like(parameter.detach()) for kind in AVERAGES}
-        adam.state[parameter] = {"step": torch.tensor(float(steps)), **averages}
+        # A kernel that is fused reads the count where the weights are, another one on the CPU.
+        where = parameter.device if adam.defaults["fused"] else "cpu"
+        count = torch.tensor(float(steps), device=where)
+        adam.state[parameter] = {"step": count, **averages}
 
 
 def _names(path: Path) -> Iterator[str]:

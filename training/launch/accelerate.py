@@ -74,10 +74,10 @@ def start(
 
 def _own(resources: TrainResources) -> dict[str, str]:
     threads_each = {"OMP_NUM_THREADS": str(threads(resources))}
-    return {**threads_each, "TOKENIZERS_PARALLELISM": "false", **_allocator()}
+    return {**threads_each, "TOKENIZERS_PARALLELISM": "false", **allocator_settings()}
 
 
-def _allocator() -> dict[str, str]:
+def allocator_settings() -> dict[str, str]:
     """How torch's CUDA allocator is to grow, unless the user says: rows of ever new lengths
     leave gaps that fixed segments cannot join, and memory that is free is not to be had."""
     said = any(os.environ.get(name) for name in _ALLOCATOR)
