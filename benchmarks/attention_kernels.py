@@ -6,6 +6,10 @@
 half times its length. The figure is the rate of `auto`'s choice over the best other's: below 1, the
 other is to take its place. Printed beside it: milliseconds, and how far outputs and gradients are
 from eager attention's in float32.
+
+`--kernel NAME`, on a GPU, puts FlexAttention with other blocks against itself as torch cuts it up:
+below 1, `flex.flex_attention` is to be given these. A kernel that needs more shared memory than the
+GPU has ends the command.
 """
 
 import argparse
@@ -18,10 +22,11 @@ import torch
 from torch import Tensor
 
 from benchmarks.support.device import Device
+from benchmarks.support.flex_kernels import KERNELS
 from benchmarks.support.options import Options, device_of, shape_of
 from benchmarks.support.outcome import report
 from benchmarks.support.shapes import Shape, tiny_gemma
-from training.packed import attention, flex
+from training.packed import attention, flash, flex
 from training.packed.packing import Batch, Pair, additive, attention_allowed, make_batch
 
 _SOFTCAP, _WINDOW = 50.0, 4096
@@ -41,8 +46,9 @@ class Cost:
 
 def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """What the command line asks for."""
-    parser = Options(__doc__)
+    parser = Options(__doc__, families=["gemma2", "llama", "qwen2"])
     parser.add_counts(tokens=2048, passes=10)
+    parser.add_argument("--kernel", choices=KERNELS)
     return parser.parse_args(arguments)
 
 
@@ -50,19 +56,21 @@ def main() -> None:
     """Time each, and print the outcome."""
     asked = options()
     device, shape = device_of(asked), shape_of(asked, tiny_gemma())
+    if asked.kernel and not device.on_gpu:
+        raise SystemExit("--kernel: FlexAttention is compiled on a GPU alone; add --device cuda")
     batch = make_batch(pairs(asked.tokens), "packed", flex.BLOCK).to(torch.device(device.kind))
     states = _states(shape, batch, device)
     exact = _results(_eager(shape, batch), [tensor.float() for tensor in states])
     costs = {
         name: _cost(attend, states, exact, device, asked.passes)
-        for name, attend in contestants(shape, batch, device).items()
+        for name, attend in contestants(shape, batch, device, asked.kernel).items()
     }
     for name, cost in costs.items():
         print(f"{name}: {cost.milliseconds:.2f} ms, {cost.error:.1e} off", flush=True)
     chosen, *others = (cost.milliseconds for cost in costs.values())
     report(
         "attention_kernels", min(others) / chosen, 1.0,
-        f"rate of {next(iter(costs))}, which auto chooses, over the best other's",
+        f"rate of {next(iter(costs))}, as it is chosen, over the best other's",
         milliseconds={name: round(cost.milliseconds, 2) for name, cost in costs.items()},
         errors={name: cost.error for name, cost in costs.items()},
         tokens=batch.input_ids.numel(), heads=f"{shape.heads}/{shape.key_heads}",
@@ -76,8 +84,26 @@ def pairs(tokens: int) -> list[Pair]:
     return [Pair(str(n), [5] * prompt, [6] * answer, [7] * answer) for n in range(4)]
 
 
-def contestants(shape: Shape, batch: Batch, device: Device) -> dict[str, Attend]:
-    """By name, first what `auto` chooses here. FlexAttention has no backward pass on a CPU."""
+def contestants(
+    shape: Shape, batch: Batch, device: Device, kernel: str | None = None
+) -> dict[str, Attend]:
+    """By name, first what `auto` chooses here. FlexAttention has no backward pass on a CPU.
+
+    Args:
+        kernel: of KERNELS, to put against torch's own choice.
+    """
+    if not device.on_gpu:
+        return _others(shape, batch)
+    own = {"flex": _flex(shape, batch)}
+    if kernel:
+        return own | {f"flex, {kernel}": _flex(shape, batch, KERNELS[kernel])}
+    if device.dtype == "bfloat16" and not flash.unavailable():
+        own |= {"flash": _flash(shape, batch)}
+    return own | _others(shape, batch)
+
+
+def _others(shape: Shape, batch: Batch) -> dict[str, Attend]:
+    """What every device has."""
     module, settings = torch.nn.Module(), _settings(shape)
 
     def segments(states: States) -> Tensor:
@@ -86,17 +112,32 @@ def contestants(shape: Shape, batch: Batch, device: Device) -> dict[str, Attend]
             module, *states, None, settings["scaling"], settings["softcap"], window, segments
         )[0]
 
-    others = {"segments": segments, "eager": _eager(shape, batch)}
-    if not device.on_gpu:
-        return others
+    return {"segments": segments, "eager": _eager(shape, batch)}
+
+
+def _flex(shape: Shape, batch: Batch, kernel: dict[str, int] | None = None) -> Attend:
+    module, settings = torch.nn.Module(), _settings(shape)
     mask = flex.block_mask(batch, _window(shape, batch))
 
-    def flexed(states: States) -> Tensor:
-        return flex.flex_attention(module, *states, mask, settings["scaling"], settings["softcap"])[
-            0
-        ]
+    def attend(states: States) -> Tensor:
+        return flex.flex_attention(
+            module, *states, mask, settings["scaling"], settings["softcap"], kernel
+        )[0]
 
-    return {"flex": flexed, **others}
+    return attend
+
+
+def _flash(shape: Shape, batch: Batch) -> Attend:
+    module, settings = torch.nn.Module(), _settings(shape)
+    sequences = flash.Sequences.of(batch.segments, batch.input_ids.device)
+
+    def attend(states: States) -> Tensor:
+        return flash.flash_attention(
+            module, *states, None, settings["scaling"], settings["softcap"],
+            settings["sliding_window"], sequences,
+        )[0]  # fmt: skip
+
+    return attend
 
 
 def _settings(shape: Shape) -> dict[str, Any]:

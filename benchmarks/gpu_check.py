@@ -23,6 +23,7 @@ from benchmarks.support.check_steps import (
     kept,
     run_step,
 )
+from benchmarks.support.flex_kernels import KERNELS
 from runtime.device import has_cuda
 
 _TESTS = Path(__file__).parents[1] / "tests" / "gpu"
@@ -44,16 +45,19 @@ def gpu_tests() -> list[Step]:
 
 
 def figure(
-    name: str, *arguments: str, shape: str, needs: tuple[str, ...] = (), minutes: float = 5
-) -> Step:
-    """A benchmark at a published shape."""
+    name: str, *arguments: str, shape: str, needs: tuple[str, ...] = (), minutes: float = 5,
+    of: str = "",
+) -> Step:  # fmt: skip
+    """A benchmark at a published shape; `of` tells several of them apart."""
     command = ("-m", f"benchmarks.{name}", *_GPU, "--shape", shape, *arguments)
-    return Step(f"{name}.{shape}", command, minutes, needs)
+    return Step(".".join(filter(None, (name, shape, of))), command, minutes, needs)
 
 
 FIGURES = [
     *(figure("attention_kernels", "--tokens=8192", shape=shape, minutes=3)
-      for shape in ("gemma-2-9b", "llama-3-8b")),
+      for shape in ("gemma-2-9b", "llama-3-8b", "qwen2.5-7b")),
+    *(figure("attention_kernels", "--tokens=8192", f"--kernel={kernel}", shape="gemma-2-9b",
+             minutes=2, of=kernel) for kernel in KERNELS),
     figure("head_kernels", "--tokens=6000", "--logits-mib=256", shape="gemma-2-9b", minutes=3),
     figure(
         "train_throughput", "--steps=8", "--batch=32", "--trl-micro=1", "--micro-tokens=8192",

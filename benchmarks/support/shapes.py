@@ -5,6 +5,8 @@ from typing import Any, Literal
 
 from flows.forecast.memory import Model
 
+_ROPE_THETA = {"llama": 500_000.0, "qwen2": 1_000_000.0}
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -13,7 +15,7 @@ class Shape:
     Weights of a shape are random: what is measured depends on none of their values.
     """
 
-    family: Literal["gemma2", "llama"]
+    family: Literal["gemma2", "llama", "qwen2"]
     vocabulary: int
     hidden: int
     layers: int
@@ -34,8 +36,8 @@ class Shape:
             "head_dim": self.head_size, "max_position_embeddings": 8192,
             "pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2,
         }  # fmt: skip
-        if self.family == "llama":
-            rope = {"rope_type": "default", "rope_theta": 500_000.0}
+        if self.family in _ROPE_THETA:
+            rope = {"rope_type": "default", "rope_theta": _ROPE_THETA[self.family]}
             return own | {"tie_word_embeddings": False, "rope_parameters": rope}
         scale = self.score_scale or self.head_size
         return own | {"query_pre_attn_scalar": scale, "sliding_window": 4096}
@@ -85,7 +87,8 @@ def tiny_gemma(vocabulary: int = 32_000, hidden: int = 256, layers: int = 6) -> 
     return Shape("gemma2", vocabulary, hidden, layers, heads, heads // 2, 64, 4 * hidden)
 
 
-# config.json of google/gemma-2-{2b,9b,27b} and meta-llama/Meta-Llama-3-8B on the Hugging Face hub.
+# config.json of google/gemma-2-{2b,9b,27b}, meta-llama/Meta-Llama-3-8B and Qwen/Qwen2.5-7B on the
+# Hugging Face hub.
 PUBLISHED = {
     "gemma-2-2b": Shape("gemma2", 256_000, 2304, 26, 8, 4, 256, 9216),
     # Eight of 42 layers: beside AdamW's states in float32, no more fit 80 GB with their passes.
@@ -93,4 +96,5 @@ PUBLISHED = {
     "gemma-2-9b": Shape("gemma2", 256_000, 3584, 42, 16, 8, 256, 14_336),
     "gemma-2-27b": Shape("gemma2", 256_000, 4608, 46, 32, 16, 128, 36_864, score_scale=144),
     "llama-3-8b": Shape("llama", 128_256, 4096, 32, 32, 8, 128, 14_336),
+    "qwen2.5-7b": Shape("qwen2", 152_064, 3584, 28, 28, 4, 128, 18_944),
 }

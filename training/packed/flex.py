@@ -72,15 +72,21 @@ def flex_attention(
     attention_mask: "BlockMask",
     scaling: float | None = None,
     softcap: float | None = None,
+    kernel_options: dict[str, Any] | None = None,
     **_: Any,
 ) -> tuple[Float[Tensor, "rows length query_heads head_size"], None]:
-    """Attention of rows under the mask that `block_mask` made, as transformers calls it."""
+    """Attention of rows under the mask that `block_mask` made, as transformers calls it.
+
+    Args:
+        kernel_options: sizes of the kernel's blocks (torch's `FlexKernelOptions`) in place of the
+            ones that torch chooses for the GPU and the head's size.
+    """
     length = attention_mask.shape[-1]
     states = [_as_one(autocast_to(tensor), length) for tensor in (query, key, value)]
     attend = compiled_attention(dynamic=False) if query.is_cuda else plain_attention()
     out = attend(
         *states, score_mod=_capped(softcap), block_mask=attention_mask, scale=scaling,
-        enable_gqa=True,
+        enable_gqa=True, kernel_options=kernel_options,
     )  # fmt: skip
     rows, _heads, width, _size = query.shape
     return out.transpose(1, 2)[0, : rows * width].unflatten(0, (rows, width)), None

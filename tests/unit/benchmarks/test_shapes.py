@@ -11,13 +11,13 @@ from benchmarks.support.shapes import PUBLISHED, Shape, tiny_gemma
 from benchmarks.train_memory import floor_mib
 
 # Parameters beside the embedding, as Gemma 2's report counts them (arXiv 2408.00118, table 2), and
-# all of Llama 3's (its files on the hub).
+# all of the others' (their files on the hub).
 GEMMA = {
     "gemma-2-2b": 2_024_517_888,
     "gemma-2-9b": 8_324_201_984,
     "gemma-2-27b": 26_047_480_320,
 }
-LLAMA = 8_030_261_248
+OTHERS = {"llama-3-8b": 8_030_261_248, "qwen2.5-7b": 7_615_616_512}
 
 # 72 numbers in attention's matrices (24 + 12 + 12 + 24), 60 in the MLP's (3 x 20).
 SMALL = {"vocabulary": 10, "hidden": 4, "heads": 2, "key_heads": 1, "head_size": 3,
@@ -30,8 +30,9 @@ def test_a_gemma_shape_has_the_parameters_that_its_report_counts(name: str) -> N
     assert shape.parameters - shape.vocabulary * shape.hidden == GEMMA[name]
 
 
-def test_the_llama_shape_has_the_parameters_of_the_published_files() -> None:
-    assert PUBLISHED["llama-3-8b"].parameters == LLAMA
+@pytest.mark.parametrize("name", OTHERS)
+def test_another_shape_has_the_parameters_of_the_published_files(name: str) -> None:
+    assert PUBLISHED[name].parameters == OTHERS[name]
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
