@@ -1,5 +1,6 @@
 """A run's state under DeepSpeed's ZeRO stages."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +14,12 @@ class ZeroState(RunState):
     def __init__(self, model: torch.nn.Module, optimizer: Any, stage: int) -> None:
         super().__init__(model, optimizer)
         self._stage = stage
+
+    def save(self, folder: Path, rank: int, processes: int) -> None:
+        """Write every n-th parameter's state; all processes call it together."""
+        if self._stage == 2:
+            self._link()
+        super().save(folder, rank, processes)
 
     def _whole(self, parameter: Any, kind: str) -> torch.Tensor:
         from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
@@ -39,7 +46,13 @@ class ZeroState(RunState):
         )
         make_averages(self._optimizer.optimizer, flat, steps)
         if self._stage == 2:
-            self._optimizer._lazy_init_hp_params_optimizer_state()
+            self._link()
+
+    def _link(self) -> None:
+        """Let stage 2's parameters know their averages. DeepSpeed 0.19.8 does so once, after the
+        first group's first step, when the groups behind it (`weight_decay` makes two) have none."""
+        self._optimizer._hp_optimizer_states_linked = False
+        self._optimizer._lazy_init_hp_params_optimizer_state()
 
 
 def _put_slice(parameter: Any, kind: str, whole: torch.Tensor) -> None:
