@@ -73,6 +73,7 @@ FIGURES = [
     figure("annotation_limit", "--prompts=256", shape="llama-3-8b"),
     figure("annotation_engines", "--prompts=64", shape="llama-3-8b", needs=_VLLM),
     figure("generation_overhead", "--passes=3", shape="gemma-2-2b", needs=_VLLM),
+    *(figure("whole_round", shape=shape, minutes=9) for shape in ("tiny", "gemma-2-2b")),
 ]  # fmt: skip
 
 # A round of its own each time, on one GPU.
@@ -91,7 +92,7 @@ DEMO = [
 
 def steps() -> list[Step]:
     """All, in the order of their value."""
-    # The generation benchmark asks the demo's prompts.
+    # Of the figures, those of generation and of a round ask the demo's prompts.
     return [*gpu_tests(), DEMO[0], *FIGURES, DEMO[1]]
 
 
