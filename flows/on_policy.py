@@ -133,6 +133,7 @@ def _make(settings: RunConfig, next_round: bool, redo: Sequence[str], until: str
         store.claimed(settings)
         record_start(settings.folder)
         record_plan(settings.folder, plan(settings))
+        _prune(settings)  # the last start may have been killed before it came to it
         for step in next_steps(settings, until):
             if asks(step, settings) and not _is_answered(step, settings):
                 break

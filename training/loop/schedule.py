@@ -47,6 +47,20 @@ class Schedule:
         done = (step - warmup) / max(1, total - warmup)
         return self.config.learning_rate * _decay(self.config.schedule, done)
 
+    @property
+    def idle(self) -> str | None:
+        """Why it teaches nothing, and what to change; None where a step has a rate above 0, or a
+        later round of the same schedule has."""
+        if (self.config.schedule_rounds or 1) > 1:
+            return None
+        if any(self.learning_rate(step) for step in range(min(self.steps, 2))):
+            return None
+        return (
+            f"{self.pairs} pairs are one global batch of {self.config.global_batch}, and the only "
+            "step is the warm-up's, at learning rate 0: nothing is learned. Lower "
+            "training.global_batch, train on more pairs or epochs, or set training.warmup_ratio=0"
+        )
+
 
 @dataclass(frozen=True)
 class RangeSchedule(Schedule):

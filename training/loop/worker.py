@@ -103,7 +103,10 @@ def make_ready(job: Job, engine: Engine, folder: Path) -> tuple[PreTrainedModel,
     logits_bytes = job.config.resources.logits_mib << 20
     engine.prepare(PairScorer(policy, logits_bytes, collisions=job.config.weighting == "wpo"))
     reference = read_reference(Path(job.reference), pairs) if job.reference else None
-    return policy, Trainer(job.config, engine, pairs, reference, folder)
+    trainer = Trainer(job.config, engine, pairs, reference, folder)
+    if engine.rank == 0 and (idle := trainer.schedule.idle):
+        log.warning(idle)
+    return policy, trainer
 
 
 def size_of(policy: PreTrainedModel) -> int:

@@ -29,7 +29,7 @@ from flows.pipeline.checks.cluster import cluster_checks
 from flows.pipeline.checks.enough_prompts import refuse_empty_round
 from flows.pipeline.checks.look_inside import FOUND, Inside
 from flows.pipeline.checks.still_there import refuse_freed
-from flows.pipeline.checks.worth_knowing import worth_knowing
+from flows.pipeline.checks.worth_knowing import most_pairs, worth_knowing
 from flows.pipeline.config import RunConfig
 from flows.pipeline.console import saying
 from flows.pipeline.folder.claimed import dated
@@ -244,11 +244,8 @@ def _refuse_no_room(config: RunConfig, policy: str, steps: Sequence[PlannedStep]
 
 def _steps(config: RunConfig) -> int | None:
     """Optimizer steps of a round at most, where they can be known."""
-    limit = config.prompts.limit
-    prompts = config.prompts_per_round or (limit and limit - config.prompts.test_size)
-    if not prompts or config.pairs.strategy.several:
-        return None
-    return steps_of(config.training, prompts)
+    pairs = most_pairs(config)
+    return None if pairs is None else steps_of(config.training, pairs)
 
 
 def _inside(config: RunConfig, left: Sequence[PlannedStep]) -> Inside:

@@ -7,6 +7,7 @@ from flows.pipeline.config import RunConfig
 from flows.pipeline.folder.recorded import recorded
 from flows.pipeline.folder.run_folder import settled
 from flows.pipeline.planning.planned_step import PlannedStep
+from training.loop.schedule import Schedule
 
 
 def worth_knowing(config: RunConfig, left: Sequence[PlannedStep]) -> list[str]:
@@ -23,7 +24,8 @@ def worth_knowing(config: RunConfig, left: Sequence[PlannedStep]) -> list[str]:
 
 
 def rounds_without(config: RunConfig) -> list[str]:
-    """A line for a replay without earlier rounds, and for last rounds that nobody evaluates."""
+    """A line for a replay without earlier rounds, for last rounds that nobody evaluates, and for
+    trainings of a single step, which is the warm-up's."""
     rounds, every = settled(config).rounds, config.evaluation.every
     lines = []
     if config.replay and rounds == 1:
@@ -36,7 +38,21 @@ def rounds_without(config: RunConfig) -> list[str]:
             f"{of_none} not evaluated, so that nothing is known of the last policy, and no gate "
             f"follows it: evaluation.every is {every}; make `rounds` a multiple of it"
         )
+    for key, one in config.stretches.items():
+        pairs = most_pairs(one)
+        idle = Schedule(one.training, pairs).idle if pairs else None
+        lines += [f"{key}training: at most {idle}"] if idle else []
     return lines
+
+
+def most_pairs(config: RunConfig) -> int | None:
+    """Pairs that a round trains on at most, where that can be known before the prompts are read."""
+    limit = config.prompts.limit
+    prompts = config.prompts_per_round or (limit and limit - config.prompts.test_size)
+    if not prompts or config.pairs.strategy.several:
+        return None
+    share = config.replay.share if config.replay else 0.0
+    return round(prompts / (1 - share))
 
 
 def unasked_judges(config: RunConfig) -> list[str]:

@@ -86,3 +86,13 @@ def test_the_learning_rate_is_that_of_transformers_own_schedules(kind: str) -> N
         assert schedule.learning_rate(step) == pytest.approx(theirs.get_last_lr()[0])
         optimizer.step()
         theirs.step()
+
+
+def test_a_training_whose_only_step_is_the_warm_ups_is_told() -> None:
+    told = Schedule(TrainConfig(global_batch=128), 128).idle
+    assert told and "128 pairs are one global batch of 128" in told
+    assert Schedule(TrainConfig(global_batch=128), 129).idle is None
+    assert Schedule(TrainConfig(global_batch=128, epochs=2), 128).idle is None
+    assert Schedule(TrainConfig(global_batch=128, warmup_ratio=0), 128).idle is None
+    spanning = TrainConfig(global_batch=128, carry_optimizer=True, schedule_rounds=4)
+    assert Schedule(spanning, 128).idle is None

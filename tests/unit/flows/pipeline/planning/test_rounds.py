@@ -143,11 +143,15 @@ def test_small_rounds_are_evaluated_together() -> None:
 
 def test_what_the_rounds_of_a_run_go_without_is_told() -> None:
     every = MINIMAL["evaluation"] | {"every": 4}
-    (told,) = rounds_without(config(rounds=7, evaluation=every))
+    batch = {"training": {"global_batch": 2}}
+    (told,) = rounds_without(config(rounds=7, evaluation=every, **batch))
     assert told.startswith("rounds 5 to 7 are not evaluated")
-    assert rounds_without(config(rounds=8, evaluation=every, replay={})) == []
-    (told,) = rounds_without(config(rounds=1, replay={}))
+    assert rounds_without(config(rounds=8, evaluation=every, replay={}, **batch)) == []
+    (told,) = rounds_without(config(rounds=1, replay={}, **batch))
     assert told.startswith("replay takes pairs of earlier rounds")
+    rules = {2: {"training": {"global_batch": 16}}}
+    (told,) = rounds_without(config(training={"global_batch": 8}, by_round=rules))
+    assert told.startswith("by_round.2.training: at most 10 pairs are one global batch of 16")
 
 
 def test_a_run_that_would_evaluate_no_policy_is_refused() -> None:
