@@ -10,8 +10,8 @@ the manifest are seen by nobody.
 
 import json
 import shutil
-from collections.abc import Collection
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,20 @@ class Finished:
         """Where one of its files lies."""
         return f"{place}/{self.manifest.fingerprint}/{name}"
 
+    def lacking(self, place: str, sizes: Mapping[str, int]) -> list[str]:
+        """Its files that are gone from the store, or cut.
+
+        Args:
+            sizes: bytes of what the store has, by key.
+        """
+        known = self.manifest.sizes
+        keys = {name: self.key(place, name) for name in self.manifest.files}
+        return [
+            name
+            for name, key in keys.items()
+            if key not in sizes or sizes[key] != known.get(name, sizes[key])
+        ]
+
 
 def read_finished(objects: Objects, place: str) -> Finished | None:
     """The finished step at `place`; None if there is none, or it is only half pushed.
@@ -76,7 +90,8 @@ def read_finished(objects: Objects, place: str) -> Finished | None:
 
 
 def push(objects: Objects, place: str, folder: Path, beside: str = "") -> bool:
-    """Push a finished step, its manifest last; whether it was not there before.
+    """Push a finished step, its manifest last; whether it was not there before. Files of it that
+    have gone from the store since are sent again.
 
     Args:
         beside: a hidden folder in the step's, whose files go with it.
@@ -89,8 +104,22 @@ def push(objects: Objects, place: str, folder: Path, beside: str = "") -> bool:
     done = _described(folder, beside)
     if there := read_finished(objects, place):
         _refuse_other(objects, place, there, done)
+        _send_lacking(objects, place, folder, replace(done, beside={}))
         return False
     _refuse_freed(folder, done.manifest)
+    _send_lacking(objects, place, folder, done)
+    # Last, and created by one machine alone: from here on the step is there.
+    record = {"step": done.step, "manifest": asdict(done.manifest), "beside": done.beside}
+    if objects.create(f"{place}/{MANIFEST}", json.dumps(record, indent=1).encode()):
+        # Another machine may have been removing the step before it, and these files with it.
+        _send_lacking(objects, place, folder, done)
+        return True
+    if there := read_finished(objects, place):
+        _refuse_other(objects, place, there, done)
+    return False
+
+
+def _send_lacking(objects: Objects, place: str, folder: Path, done: Finished) -> None:
     has = objects.sizes(f"{place}/{done.manifest.fingerprint}")
     ended = (folder / MANIFEST).stat().st_mtime_ns
 
@@ -106,14 +135,7 @@ def push(objects: Objects, place: str, folder: Path, beside: str = "") -> bool:
         if has.get(done.key(place, name)) != stat.st_size:
             objects.send(done.key(place, name), path)
 
-    at_once(send, [*done.manifest.files, *done.beside])
-    # Last, and created by one machine alone: from here on the step is there.
-    record = {"step": done.step, "manifest": asdict(done.manifest), "beside": done.beside}
-    if objects.create(f"{place}/{MANIFEST}", json.dumps(record, indent=1).encode()):
-        return True
-    if there := read_finished(objects, place):
-        _refuse_other(objects, place, there, done)
-    return False
+    at_once(send, [*done.lacking(place, has), *done.beside])
 
 
 def _described(folder: Path, beside: str) -> Finished:
@@ -184,10 +206,13 @@ def _remove_all_but(files: Collection[str], made: Path) -> None:
 
 
 def forget(objects: Objects, place: str) -> None:
-    """Remove a step from the store, its manifest first.
+    """Remove a step from the store, its manifest first, and all that another machine puts there
+    meanwhile.
 
     Raises:
         StoreError: the store failed; what is left is seen by nobody once the manifest is gone.
     """
     objects.remove([f"{place}/{MANIFEST}"])
-    objects.remove(objects.sizes(f"{place}/"))
+    while keys := objects.sizes(f"{place}/"):
+        objects.remove(key for key in keys if key == f"{place}/{MANIFEST}")
+        objects.remove(keys)

@@ -1,7 +1,7 @@
 """A run's steps in its store: by the run's own name, and by what they are made of."""
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,11 @@ from contracts.errors import ConfigDrift, UserError
 from contracts.steps.fingerprint import of_json
 from contracts.steps.manifest import is_inside, versions
 from contracts.steps.step import changes, describe, read_step
+from flows.pipeline.console import print_warning
 from flows.pipeline.planning.planned_step import PlannedStep
 from runtime.store import finished
 from runtime.store.begun import Begun, Snapshots, forget_begun, read_begun, restore
-from runtime.store.finished import Finished, read_finished
+from runtime.store.finished import MANIFEST, Finished, read_finished
 from runtime.store.objects import Objects, at_once
 from training import carried
 
@@ -28,7 +29,7 @@ class Shelf:
         self.run = run
 
     def finished(self) -> dict[str, Finished]:
-        """Every finished step, by its path.
+        """Every finished step whose files are all there, by its path; of others it is told.
 
         Raises:
             StoreError: the store cannot say.
@@ -36,16 +37,29 @@ class Shelf:
         found: dict[str, Finished] = {}
 
         def read(path: str) -> None:
-            if done := read_finished(self.objects, f"{self.run}/{path}"):
+            done = read_finished(self.objects, f"{self.run}/{path}")
+            if done and self._is_whole(path, done, sizes):
                 found[path] = done
 
-        at_once(read, self._paths("_manifest.json"))
+        sizes = self.objects.sizes(f"{self.run}/")
+        keys = [key.removeprefix(f"{self.run}/") for key in sizes if key.endswith(f"/{MANIFEST}")]
+        paths = [key.removesuffix(f"/{MANIFEST}") for key in keys]
+        at_once(read, sorted(path for path in paths if is_inside(path)))
         return found
 
-    def _paths(self, name: str) -> list[str]:
-        keys = self.objects.sizes(f"{self.run}/")
-        ends = [key.removeprefix(f"{self.run}/") for key in keys if key.endswith(f"/{name}")]
-        return sorted(path.removesuffix(f"/{name}") for path in ends if is_inside(path))
+    def _is_whole(self, path: str, done: Finished, sizes: Mapping[str, int]) -> bool:
+        """By the sizes of all that the run has there; asked again, for what was pushed since."""
+        place = f"{self.run}/{path}"
+        if not done.lacking(place, sizes):
+            return True
+        lacking = done.lacking(place, self.objects.sizes(f"{place}/{done.manifest.fingerprint}"))
+        if lacking:
+            print_warning(
+                f"{self.objects.address}/{place}: {len(lacking)} of {len(done.manifest.files)} "
+                f"files are gone or cut ({lacking[0]}); the step counts as not there until a "
+                "machine that has it, or makes it alike, pushes it again"
+            )
+        return not lacking
 
     def read(self, step: PlannedStep) -> Finished | None:
         """The step as the store holds it, if it does.

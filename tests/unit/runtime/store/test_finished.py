@@ -64,6 +64,42 @@ def test_of_two_machines_that_made_it_otherwise_the_first_to_end_wins_and_the_ot
     assert files_of(pulled(objects, tmp_path / "c")) == files_of(first)
 
 
+def test_a_file_that_has_gone_from_the_store_is_sent_again_by_whoever_has_the_step(
+    objects: Objects, tmp_path: Path
+) -> None:
+    folder = made_step(tmp_path / "pairs")
+    push(objects, PLACE, folder)
+    gone, cut, _ = sorted(key for key in objects.sizes("run") if key.endswith(".parquet"))
+    objects.remove([gone])
+    objects.write(cut, b"half")
+    done = read_finished(objects, PLACE)
+    assert done and len(done.lacking(PLACE, objects.sizes("run"))) == 2
+    assert not push(objects, PLACE, folder)
+    assert files_of(pulled(objects, tmp_path / "out")) == files_of(folder)
+
+
+def test_a_step_that_is_removed_while_it_is_pushed_is_there_whole_or_not_at_all(
+    objects: Objects, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = made_step(tmp_path / "pairs")
+    create, sizes = objects.create, objects.sizes
+    with monkeypatch.context() as before:
+        before.setattr(objects, "create", lambda *a: (forget(objects, PLACE), create(*a))[1])
+        push(objects, PLACE, folder)
+    assert files_of(pulled(objects, tmp_path / "out")) == files_of(folder)
+    pushed = iter([True])
+
+    def push_meanwhile(prefix: str) -> dict[str, int]:
+        if next(pushed, False):
+            push(objects, PLACE, folder)
+        return sizes(prefix)
+
+    with monkeypatch.context() as after:
+        after.setattr(objects, "sizes", push_meanwhile)
+        forget(objects, PLACE)
+    assert sizes("run") == {}
+
+
 def test_a_step_that_is_forgotten_leaves_nothing(objects: Objects, tmp_path: Path) -> None:
     push(objects, PLACE, made_step(tmp_path / "pairs"))
     forget(objects, PLACE)

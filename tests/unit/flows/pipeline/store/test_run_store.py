@@ -19,7 +19,7 @@ from flows.pipeline.config import RunConfig
 from flows.pipeline.folder.run_folder import settled
 from flows.pipeline.planning.gates import ask
 from flows.pipeline.planning.plan import plan
-from flows.pipeline.store import run_store
+from flows.pipeline.store import run_store, shelf
 from flows.pipeline.store.adopt import refuse_unusable
 from flows.pipeline.store.run_store import RunStore, push_finished
 from runtime.store.objects import Objects
@@ -88,6 +88,25 @@ def test_the_store_of_another_run_of_that_name_is_refused_before_anything_is_wri
     assert not (other.folder / "config.yaml").exists()
     with pytest.raises(UserError, match="holds another run of this name"):
         refuse_unusable(other)
+
+
+def test_a_step_that_has_lost_a_file_in_the_store_stops_no_run_and_is_mended(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(shelf, "print_warning", told.append)
+    a = machine("a")
+    run(a)
+    objects = Objects(str(a.resources.store))
+    parts = [key for key in objects.sizes("test") if "/pairs/" in key and "part-" in key]
+    objects.remove(parts[:1])
+    lost = parts[0].partition("/")[2].rpartition("/pairs/")[0] + "/pairs"
+    assert run(machine("b")) == [lost]
+    assert [line for line in told if f"{lost}: 1 of 1 files are gone or cut" in line]
+    objects.remove(parts[:1])
+    assert run(a) == []
+    assert run(machine("c")) == []
+    assert len(told) == 2
 
 
 def test_what_is_made_anew_is_forgotten_in_the_store_and_replaced(machine: Machine) -> None:
