@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 from rich.console import Console, Group
-from rich.markup import escape
 from rich.table import Table
 
 from contracts.errors import UserError
 from contracts.tables.parts import part_paths, read_table
+from flows.explore.plain import plain
 
 _UNSCORED = float("-inf")
 _SHOWN_IDS = 5
@@ -34,7 +34,7 @@ def show_prompt(console: Console, folder: Path, prompt_id: str) -> None:
         )
     match = matches[0]
     turns = [
-        f"[bold]{escape(turn['role'])}[/]: {escape(turn['content'])}" for turn in match["messages"]
+        f"[bold]{plain(turn['role'])}[/]: {plain(turn['content'])}" for turn in match["messages"]
     ]
     console.print(Group(*turns, _responses(folder, match["prompt_id"])))
 
@@ -60,15 +60,15 @@ def _responses(folder: Path, prompt_id: str) -> Table:
         for role in ("chosen", "rejected")
     }
     annotators = sorted({name for shown_scores in scores.values() for name in shown_scores})
-    table = Table("", *map(escape, annotators), "tokens", "finish", "response")
+    table = Table("", *map(plain, annotators), "tokens", "finish", "response")
     for row in sorted(responses, key=lambda row: -order.get(row["response_id"], _UNSCORED)):
         shown_scores = scores.get(row["response_id"], {})
         table.add_row(
             roles.get(row["response_id"], ""),
-            *(escape(shown_scores.get(name, "")) for name in annotators),
+            *(plain(shown_scores.get(name, "")) for name in annotators),
             str(row["n_tokens"]),
             row["finish_reason"],
-            escape(row["text"]),
+            plain(row["text"]),
         )
     return table
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.dataset as ds
 from rich.console import Console
-from rich.markup import escape
 
 from contracts.errors import OnPolicyError, UserError
+from flows.explore.plain import plain
 from flows.explore.sql import CHECKED, matching
 from flows.explore.tables import (
     View,
@@ -76,7 +76,7 @@ def _show_folders(console: Console, address: str, objects: Objects, key: str) ->
     table = steps_table()
     for path in sorted((name.removesuffix(f"/{MANIFEST}") for name in ends), key=_order):
         if done := read_finished(objects, path):
-            add_step(table, escape(path.removeprefix(prefix)), done.manifest)
+            add_step(table, plain(path.removeprefix(prefix)), done.manifest)
     console.print(table)
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.dataset as ds
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Column, Table
 
 from contracts.errors import UserError
@@ -17,6 +16,7 @@ from contracts.steps.files import changed_files
 from contracts.steps.fingerprint import refuse_not_whole
 from contracts.steps.manifest import Manifest, read_manifest
 from contracts.tables.parts import part_paths
+from flows.explore.plain import plain
 from flows.explore.prompt_view import show_prompt
 from flows.explore.sql import matching_rows, naming_damage, open_parts, query
 from flows.pipeline.planning.step_order import place
@@ -90,9 +90,9 @@ def refuse_ignored(view: View) -> None:
 
 
 def _print_table(console: Console, result: pa.Table) -> None:
-    table = Table(*map(escape, result.column_names))
+    table = Table(*map(plain, result.column_names))
     for row in result.to_pylist():
-        table.add_row(*(escape(_readable(value)) for value in row.values()))
+        table.add_row(*(plain(_readable(value)) for value in row.values()))
     console.print(table)
 
 
@@ -110,7 +110,7 @@ def _show_folders(console: Console, path: Path) -> None:
     table = steps_table()
     faults = []
     for file in manifests:
-        where = escape(str(file.parent.relative_to(path)))
+        where = plain(str(file.parent.relative_to(path)))
         try:
             manifest = read_manifest(file.parent)
         except UserError as error:
@@ -150,7 +150,7 @@ def _damage(folder: Path, manifest: Manifest | None) -> list[str]:
 
 def _warn(console: Console, faults: Sequence[str]) -> None:
     for fault in faults:
-        console.print(f"[yellow]warning[/]: {escape(fault)}")
+        console.print(f"[yellow]warning[/]: {plain(fault)}")
 
 
 def _show_table(console: Console, path: Path, view: View) -> None:
@@ -175,17 +175,17 @@ def print_rows(console: Console, dataset: ds.Dataset, shown: pa.Table, where: st
     total = dataset.count_rows()
     metadata = dataset.schema.metadata or {}
     name = metadata.get(b"table", b"table").decode()
-    console.print(f"[bold]{escape(name)}[/]: {total:,} rows in {escape(where)}")
+    console.print(f"[bold]{plain(name)}[/]: {total:,} rows in {plain(where)}")
     columns = Table("column", "type", "what it is")
     for field in dataset.schema:
         doc = (field.metadata or {}).get(b"doc", b"").decode()
         kind = f"{field.type}{'?' if field.nullable else ''}"
-        columns.add_row(escape(field.name), escape(_short_type(field.type, kind)), escape(doc))
+        columns.add_row(plain(field.name), plain(_short_type(field.type, kind)), plain(doc))
     console.print(columns)
     for index, row in enumerate(shown.to_pylist()):
         console.print(f"[bold]row {index}[/]")
         for key, value in row.items():
-            console.print(f"  [cyan]{escape(key)}[/]: {escape(_readable(value))}")
+            console.print(f"  [cyan]{plain(key)}[/]: {plain(_readable(value))}")
 
 
 def _rows_of(dataset: ds.Dataset, parts: Sequence[Path], view: View) -> pa.Table:

@@ -233,3 +233,22 @@ def test_a_damaged_part_of_a_stage_is_named_with_the_way_out(pairs: Path) -> Non
     (pairs / "part-00001.parquet").write_text("not that")
     with pytest.raises(UserError, match=r"part-00001\.parquet: is no whole .*`--redo pairs`"):
         show(pairs, View())
+
+
+def test_a_models_text_commands_no_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = "a\x1b]0;title\x07b\x9bc\n\td"
+    prompt = {"prompt_id": "p", "messages": [{"role": "user", "content": said}], "source": "x",
+              "split": "train"}  # fmt: skip
+    answer = {"prompt_id": "p", "response_id": "p-0", "sample": 0, "seed": 1, "text": said,
+              "token_ids": [1], "finish_reason": "stop", "n_tokens": 1, "policy": "x"}  # fmt: skip
+    for name, schema, row in (("prompts", PROMPTS, prompt), ("responses", RESPONSES, answer)):
+        (tmp_path / name).mkdir()
+        write_part(tmp_path / name, 0, pa.Table.from_pylist([row], schema=schema), schema)
+    show(tmp_path / "responses", View())
+    show(tmp_path, View(prompt="p"))
+    show(tmp_path, View(sql="SELECT text FROM responses"))
+    told = capsys.readouterr().out
+    assert not {"\x1b", "\x07", "\x9b"} & set(told)
+    assert told.count("a\\x1b]0;title\\x07b\\x9bc") == 4
