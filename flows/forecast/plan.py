@@ -1,7 +1,7 @@
 """`onpolicy plan`: what a run will do, and what that will take; nothing is begun or written."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -101,11 +101,12 @@ def forecast(
         gpu_gib: memory of one GPU, which makes it a plan for GPUs.
 
     Raises:
-        UserError: `again` or `until` names no stage, or a CPU is given a GPU's memory.
+        UserError: `rates`, `again` or `until` names no stage, or a CPU is given a GPU's memory.
     """
     left = {step.path for step in steps_left(config, again, until=until)}
     given, config = config, settled(config)
     steps = steps_until(config, until)
+    _refuse_unknown(rates, steps)
     clusters = clusters_of([step for step in steps if step.path in left])
     where = _where(device, gpu_gib, clusters)
     known = Rates(config, rates, where)
@@ -121,6 +122,13 @@ def forecast(
     says = _assumptions(config, prompt, answer, drawn, machine)
     notes = worth_knowing(given, [step for step in steps if step.path in left])
     return RunPlan(str(config.folder), where, told, says, notes, clusters)
+
+
+def _refuse_unknown(rates: Mapping[str, float], steps: Sequence[PlannedStep]) -> None:
+    known = dict.fromkeys(step.path.rsplit("/", 1)[-1] for step in steps)
+    if unknown := [name for name in rates if name not in known]:
+        raise UserError(f"--rate {unknown[0]}: the plan has no such stage; its stages: "
+                        f"{', '.join(known)}")  # fmt: skip
 
 
 def _where(

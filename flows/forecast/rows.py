@@ -9,7 +9,8 @@ from annotation import demonstrations, pairs
 from annotation.config import ScoreConfig
 from flows.pipeline.planning.planned_step import PlannedStep
 from generation import sample
-from generation.config import PromptsConfig, SampleConfig, SelectConfig
+from generation.config import PromptsConfig, PromptSource, SampleConfig, SelectConfig
+from generation.sources.mixture import shares
 from training import format as tokens
 from training import reference, replay, train
 from training.config import FormatConfig
@@ -46,7 +47,7 @@ class Rows:
     def _planned(self, step: PlannedStep) -> int | None:
         if isinstance(step.config, PromptsConfig):
             self._held_out = step.config.test_size
-            return step.config.limit or _lines(step.config)
+            return _mixed(step.config)
         read = {name: self._rows.get(value) for name, value in step.reads.items()}
         if isinstance(step.config, SelectConfig):
             return self._selected(step.config, read["prompts"])
@@ -112,12 +113,25 @@ def _times(rows: int | None, factor: int) -> int | None:
     return None if rows is None else rows * factor
 
 
-def _lines(config: PromptsConfig) -> int | None:
-    """Of local files of lines; None where one is another kind of source."""
-    paths = [Path(source.path) for source in config.mixture]
-    if not all(path.suffix in _LINES and path.is_file() for path in paths):
-        return None
-    return sum(_count(path) for path in paths)
+def _mixed(config: PromptsConfig) -> int | None:
+    """Prompts of all sources, as `generation.sources.mixture` takes them; at most, as duplicates
+    are told only when they are read."""
+    sizes = [_lines(source) for source in config.mixture]
+    if any(size is None for size in sizes):
+        return config.limit
+    there = [size for size in sizes if size is not None]
+    if weights := [source.weight for source in config.mixture if source.weight]:
+        return sum(shares(there, weights, config.limit))
+    return min(sum(there), config.limit or sum(there))
+
+
+def _lines(source: PromptSource) -> int | None:
+    """Of a local file of lines, up to its limit; of another kind of source the limit alone."""
+    path = Path(source.path)
+    if path.suffix not in _LINES or not path.is_file():
+        return source.limit
+    lines = _count(path)
+    return min(lines, source.limit or lines)
 
 
 def _count(path: Path) -> int:

@@ -110,8 +110,15 @@ def _sampling(
     if machine.device == "cpu":
         return replace(own, kv_cache=_cpu_cache(config, resources, model, longest))
     number = width if engine.kv_cache == "auto" else 1
-    a_token = kv_bytes(model.of.layers, model.of.keys, number) // resources.tensor_parallel
+    a_token = kv_bytes(model.of.layers, _keys(model, resources.tensor_parallel), number)
     return _filled(own, longest * a_token, longest, resources, machine.gpu)
+
+
+def _keys(model: Model, gpus: int) -> int:
+    """Width of one GPU's key heads: with more GPUs than heads, each has a copy of one (vLLM's
+    `get_num_kv_heads`)."""
+    a_head = model.of.queries // int(model.config["num_attention_heads"])
+    return max(a_head, model.of.keys // gpus)
 
 
 def _cpu_cache(config: SampleConfig, resources: VllmResources, model: Model, longest: int) -> int:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
@@ -49,6 +50,25 @@ def test_rows_and_tokens_follow_from_the_config(settings: Callable[..., RunConfi
     by_path = {stage.path: stage for stage in told.stages}
     assert by_path["round-1/responses"].tokens == 800
     assert by_path["round-1/policy"].tokens == 10 * (10 + 2 * 20)
+
+
+def test_prompts_are_no_more_than_their_files_limits_and_weights_give(
+    settings: Callable[..., RunConfig], tmp_path: Path
+) -> None:
+    def prompts(**given: Any) -> int | None:
+        given = {"test_size": 4} | given
+        return rows(forecast(settings(rounds=1, prompts=given), rates={}))["prompts"]
+
+    first = {"path": str(tmp_path / "prompts.jsonl")}
+    second = {"path": str(tmp_path / "more.jsonl")}
+    settings()
+    (tmp_path / "more.jsonl").write_text('{"prompt": "Tell."}\n' * 30)
+    assert prompts(**first, limit=1000) == 30 and prompts(**first, limit=20) == 20
+    assert prompts(sources=[first | {"limit": 10}, second]) == 40
+    assert prompts(sources=[first | {"weight": 1}, second | {"weight": 9}]) == 33
+    there = {"path": "owner/prompts", "revision": "abc"}
+    assert prompts(sources=[first, there | {"limit": 8}]) == 38
+    assert prompts(sources=[first, there]) is None
 
 
 def test_hours_come_from_the_rates_given_and_what_has_none_is_named(
@@ -131,6 +151,13 @@ def test_a_rate_that_is_none_says_how_to_give_one(text: str) -> None:
         given_rates([text])
 
 
+def test_a_rate_of_a_stage_that_is_not_there_names_those_that_are(
+    settings: Callable[..., RunConfig],
+) -> None:
+    with pytest.raises(UserError, match=r"--rate respones: the plan has no such stage.* responses"):
+        forecast(settings(), rates={"policy": 1.0, "respones": 1.0})
+
+
 def test_sixteen_bytes_a_weight_are_split_by_zero_3_and_only_weights_stay_whole_in_none() -> None:
     model = Model.read(GEMMA)
     assert model
@@ -197,8 +224,10 @@ def test_a_tables_bytes_are_those_of_its_columns_and_of_tokens_that_the_format_l
 def test_a_gpus_kv_cache_fills_the_share_that_vllm_is_given(
     settings: Callable[..., RunConfig],
 ) -> None:
-    def sampled(gpu: float | None, kv_cache: str = "auto") -> memory.Memory:
-        sampling = {"n": 5, "max_tokens": 4096, "engine": {"kind": "vllm", "kv_cache": kv_cache}}
+    def sampled(gpu: float | None, kv_cache: str = "auto", parallel: int = 1) -> memory.Memory:
+        resources = {"tensor_parallel": parallel}
+        engine = {"kind": "vllm", "kv_cache": kv_cache, "resources": resources}
+        sampling = {"n": 5, "max_tokens": 4096, "engine": engine}
         told = forecast(settings(sampling=sampling), rates={}, device="cuda", gpu_gib=gpu)
         (taken,) = (stage.memory for stage in told.stages if stage.path == "round-1/responses")
         assert taken and taken.says in as_text(told)
@@ -206,6 +235,8 @@ def test_a_gpus_kv_cache_fills_the_share_that_vllm_is_given(
 
     one = 2 * 42 * 8 * 256 * 2 * (256 + 4096)
     assert sampled(None).kv_cache == one and sampled(None, "fp8").kv_cache == one / 2
+    assert sampled(None, parallel=4).kv_cache == one / 4
+    assert sampled(None, parallel=16).kv_cache == one / 8  # it has 8 key heads, and no half ones
     whole = sampled(80)
     assert whole.total == int(0.9 * 80 * (1 << 30))
     assert f"0.9 of the GPU; room for {whole.kv_cache // one} samples at once" in whole.says
