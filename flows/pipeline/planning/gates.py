@@ -1,6 +1,7 @@
 """Gates that ask: who is to answer, what was answered, and how a run says that it waits."""
 
 import getpass
+import os
 import re
 from pathlib import Path
 from typing import get_args
@@ -126,11 +127,19 @@ def decide(run: Path, place: str, action: Action, by: str | None, why: str) -> s
     folder = run / f"round-{_number(place)}"
     if said(folder) is None:
         raise UserError(f"{folder}: has no verdict yet to answer to")
-    write_answer(folder, action, by or getpass.getuser(), why)
+    write_answer(folder, action, by or _user(), why)
     if decision := decision_of(folder):
         return (f"{folder}: {decision.by} had decided `{decision.action}`; `onpolicy run ... "
                 f"--redo {folder.name}/gate` takes your `{action}` instead")  # fmt: skip
     return f"{folder}: `{action}` it is; the same `onpolicy run` goes on from there"
+
+
+def _user() -> str:
+    """The user's name; the number of one without, as containers have."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"user {os.getuid()}"
 
 
 def _number(place: str) -> int:

@@ -212,3 +212,16 @@ def test_an_answer_needs_a_run_a_gate_and_a_verdict(gated: Gated, tmp_path: Path
             decide(run.folder, place, "stop", by=None, why="")
     with pytest.raises(UserError, match="no run lies here"):
         decide(tmp_path, "round-1", "stop", by=None, why="")
+
+
+def test_who_decides_has_a_number_where_a_container_gives_no_name(
+    gated: Gated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = gated(ASKING)
+    make_gated(run, {1: "worse"})
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("os.getuid", lambda: 54321)
+    decide(run.folder, "1", "promote", None, "")
+    answer = answers.read_answer(run.folder / "round-1")
+    assert answer and answer.by == "user 54321"
