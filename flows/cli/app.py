@@ -111,7 +111,7 @@ def schedule(
     config: ConfigPath,
     overrides: Overrides = None,
     *,
-    cron: Annotated[str | None, typer.Option(help="When, e.g. '0 2 * * *'.")] = None,
+    cron: Annotated[str | None, typer.Option(help="When, in UTC, e.g. '0 2 * * *'.")] = None,
     every: Annotated[str | None, typer.Option(help="How often, e.g. 30m, 6h, 1d.")] = None,
     next_round: Annotated[
         bool, typer.Option(help="Add a round each time that the run is finished.")

@@ -204,7 +204,8 @@ def serve_config(
     """Serve the flow on a schedule until it is stopped.
 
     Raises:
-        UserError: its times cannot be read, or there is no server that stays.
+        UserError: its times cannot be read, there is no server that stays, or a schedule of the
+            run is served already.
     """
     config = load_run(path, overrides)
     settings.apply()
@@ -216,7 +217,7 @@ def serve_config(
     refuse_unready(config, steps_left(config, next_round=next_round))
     _say_unasked(config)
     make_folder(config)
-    console.print(f"Serving {config.name} {when}; stop with Ctrl-C.")
     parameters = {"config": config.model_dump(mode="json"), "next_round": next_round}
-    with interruptible():
+    with schedule.only_one(config.folder), interruptible():
+        console.print(f"Serving {config.name} {when}; stop with Ctrl-C.")
         schedule.serve(on_policy, config.name, when, parameters)

@@ -2,9 +2,11 @@
 
 import asyncio
 import re
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from prefect import Flow
@@ -16,6 +18,7 @@ from prefect.settings import get_current_settings
 from prefect.states import Completed
 
 from contracts.errors import FolderBusy, UserError
+from contracts.steps.lock import folder_lock, holder_of
 from flows.prefect_.run_server import ensure_server, has_server
 from flows.prefect_.runner_log import tell_failures
 
@@ -27,10 +30,11 @@ class Times:
     """When a schedule starts a run: one of the two."""
 
     cron: str | None = None
+    """In UTC, as Prefect takes it where no time zone is given."""
     every: timedelta | None = None
 
     def __str__(self) -> str:
-        return f"at {self.cron!r}" if self.cron else f"every {self.every}"
+        return f"at {self.cron!r} (UTC)" if self.cron else f"every {self.every}"
 
 
 def times(cron: str | None, every: str | None) -> Times:
@@ -55,6 +59,22 @@ def _period(text: str) -> timedelta:
     if match is None:
         raise UserError(f"--every {text!r}: write minutes, hours or days: 30m, 6h, 1d")
     return timedelta(**{_UNITS[match[2]]: int(match[1])})
+
+
+@contextmanager
+def only_one(run: Path) -> Iterator[None]:
+    """Serve a run's one schedule within. Two would be one deployment: it has the last one's times
+    and settings, and whichever ends first pauses it for both (Prefect 3.9.1, `Runner`).
+
+    Raises:
+        UserError: another process serves one.
+    """
+    folder = run / ".schedule"
+    folder.mkdir(exist_ok=True)
+    if holder := holder_of(folder):
+        raise UserError(f"{run}: {holder} serves a schedule of it already; stop that one first")
+    with folder_lock(folder):
+        yield
 
 
 def refuse_unserved() -> None:

@@ -1,5 +1,6 @@
 """Deployments: the times of a schedule, `prefect.yaml`, its automation, and the webhook."""
 
+import asyncio
 import http.server
 import json
 import threading
@@ -13,13 +14,14 @@ import yaml
 from checkout import CHECKOUT
 from minimal_run import config
 from prefect.events.schemas.automations import AutomationCore
+from prefect.server.schemas.schedules import CronSchedule
 
 from contracts.errors import UserError
 from flows.on_policy import on_policy
 from flows.pipeline.config import RunConfig
 from flows.prefect_ import gpus, webhook
 from flows.prefect_.names import named
-from flows.prefect_.schedule import Times, times
+from flows.prefect_.schedule import Times, only_one, times
 
 
 @pytest.mark.parametrize(("every", "is_told"), [
@@ -28,6 +30,22 @@ from flows.prefect_.schedule import Times, times
 def test_a_schedule_may_be_a_period(every: str, is_told: timedelta) -> None:
     assert times(None, every) == Times(every=is_told)
     assert times("0 2 * * *", None) == Times(cron="0 2 * * *")
+
+
+def test_the_times_of_a_schedule_are_told_in_the_zone_that_prefect_takes_them_in() -> None:
+    when = times("0 2 * * *", None)
+    dates = asyncio.run(CronSchedule(cron=str(when.cron)).get_dates(1))
+    assert (dates[0].hour, dates[0].utcoffset()) == (2, timedelta(0))
+    assert str(when) == "at '0 2 * * *' (UTC)"
+
+
+def test_a_run_has_one_schedule(tmp_path: Path) -> None:
+    with only_one(tmp_path):
+        refused = pytest.raises(UserError, match=r"process .* serves a schedule of it already")
+        with refused, only_one(tmp_path):
+            pass
+    with only_one(tmp_path):  # the first is over
+        pass
 
 
 @pytest.mark.parametrize(("cron", "every", "said"), [
