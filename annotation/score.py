@@ -38,7 +38,7 @@ from runtime.stage_process import main
 class AnnotatorFacts(BaseModel):
     """One annotator's scores, and what it says of itself: device, dtype, its objectives ..."""
 
-    model_config = ConfigDict(frozen=True, extra="allow", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="allow")
 
     count: int
     """Responses with a score."""

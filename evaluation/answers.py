@@ -45,7 +45,7 @@ class AnswersInputs(Inputs):
 class BenchmarkAnswers(BaseModel):
     """What one benchmark was answered."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     turns: int
     """Answers asked for."""

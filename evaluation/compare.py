@@ -47,7 +47,7 @@ class CompareInputs(Inputs):
 class Shares(BaseModel):
     """Shares of an annotator's answers, by policy: `start`, `before`, `after`."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     unscored: dict[str, float]
     cut: dict[str, float]

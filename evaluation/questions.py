@@ -33,7 +33,7 @@ class QuestionsInputs(Inputs):
 class BenchmarkQuestions(BaseModel):
     """What one benchmark asks."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     questions: int
     sha256: str

@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 class Agreement(BaseModel):
     """How two annotations of the same responses agree."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     prompts: int
     responses: int = 0

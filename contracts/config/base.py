@@ -24,13 +24,13 @@ def as_file_name(text: str, default: str) -> str:
 
 
 class Config(BaseModel):
-    """A frozen config. The string under a field is its documentation."""
+    """A frozen config. The string under a field is its documentation, also in its JSON
+    Schema (contracts.json_schema)."""
 
     # NaN is refused: it equals nothing, not even the value that a step was claimed with.
     model_config = ConfigDict(
         frozen=True,
         extra="forbid",
-        use_attribute_docstrings=True,
         protected_namespaces=(),
         allow_inf_nan=False,
     )

@@ -13,9 +13,7 @@ from contracts.redo_hint import way_out
 class Facts(BaseModel):
     """The base of every stage's facts, and the facts of a stage that has none."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=()
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
 
 class OfPolicy(Facts):

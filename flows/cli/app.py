@@ -187,9 +187,11 @@ def schema() -> None:
     """Print the JSON Schema of a run's config, for editors."""
     import json
 
+    from contracts.json_schema import Described
     from flows.pipeline.config import RunConfig
 
-    typer.echo(json.dumps(RunConfig.model_json_schema(), indent=1))
+    schema = RunConfig.model_json_schema(schema_generator=Described)
+    typer.echo(json.dumps(schema, indent=1))
 
 
 def main() -> None:

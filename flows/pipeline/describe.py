@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 
 from contracts.config.base import check
 from contracts.errors import UserError
+from contracts.json_schema import Described
 from contracts.steps.manifest import Manifest
 from contracts.steps.step import Stage
 from flows.pipeline.config import RunConfig
@@ -81,7 +82,9 @@ def table() -> str:
 def manifest_schema(stage: Stage) -> dict[str, Any]:
     """The JSON Schema of the stage's `_manifest.json`, its facts included."""
     schema = TypeAdapter(Manifest).json_schema()
-    facts = stage.facts.model_json_schema(mode="serialization", ref_template="#/$defs/{model}")
+    facts = stage.facts.model_json_schema(
+        mode="serialization", ref_template="#/$defs/{model}", schema_generator=Described
+    )
     schema["$defs"] = facts.pop("$defs", {})
     schema["properties"]["facts"] = facts
     schema["properties"]["stage"] = {"const": stage.name}

@@ -14,7 +14,7 @@ _COMPARED = 200
 class Difference(BaseModel):
     """What the published format reads otherwise, over the pairs compared."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     pairs: int
     loss_tokens: dict[str, float]
