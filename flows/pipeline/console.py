@@ -109,7 +109,7 @@ def print_done(title: str, manifest: Manifest, skipped: bool) -> None:
     rows = f"{manifest.rows:,} row{'' if manifest.rows == 1 else 's'}"
     is_wide = not console.is_terminal or console.width >= _WIDE
     line = Text(
-        f"  {title:<32} {rows:>13}  {took:>12}" if is_wide else f"  {title}  {rows}, {took}"
+        f"  {title:<37} {rows:>13}  {took:>12}" if is_wide else f"  {title}  {rows}, {took}"
     )
     if drops:
         line.append(f"{'  ' if is_wide else chr(10) + '    '}dropped: {drops}", "yellow")

@@ -1,7 +1,9 @@
 """`onpolicy server`: Prefect's server and UI for schedules, which tells nobody of itself.
 
 `prefect server start` posts a heartbeat to its makers unless a setting says otherwise, and its UI
-shows their banners; here both are off whatever the settings say.
+shows their banners; here both are off whatever the settings say. The second version of the UI asks
+Amplitude for the settings of its analytics before it reads whether any are wanted (3.9), so that
+the first one opens.
 """
 
 import os
@@ -13,6 +15,7 @@ from flows.prefect_ import settings
 
 _ALWAYS = {
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+    "PREFECT_SERVER_UI_V2_ENABLED": "false",
     "PREFECT__SERVER_FINAL": "1",
     # Nobody else shows what goes wrong in it.
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "ERROR",

@@ -150,6 +150,9 @@ def _axes() -> tuple[Figure, Axes]:
     figure.subplots_adjust(**_MARGINS)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(_TICKS))
+    # By hand too: to find room for the labels, all ticks are laid out once more.
+    axes.xaxis.set_label_coords(0.5, -0.11)
+    axes.yaxis.set_label_coords(-0.1, 0.5)
     return figure, axes
 
 

@@ -38,5 +38,6 @@ def test_the_server_tells_nobody_of_itself_and_stays_on_loopback(tmp_path: Path)
     told = json.loads(ended.stdout)
     assert told["settings"]["analytics_enabled"] is False
     assert told["settings"]["ui"]["show_promotional_content"] is False
+    assert told["settings"]["ui"]["v2_enabled"] is False  # its pages ask Amplitude
     assert (told["host"], told["port"], told["page"]) == ("127.0.0.1", 4311, 200)
     assert "export PREFECT_API_URL=http://127.0.0.1:4311/api" in ended.stderr

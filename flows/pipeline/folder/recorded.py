@@ -1,6 +1,8 @@
 """A run's `config.yaml`: the config that its folder was last run by, as the claim wrote it."""
 
 from collections.abc import Callable
+from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,7 +33,8 @@ def recorded_keys(run: Path) -> dict[str, Any]:
         UserError: the file is missing or damaged; says how to have it written anew.
     """
     path = run / NAME
-    return _read(path, lambda: read_yaml(path))
+    changed = path.stat().st_mtime_ns if path.exists() else 0
+    return _read(path, lambda: deepcopy(_keys(path, changed)))
 
 
 def round_keys(folder: Path) -> dict[str, Any]:
@@ -48,6 +51,12 @@ def round_keys(folder: Path) -> dict[str, Any]:
             given = {name: value for name, value in rule.items() if value}
             keys = merged(keys, given)
     return keys
+
+
+@lru_cache(maxsize=1)
+def _keys(path: Path, changed: int) -> dict[str, Any]:
+    """Read once while nothing changes it: 0.09 s, and each round's card asks for it."""
+    return read_yaml(path)
 
 
 def _read(path: Path, read: Callable[[], T]) -> T:

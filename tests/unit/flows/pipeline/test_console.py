@@ -85,6 +85,15 @@ def test_every_line_stands_whole_in_the_terminal(
     assert max(len(line) for line in plain.splitlines()) <= columns
 
 
+def test_figures_of_all_steps_stand_below_each_other() -> None:
+    made = Manifest("x", 192, {}, {}, "", {}, 0.0, 0.2, {}, "")
+    with console.capture() as shown:
+        for title in ("load prompts", "round 12: pair chosen and rejected"):
+            print_done(title, made, skipped=False)
+    first, second = shown.get().splitlines()
+    assert first.index("192 rows") == second.index("192 rows")
+
+
 def test_without_a_terminal_a_line_is_printed_now_and_then(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
