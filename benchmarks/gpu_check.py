@@ -31,6 +31,8 @@ _VLLM = ("vllm",)
 _TRL = ("trl", "datasets")
 # `make gpu-check` installs them (requirements/dev.txt).
 _TESTED_WITH = ("pytest", "pytest_timeout", "xdist", "hypothesis")
+# A dozen starts of a trainer each, of half a minute where it imports and compiles anew.
+_MINUTES = {"test_training_resume": 9, "test_training_strategies": 9}
 _GPU = ("--device", "cuda", "--dtype", "bfloat16")
 
 
@@ -38,10 +40,11 @@ def gpu_tests() -> list[Step]:
     """A step for each file of tests/gpu: a CUDA error in one would fail all tests after it."""
     return [
         Step(
-            path.stem, ("-m", "pytest", str(path), "-q", "-p", "no:cacheprovider"), 5, _TESTED_WITH
+            path.stem, ("-m", "pytest", str(path), "-v", "-p", "no:cacheprovider"),
+            _MINUTES.get(path.stem, 5), _TESTED_WITH,
         )
         for path in sorted(_TESTS.glob("test_*.py"))
-    ]
+    ]  # fmt: skip
 
 
 def figure(

@@ -12,13 +12,13 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.support.device import Device
 from benchmarks.support.generation_demo import FOLDER
-from benchmarks.support.gpu_use import GpuUse
 from benchmarks.support.options import TINY, Options, device_of
 from benchmarks.support.outcome import report
 from benchmarks.support.shapes import PUBLISHED, Shape
@@ -33,8 +33,16 @@ from flows.pipeline.run_step import run_step
 
 _HELD_OUT = 32
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
-Span = tuple[float, float]
-"""When a stage began and ended, by `time.monotonic`."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of a stage."""
+
+    seconds: float
+    """With the start of its process."""
+    busy: float | None
+    """Share of the stage's own time in which the GPUs ran a kernel, where NVML tells."""
 
 
 def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -52,15 +60,15 @@ def main() -> None:
         raise SystemExit("build the demo's models first: python -m demo.build")
     if not device.on_gpu:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    with tempfile.TemporaryDirectory() as name, GpuUse() as use:
+    with tempfile.TemporaryDirectory() as name:
         policy = policy_of(asked.shape, Path(name) / "start", device)
-        spans = run_round(round_config(asked, policy, Path(name)))
-        by_stage = {stage: use.busy(*span) for stage, span in spans.items()}
-        in_all = use.busy(min(spans.values())[0], max(spans.values())[1])
-    seconds = {stage: round(end - start, 1) for stage, (start, end) in spans.items()}
+        costs = run_round(round_config(asked, policy, Path(name)))
+    in_all = sum(cost.seconds for cost in costs.values())
     report(
-        "whole_round", in_all or 0.0, 0.0, "of a round's time the GPU was busy",
-        in_all_seconds=round(sum(seconds.values()), 1), seconds=seconds, busy=by_stage,
+        "whole_round", busy_share(costs), 0.0, "of a round's time the GPU was busy",
+        in_all_seconds=round(in_all, 1),
+        seconds={stage: round(cost.seconds, 1) for stage, cost in costs.items()},
+        busy={stage: cost.busy for stage, cost in costs.items()},
         engine=engine_here(), prompts=asked.prompts, max_tokens=asked.max_tokens,
         global_batch=asked.batch, shape=asked.shape, **device.facts,
     )  # fmt: skip
@@ -118,16 +126,22 @@ def round_config(asked: argparse.Namespace, policy: Path, folder: Path) -> RunCo
     ])  # fmt: skip
 
 
-def run_round(config: RunConfig) -> dict[str, Span]:
+def run_round(config: RunConfig) -> dict[str, Cost]:
     """Every step of the run, one after the other."""
     make_folder(config)
-    spans: dict[str, Span] = {}
+    costs: dict[str, Cost] = {}
     for step in next_steps(claim_run(config)):
         started = time.monotonic()
-        run_step(step, print, lambda _: None)
-        spans[step.path] = (started, time.monotonic())
-        print(f"{step.path}: {spans[step.path][1] - started:.1f} s", flush=True)
-    return spans
+        manifest = run_step(step, print, lambda _: None)
+        costs[step.path] = Cost(time.monotonic() - started, manifest.busy)
+        print(f"{step.path}: {costs[step.path].seconds:.1f} s", flush=True)
+    return costs
+
+
+def busy_share(costs: Mapping[str, Cost]) -> float:
+    """Of the whole round, starts of processes included; a stage without a figure was not busy."""
+    worked = sum(cost.seconds * (cost.busy or 0) for cost in costs.values())
+    return worked / sum(cost.seconds for cost in costs.values())
 
 
 if __name__ == "__main__":

@@ -96,7 +96,7 @@ def _run(command: Sequence[str], log: Path, seconds: float) -> int | None:
 def _result(step: Step, log: Path, code: int | None, seconds: float) -> Result:
     state: State
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    last = lines[-1] if lines else "it printed nothing"
+    last = lines[-1].strip("= ") if lines else "it printed nothing"
     if code is None:
         return Result(step.name, "failed", f"ended after {step.minutes:g} minutes: {last}", seconds)
     if code:

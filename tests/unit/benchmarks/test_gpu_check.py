@@ -23,7 +23,7 @@ def printing(outcome: dict[str, object]) -> str:
 
 STEPS = [
     step("tests", "print('3 passed, 1 skipped in 2.10s')"),
-    step("no_flash", "print('2 skipped in 75.10s (0:01:15)')"),
+    step("no_flash", "print('=== 2 skipped in 75.10s (0:01:15) ===')"),
     step("crashes", "import os; print('CUDA error', flush=True); os.abort()"),
     step("rate", printing(HOLDS)),
     step("memory", printing(HOLDS | {"figure": 0.4, "reach": 0.25, "holds": False})),

@@ -1,35 +1,19 @@
 """A round by stage: how busy the GPU was, and a policy of random weights."""
 
-import sys
-import time
 from pathlib import Path
 
 import pytest
 from checkout import CHECKOUT
 
 from benchmarks.support.device import Device
-from benchmarks.support.gpu_use import GpuUse
 from benchmarks.support.shapes import tiny_gemma as gemma_of
-from benchmarks.whole_round import options, round_config, write_policy
+from benchmarks.whole_round import Cost, busy_share, options, round_config, write_policy
 from contracts.models.model import load_tokenizer
 
-SAMPLES = "import time\nfor share in (100, 0) * 600: print(share, flush=True); time.sleep(0.005)"
 
-
-def test_the_share_of_a_span_is_the_mean_of_its_samples() -> None:
-    with GpuUse((sys.executable, "-S", "-c", SAMPLES)) as use:
-        started = time.monotonic()
-        while use.busy(started, time.monotonic()) in (None, 1.0):
-            time.sleep(0.005)
-        ended = time.monotonic()
-    busy = use.busy(started, ended)
-    assert busy and 0.4 < busy < 0.8
-    assert use.busy(ended + 100, ended + 200) is None
-
-
-def test_nothing_is_known_without_nvidia_smi() -> None:
-    with GpuUse(("no-such-nvidia-smi",)) as use:
-        assert use.busy(0, time.monotonic()) is None
+def test_a_rounds_share_is_of_the_time_of_all_its_stages() -> None:
+    costs = {"prompts": Cost(10, None), "responses": Cost(50, 0.5), "policy": Cost(40, 0.9)}
+    assert busy_share(costs) == pytest.approx((25 + 36) / 100)
 
 
 def test_every_id_that_random_weights_may_sample_is_text_of_its_own(
