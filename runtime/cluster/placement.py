@@ -16,7 +16,7 @@ from runtime.cluster.config import RayCluster
 from runtime.cluster.needs import needs_of
 from runtime.cluster.seat import Seat
 from runtime.cluster.seating import Request, seating
-from runtime.cluster.session import connect, disconnect, nodes, refuse_unmet
+from runtime.cluster.session import connect, disconnect, nodes, refuse_lost, refuse_unmet
 from runtime.cluster.wire import Inbox, RayWire
 from runtime.pool.wire import Wire
 from runtime.pool.worker_main import Work, name_of
@@ -70,7 +70,12 @@ class RayPlacement:
         """Every worker imports for itself, on its node."""
 
     def start(self, number: int, work: Work, silence: float | None) -> Wire:
-        """A worker in its seat, a new one where the seat is gone with its node."""
+        """A worker in its seat, a new one where the seat is gone with its node.
+
+        Raises:
+            OnPolicyError: Ray has lost the cluster.
+        """
+        refuse_lost()
         last = self._wires.get(number)
         if last and last.seat_is_gone:
             self._free(number)
@@ -96,19 +101,24 @@ class RayPlacement:
 
     def close(self) -> None:
         """End the seats, their workers first: what follows wants their memory."""
-        import ray
-
         self._closing.set()
-        began = [wire for wire in self._wires.values() if wire.begun and not wire.seat_is_gone]
-        ended = [wire.end_process() for wire in began]
-        if ended:
-            ray.wait(ended, num_returns=len(ended), timeout=_GRACE_SECONDS)
-        for seat in self._seats.values():
-            ray.kill(seat)
+        with suppress(OnPolicyError):  # what Ray has lost it can not end, nor need it
+            refuse_lost()
+            self._end_seats()
         self._seats.clear()
         self._inbox.close()
         if self._is_ours:
             disconnect()
+
+    def _end_seats(self) -> None:
+        import ray
+
+        began = [wire for wire in self._wires.values() if wire.begun and not wire.seat_is_gone]
+        ended = [answer for wire in began if (answer := wire.end_process()) is not None]
+        if ended:
+            ray.wait(ended, num_returns=len(ended), timeout=_GRACE_SECONDS)
+        for seat in self._seats.values():
+            ray.kill(seat)
 
     def _free(self, number: int) -> None:
         """End a seat: one whose node is only out of reach holds its worker and GPUs otherwise."""

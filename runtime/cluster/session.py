@@ -24,8 +24,11 @@ def connect(cluster: RayCluster) -> bool:
         UserError: Ray is not installed, or there is no such cluster.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # A call after the cluster was lost would begin a cluster of this machine alone.
+    os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
     try:
         import ray
+        from ray.exceptions import AuthenticationError, RayError
     except ModuleNotFoundError:
         raise UserError("resources.cluster: Ray is not installed here: "
                         "pip install 'onpolicy[ray]'") from None  # fmt: skip
@@ -37,7 +40,12 @@ def connect(cluster: RayCluster) -> bool:
             address=cluster.address, configure_logging=False, log_to_driver=True,
             logging_level=logging.WARNING,
         )  # fmt: skip
-    except (OSError, RuntimeError, ValueError) as error:
+    except AuthenticationError:
+        raise UserError(
+            f"resources.cluster: the Ray cluster at {cluster.address!r} wants another token than "
+            "this machine has; put its ~/.ray/auth_token here, too"
+        ) from None
+    except (OSError, RuntimeError, ValueError, RayError) as error:
         raise UserError(
             f"resources.cluster: no Ray cluster answers at {cluster.address!r} "
             f"({first_line(error)}); start one with `ray start --head` here and `ray start "
@@ -68,6 +76,17 @@ def disconnect() -> None:
     ray.shutdown()
 
 
+def refuse_lost() -> None:
+    """
+    Raises:
+        OnPolicyError: this process is a driver of no cluster, or no longer.
+    """
+    import ray
+
+    if not ray.is_initialized():
+        raise _lost("it has been left, or the connection to it has been lost")
+
+
 def nodes() -> list[Node]:
     """The nodes that are alive, as far as Ray has noticed.
 
@@ -77,16 +96,19 @@ def nodes() -> list[Node]:
     import ray
     from ray.exceptions import RayError
 
-    if not ray.is_initialized():  # it would look for a cluster by itself
-        raise OnPolicyError("the Ray cluster has been left")
+    refuse_lost()
     try:
         known = ray.nodes()
     except (RayError, ConnectionError, RuntimeError) as error:
-        raise OnPolicyError(
-            f"the Ray cluster is gone ({first_line(error)}). What is finished is kept: run the "
-            "same command again once it is back"
-        ) from None
+        raise _lost(first_line(error)) from None
     return [_node(one) for one in known if one["Alive"]]
+
+
+def _lost(why: str) -> OnPolicyError:
+    return OnPolicyError(
+        f"the Ray cluster is gone ({why}). What is finished is kept: run the same command again "
+        "once it is back"
+    )
 
 
 def _node(known: dict[str, Any]) -> Node:

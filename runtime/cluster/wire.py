@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from contracts.errors import first_line
+from contracts.errors import first_line, named_first_line
 from runtime.pool.wire import Ending, Wire
 
 _GRACE_SECONDS = 10.0
@@ -108,7 +108,7 @@ class RayWire:
         self._unsent: list[bytes] | None = []
         self._index = 0
         self._ending: Ending | None = None
-        inbox.call(seat.start.remote(life, spec), self._started)
+        self._hear(seat.start.remote(life, spec), self._started)
 
     def send(self, data: bytes) -> None:
         """Send a message, once there is somebody to send it to."""
@@ -142,8 +142,13 @@ class RayWire:
             self.end_process()
 
     def end_process(self) -> Any:
-        """Have its seat kill it, and nobody who sits there after it; Ray's reference to that."""
-        return self._seat.kill.remote(self._life)
+        """Have its seat kill it, and nobody who sits there after it; Ray's reference to that, None
+        where Ray has lost the cluster, and with it the seat."""
+        try:
+            return self._seat.kill.remote(self._life)
+        except Exception as error:  # noqa: BLE001 - Ray raises many, plain ones too
+            log.warning("%s could not be told to end: %s", self.place, named_first_line(error))
+            return None
 
     def _send(self, data: bytes) -> None:
         self._seat.send.remote(self._life, self._index, data)
@@ -166,7 +171,21 @@ class RayWire:
         self._listen()
 
     def _listen(self) -> None:
-        self._inbox.call(self._seat.receive.remote(self._life), self._received)
+        self._hear(self._seat.receive.remote(self._life), self._received)
+
+    def _hear(self, answer: Any, then: Answered) -> None:
+        """Let `then` have an answer. Where that fails, e.g. since Ray has lost the cluster, it is
+        this worker's end: the thread goes on with the others' answers."""
+
+        def heard(future: Future[Any]) -> None:
+            try:
+                then(future)
+            except Exception as error:  # noqa: BLE001 - Ray raises many, plain ones too
+                self.seat_is_gone = True
+                why = f"{self.place} was lost ({named_first_line(error)})"
+                self._finish(Ending(None, lost=why))
+
+        self._inbox.call(answer, heard)
 
     def _received(self, future: Future[Any]) -> None:
         if error := future.exception():
@@ -189,8 +208,8 @@ class RayWire:
 
         if self._ending is None:
             self.seat_is_gone = True
-            ray.kill(self._seat)
             self._finish(_KILLED)
+            ray.kill(self._seat)
 
     def _finish(self, ending: Ending) -> None:
         with self._lock:

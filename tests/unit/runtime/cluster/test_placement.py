@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import ray
 
-from runtime.cluster import placement
+from contracts.errors import OnPolicyError
+from runtime.cluster import placement, session
 from runtime.cluster.config import RayCluster
 from runtime.cluster.placement import RayPlacement
 from runtime.cluster.seating import Node, Request
@@ -46,6 +47,7 @@ def killed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def places(monkeypatch: pytest.MonkeyPatch, killed: list[str]) -> Iterator[Places]:
     """A cluster of one node with two GPUs."""
     monkeypatch.setattr(placement, "connect", lambda _: False)
+    monkeypatch.setattr(placement, "refuse_lost", lambda: None)
     monkeypatch.setattr(placement, "nodes", lambda: [Node("id", "10.0.0.1", 8, 2)])
     monkeypatch.setattr(placement, "RayWire", Wire)
     made = Places(RayCluster(), Request(None, 1, 1))
@@ -90,3 +92,16 @@ def test_a_seat_that_is_gone_is_ended_before_another_takes_its_place(
     places._wires[0].seat_is_gone = True
     assert start(places, 0).seat == "seat 2"
     assert killed == ["seat 1"]
+
+
+def test_where_ray_has_lost_the_cluster_the_stage_ends_and_no_cluster_is_begun_here(
+    places: Places, killed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start(places, 0)
+    monkeypatch.setattr(placement, "refuse_lost", session.refuse_lost)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda: pytest.fail("a cluster of this machine alone"))
+    with pytest.raises(OnPolicyError, match=r"the Ray cluster is gone .* run the same command"):
+        start(places, 1)
+    places.close()
+    assert killed == []

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import ray
 from ray.exceptions import (
+    AuthenticationError,
     NodeDiedError,
     OutOfMemoryError,
     RayTaskError,
@@ -117,3 +118,14 @@ def test_a_cluster_that_is_not_there_is_told_with_the_command_that_starts_one(
         session.connect(RayCluster(address=address))
     assert f"resources.cluster: no Ray cluster answers at '{address}'" in str(told.value)
     assert "start one with `ray start --head` here" in str(told.value)
+
+
+def test_a_cluster_that_wants_a_token_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def init(**_: Any) -> None:
+        raise AuthenticationError("no authentication token was found")
+
+    monkeypatch.setattr(session, "_knock", lambda _: None)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(UserError, match=r"'head:6379' wants another token .* put its ~/.ray"):
+        session.connect(RayCluster(address="head:6379"))

@@ -1,5 +1,6 @@
 """What becomes of a worker whose seat, or its node, fails: Ray's own errors, without a cluster."""
 
+import json
 from collections.abc import Iterator
 from concurrent.futures import Future
 from types import SimpleNamespace
@@ -67,3 +68,27 @@ def test_a_seat_is_told_which_of_its_workers_to_kill(inbox: Inbox) -> None:
     seat = SeatThatFails(ActorDiedError(SEAT_DIED))
     RayWire(inbox, seat, 7, "{}").end_process()
     assert seat.killed == [7]
+
+
+class SeatThatIsLost(SeatThatFails):
+    """It begins a worker; then Ray loses the cluster, and no call to it can be made."""
+
+    def __init__(self) -> None:
+        super().__init__(ActorDiedError(SEAT_DIED))
+        begun: Future[Any] = Future()
+        begun.set_result(json.dumps({"place": "node 10.0.0.1", "node": "10.0.0.1"}))
+        self.start = SimpleNamespace(remote=lambda *_: SimpleNamespace(future=lambda: begun))
+        self.receive = self.kill = SimpleNamespace(remote=self.fail)
+
+    def fail(self, *_: Any) -> None:
+        raise ConnectionError("the client has been shut down")
+
+
+def test_a_call_that_cannot_be_made_is_the_end_of_its_worker_and_of_no_other(inbox: Inbox) -> None:
+    lost = RayWire(inbox, SeatThatIsLost(), 1, "{}")
+    assert inbox.wait([lost], 10) == [lost]
+    why = "node 10.0.0.1 was lost (ConnectionError: the client has been shut down)"
+    assert (lost.reap(), lost.seat_is_gone) == (Ending(None, lost=why), True)
+    lost.kill()
+    other = RayWire(inbox, SeatThatFails(ActorDiedError(SEAT_DIED)), 2, "{}")
+    assert inbox.wait([other], 10) == [other]
