@@ -1,7 +1,8 @@
 """The index of a run's responses: all but the texts, which stay in their parts on the disk.
 
 DuckDB may read the run's folder and nothing else, and every value of a request is bound, never
-part of a query.
+part of a query. It takes a folder above by the name of `text=1` for a column unless told not to
+(`hive_partitioning`).
 """
 
 from collections.abc import Sequence
@@ -50,7 +51,7 @@ class Index:
         self.objectives = objectives_of(self.run)
         self.files: list[str] = []
         self._prompts = prompts_of(self.run)
-        self._searches = Searches()
+        self._searches = Searches(self.rows)
         try:
             self._connection = _closed(self.run)
             self._fill()
@@ -81,7 +82,8 @@ class Index:
         )
         files = sorted({self.files[file] for _, file, _ in places})
         read = self.rows(
-            "SELECT response_id, filename, text[:?] FROM read_parquet(?, filename=true)"
+            "SELECT response_id, filename, text[:?]"
+            " FROM read_parquet(?, filename=true, hive_partitioning=false)"
             " WHERE response_id IN (SELECT unnest(?))",
             [longest, files, [name for _, _, name in places]],
         )
@@ -94,7 +96,7 @@ class Index:
             return {}
         return dict(
             self.rows(
-                "SELECT prompt_id, messages FROM read_parquet(?)"
+                "SELECT prompt_id, messages FROM read_parquet(?, hive_partitioning=false)"
                 " WHERE prompt_id IN (SELECT unnest(?))",
                 [self._prompts, sorted(set(ids))],
             )
@@ -106,26 +108,24 @@ class Index:
             return self._searches.begin(words, where, self._prompts, self._in_prompts)
         return self._searches.begin(words, where, self.files, self._in_responses)
 
-    def _in_responses(self, files: Sequence[str], pattern: str) -> list[int]:
-        found = self.rows(
-            "SELECT r.row FROM (SELECT filename, file_row_number AS place"
-            " FROM read_parquet(?, filename=true, file_row_number=true)"
+    def _in_responses(self, files: Sequence[str], pattern: str, hits: str) -> None:
+        self.rows(
+            f"INSERT INTO {hits} SELECT r.row FROM (SELECT filename, file_row_number AS place"  # noqa: S608 - a name of ours
+            " FROM read_parquet(?, filename=true, file_row_number=true, hive_partitioning=false)"
             " WHERE text ILIKE ? ESCAPE '\\') AS hit"
             " JOIN files ON files.name = hit.filename"
             " JOIN responses AS r ON r.file = files.file AND r.place = hit.place",
             [files, pattern],
         )
-        return [row for (row,) in found]
 
-    def _in_prompts(self, files: Sequence[str], pattern: str) -> list[int]:
-        found = self.rows(
-            "SELECT row FROM responses WHERE prompt_id IN ("
-            " SELECT prompt_id FROM read_parquet(?)"
+    def _in_prompts(self, files: Sequence[str], pattern: str, hits: str) -> None:
+        self.rows(
+            f"INSERT INTO {hits} SELECT row FROM responses WHERE prompt_id IN ("  # noqa: S608 - a name of ours
+            " SELECT prompt_id FROM read_parquet(?, hive_partitioning=false)"
             " WHERE array_to_string(list_transform(messages, lambda m: m.content), ' ')"
             " ILIKE ? ESCAPE '\\')",
             [files, pattern],
         )
-        return [row for (row,) in found]
 
     def _fill(self) -> None:
         for create in (_RESPONSES, _SCORES, _PAIRS):
@@ -156,8 +156,9 @@ class Index:
         if pairs := table.parts("pairs"):
             self._connection.execute(
                 "INSERT INTO pairs SELECT ?, prompt_id, chosen_id, rejected_id, chosen_score,"
-                " rejected_score, margin FROM read_parquet(?)", [table.round, pairs]
-            )  # fmt: skip
+                " rejected_score, margin FROM read_parquet(?, hive_partitioning=false)",
+                [table.round, pairs],
+            )
         self._connection.execute(
             "INSERT INTO responses WITH roles AS ("
             "  SELECT chosen_id AS id, 'chosen' AS role FROM pairs WHERE round = $1 AND NOT $2"
@@ -165,14 +166,16 @@ class Index:
             " one AS (SELECT id, min(role) AS role FROM roles GROUP BY id)"
             " SELECT $3 + row_number() OVER () - 1, $1, $2, prompt_id, response_id, n_tokens,"
             " finish_reason, part_files.file, file_row_number, one.role"
-            " FROM read_parquet($4, filename=true, file_row_number=true) AS r"
+            " FROM read_parquet($4, filename=true, file_row_number=true,"
+            " hive_partitioning=false) AS r"
             " JOIN part_files ON part_files.name = r.filename"
             " LEFT JOIN one ON one.id = r.response_id",
             {"1": of[0], "2": of[1], "3": self.count(), "4": parts},
         )
         if scores := table.parts("scores"):
             self._connection.execute(
-                "INSERT INTO scores SELECT r.row, s.annotator, s.score FROM read_parquet($1) AS s"
+                "INSERT INTO scores SELECT r.row, s.annotator, s.score"
+                " FROM read_parquet($1, hive_partitioning=false) AS s"
                 " JOIN responses AS r ON r.response_id = s.response_id"
                 " AND r.round = $2 AND r.held_out = $3",
                 {"1": scores, "2": of[0], "3": of[1]},

@@ -132,7 +132,7 @@ def _responses_where(asked: Asked, search: Search | None) -> _Where:
         if (bound := asked.number(name)) is not None:
             where.add(f"s.score {sign} ?", bound)
     if search:
-        where.add("r.row IN (SELECT unnest(?::INTEGER[]))", search.rows)
+        where.add(f"r.row IN (FROM {search.hits})")
     return where
 
 
@@ -159,8 +159,7 @@ def pairs(index: Index, asked: Asked) -> Page:
     search = search_of(index, asked)
     searched = search.percent if search else 100
     if search:
-        either = " OR ".join(f"{name}.row IN (SELECT unnest(?::INTEGER[]))" for name in "cj")
-        where.add(f"({either})", search.rows, search.rows)
+        where.add(f"(c.row IN (FROM {search.hits}) OR j.row IN (FROM {search.hits}))")
     order = PAIR_SORTS[asked.one_of("sort", [*PAIR_SORTS], "widest margin")]
     source = "FROM pairs p " + " ".join(
         f"LEFT JOIN responses {name} ON {name}.response_id = p.{side}_id"

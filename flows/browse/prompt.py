@@ -54,8 +54,9 @@ def _scores(index: Index, table: Responses, prompt_id: str) -> dict[str, list[di
     told: dict[str, list[dict[str, Any]]] = {}
     found = index.rows(
         "SELECT response_id, annotator, score, objectives, gating, disagreement, cut, error"
-        " FROM read_parquet(?) WHERE prompt_id = ? ORDER BY annotator", [parts, prompt_id]
-    )  # fmt: skip
+        " FROM read_parquet(?, hive_partitioning=false) WHERE prompt_id = ? ORDER BY annotator",
+        [parts, prompt_id],
+    )
     for name, annotator, score, objectives, gating, disagreement, cut, error in found:
         names = index.objectives.get(annotator) or []
         values = objectives or []

@@ -1,13 +1,11 @@
 """What of a run can be looked through: its finished parts, by kind and by round."""
 
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from contracts.errors import UserError
-
-_ROUND = re.compile(r"round-(\d+)")
+from flows.pipeline.folder.rounds import round_folders
 
 
 @dataclass(frozen=True)
@@ -31,10 +29,9 @@ def responses_of(run: Path) -> list[Responses]:
         UserError: there is none.
     """
     found = []
-    for folder in run.glob("round-*"):
-        if number := _ROUND.fullmatch(folder.name):
-            found.append(Responses(int(number[1]), False, folder))
-            found.append(Responses(int(number[1]), True, folder / "evaluation"))
+    for number, folder in round_folders(run):
+        found.append(Responses(number, False, folder))
+        found.append(Responses(number, True, folder / "evaluation"))
     tables = [table for table in found if table.parts("responses")]
     if not tables:
         raise UserError(f"{run}: no responses lie below it; name a run's folder, e.g. runs/demo, "

@@ -20,6 +20,7 @@ from contracts.steps.step import read_step
 from contracts.tables.parts import part_paths, read_part, read_table
 from evaluation.compare import CompareFacts, Gains, Shares
 from evaluation.verdict import VerdictFacts
+from flows.pipeline.folder.rounds import round_folders
 from flows.pipeline.planning.lineage import decision_of
 from flows.pipeline.planning.step_order import place
 from flows.report.evaluation_data import EvaluationData
@@ -217,8 +218,8 @@ class RoundData:
 
 def trained_rounds(folder: Path) -> list[RoundData]:
     """The rounds of a run that have a policy, in order; not all of them need be evaluated."""
-    rounds = sorted(folder.glob("round-*"), key=lambda path: int(path.name.split("-")[1]))
-    return [RoundData(path) for path in rounds if (path / "policy" / "metrics.parquet").exists()]
+    rounds = [RoundData(path) for _, path in round_folders(folder)]
+    return [data for data in rounds if (data.folder / "policy" / "metrics.parquet").exists()]
 
 
 def finished_rounds(folder: Path) -> list[RoundData]:

@@ -9,6 +9,7 @@ from contracts.errors import UserError
 from contracts.steps.manifest import read_manifest
 from flows.pipeline.config import RunConfig
 from flows.pipeline.folder.recorded import recorded
+from flows.pipeline.folder.rounds import round_folders
 from flows.pipeline.load_run import load_run
 
 
@@ -72,8 +73,7 @@ def _folder(path: Path) -> tuple[Path, int | None]:
 
 
 def _last_with_tokens(run: Path) -> int:
-    done = [path for path in run.glob("round-*") if read_manifest(path / "tokens")]
-    numbers = [int(path.name.removeprefix("round-")) for path in done]
+    numbers = [number for number, path in round_folders(run) if read_manifest(path / "tokens")]
     if not numbers:
         raise UserError(f"{run}: no round has its pairs formatted yet; give the config instead, "
                         "and they are made")  # fmt: skip

@@ -147,6 +147,17 @@ def test_a_table_that_is_gone_is_told(copy: Path) -> None:
     assert answer.status_code == 500 and "cannot be read" in answer.text
 
 
+def test_a_folder_above_and_a_copy_of_a_round_are_no_part_of_the_tables(
+    run: Path, tmp_path: Path
+) -> None:
+    there = Path(shutil.copytree(run, tmp_path / "text=1" / "prompt_id=2" / "demo [old]"))
+    shutil.copytree(there / "round-1", there / "round-1.bak")
+    client = TestClient(make_app(Index(there)), base_url="http://127.0.0.1")
+    page = client.get("/?round=1&sort=highest+score").text
+    assert "60 found" in page and "round 1 answer 29 1" in page and "Question 29?" in page
+    assert "2 found" in client.get("/?words=round+1+answer+3").text
+
+
 @pytest.fixture
 def copy(run: Path, tmp_path: Path) -> Path:
     """The run once more, for tests that damage it."""
@@ -170,6 +181,17 @@ def test_a_search_is_another_where_only_its_case_folding_is_the_same(run: Path) 
     assert index.search("red", "responses") is index.search("red", "responses")
 
 
+def test_only_the_last_searches_are_kept(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flows.browse.search._KEPT", 2)
+    index = Index(run)
+    for words in ("answer", "red", "round"):
+        index.search(words, "responses").done.wait(10)
+    (held,) = index.rows("SELECT count(*) FROM duckdb_tables() WHERE table_name LIKE 'hits%'")
+    assert held == (2,)
+    assert index.search("answer", "responses").done.wait(10)
+    assert responses(index, Asked("/", {"words": "answer"})).total == 118
+
+
 def test_what_a_search_has_found_so_far_is_never_told_as_all(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,17 +199,17 @@ def test_what_a_search_has_found_so_far_is_never_told_as_all(
         """It ends as its rows are read."""
 
         @property
-        def rows(self) -> list[int]:  # type: ignore[override]
+        def hits(self) -> str:  # type: ignore[override]
             self.done.set()
-            return [0]
+            return "(SELECT row FROM responses)"
 
-        @rows.setter
-        def rows(self, _: list[int]) -> None:
+        @hits.setter
+        def hits(self, _: str) -> None:
             pass
 
     index = Index(run)
     for listed, path in ((responses, "/"), (pairs, "/pairs")):
-        monkeypatch.setattr(index, "search", lambda *_: Ending(files=4, looked=2))
+        monkeypatch.setattr(index, "search", lambda *_: Ending(files=4, hits="", looked=2))
         assert listed(index, Asked(path, {"words": "answer"})).searched == 50
 
 

@@ -41,6 +41,13 @@ def judged(run: Path) -> Path:
     return run
 
 
+def test_a_copy_that_lies_beside_a_round_is_none(run: Path) -> None:
+    for name in ("round-1.bak", "round-old"):
+        shutil.copytree(run / "round-1", run / name)
+    assert [data.number for data in trained_rounds(run)] == [1]
+    assert write_report(run).is_file()
+
+
 def test_a_round_is_one_line_of_what_a_reader_wants_first(judged: Path) -> None:
     row = round_row(RoundData(judged / "round-1"))
     assert row["verdict"] == Cell("worse", mood="bad")
