@@ -11,7 +11,7 @@ from training import carried
 def remove_old_states(config: RunConfig, trained: int) -> list[Path]:
     """Remove the states that `training.resources.states_kept` does not keep, now that round
     `trained` is trained; their folders."""
-    kept = config.training.resources.states_kept
+    kept = config.of_round(trained).training.resources.states_kept
     if kept is None:
         return []
     needed = set(range(trained - kept + 1, trained + 1))

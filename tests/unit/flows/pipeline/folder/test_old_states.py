@@ -41,6 +41,18 @@ def test_as_many_of_the_newest_are_kept_as_the_config_says(
     assert states(config) == left
 
 
+def test_a_rule_may_say_how_many_are_kept_from_a_round_on(
+    settings: Callable[..., RunConfig],
+) -> None:
+    rules = {3: {"training": {"resources": {"states_kept": 1}}}}
+    config = settings(rounds=4, training=CARRYING, by_round=rules)
+    with_states(config, 3)
+    remove_old_states(config, trained=2)
+    assert len(states(config)) == 3
+    remove_old_states(config, trained=3)
+    assert states(config) == ["round-3"]
+
+
 GATE = {
     "rounds": 3,
     "gate": {"worse": "last_good"},
