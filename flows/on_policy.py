@@ -18,7 +18,7 @@ from contracts.config.base import check
 from contracts.errors import ConfigDrift, FolderBusy, UserError
 from contracts.steps.lock import folder_lock
 from evaluation import gate
-from evaluation.gates.answers import read_question, write_answer
+from evaluation.gates.answers import Question, read_question, write_answer
 from flows.pipeline.checks.check import refuse_unready
 from flows.pipeline.checks.enough_prompts import refuse_empty_round
 from flows.pipeline.config import RunConfig
@@ -34,7 +34,7 @@ from flows.pipeline.folder.run_folder import (
 )
 from flows.pipeline.load_run import load_run
 from flows.pipeline.log_lines import finished_line, leveled
-from flows.pipeline.planning.gates import ask, asks, is_asked_by, question_line
+from flows.pipeline.planning.gates import ask, asked_by, asks, question_line
 from flows.pipeline.planning.next_steps import next_steps, planned_anew
 from flows.pipeline.planning.plan import GATE, plan
 from flows.pipeline.planning.plan_evaluation import VERDICT
@@ -98,6 +98,7 @@ def on_policy(
             if not deployment_id():
                 raise
             return skipped(busy)  # a schedule's next time, and the last one is not done
+        _take_answer(settings)
         if deployment_id():  # else whoever called has looked already
             left = steps_left(settings, redo, next_round, until)
             preload(left)
@@ -119,7 +120,7 @@ def _lock(settings: RunConfig, held: ExitStack) -> None:
         try:
             held.enter_context(folder_lock(settings.folder))
         except FolderBusy:
-            if not is_asked_by(settings, flow_run_id()):
+            if not asked_by(settings, flow_run_id()):
                 raise
         else:
             return
@@ -194,23 +195,33 @@ def _is_answered(step: PlannedStep, settings: RunConfig) -> bool:
     artifacts.flush()
     folder, me = step.out.parent, flow_run_id()
     before = read_question(folder)
-    is_mine = before is not None and me is not None and before.flow_run == me
-    if before and me and not is_mine and is_resumed(before.flow_run):
+    if before and me and before.flow_run != me and is_resumed(before.flow_run):
         get_run_logger().warning("%s: is answered; flow run %s goes on", folder, before.flow_run)
         return False
-    # Back with an answer, a flow run takes it, even if the time has run out on its way here.
-    question = before if is_mine else ask(folder, settings, me)
+    question = ask(folder, settings, me)
     if question and before is None:
         webhook.post("gate", settings.name, question_line(folder, question))
     if question and me and question.flow_run == me:
-        if not question.is_over:
-            wake_at(question)
-        answer = wait(folder, question)
-        write_answer(folder, answer.decision, answer.who or "Prefect's UI", answer.why)
+        _wait(folder, question)
         return True
     if question:
         get_run_logger().warning("%s", question_line(folder, question))
     return question is None
+
+
+def _take_answer(settings: RunConfig) -> None:
+    """Record what this flow run comes back with: first of all, so that nothing that fails, and no
+    time that has run out on its way here, can lose it."""
+    if asked := asked_by(settings, flow_run_id()):
+        _wait(*asked)
+
+
+def _wait(folder: Path, question: Question) -> None:
+    """Suspend this flow run; on its second way through, record the answer."""
+    if not question.is_over:
+        wake_at(question)
+    answer = wait(folder, question)
+    write_answer(folder, answer.decision, answer.who or "Prefect's UI", answer.why)
 
 
 def _as_task(step: PlannedStep, config: RunConfig) -> Any:

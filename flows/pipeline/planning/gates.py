@@ -51,13 +51,16 @@ def ask(folder: Path, config: RunConfig, flow_run: str | None) -> Question | Non
     return None
 
 
-def is_asked_by(config: RunConfig, flow_run: str | None) -> bool:
-    """Whether a Prefect flow run is the one that the run's open question waits in."""
-    undecided = lineage(settled(config)).undecided
-    if undecided is None or flow_run is None:
-        return False
-    question = read_question(config.folder / f"round-{undecided}")
-    return question is not None and question.flow_run == flow_run
+def asked_by(config: RunConfig, flow_run: str | None) -> tuple[Path, Question] | None:
+    """The round whose gate waits in a Prefect flow run, and what it asks there, where nobody has
+    answered elsewhere."""
+    undecided = lineage(settled(config)).undecided if flow_run else None
+    if undecided is None:
+        return None
+    folder = config.folder / f"round-{undecided}"
+    question = read_question(folder)
+    is_open = question and question.flow_run == flow_run and read_answer(folder) is None
+    return (folder, question) if question and is_open else None
 
 
 def waiting(config: RunConfig) -> str | None:

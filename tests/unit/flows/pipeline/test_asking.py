@@ -16,7 +16,7 @@ from evaluation.gates.answers import now, read_answer, write_question
 from flows import on_policy
 from flows.pipeline.config import RunConfig
 from flows.pipeline.folder.run_folder import claim_run
-from flows.pipeline.planning.gates import is_asked_by
+from flows.pipeline.planning.gates import asked_by, decide
 from flows.pipeline.planning.next_steps import next_steps
 from flows.prefect_ import gate
 
@@ -66,8 +66,11 @@ def test_an_answer_that_was_given_in_time_counts_when_its_flow_run_comes_back_la
     asking: RunConfig, here: Callable[[str, str], list[str]]
 ) -> None:
     write_question(round_of(asking), hours=-1, then="stop", flow_run="suspended")
+    here("another", "RUNNING")
+    on_policy._take_answer(asking)
+    assert read_answer(round_of(asking)) is None
     here("suspended", "RUNNING")
-    assert answered(asking)
+    on_policy._take_answer(asking)
     answer = read_answer(round_of(asking))
     assert answer and (answer.action, answer.by) == ("promote", "ada")
 
@@ -96,9 +99,12 @@ def test_a_flow_run_that_takes_a_question_over_is_woken_at_its_time_too(
 
 
 def test_the_flow_run_that_has_asked_is_known_by_its_question(asking: RunConfig) -> None:
-    assert not is_asked_by(asking, "suspended") and not is_asked_by(asking, None)
-    write_question(round_of(asking), hours=1, then="stop", flow_run="suspended")
-    assert is_asked_by(asking, "suspended") and not is_asked_by(asking, "another")
+    assert asked_by(asking, "suspended") is None and asked_by(asking, None) is None
+    question = write_question(round_of(asking), hours=1, then="stop", flow_run="suspended")
+    assert asked_by(asking, "suspended") == (round_of(asking), question)
+    assert asked_by(asking, "another") is None
+    decide(asking.folder, "1", "promote", "ada", "")
+    assert asked_by(asking, "suspended") is None
 
 
 def test_a_flow_run_that_comes_with_an_answer_waits_where_any_other_is_skipped(
