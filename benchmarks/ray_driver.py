@@ -130,7 +130,7 @@ def main() -> None:
     import ray
 
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    actor = ray.remote(Crowd).options(num_cpus=0, max_concurrency=100_000)
+    actor = ray.remote(Crowd).options(num_cpus=0, max_concurrency=100_000, enable_task_events=False)
     crowds = [actor.remote() for _ in range(_CROWDS)]
     placement = Crowded(RayCluster(), Workers(2, 0, 1)).seat_in(crowds)
     placement.workers = _WORKERS

@@ -143,6 +143,7 @@ class RayPlacement:
             num_cpus=self._seating.cpus,
             max_restarts=0,
             max_concurrency=_THREADS,
+            enable_task_events=False,  # of a thousand calls a second, to Ray's head
         )
         return actor.remote()
 
