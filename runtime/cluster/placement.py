@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 _WATCH_SECONDS = 2.0
 _GRACE_SECONDS = 10.0
+# Ray places a worker within seconds where there is room.
+_LATE_SECONDS = 60.0
 # A node that was refused is tried again, for somebody may mend it: with a message each time.
 _MEND_SECONDS = 300.0
 # Of an actor: one waits for what the worker says, the others pass on what it is told.
@@ -159,10 +161,25 @@ class RayPlacement:
         return {name: os.environ.get(name, value) for name, value in defaults.items()}
 
     def _watch(self) -> None:
+        late = 0
         while not self._closing.wait(_WATCH_SECONDS):
+            late = self._tell_late(late)
             with suppress(OnPolicyError):
                 room = self._seating.room(nodes())
                 if room != self._seen:
                     level = logging.WARNING if room < self._seen else logging.INFO
                     log.log(level, "the cluster has room for %d workers by now", room)
                 self._seen = room
+
+    def _tell_late(self, before: int) -> int:
+        """How many workers have waited for long; told where they are more than before."""
+        latest = time.monotonic() - _LATE_SECONDS
+        wires = list(self._wires.values())
+        late = sum(wire.asked_at < latest for wire in wires if wire.is_waiting)
+        if late > before:
+            log.warning(
+                "%d of %d workers have not begun for %d s: other jobs may hold the cluster's GPUs "
+                "or CPUs (`ray status` tells), or their nodes still fetch a model",
+                late, len(wires), _LATE_SECONDS,
+            )  # fmt: skip
+        return late

@@ -100,6 +100,8 @@ class RayWire:
         self.node = ""
         self.seat_is_gone = False
         self.is_dropped = False
+        self.asked_at = time.monotonic()
+        """When its seat was asked for it."""
         self.refused_at: float | None = None
         """When its seat refused it, in seconds of the monotonic clock."""
         self._inbox, self._seat, self._life = inbox, seat, life
@@ -117,6 +119,11 @@ class RayWire:
                 self._unsent.append(data)
             else:
                 self._send(data)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether there is neither a worker yet, nor a reason why there will be none."""
+        return not self.begun and self._ending is None
 
     def receive(self) -> bytes:
         """The next message."""

@@ -23,6 +23,7 @@ class Wire:
 
     def __init__(self, inbox: Any, seat: str, life: int, spec: str) -> None:
         self.seat, self.life = seat, life
+        self.is_waiting, self.asked_at = True, time.monotonic()
 
 
 class Places(RayPlacement):
@@ -105,3 +106,16 @@ def test_where_ray_has_lost_the_cluster_the_stage_ends_and_no_cluster_is_begun_h
         start(places, 1)
     places.close()
     assert killed == []
+
+
+def test_workers_that_no_node_has_room_for_are_told_once(
+    places: Places, caplog: pytest.LogCaptureFixture
+) -> None:
+    workers = [start(places, number) for number in range(2)]
+    assert places._tell_late(0) == 0
+    workers[1].asked_at -= placement._LATE_SECONDS
+    assert (places._tell_late(0), places._tell_late(1)) == (1, 1)
+    (told,) = caplog.messages
+    assert told.startswith("1 of 2 workers have not begun for 60 s: other jobs may hold")
+    workers[1].is_waiting = False
+    assert places._tell_late(1) == 0
