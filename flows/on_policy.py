@@ -144,7 +144,7 @@ def _make(settings: RunConfig, next_round: bool, redo: Sequence[str], until: str
             _run(step, settings, store)
             if step.stage is prompts.STAGE:
                 _tell_short(settings, until)
-            if step.stage is gate.STAGE:
+            if step.stage is gate.STAGE and not is_old:
                 record_plan(settings.folder, plan(settings))
                 decided = RoundData(step.out.parent)
                 webhook.post("gate", settings.name, f"{decided.name}: {decided.gate_line}")

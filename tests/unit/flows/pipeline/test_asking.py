@@ -128,3 +128,19 @@ def test_a_flow_run_that_comes_with_an_answer_waits_where_any_other_is_skipped(
     with ExitStack() as held:
         on_policy._lock(asking, held)
     assert tried == [asking.folder] * 3
+
+
+def test_a_run_that_goes_on_posts_no_decision_a_second_time(
+    settings: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = settings(rounds=2, evaluation=JUDGED, gate={})
+    run.folder.mkdir(parents=True)
+    run = claim_run(run)
+    make_gated(run, {1: "better", 2: "better"})
+    posted: list[str] = []
+    monkeypatch.setattr(on_policy, "_run", lambda *step: None)  # every step is done
+    monkeypatch.setattr(on_policy, "_report", lambda step: None)
+    monkeypatch.setattr(on_policy, "_tell_short", lambda *run: None)
+    monkeypatch.setattr(on_policy.webhook, "post", lambda *told: posted.append(told[0]))
+    on_policy._make(run, next_round=False, redo=(), until=None)
+    assert posted == []
