@@ -19,7 +19,7 @@ from flows.pipeline.checks.check import refuse_unready
 from flows.pipeline.config import RunConfig
 from flows.pipeline.console import console, print_warning
 from flows.pipeline.folder.run_folder import claim_together, make_folder, refuse_busy, steps_left
-from flows.pipeline.load_run import load_run, refuse_machines
+from flows.pipeline.load_run import load_run
 from flows.pipeline.preload import preload
 from flows.prefect_ import artifacts
 from flows.prefect_.outage import remembered, run_flow
@@ -56,7 +56,6 @@ def run_sweep(path: Path, overrides: Sequence[str], grid: Sequence[str]) -> Path
     grid_points = points(grid)
     runs = [load_run(path, [*overrides, *point]) for point in grid_points]
     for run, point in zip(runs, grid_points, strict=True):
-        refuse_machines("sweep", run)
         _refuse_asking(run, point)
     if len({run.name for run in runs}) < len(runs):
         raise UserError("--grid: two points are the same run; leave `name` to the sweep")

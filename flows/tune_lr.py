@@ -19,7 +19,6 @@ from flows.on_policy import run_stage
 from flows.pipeline.checks.check import refuse_unready
 from flows.pipeline.config import RunConfig
 from flows.pipeline.folder.run_folder import claim_together, make_folder, refuse_busy
-from flows.pipeline.load_run import refuse_machines
 from flows.pipeline.planning.plan import plan
 from flows.pipeline.planning.planned_step import PlannedStep
 from flows.prefect_ import artifacts
@@ -51,7 +50,6 @@ def run_lr(path: Path, overrides: Sequence[str], request: Asked) -> list[str]:
         UserError: there is nothing to train on, or the rates do not grow.
     """
     source = read_source(path, overrides)
-    refuse_machines("tune", source.changed)
     rate = source.changed.training.learning_rate
     low, high = request.low or rate / 100, request.high or rate * 100
     settings = {"low": low, "high": high, "steps": request.steps}

@@ -63,11 +63,15 @@ _CORPUS = [
 
 
 class _Scheduling(LoadFileScheduling):
-    """A file's tests go to one test process; those that look at one run of the demo, too."""
+    """A file's tests go to one test process; those that look at one run of the demo, too, and
+    those that share a cluster."""
 
     def _split_scope(self, nodeid: str) -> str:
-        folder, found, _ = nodeid.partition("/demo_run/")
-        return folder + found if found else str(super()._split_scope(nodeid))
+        for shared in ("/demo_run/", "/ray_cluster/"):
+            folder, found, _ = nodeid.partition(shared)
+            if found:
+                return folder + found
+        return str(super()._split_scope(nodeid))
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from contracts.config.base import Config, Resources
+from runtime.cluster.config import Cluster
 from runtime.pool.placement import cores
 from training.losses.config import LossConfig
 from training.losses.reference_free.simpo import SimPOConfig
@@ -52,16 +53,10 @@ class TrainResources(Resources):
     """DeepSpeed ZeRO stage 3 or 2, torch's FSDP (split as ZeRO-3 splits), or the whole model in
     every process."""
     processes: Annotated[int, Field(ge=1)] = 1
-    """Processes on each machine, one a GPU."""
-    machines: Annotated[int, Field(ge=1)] = 1
-    """Machines that train together; they share the run's folder and run the same command."""
-    machine_rank: Annotated[int, Field(ge=0)] | None = None
-    """This machine's number; 0 leads, the others follow it. None: as the environment says
-    (MACHINE_RANK, NODE_RANK or SLURM_NODEID), else 0."""
-    main_address: str = ""
-    """Where the others reach machine 0. Empty: MASTER_ADDR, else its host name."""
-    main_port: Annotated[int, Field(ge=0, le=65535)] = 0
-    """Its port. 0: MASTER_PORT, else any free one."""
+    """Processes, one a GPU: of this machine, or of all nodes of the cluster together."""
+    cluster: Cluster | None = None
+    """Where the processes run: null is this machine. The run's `resources.cluster`, unless
+    given."""
     micro_batch_tokens: Annotated[int, Field(ge=1)] = 8192
     """Tokens a process holds in one forward pass, padding included. A longer pair goes alone."""
     layout: Literal["packed", "shared", "separate"] = "packed"

@@ -31,7 +31,8 @@ def checks(config: TrainConfig, model: str) -> Iterator[Check]:
         yield Check("training.trackers", tracker.refuse_unready)
     yield Check("training.lora.quantize", lambda: refuse_unquantizable(config))
     yield Check("training.resources.strategy", lambda: refuse_not_installed(config))
-    yield Check("training.resources.processes", lambda: refuse_too_few_gpus(config))
+    if not config.resources.cluster:  # that is looked at as a whole
+        yield Check("training.resources.processes", lambda: refuse_too_few_gpus(config))
     yield Check("policy.path", lambda: refuse_untrainable(model), of=model)
     yield Check("training.resources.attention", lambda: refuse_attention(config, model), of=model)
 

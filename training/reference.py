@@ -60,10 +60,10 @@ def run(config: ReferenceConfig, inputs: ReferenceInputs, out: Path) -> Result:
 
 
 def _launched(resources: TrainResources) -> TrainResources:
-    """Where the reference is whole in each process they need not talk, so machine 0 does it."""
+    """Where the reference is whole in each process, they need not talk."""
     if resources.strategy == "fsdp":
         return resources
-    return resources.model_copy(update={"strategy": "none", "machines": 1})
+    return resources.model_copy(update={"strategy": "none"})
 
 
 def _means(out: Path, rows: int) -> dict[str, float]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks.support.training_contestant import Settings
 from benchmarks.support.training_rows import quiet
-from training.launch.accelerate import allocator_settings
+from training.launch.environment import allocator_settings
 
 
 class Contestant:

@@ -19,13 +19,16 @@ _LOCK_WAIT_SECONDS = 10.0
 
 
 @contextmanager
-def folder_lock(folder: Path) -> Iterator[None]:
+def folder_lock(folder: Path, patience: float | None = None) -> Iterator[None]:
     """Hold `folder` as its only writer; the lock dies with the process that holds it.
+
+    Args:
+        patience: seconds for which another's lock is waited for; 10 unless given.
 
     Raises:
         FolderBusy: another live process holds it.
     """
-    lock = filelock.FileLock(folder / ".lock", timeout=_LOCK_WAIT_SECONDS)
+    lock = filelock.FileLock(folder / ".lock", timeout=patience or _LOCK_WAIT_SECONDS)
     holder = folder / ".lock-holder"
     try:
         lock.acquire()

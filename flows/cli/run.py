@@ -1,7 +1,7 @@
 """What `onpolicy run` and `onpolicy schedule` do once the config is read."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from contracts.durations import in_words
@@ -21,19 +21,14 @@ from flows.pipeline.folder.run_folder import (
     steps_left,
 )
 from flows.pipeline.load_run import load_run
-from flows.pipeline.planning.gates import ends_asking, stopped_line, waiting
+from flows.pipeline.planning.gates import stopped_line, waiting
 from flows.pipeline.planning.planned_step import PlannedStep
-from flows.pipeline.planning.until import steps_until
 from flows.pipeline.preload import preload
 from flows.pipeline.store.adopt import adopt_first
 from flows.pipeline.store.run_store import push_finished
 from flows.prefect_ import settings
 from flows.prefect_.run_server import ensure_server
 from runtime.signals import interruptible
-from runtime.stage_process import configure_logging
-from training import train
-from training.launch.follow_machine import join
-from training.launch.machines import machine_rank
 
 _SHOWN_STEPS = 5
 
@@ -44,11 +39,6 @@ def run_config(
     """Run what a config describes, with the stages of `redo` made anew, as far as the stage
     `until`; say where the report is."""
     config = load_run(path, overrides)
-    if rank := machine_rank(config.training.resources):
-        configure_logging()
-        with interruptible():
-            join(config.folder, rank, _finished(config, made_anew(config, redo), until))
-        return
     adopt_first(config, redo)
     again = made_anew(config, redo)
     if not config.folder.is_dir():
@@ -171,31 +161,6 @@ def check_config(path: Path, overrides: Sequence[str]) -> str:
     refuse_drift(config)
     refuse_unready(config)
     return summary(config)
-
-
-def _finished(
-    config: RunConfig, again: Sequence[PlannedStep], until: str | None
-) -> Callable[[], bool]:
-    """Whether machine 0 trains no more, as another sees it: all is done, or done `until`, or a gate
-    asks and it has ended; reads only.
-
-    Stages to be made `again` must be gone first; where none of them trains, all is done here.
-    """
-    trained = [step for step in again if step.stage == train.STAGE]
-    there = [step for step in trained if step.done]
-    is_removed = not there
-
-    def finished() -> bool:
-        nonlocal is_removed
-        is_removed = is_removed or not all(step.done for step in there)
-        if not is_removed:
-            return False
-        known = settled(config)
-        is_told = until is not None or (config.folder / "report.html").exists()
-        is_done = is_told and all(step.done for step in steps_until(known, until))
-        return is_done or ends_asking(known)
-
-    return (lambda: True) if again and not trained else finished
 
 
 def serve_config(

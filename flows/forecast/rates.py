@@ -13,7 +13,7 @@ from flows.pipeline.planning.planned_step import PlannedStep
 
 _LIMITS = ("max_tokens", "max_length", "dtype", "epochs")
 _LAYOUT = (
-    "processes", "machines", "strategy", "offload", "gradient_checkpointing", "micro_batch_tokens",
+    "processes", "strategy", "offload", "gradient_checkpointing", "micro_batch_tokens",
     "layout", "attention", "workers", "batch_tokens", "data_parallel", "tensor_parallel",
     "max_num_seqs", "cluster",
 )  # fmt: skip

@@ -67,7 +67,7 @@ def _training(
 ) -> Memory:
     resources, one = config.resources, _pass(config, machine, prompt, answer)
     pair = prompt + 2 * answer
-    processes = resources.processes * resources.machines
+    processes = resources.processes
     passes = -(-config.global_batch * pair // (one.tokens * processes))
     wanted = resources.gradient_checkpointing
     shapes = memory.shapes_of(model)
@@ -87,7 +87,7 @@ def _pass(
     pair = prompt + 2 * answer
     pairs = max(1, config.resources.micro_batch_tokens // pair)
     if isinstance(config, TrainConfig):
-        processes = config.resources.processes * config.resources.machines
+        processes = config.resources.processes
         pairs = min(pairs, -(-config.global_batch // processes))
     return Pass(
         pairs * pair, 2 * pairs * answer, _width(config.dtype, machine),

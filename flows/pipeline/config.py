@@ -40,8 +40,8 @@ class FlowResources(Resources):
     retry_delay: Annotated[float, Field(ge=0)] = 30.0
     """Seconds before a retry."""
     cluster: Cluster | None = None
-    """Where sampling and scoring workers run: null is this machine; `ray` the Ray cluster of which
-    it is a node (`{kind: ray, address: ray://host:10001}` one of which it is none). Extra
+    """Where workers and training run: null is this machine; `ray` the Ray cluster of which it is
+    a node (`{kind: ray, address: ray://host:10001}` one of which it is none). Extra
     `onpolicy[ray]`."""
     reuse: bool = True
     """Take over what another run in `runs_dir` has made by the same settings from the same

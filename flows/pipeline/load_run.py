@@ -28,16 +28,3 @@ def load_run(path: Path, overrides: Sequence[str]) -> RunConfig:
     if not changes:
         return config
     return config.model_copy(update={"name": f"{config.name}-{of_json(changes)[:6]}"})
-
-
-def refuse_machines(command: str, config: RunConfig) -> None:
-    """Refuse to train on several machines in a command other than `onpolicy run`.
-
-    Raises:
-        UserError: several machines are to train, which know what to join in `onpolicy run` alone.
-    """
-    if (machines := config.training.resources.machines) > 1:
-        raise UserError(
-            f"training.resources.machines: {machines}; `onpolicy {command}` trains on one machine, "
-            "set training.resources.machines=1 for it"
-        )

@@ -3,13 +3,14 @@
 import json
 import os
 import sys
+from pathlib import Path
 
 from pydantic import BaseModel
 
 from contracts.errors import OnPolicyError
 from runtime.cluster.config import RayCluster
 from runtime.cluster.needs import needs_of
-from runtime.cluster.seating import Request, seating
+from runtime.cluster.seating import Request, refuse_few, seating
 from runtime.cluster.session import connect, nodes, refuse_unmet
 
 ANSWER = "::cluster "
@@ -21,6 +22,8 @@ class Look(BaseModel):
     cluster: RayCluster
     requests: list[Request]
     models: list[str]
+    files: list[Path] = []
+    """Files that nodes must see as this machine does."""
 
 
 def fault_of(look: Look) -> str:
@@ -28,9 +31,11 @@ def fault_of(look: Look) -> str:
     try:
         connect(look.cluster)
         known = nodes()
+        for request in look.requests:
+            refuse_few(known, request)
         seatings = [seating(known, request) for request in look.requests]
         used = [node for node in known if any(one.fits(node) for one in seatings)]
-        refuse_unmet(needs_of(look.models, []), used)
+        refuse_unmet(needs_of(look.models, look.files), used)
     except OnPolicyError as error:
         return str(error)
     return ""

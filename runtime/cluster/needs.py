@@ -16,8 +16,8 @@ from contracts.models.hub import is_hub_id
 from contracts.steps import fingerprint
 from contracts.steps.manifest import versions
 
-_SOURCES = ("annotation", "contracts", "generation", "runtime")
-"""The packages that workers run, beside each other."""
+_SOURCES = ("annotation", "contracts", "generation", "runtime", "training")
+"""The packages that workers and training processes run, beside each other."""
 
 _SHARE = (
     "put models and the run's folder where all nodes see them under the same path, or name a "

@@ -18,8 +18,8 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from contracts.models.fetch import fetch_models
-from runtime import device
 from runtime.child_process import Child
+from runtime.cluster.host import free_of_ray
 from runtime.cluster.needs import unmet
 from runtime.pool.messages import read
 from runtime.pool.worker_main import start_named
@@ -82,12 +82,7 @@ class Seat:
         if lacking := json.loads(unmet(json.dumps(said["needs"]))):
             return json.dumps({"refused": f"{_node()} {'; '.join(lacking)}"})
         fetch_models(said["needs"]["models"])
-        # Ray's debugger is for its own processes.
-        os.environ.pop("PYTHONBREAKPOINT", None)
-        if not device.torch_build():
-            # Ray hides GPUs by it, which a torch for the CPU would not see; a fork server, where
-            # there is one, forks into its own environment alone.
-            os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+        free_of_ray()
         with self._lock:
             self._lives = {life: _Life(said)}
         gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "")

@@ -29,6 +29,8 @@ class Request(NamedTuple):
     """GPUs of each."""
     on_cpu: int
     """How many where `workers` is None and there is no GPU."""
+    together: bool = False
+    """Whether all are needed at one time: training's processes."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,12 @@ class Seating:
         room = sum(node.gpus // self.gpus for node in nodes)
         return room if self.most is None else min(room, self.most)
 
+    def at_once(self, nodes: Sequence[Node]) -> int:
+        """Those that are asked for and that fit these nodes at one time."""
+        if self.gpus:
+            return self.room(nodes)
+        return min(self.most or 0, sum(node.cpus // self.cpus for node in nodes))
+
     def fits(self, node: Node) -> bool:
         """Whether a worker may come to sit on the node."""
         return node.gpus >= self.gpus if self.gpus else node.cpus >= self.cpus
@@ -63,6 +71,22 @@ def seating(nodes: Sequence[Node], request: Request) -> Seating:
         return Seating(request.gpus, 0, request.workers)
     workers = request.on_cpu if request.workers is None else request.workers
     return Seating(0, _cpus_each(nodes, workers), workers)
+
+
+def refuse_few(nodes: Sequence[Node], request: Request) -> None:
+    """Refuse nodes that have no room for processes which run together.
+
+    Raises:
+        UserError: says how many fit.
+    """
+    seats = seating(nodes, request)
+    fitting = seats.at_once(nodes)
+    if request.together and request.workers and fitting < request.workers:
+        what = "GPU" if seats.gpus else "CPU"
+        raise UserError(
+            f"resources.cluster: training.resources.processes is {request.workers}, a {what} each, "
+            f"and all nodes together have {fitting}; ask for fewer, or start more nodes"
+        )
 
 
 def _refuse_small(nodes: Sequence[Node], gpus: int) -> None:

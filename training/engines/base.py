@@ -65,7 +65,7 @@ class Engine(ABC):
         """
         self._take(model)
         resources = self.config.resources
-        processes = resources.processes * resources.machines
+        processes = resources.processes
         # `accelerate launch --cpu` runs one plain process and exits 0, whatever was asked.
         if self.processes != processes or not self._as_asked():
             raise OnPolicyError(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contracts.errors import UserError
 from runtime.stage_process import configure_logging, exit_code_of
 from runtime.stdout import print_line
-from training.launch.accelerate import MISTAKE_MARK
+from training.launch.output import MISTAKE_MARK
 
 
 def run_worker(work: Callable[[], None]) -> None:

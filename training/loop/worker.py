@@ -38,6 +38,8 @@ from training.trackers.tracking import Tracking
 log = logging.getLogger(__name__)
 
 TRAINED = ".trained.json"
+# A file server keeps a lost node's lock until its lease ends: NFSv4's after 90 s.
+_LEASE_SECONDS = 150.0
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,8 @@ def train(job: Job) -> None:
     folder = job.out / checkpoints.FOLDER
     first = os.environ.get("RANK", "0") == "0"
     # A worker of a killed run may still be dying: it may not rename a checkpoint under us.
-    with folder_lock(folder) if first else nullcontext():
+    patience = _LEASE_SECONDS if job.config.resources.cluster else None
+    with folder_lock(folder, patience) if first else nullcontext():
         settle(job, first)
         if first:
             checkpoints.clear_unfinished(folder)

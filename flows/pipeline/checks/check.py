@@ -169,7 +169,8 @@ def _checks(config: RunConfig, left: Sequence[PlannedStep]) -> Iterator[Check]:
         yield from annotation.readiness.checks(scoring, annotators)
     if _has(left, reference.STAGE, train.STAGE):
         for key, of in config.stretches.items():
-            for check in training.readiness.checks(of.training, policy):
+            spread_out = spread(of.training, config.resources.cluster)
+            for check in training.readiness.checks(spread_out, policy):
                 yield replace(check, key=f"{key}{check.key}") if key else check
     yield Check(str(config.folder), lambda: refuse_freed(config, left))
     yield Check("resources.store", lambda: refuse_unusable(config))

@@ -2,8 +2,12 @@
 one, so that this one is no driver of it."""
 
 import json
+import secrets
+import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache, partial
+from pathlib import Path
 
 from annotation.config import ScoreConfig
 from annotation.workers import placement as scoring
@@ -16,6 +20,8 @@ from runtime.cluster.config import RayCluster
 from runtime.cluster.look import ANSWER, Look
 from runtime.cluster.seating import Request
 from runtime.module_process import start_module
+from training.config import ReferenceConfig, TrainConfig
+from training.launch import over_cluster as training
 
 
 def cluster_checks(models: Sequence[str], left: Sequence[PlannedStep]) -> Iterator[Check]:
@@ -29,9 +35,12 @@ def cluster_checks(models: Sequence[str], left: Sequence[PlannedStep]) -> Iterat
     for step in left:
         if request := request_of(step):
             asked.setdefault(request[0], set()).add(request[1])
+    # Responses are read there as they are scored, and policies written; sampling needs no folder.
+    reading = [step.run.parent for step in left if not isinstance(step.config, SampleConfig)]
     for cluster, requests in asked.items():
-        look = Look(cluster=cluster, requests=list(requests), models=list(models))
-        yield Check("resources.cluster", partial(_refuse, look.model_dump_json()))
+        look = Look(cluster=cluster, requests=sorted(requests, key=str), models=list(models))
+        shared = next(iter(reading), None)
+        yield Check("resources.cluster", partial(_refuse, look.model_dump_json(), shared))
 
 
 def request_of(step: PlannedStep) -> tuple[RayCluster, Request] | None:
@@ -41,29 +50,50 @@ def request_of(step: PlannedStep) -> tuple[RayCluster, Request] | None:
             cluster, request = engine.resources.cluster, sampling.request_of(engine)
         case ScoreConfig() as config if scoring.is_spread(config):
             cluster, request = config.resources.cluster, scoring.request_of(config)
+        case TrainConfig(resources=resources) | ReferenceConfig(resources=resources):
+            cluster, request = resources.cluster, training.request_of(resources)
         case _:
             return None
     return (cluster, request) if cluster else None
 
 
-def _refuse(asked: str) -> None:
+def _refuse(asked: str, shared: Path | None) -> None:
     """
     Raises:
         UserError: the cluster will not do, and why.
     """
-    if fault := _look(asked):
+    if fault := _look(asked, shared):
         raise UserError(fault)
 
 
 @cache
-def _look(asked: str) -> str:
-    """What is amiss with a cluster; empty if nothing is."""
-    process = start_module("runtime.cluster.look", [asked], {})
-    assert process.stdout is not None
-    last = "no word"
-    for line in process.stdout:
-        if line.startswith(ANSWER):
-            process.wait()
-            return str(json.loads(line[len(ANSWER) :]))
-        last = line.strip() or last
-    return f"looking at the cluster ended with code {process.wait()}: {last}"
+def _look(asked: str, shared: Path | None) -> str:
+    """What is amiss with a cluster; empty if nothing is.
+
+    Args:
+        shared: the folder of the runs, where nodes read and write too; not looked at if it is not
+            there yet.
+    """
+    with _mark_in(shared) as files:
+        look = Look.model_validate_json(asked).model_copy(update={"files": files})
+        process = start_module("runtime.cluster.look", [look.model_dump_json()], {})
+        assert process.stdout is not None
+        last = "no word"
+        for line in process.stdout:
+            if line.startswith(ANSWER):
+                process.wait()
+                return str(json.loads(line[len(ANSWER) :]))
+            last = line.strip() or last
+        return f"looking at the cluster ended with code {process.wait()}: {last}"
+
+
+@contextmanager
+def _mark_in(folder: Path | None) -> Iterator[list[Path]]:
+    """A file that nodes see only where they share the folder."""
+    if folder is None or not folder.is_dir():
+        yield []
+        return
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".seen-by-all-nodes-") as file:
+        file.write(secrets.token_bytes(16))
+        file.flush()
+        yield [Path(file.name)]

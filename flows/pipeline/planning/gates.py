@@ -65,25 +65,13 @@ def asked_by(config: RunConfig, flow_run: str | None) -> tuple[Path, Question] |
 
 def waiting(config: RunConfig) -> str | None:
     """What the run says while a person is to answer, and time is left; None of one that goes on."""
-    asked = _open_question(config)
-    return question_line(*asked) if asked else None
-
-
-def ends_asking(config: RunConfig) -> bool:
-    """Whether the run has ended for a person to answer, with no schedule that goes on by itself."""
-    asked = _open_question(config)
-    return asked is not None and asked[1].flow_run is None
-
-
-def _open_question(config: RunConfig) -> tuple[Path, Question] | None:
-    """The round whose gate asks, and what, where nobody has answered and time is left."""
     undecided = lineage(config).undecided
     if undecided is None:
         return None
     folder = config.folder / f"round-{undecided}"
     question = read_question(folder)
     is_open = question and not question.is_over and read_answer(folder) is None
-    return (folder, question) if question and is_open else None
+    return question_line(folder, question) if question and is_open else None
 
 
 def question_line(folder: Path, question: Question) -> str:

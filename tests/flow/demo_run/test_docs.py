@@ -12,16 +12,12 @@ from pathlib import Path
 import pytest
 from checkout import CHECKOUT
 
-from contracts.steps.manifest import read_manifest
-
 pytestmark = [
     pytest.mark.engine,
     pytest.mark.timeout(900),
 ]
 
 PAGES = sorted((CHECKOUT / "docs").glob("*.md"))
-# Run elsewhere: as this very suite, as CI, as the session's server, or two at once.
-LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
 # Two processes take a minute of CPU to start: the demo's own run has them, and scale.md's.
 ONE_PROCESS = ["training.resources.strategy=none", "training.resources.processes=1"]
 NO_BENCHMARKS = ["evaluation.benchmarks=[]"]
@@ -29,7 +25,8 @@ NO_BENCHMARKS = ["evaluation.benchmarks=[]"]
 THE_DEMO = re.compile(
     r"onpolicy (run|check|doctor|plan) configs/demo\.yaml( --(dry-run|answer-tokens|rate).*)?"
 )
-ELSEWHERE = ("make lint", "onpolicy server", "export ", "MACHINE_RANK=")
+# Run elsewhere: as this very suite, as CI, as the session's server.
+ELSEWHERE = ("make lint", "onpolicy server", "export ")
 
 
 def commands(page: Path, language: str) -> list[str]:
@@ -82,29 +79,6 @@ def test_every_command_of_a_page_works(
             check=False,
         )
         assert ended.returncode == 0, f"{block}\n{ended.stderr}"
-
-
-def test_the_documented_commands_run_on_two_machines_at_once(
-    workplace: Path, demo_run: Path, prefect_server: dict[str, str], small: list[str]
-) -> None:
-    page = (CHECKOUT / "docs" / "scale.md").read_text()
-    commands = re.findall(r"^MACHINE_RANK=(\d) onpolicy (run .*)$", page, re.MULTILINE)
-    assert [rank for rank, _ in commands] == ["0", "1"]
-    environment = {**os.environ, **prefect_server, **LOOPBACK, "PYTHONPATH": str(CHECKOUT)}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", "flows.cli.app", *command.split(), *small],
-            cwd=workplace, env={**environment, "MACHINE_RANK": rank}, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )
-        for rank, command in commands
-    ]  # fmt: skip
-    outputs = [process.communicate(timeout=300)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], "\n".join(outputs)
-    manifest = read_manifest(workplace / "runs" / "docs-machines" / "round-1" / "policy")
-    assert manifest
-    assert manifest.facts["processes"] == 2
-    assert "joining" in outputs[1]
 
 
 def test_a_schedule_is_a_deployment_that_runs_and_stops(

@@ -17,7 +17,6 @@ from flows.pipeline.console import console
 from flows.pipeline.folder.run_folder import make_folder
 from flows.pipeline.load_run import load_run
 from flows.sweep import points, run_points, run_sweep, write_comparison
-from flows.tune_lr import Asked, run_lr
 from runtime.signals import interruptible
 
 DEMO = CHECKOUT / "configs" / "demo.yaml"
@@ -140,11 +139,3 @@ def test_each_point_begins_with_its_name(tmp_path: Path) -> None:
         list(run_points(points, lambda point: None))
     assert "point 1 of 2: seed=1 (demo)\n" in captured.get()
     assert "point 2 of 2: seed=2 (other)\n" in captured.get()
-
-
-def test_several_machines_are_for_run_alone() -> None:
-    machines = ["training.resources.machines=2"]
-    with pytest.raises(UserError, match="onpolicy sweep` trains on one machine, set training"):
-        run_sweep(DEMO, machines, ["seed=1,2"])
-    with pytest.raises(UserError, match="onpolicy tune` trains on one machine, set training"):
-        run_lr(DEMO, machines, Asked(None, None, 10))

@@ -3,7 +3,7 @@
 import pytest
 
 from contracts.errors import UserError
-from runtime.cluster.seating import Node, Request, Seating, seating
+from runtime.cluster.seating import Node, Request, Seating, refuse_few, seating
 
 
 def cluster(*nodes: tuple[int, int]) -> list[Node]:
@@ -56,3 +56,21 @@ def test_a_node_that_comes_makes_room_and_one_that_goes_takes_it() -> None:
     assert seats.room(cluster(EIGHT, FOUR)) == 3
     assert seats.room(cluster(FOUR)) == 1
     assert seats.room([]) == 0
+
+
+@pytest.mark.parametrize(
+    ("nodes", "processes", "fitting"),
+    [(cluster(EIGHT, FOUR), 12, 12), (cluster(EIGHT, FOUR), 13, 12), (cluster(EIGHT, FOUR), 2, 2),
+     (cluster(CPU_ONLY, (3, 0)), 19, 19), (cluster((2, 0), (1, 0)), 4, 3)],
+)  # fmt: skip
+def test_processes_that_run_together_need_room_at_one_time(
+    nodes: list[Node], processes: int, fitting: int
+) -> None:
+    request = Request(processes, 1, processes, together=True)
+    assert seating(nodes, request).at_once(nodes) == fitting
+    if fitting == processes:
+        return refuse_few(nodes, request)
+    told = rf"processes is {processes}, a [GC]PU each, and all nodes together have {fitting}; ask"
+    with pytest.raises(UserError, match=told):
+        refuse_few(nodes, request)
+    return None

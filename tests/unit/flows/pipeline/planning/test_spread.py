@@ -9,12 +9,13 @@ from flows.pipeline.load_run import load_run
 from flows.pipeline.planning.plan import plan
 from generation.config import SampleConfig
 from runtime.cluster.config import RayCluster
+from training.config import TrainConfig
 
 DEMO = Path(__file__).parents[5] / "configs" / "demo.yaml"
 RAY = FlowResources.model_validate({"cluster": "ray"})
 
 
-def test_every_sampling_and_scoring_step_gets_the_runs_cluster_and_stays_the_same_step() -> None:
+def test_sampling_scoring_and_training_get_the_runs_cluster_and_stay_the_same_steps() -> None:
     config = load_run(DEMO, ["name=spread"])
     here = plan(config)
     spread = plan(config.model_copy(update={"resources": RAY}))
@@ -24,7 +25,7 @@ def test_every_sampling_and_scoring_step_gets_the_runs_cluster_and_stays_the_sam
         match other.config:
             case SampleConfig(engine=engine):
                 clusters.append(engine.resources.cluster)
-            case ScoreConfig(resources=resources):
+            case ScoreConfig(resources=resources) | TrainConfig(resources=resources):
                 clusters.append(resources.cluster)
     assert len(clusters) >= 4
     assert set(clusters) == {RayCluster()}

@@ -42,7 +42,7 @@ CONFIG: dict[str, Any] = {
     "training": {
         "loss": {"kind": "simpo", "beta": 10.0, "gamma_beta_ratio": 0.5}, "lora": None,
         "learning_rate": 8e-7, "schedule": "cosine", "warmup_ratio": 0.1, "global_batch": 128,
-        "epochs": 1, "resources": {"main_address": "10.0.0.7"},
+        "epochs": 1, "resources": {"cluster": {"address": "10.0.0.7:6379"}},
     },
 }  # fmt: skip
 GAIN = {"mean": 0.1, "low": 0.05, "high": 0.2, "confidence": 0.95, "prompts": 64,

@@ -13,10 +13,10 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import psutil
 import pytest
 from checkout import CHECKOUT
 from echo_worker import EchoWorker
+from two_nodes import TwoNodes, actors
 
 from annotation import score
 from annotation.config import ScoreConfig
@@ -24,7 +24,6 @@ from contracts.steps.manifest import Manifest
 from contracts.steps.step import run_once
 from generation import sample
 from generation.config import SampleConfig
-from runtime.cluster.config import RayCluster
 from runtime.cluster.look import Look, fault_of
 from runtime.cluster.placement import RayPlacement
 from runtime.cluster.seating import Request
@@ -37,63 +36,6 @@ WriteRun = Callable[..., dict[str, str]]
 KILLS = 30
 # Nodes take 10 s to start here.
 NODE_KILLS = 2
-
-
-class TwoNodes:
-    """A head without CPUs, and two nodes with one each, and with what they take for a GPU."""
-
-    def __init__(self) -> None:
-        from ray.cluster_utils import Cluster
-
-        head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": 80 << 20}
-        self._cluster = Cluster(initialize_head=True, head_node_args=head)
-        # Nodes are added by threads, too, which may set no handlers of signals.
-        self._cluster._shutdown_at_exit = False
-        self.nodes = [self.add(), self.add()]
-        self.address = str(self._cluster.address)
-
-    def add(self) -> Any:
-        return self._cluster.add_node(num_cpus=1, num_gpus=1, object_store_memory=80 << 20)
-
-    def lose(self, node: Any) -> None:
-        """End a node without its leave, and everything on it."""
-        self._cluster.remove_node(node, allow_graceful=False)
-
-    def close(self) -> None:
-        import ray
-
-        ray.shutdown()
-        self._cluster.shutdown()
-
-    @property
-    def resources(self) -> dict[str, Any]:
-        return {"cluster": {"address": self.address}}
-
-    @property
-    def place(self) -> RayCluster:
-        return RayCluster(address=self.address)
-
-
-@pytest.fixture(scope="module")
-def cluster(fork_server: None) -> Iterator[TwoNodes]:
-    """Its workers fork from this session's server, which they inherit by the environment."""
-    import ray
-
-    settings = {
-        "OMP_NUM_THREADS": "1",  # as the workers here
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_raylet_start_wait_time_s": "120",
-        # Other tests' engines fill the memory as well.
-        "RAY_memory_monitor_refresh_ms": "0",
-        "RAY_worker_niceness": "0",
-    }
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in settings.items():
-            patch.setenv(name, value)
-        made = TwoNodes()
-        ray.init(address=made.address, log_to_driver=False, configure_logging=False)
-        yield made
-        made.close()
 
 
 @pytest.fixture
@@ -120,7 +62,7 @@ def test_a_worker_on_a_node_speaks_and_dies_as_one_here_does(places: RayPlacemen
         assert (worker.hear(), worker.reap()) == (None, death)
         worker.begin()
         worker.wait_until_ready()
-    (seat,) = seats()
+    (seat,) = actors("Seat")
     seat.kill()
     assert (worker.hear(), worker.reap()) == (None, endings[1][1])
     worker.begin()
@@ -141,16 +83,6 @@ def test_a_node_that_comes_in_mid_stage_is_taken_in_and_one_that_goes_is_told(
     death = (worker.hear(), worker.reap())
     assert more == 1
     assert death[0] is None and death[1].lost and death[1].reason.endswith("was lost")
-
-
-def seats() -> list[psutil.Process]:
-    """The processes of this cluster's actors."""
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        with suppress(psutil.Error):
-            if "ray::Seat" in " ".join(process.cmdline()):
-                found.append(process)
-    return found
 
 
 Make = Callable[[str, dict[str, Any]], tuple[Manifest, Manifest]]
@@ -220,19 +152,14 @@ class Killer(threading.Thread):
             workers = self._workers()
             if self._nodes and len(workers) > 1:
                 self._nodes -= 1
-                self._lose_a_node()
+                self._cluster.replace(self._random.randrange(2))
             elif workers:
-                victims = [*workers, *(seat.pid for seat in seats())]
+                victims = [*workers, *(seat.pid for seat in actors("Seat"))]
                 with suppress(ProcessLookupError):
                     os.kill(self._random.choice(victims), signal.SIGKILL)
             else:
                 continue
             self.left -= 1
-
-    def _lose_a_node(self) -> None:
-        number = self._random.randrange(2)
-        self._cluster.lose(self._cluster.nodes[number])
-        self._cluster.nodes[number] = self._cluster.add()
 
 
 def test_thirty_kills_of_workers_seats_and_nodes_change_no_byte(
@@ -255,12 +182,13 @@ def test_thirty_kills_of_workers_seats_and_nodes_change_no_byte(
 
 
 def test_a_cluster_that_will_not_do_is_told_from_one_that_will(cluster: TwoNodes) -> None:
-    def fault(gpus: int) -> str:
-        requests = [Request(None, gpus, 1)]
+    def fault(gpus: int, processes: int = 2) -> str:
+        requests = [Request(None, gpus, 1), Request(processes, 1, processes, together=True)]
         return fault_of(Look(cluster=cluster.place, requests=requests, models=[]))
 
     assert fault(1) == ""
     assert "one worker needs 2 GPUs on one node, and the largest (node" in fault(2)
+    assert "processes is 3, a GPU each, and all nodes together have 2" in fault(1, processes=3)
 
 
 def test_a_cluster_that_is_not_there_is_told_before_anything_is_started(tmp_path: Path) -> None:

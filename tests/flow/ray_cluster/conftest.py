@@ -1,0 +1,28 @@
+"""One cluster for all tests here."""
+
+from collections.abc import Iterator
+
+import pytest
+from two_nodes import TwoNodes
+
+
+@pytest.fixture(scope="package")
+def cluster(fork_server: None) -> Iterator[TwoNodes]:
+    """Its workers fork from this session's server, which they inherit by the environment."""
+    import ray
+
+    settings = {
+        "OMP_NUM_THREADS": "1",  # as the workers here
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_raylet_start_wait_time_s": "120",
+        # Other tests' engines fill the memory as well.
+        "RAY_memory_monitor_refresh_ms": "0",
+        "RAY_worker_niceness": "0",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in settings.items():
+            patch.setenv(name, value)
+        made = TwoNodes()
+        ray.init(address=made.address, log_to_driver=False, configure_logging=False)
+        yield made
+        made.close()

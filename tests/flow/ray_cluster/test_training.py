@@ -1,0 +1,120 @@
+"""Training on a real Ray cluster of two nodes: it learns there what it learns here, whatever is
+killed meanwhile."""
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from made_facts import made_facts
+from safetensors.torch import load_file
+from two_nodes import TwoNodes, actors
+
+from contracts.errors import UserError
+from contracts.steps.fingerprint import of_input
+from contracts.steps.manifest import Manifest, Result, write_manifest
+from contracts.steps.step import run_once
+from contracts.tables.parts import write_part
+from contracts.tables.schemas import TOKENS
+from training import train
+from training.config import TrainConfig, TrainResources
+
+pytestmark = pytest.mark.engine
+
+KILLS = 6
+# Nodes take 10 s to start here.
+NODE_KILLS = 2
+STEPS = 150
+FIRST_KILL = 30
+
+
+def learn(inputs: dict[str, str], out: Path, **resources: Any) -> Manifest:
+    """As two processes with half of the weights each."""
+    settings = TrainConfig(
+        learning_rate=5e-5, global_batch=8, epochs=STEPS // 3,
+        resources=TrainResources(**{
+            "strategy": "zero3", "processes": 2, "threads": 1, "micro_batch_tokens": 60,
+            "checkpoint_every": 4, **resources,
+        }),
+    )  # fmt: skip
+    return run_once(train.STAGE, settings, inputs, out)
+
+
+def losses(out: Path) -> list[float]:
+    """The loss of each step."""
+    rows = pq.read_table(out / "metrics.parquet").to_pylist()
+    return [row["value"] for row in rows if row["name"] == "loss"]
+
+
+class Killer(threading.Thread):
+    """Kills whole nodes first, then the processes' actors, at seeded steps."""
+
+    def __init__(self, cluster: TwoNodes, log: Path, seed: int) -> None:
+        super().__init__(daemon=True)
+        self.left = KILLS
+        self._cluster, self._log = cluster, log
+        self._random = Random(seed)
+
+    def run(self) -> None:
+        for step in sorted(self._random.sample(range(FIRST_KILL, STEPS - 10), KILLS)):
+            while not self._log.exists() or len(self._log.read_text().splitlines()) < step:
+                time.sleep(0.01)
+            if self.left > KILLS - NODE_KILLS:
+                self._cluster.replace(self._random.randrange(2))
+            else:
+                os.kill(self._random.choice(actors("Host")).pid, signal.SIGKILL)
+            self.left -= 1
+
+
+def test_two_nodes_learn_what_two_processes_of_one_machine_learn_whatever_is_killed(
+    cluster: TwoNodes,
+    token_inputs: dict[str, str],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    here, spread = tmp_path / "here", tmp_path / "spread"
+    learn(token_inputs, here)
+    killer = Killer(cluster, spread / ".checkpoints" / "metrics.jsonl", seed=0)
+    killer.start()
+    started = time.monotonic()
+    made = learn(token_inputs, spread, **cluster.resources)
+    killer.join(60)
+    printed = capfd.readouterr().out
+    with capfd.disabled():
+        print(f"{KILLS} kills, {NODE_KILLS} of nodes, {time.monotonic() - started:.0f} s")
+    assert (killer.left, made.facts["steps"], len(losses(here))) == (0, STEPS, STEPS)
+    assert losses(spread)[:FIRST_KILL] == losses(here)[:FIRST_KILL]
+    # With the node that remained, until the other was back.
+    assert "DeepSpeedEngine: 1 processes" in printed
+    assert "DeepSpeedEngine: 2 processes" in printed.rpartition("DeepSpeedEngine: 1 processes")[2]
+    assert losses(spread) == pytest.approx(losses(here), rel=1e-4)
+    weights, known = (load_file(out / "model.safetensors") for out in (spread, here))
+    for name, weight in known.items():
+        torch.testing.assert_close(weights[name], weight, atol=1e-5, rtol=1e-4)
+
+
+@pytest.fixture
+def long_inputs(token_inputs: dict[str, str], tmp_path: Path) -> dict[str, str]:
+    """Pairs of which one is longer than the policy's context."""
+    folder = tmp_path / "tokens"
+    rows = pq.read_table(token_inputs["tokens"]).to_pylist()
+    rows[0]["prompt_ids"] = [10] * 600
+    write_part(folder, 0, pa.Table.from_pylist(rows, schema=TOKENS), TOKENS)
+    facts = {"formatted_for": of_input(token_inputs["policy"])}
+    write_manifest(folder, "training.format", Result(len(rows), facts=made_facts(facts)), 0.0)
+    return {**token_inputs, "tokens": str(folder)}
+
+
+def test_a_mistake_that_a_process_on_a_node_finds_is_told_in_its_own_words(
+    cluster: TwoNodes, long_inputs: dict[str, str], tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=r"pair p0: .* do not fit the model's context of 512"):
+        learn(long_inputs, tmp_path / "policy", **cluster.resources)
+    assert not [*(tmp_path / "policy").glob(".tmp-*")]

@@ -1,0 +1,58 @@
+"""A real Ray cluster of two nodes on this machine."""
+
+from contextlib import suppress
+from typing import Any
+
+import psutil
+
+from runtime.cluster.config import RayCluster
+
+
+class TwoNodes:
+    """A head without CPUs, and two nodes with one each, and with what they take for a GPU."""
+
+    def __init__(self) -> None:
+        from ray.cluster_utils import Cluster
+
+        head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": 80 << 20}
+        self._cluster = Cluster(initialize_head=True, head_node_args=head)
+        # Nodes are added by threads, too, which may set no handlers of signals.
+        self._cluster._shutdown_at_exit = False
+        self.nodes = [self.add(), self.add()]
+        self.address = str(self._cluster.address)
+
+    def add(self) -> Any:
+        return self._cluster.add_node(num_cpus=1, num_gpus=1, object_store_memory=80 << 20)
+
+    def lose(self, node: Any) -> None:
+        """End a node without its leave, and everything on it."""
+        self._cluster.remove_node(node, allow_graceful=False)
+
+    def replace(self, number: int) -> None:
+        """Lose a node, and start another."""
+        self.lose(self.nodes[number])
+        self.nodes[number] = self.add()
+
+    def close(self) -> None:
+        import ray
+
+        ray.shutdown()
+        self._cluster.shutdown()
+
+    @property
+    def resources(self) -> dict[str, Any]:
+        return {"cluster": {"address": self.address}}
+
+    @property
+    def place(self) -> RayCluster:
+        return RayCluster(address=self.address)
+
+
+def actors(name: str) -> list[psutil.Process]:
+    """The processes of this cluster's actors of a class."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            if f"ray::{name}" in " ".join(process.cmdline()):
+                found.append(process)
+    return found
