@@ -15,10 +15,8 @@ from runtime.cluster.ranks import Place, by_rank
 from runtime.cluster.seating import Seating
 from runtime.cluster.session import nodes, refuse_unmet
 
-# When a node goes, what ran there fails a moment before Ray says so; and Ray asks a node that is
-# silent for a minute before it gives it up.
+# When a node goes, what talked to it fails a moment before Ray says so.
 _SETTLE_SECONDS = 2.0
-_SILENCE_SECONDS = 90.0
 _GRACE_SECONDS = 10.0
 # Of an actor: one waits for what the process prints, the others for what it is told.
 _THREADS = 4
@@ -161,20 +159,20 @@ def _first(waiting: Mapping[Any, int]) -> Any:
 
 
 def _get(answers: Sequence[Any], place: Place | None = None) -> list[Any]:
-    """All answers, none of which takes long by now.
+    """All answers. A download may take hours; where a node falls silent, Ray gives it up.
 
     Raises:
         Lost: whoever was to give one is gone; `place` says where that was.
         UserError, OnPolicyError: what was raised there.
     """
     import ray
-    from ray.exceptions import GetTimeoutError, RayError, RayTaskError
+    from ray.exceptions import RayError, RayTaskError
 
     try:
-        return list(ray.get(list(answers), timeout=_SILENCE_SECONDS))
+        return list(ray.get(list(answers)))
     except RayTaskError as error:
         raise _told(error) from None
-    except (GetTimeoutError, RayError) as error:
+    except RayError as error:
         raise Lost(f"{place or 'a node'} was lost ({first_line(error)})") from None
 
 
