@@ -1,5 +1,6 @@
 """Processes that run together on the nodes of a cluster: placed as a group, ended as one."""
 
+import os
 import signal
 import socket
 import time
@@ -85,7 +86,7 @@ class Group:
             Lost: a node is gone.
         """
         _get([
-            host.start.remote(module, list(arguments), dict(environment), list(models))
+            host.start.remote(module, list(arguments), dict(environment), list(models), os.getcwd())
             for host, environment in zip(self._hosts, environments, strict=True)
         ])  # fmt: skip
 

@@ -48,10 +48,14 @@ class Host:
         arguments: Sequence[str],
         environment: Mapping[str, str],
         models: Sequence[str],
+        folder: str,
     ) -> None:
-        """Start `python -m module`, once models that are named by a hub id are here."""
+        """Start `python -m module`, once models that are named by a hub id are here, in machine 0's
+        `folder`, from which others may be named."""
         fetch_models(models)
         free_of_ray()
+        with suppress(OSError):
+            os.chdir(folder)
         self._child = start_module(module, arguments, environment)
         threading.Thread(target=self._listen, args=(self._child,), daemon=True).start()
 

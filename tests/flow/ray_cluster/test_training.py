@@ -113,8 +113,15 @@ def long_inputs(token_inputs: dict[str, str], tmp_path: Path) -> dict[str, str]:
 
 
 def test_a_mistake_that_a_process_on_a_node_finds_is_told_in_its_own_words(
-    cluster: TwoNodes, long_inputs: dict[str, str], tmp_path: Path
+    cluster: TwoNodes,
+    long_inputs: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    policy = Path(long_inputs["policy"])
+    monkeypatch.chdir(policy.parent)  # a model may be named from where the run was started
     with pytest.raises(UserError, match=r"pair p0: .* do not fit the model's context of 512"):
-        learn(long_inputs, tmp_path / "policy", **cluster.resources)
+        learn(
+            long_inputs | {"policy": f"./{policy.name}"}, tmp_path / "policy", **cluster.resources
+        )
     assert not [*(tmp_path / "policy").glob(".tmp-*")]
