@@ -133,7 +133,9 @@ class Group:
         there = {node.id for node in nodes()}
         if gone := [str(place) for place in self.places if place.node not in there]:
             raise Lost(f"{', '.join(dict.fromkeys(gone))} was lost")
-        _get([host.place.remote() for host in self._hosts])
+        asked = [host.place.remote() for host in self._hosts]
+        for answer, place in zip(asked, self.places, strict=True):
+            _get([answer], place)
 
 
 def _hosts(seating: Seating, group: Any) -> list[Any]:
@@ -173,8 +175,8 @@ def _get(answers: Sequence[Any], place: Place | None = None) -> list[Any]:
         return list(ray.get(list(answers)))
     except RayTaskError as error:
         raise _told(error) from None
-    except RayError as error:
-        raise Lost(f"{place or 'a node'} was lost ({first_line(error)})") from None
+    except RayError:
+        raise Lost(f"{place or 'a node'} was lost, or its actor killed") from None
 
 
 def _told(error: Any) -> OnPolicyError:

@@ -18,6 +18,9 @@ def cluster(fork_server: None) -> Iterator[TwoNodes]:
         # Other tests' engines fill the memory as well.
         "RAY_memory_monitor_refresh_ms": "0",
         "RAY_worker_niceness": "0",
+        # A killed node is gone after 3 s instead of 15; one that is slow has its 10 s each time.
+        "RAY_health_check_period_ms": "1000",
+        "RAY_health_check_failure_threshold": "3",
     }
     with pytest.MonkeyPatch.context() as patch:
         for name, value in settings.items():

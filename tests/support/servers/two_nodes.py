@@ -1,5 +1,6 @@
 """A real Ray cluster of two nodes on this machine."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -28,9 +29,10 @@ class TwoNodes:
         """End a node without its leave, and everything on it."""
         self._cluster.remove_node(node, allow_graceful=False)
 
-    def replace(self, number: int) -> None:
-        """Lose a node, and start another."""
+    def replace(self, number: int, meanwhile: Callable[[], None] = lambda: None) -> None:
+        """Lose a node, and start another once `meanwhile` has come back."""
         self.lose(self.nodes[number])
+        meanwhile()
         self.nodes[number] = self.add()
 
     def close(self) -> None:
