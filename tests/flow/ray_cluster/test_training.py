@@ -112,6 +112,7 @@ def test_two_nodes_learn_what_two_processes_of_one_machine_learn_whatever_is_kil
 def long_inputs(token_inputs: dict[str, str], tmp_path: Path) -> dict[str, str]:
     """Pairs of which one is longer than the policy's context."""
     folder = tmp_path / "tokens"
+    folder.mkdir()
     rows = pq.read_table(token_inputs["tokens"]).to_pylist()
     rows[0]["prompt_ids"] = [10] * 600
     write_part(folder, 0, pa.Table.from_pylist(rows, schema=TOKENS), TOKENS)
