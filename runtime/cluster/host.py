@@ -13,8 +13,9 @@ from typing import Any
 from contracts.models.fetch import fetch_models
 from runtime import device
 from runtime.child_process import Child
+from runtime.device import visible_gpus
 from runtime.module_process import start_module
-from runtime.pool.placement import cores, visible_gpus
+from runtime.pool.placement import cores
 
 _MOST_AT_ONCE = 256
 

@@ -32,15 +32,17 @@ def cluster_checks(models: Sequence[str], left: Sequence[PlannedStep]) -> Iterat
         left: the steps that are to be made.
     """
     asked: dict[RayCluster, set[Request]] = {}
+    shared: dict[RayCluster, Path] = {}
     for step in left:
         if request := request_of(step):
             asked.setdefault(request[0], set()).add(request[1])
-    # Responses are read there as they are scored, and policies written; sampling needs no folder.
-    reading = [step.run.parent for step in left if not isinstance(step.config, SampleConfig)]
+            # Responses are read there, and policies written; who samples needs no folder.
+            if not isinstance(step.config, SampleConfig):
+                shared[request[0]] = step.run.parent
     for cluster, requests in asked.items():
         look = Look(cluster=cluster, requests=sorted(requests, key=str), models=list(models))
-        shared = next(iter(reading), None)
-        yield Check("resources.cluster", partial(_refuse, look.model_dump_json(), shared))
+        told = look.model_dump_json()
+        yield Check("resources.cluster", partial(_refuse, told, shared.get(cluster)))
 
 
 def request_of(step: PlannedStep) -> tuple[RayCluster, Request] | None:

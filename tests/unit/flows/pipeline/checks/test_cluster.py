@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from flows.pipeline.checks.cluster import _mark_in, _request
+from flows.pipeline.checks.cluster import _mark_in, request_of
 from flows.pipeline.config import FlowResources
 from flows.pipeline.load_run import load_run
 from flows.pipeline.planning.plan import plan
@@ -17,10 +17,10 @@ DEMO = Path(__file__).parents[5] / "configs" / "demo.yaml"
 def test_workers_fit_one_by_one_and_trainings_processes_together() -> None:
     config = load_run(DEMO, ["name=spread", "training.resources.processes=3"])
     ray = FlowResources.model_validate({"cluster": "ray"})
-    asked = {_request(step) for step in plan(config.model_copy(update={"resources": ray}))}
+    asked = {request_of(step) for step in plan(config.model_copy(update={"resources": ray}))}
     together = {one for one in asked if one and one[1].together}
     assert together == {(RayCluster(), Request(3, 1, 3, together=True))}
-    assert {_request(step) for step in plan(config)} == {None}
+    assert {request_of(step) for step in plan(config)} == {None}
     assert asked > together | {None}
 
 

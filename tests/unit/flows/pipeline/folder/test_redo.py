@@ -14,7 +14,6 @@ from contracts.errors import ConfigDrift, FolderBusy, UserError
 from contracts.steps import lock
 from contracts.steps.lock import folder_lock
 from contracts.steps.step import claim
-from flows.cli.run import _finished
 from flows.pipeline.config import RunConfig
 from flows.pipeline.folder.reuse import take_over
 from flows.pipeline.folder.run_folder import claim_run, is_finished, made_anew, settled
@@ -239,14 +238,3 @@ def test_a_stage_asked_for_by_name_is_made_here_and_not_taken_over(settings) -> 
     make(settings(rounds=1))
     shutil.rmtree(run.folder / "round-1/evaluation/scores")
     assert take_over(steps["round-1/evaluation/scores"])
-
-
-def test_another_machine_waits_until_a_policy_is_gone_and_trained_again(settings) -> None:
-    run = made(settings())
-    finished = _finished(run, made_anew(run, ["policy"]))
-    assert not finished()  # machine 0 has not removed it yet
-    claim_run(run, again=["policy"])
-    assert not finished()
-    make(run)
-    assert finished()
-    assert _finished(run, made_anew(run, ["evaluation/comparison"]))()  # nothing is trained
