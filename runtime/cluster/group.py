@@ -114,10 +114,10 @@ class Group:
         import ray
         from ray.exceptions import RayError
 
-        with suppress(RayError, ConnectionError):
+        with suppress(RayError, ConnectionError, RuntimeError):
             ended = [host.kill.remote() for host in self._hosts]
             ray.wait(ended, num_returns=len(ended), timeout=_GRACE_SECONDS)
-        with suppress(RayError, ConnectionError):
+        with suppress(RayError, ConnectionError, RuntimeError):
             ray.util.remove_placement_group(self._group)
 
     def _refuse_lost(self, rank: int, code: int) -> None:
@@ -155,10 +155,18 @@ def _hosts(seating: Seating, group: Any) -> list[Any]:
 
 
 def _first(waiting: Mapping[Any, int]) -> Any:
-    """The first answer that is there."""
-    import ray
+    """The first answer that is there.
 
-    return ray.wait([*waiting], num_returns=1)[0][0]
+    Raises:
+        Lost: the connection to the cluster is.
+    """
+    import ray
+    from ray.exceptions import RayError
+
+    try:
+        return ray.wait([*waiting], num_returns=1)[0][0]
+    except (RayError, ConnectionError) as error:
+        raise Lost(f"the cluster does not answer ({first_line(error)})") from None
 
 
 def _get(answers: Sequence[Any], place: Place | None = None) -> list[Any]:
@@ -175,7 +183,7 @@ def _get(answers: Sequence[Any], place: Place | None = None) -> list[Any]:
         return list(ray.get(list(answers)))
     except RayTaskError as error:
         raise _told(error) from None
-    except RayError:
+    except (RayError, ConnectionError):
         raise Lost(f"{place or 'a node'} was lost, or its actor killed") from None
 
 
