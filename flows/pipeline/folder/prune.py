@@ -118,10 +118,13 @@ def _is_safe(config: RunConfig, step: PlannedStep) -> bool:
     """Whether the run's store, where it has one, holds these weights: its push may be queued."""
     if config.resources.store is None or step.done is None:
         return True
-    there = read_finished(Objects(config.resources.store), f"{config.name}/{step.path}")
+    objects, place = Objects(config.resources.store), f"{config.name}/{step.path}"
+    there = read_finished(objects, place)
     if there is None or there.manifest.freed:
         return False
-    return there.manifest.fingerprint == step.done.fingerprint
+    is_same = there.manifest.fingerprint == step.done.fingerprint
+    # Nobody could push again what is freed here and has gone from the store.
+    return is_same and not there.lacking(place, objects.sizes(place))
 
 
 def _standing(config: RunConfig) -> set[int]:

@@ -134,7 +134,12 @@ def test_a_policy_stays_until_the_runs_store_has_it(settings: Settings, tmp_path
     (tmp_path / "store").rename(tmp_path / "unmounted")
     assert prune_quietly(run) is None
     (tmp_path / "unmounted").rename(tmp_path / "store")
-    push(Objects(store), f"{run.name}/round-1/policy", run.folder / "round-1/policy")
+    objects, place = Objects(store), f"{run.name}/round-1/policy"
+    push(objects, place, run.folder / "round-1/policy")
+    (weights,) = [key for key in objects.sizes(place) if key.endswith(".safetensors")]
+    objects.remove([weights])
+    assert prune_quietly(run) is None
+    push(objects, place, run.folder / "round-1/policy")
     assert prune_quietly(run) and heavy(run) == ["round-2"]
 
 
