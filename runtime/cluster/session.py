@@ -15,6 +15,7 @@ from runtime.cluster.seating import Node
 
 _KNOCK_SECONDS = 10.0
 _LOOK_SECONDS = 120.0
+_LONGEST = 300
 
 
 def connect(cluster: RayCluster) -> bool:
@@ -46,9 +47,14 @@ def connect(cluster: RayCluster) -> bool:
             "this machine has; put its ~/.ray/auth_token here, too"
         ) from None
     except (OSError, RuntimeError, ValueError, RayError) as error:
+        why = " ".join(str(error).split())[:_LONGEST] or type(error).__name__
+        if why.startswith("Version mismatch"):
+            raise UserError(
+                f"resources.cluster: {cluster.address!r}: {why}: install the same set everywhere"
+            ) from None
         raise UserError(
             f"resources.cluster: no Ray cluster answers at {cluster.address!r} "
-            f"({first_line(error)}); start one with `ray start --head` here and `ray start "
+            f"({why}); start one with `ray start --head` here and `ray start "
             "--address=HOST:6379` on each other machine, or name one by `address`"
         ) from None
     return True

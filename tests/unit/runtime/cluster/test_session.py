@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import ray
+from ray._private.utils import check_version_info
 from ray.exceptions import (
     AuthenticationError,
     NodeDiedError,
@@ -120,12 +121,33 @@ def test_a_cluster_that_is_not_there_is_told_with_the_command_that_starts_one(
     assert "start one with `ray start --head` here" in str(told.value)
 
 
-def test_a_cluster_that_wants_a_token_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    def init(**_: Any) -> None:
+@pytest.fixture
+def refuse(monkeypatch: pytest.MonkeyPatch) -> "Refuse":
+    """What is said where Ray refuses to be a driver of a cluster."""
+
+    def once(raises: Callable[[], Any]) -> str:
+        monkeypatch.setattr(session, "_knock", lambda _: None)
+        monkeypatch.setattr(ray, "is_initialized", lambda: False)
+        monkeypatch.setattr(ray, "init", lambda **_: raises())
+        with pytest.raises(UserError) as refused:
+            session.connect(RayCluster(address="head:6379"))
+        return str(refused.value)
+
+    return once
+
+
+Refuse = Callable[[Callable[[], Any]], str]
+
+
+def test_a_cluster_that_wants_a_token_is_told(refuse: Refuse) -> None:
+    def init() -> None:
         raise AuthenticationError("no authentication token was found")
 
-    monkeypatch.setattr(session, "_knock", lambda _: None)
-    monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    monkeypatch.setattr(ray, "init", init)
-    with pytest.raises(UserError, match=r"'head:6379' wants another token .* put its ~/.ray"):
-        session.connect(RayCluster(address="head:6379"))
+    assert "'head:6379' wants another token than this machine has; put its ~/.ray" in refuse(init)
+
+
+def test_a_cluster_of_other_versions_is_told_with_both(refuse: Refuse) -> None:
+    theirs = {"ray_version": "2.59.0", "python_version": "3.12.3", "ray_commit": "abc"}
+    told = refuse(lambda: check_version_info(theirs, "10.0.0.1", raise_on_mismatch=True))
+    assert "Ray: 2.59.0 Python: 3.12.3" in told and f"Ray: {ray.__version__}" in told
+    assert "install the same set" in told and "ray start" not in told
