@@ -24,10 +24,12 @@ from contracts.steps.manifest import Manifest
 from contracts.steps.step import run_once
 from generation import sample
 from generation.config import SampleConfig
+from runtime.cluster.count import Count, counted
 from runtime.cluster.look import Look, fault_of
 from runtime.cluster.placement import RayPlacement
 from runtime.cluster.seating import Request
 from runtime.pool.worker import Death
+from runtime.progress import parse_progress
 
 pytestmark = pytest.mark.engine
 
@@ -128,10 +130,18 @@ def same(made: tuple[Manifest, Manifest], here: tuple[Manifest, Manifest]) -> bo
     return all(one.files == other.files for one, other in zip(made, here, strict=True))
 
 
-def test_tables_made_on_a_cluster_are_those_made_here_byte_for_byte(
-    cluster: TwoNodes, make: Make, here: tuple[Manifest, Manifest]
+def test_tables_made_on_a_cluster_are_those_made_here_byte_for_byte_and_its_nodes_are_told(
+    cluster: TwoNodes,
+    make: Make,
+    here: tuple[Manifest, Manifest],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     assert same(make("spread", cluster.resources), here)
+    told = [parse_progress(line) for line in capfd.readouterr().out.splitlines()]
+    for unit in ("samples", "responses"):
+        last = [reading for reading in told if reading and reading.unit == unit][-1]
+        assert sum(last.workers.values()) == 2 and sum(last.shares.values()) == pytest.approx(1.0)
+        assert all(node.startswith("node ") for node in last.workers)
 
 
 class Killer(threading.Thread):
@@ -189,6 +199,11 @@ def test_a_cluster_that_will_not_do_is_told_from_one_that_will(cluster: TwoNodes
     assert fault(1) == ""
     assert "one worker needs 2 GPUs on one node, and the largest (node" in fault(2)
     assert "processes is 3, a GPU each, and all nodes together have 2" in fault(1, processes=3)
+    count = Count(cluster=cluster.place, requests={"scores": Request(None, 1, 1)})
+    told = counted(count)
+    # A node that was killed may be noticed a moment later.
+    assert told.gpus >= 2 and told.nodes == told.gpus + 1
+    assert told.workers == {"scores": told.gpus} and not told.fault
 
 
 def test_a_cluster_that_is_not_there_is_told_before_anything_is_started(tmp_path: Path) -> None:
