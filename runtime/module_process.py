@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 
+from contracts.errors import OnPolicyError
 from runtime.child_process import Child, end_group_after, environment_with, start_child
 from runtime.fork_server.running import fork
 
@@ -26,6 +27,23 @@ def start_module(module: str, arguments: Sequence[str], environment: Mapping[str
     stdin.close()
     stdout.close()
     return start_child([sys.executable, "-m", module, *arguments], environment)
+
+
+def answer_of(module: str, argument: str, mark: str) -> str:
+    """What `python -m module argument` prints behind `mark`, on a line of its own.
+
+    Raises:
+        OnPolicyError: it ends without an answer.
+    """
+    process = start_module(module, [argument], {})
+    assert process.stdout is not None
+    last = "no word"
+    for line in process.stdout:
+        if line.startswith(mark):
+            process.wait()
+            return line.removeprefix(mark)
+        last = line.strip() or last
+    raise OnPolicyError(f"{module} ended with code {process.wait()}: {last}")
 
 
 def start_attached(

@@ -3,12 +3,13 @@
 import re
 from collections.abc import Iterator, Sequence
 
+from contracts.errors import OnPolicyError
 from flows.pipeline.checks.cluster import request_of
 from flows.pipeline.planning.planned_step import PlannedStep
 from runtime.cluster.config import RayCluster
 from runtime.cluster.count import ANSWER, Count, Counted
 from runtime.cluster.seating import Request
-from runtime.module_process import start_module
+from runtime.module_process import answer_of
 
 
 def clusters_of(steps: Sequence[PlannedStep]) -> list[Counted]:
@@ -23,15 +24,11 @@ def clusters_of(steps: Sequence[PlannedStep]) -> list[Counted]:
 
 def _counted(cluster: RayCluster, requests: dict[str, Request]) -> Counted:
     count = Count(cluster=cluster, requests=requests)
-    process = start_module("runtime.cluster.count", [count.model_dump_json()], {})
-    assert process.stdout is not None
-    last = "no word"
-    for line in process.stdout:
-        if line.startswith(ANSWER):
-            process.wait()
-            return Counted.model_validate_json(line[len(ANSWER) :])
-        last = line.strip() or last
-    return Counted(address=cluster.address, fault=f"counting ended ({process.wait()}): {last}")
+    try:
+        answer = answer_of("runtime.cluster.count", count.model_dump_json(), ANSWER)
+    except OnPolicyError as error:
+        return Counted(address=cluster.address, fault=str(error))
+    return Counted.model_validate_json(answer)
 
 
 def cluster_lines(clusters: Sequence[Counted]) -> Iterator[str]:

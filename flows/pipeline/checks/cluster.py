@@ -12,14 +12,14 @@ from pathlib import Path
 from annotation.config import ScoreConfig
 from annotation.workers import placement as scoring
 from contracts.checks import Check
-from contracts.errors import UserError
+from contracts.errors import OnPolicyError, UserError
 from flows.pipeline.planning.planned_step import PlannedStep
 from generation.config import SampleConfig
 from generation.workers import placement as sampling
 from runtime.cluster.config import RayCluster
 from runtime.cluster.look import ANSWER, Look
 from runtime.cluster.seating import Request
-from runtime.module_process import start_module
+from runtime.module_process import answer_of
 from training.config import ReferenceConfig, TrainConfig
 from training.launch import over_cluster as training
 
@@ -78,15 +78,12 @@ def _look(asked: str, shared: Path | None) -> str:
     """
     with _mark_in(shared) as files:
         look = Look.model_validate_json(asked).model_copy(update={"files": files})
-        process = start_module("runtime.cluster.look", [look.model_dump_json()], {})
-        assert process.stdout is not None
-        last = "no word"
-        for line in process.stdout:
-            if line.startswith(ANSWER):
-                process.wait()
-                return str(json.loads(line[len(ANSWER) :]))
-            last = line.strip() or last
-        return f"looking at the cluster ended with code {process.wait()}: {last}"
+        try:
+            return str(
+                json.loads(answer_of("runtime.cluster.look", look.model_dump_json(), ANSWER))
+            )
+        except OnPolicyError as error:
+            return str(error)
 
 
 @contextmanager
