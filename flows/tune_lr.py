@@ -22,6 +22,7 @@ from flows.pipeline.folder.run_folder import claim_together, make_folder, refuse
 from flows.pipeline.planning.plan import plan
 from flows.pipeline.planning.planned_step import PlannedStep
 from flows.prefect_ import artifacts
+from flows.prefect_.gpus import gpus_held
 from flows.prefect_.outage import remembered, run_flow
 from flows.prefect_.run_server import ensure_server
 from flows.prefect_.stop import refuse_stopped
@@ -91,10 +92,10 @@ def tune_lr(config: dict[str, Any], training: list[str], number: int, rates: dic
         for step in before:
             if step.stage == reference.STAGE and step.path not in made_paths:
                 scored = replace(step, run=folder, path="reference")
-                _run(scored)
+                _run(scored, source.run)
                 inputs = inputs.model_copy(update={"reference": scored.out})
         test = PlannedStep(folder, "rates", "test learning rates", STAGE, settings, inputs)
-        _run(test)
+        _run(test, source.run)
         _publish(test.out)
     artifacts.flush()
     return str(test.out)
@@ -110,7 +111,7 @@ def _made(run: RunConfig, number: int) -> set[str]:
     alone = nullcontext() if _all_done(steps) else folder_lock(run.folder)
     with alone:
         for step in steps:
-            _run(step)
+            _run(step, run)
     return {step.path for step in steps}
 
 
@@ -140,8 +141,9 @@ def _until_policy(steps: Sequence[PlannedStep], number: int) -> Iterator[Planned
             yield step
 
 
-def _run(step: PlannedStep) -> None:
-    refuse_stopped(run_stage.with_options(name=step.label, task_run_name=step.title)(step))
+def _run(step: PlannedStep, run: RunConfig) -> None:
+    with nullcontext() if step.done else gpus_held(run):
+        refuse_stopped(run_stage.with_options(name=step.label, task_run_name=step.title)(step))
 
 
 def _scratch(source: Source, settings: LrRangeConfig, policy: PlannedStep) -> Path:

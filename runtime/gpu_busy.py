@@ -1,4 +1,5 @@
-"""How busy this machine's GPUs are, as NVML tells it: the figure of `nvidia-smi`."""
+"""Which GPUs of this machine are in sight, and how busy they are, as NVML tells it: the figures of
+`nvidia-smi`."""
 
 import importlib
 import threading
@@ -19,11 +20,24 @@ def gpu_reader() -> Reader | None:
     if not (names := visible_gpus()):
         return None
     with suppress(Exception):  # a figure for the report is worth no stage
-        nvml = importlib.import_module("pynvml")  # of nvidia-ml-py, which vLLM brings along
-        nvml.nvmlInit()
-        gpus = [_handle(nvml, name) for name in names]
-        return partial(_mean_share, nvml, gpus)
+        return partial(_mean_share, *_opened(names))
     return None
+
+
+def gpus_in_sight() -> list[str]:
+    """The GPUs that this process would compute on, by their UUIDs; by their names where NVML does
+    not tell. A number is a process's own: each SLURM job that sees one GPU alone calls it 0."""
+    names = visible_gpus()
+    with suppress(Exception):
+        nvml, gpus = _opened(names)
+        return [str(nvml.nvmlDeviceGetUUID(gpu)) for gpu in gpus]
+    return names
+
+
+def _opened(names: Sequence[str]) -> tuple[Any, list[Any]]:
+    nvml = importlib.import_module("pynvml")  # of nvidia-ml-py, which vLLM brings along
+    nvml.nvmlInit()
+    return nvml, [_handle(nvml, name) for name in names]
 
 
 def _mean_share(nvml: Any, gpus: Sequence[Any]) -> float:

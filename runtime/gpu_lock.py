@@ -1,7 +1,7 @@
 """Two runs never compute on the same GPU at once: a lock for each GPU of this machine.
 
-The locks are one user's (another's could not be opened in a shared folder), and know a GPU by the
-name that CUDA_VISIBLE_DEVICES gives it. They die with the process that holds them.
+The locks are one user's (another's could not be opened in a shared folder), and know a GPU by its
+UUID (`runtime.gpu_busy.gpus_in_sight`). They die with the process that holds them.
 """
 
 import os
@@ -20,8 +20,10 @@ _EVERY_SECONDS = 1.0
 
 
 def lock_folder() -> Path:
-    """Where the locks of this user lie."""
-    return Path(tempfile.gettempdir()) / f"onpolicy-gpus-{os.getuid()}"
+    """Where the locks of this user lie: on Linux the same for all, whatever TMPDIR says in each."""
+    shared = "/dev/shm"  # noqa: S108 - `_make_private` looks at what is there
+    base = shared if os.access(shared, os.W_OK) else tempfile.gettempdir()
+    return Path(base) / f"onpolicy-gpus-{os.getuid()}"
 
 
 @contextmanager
@@ -38,12 +40,13 @@ def hold_gpus(
         UserError: the folder of the locks is not this user's.
     """
     folder = folder or lock_folder()
-    _make_private(folder)
+    if gpus:
+        _make_private(folder)
     told = False
     with ExitStack() as held:
         while busy := _take(held, folder, gpus):
             if not told:
-                waits(f"GPU {busy} is in use by {_holder(folder, busy)}")
+                waits(f"GPU {busy.removeprefix('GPU-')} is in use by {_holder(folder, busy)}")
                 told = True
             time.sleep(_EVERY_SECONDS)
         for name in gpus:
@@ -58,7 +61,7 @@ def _make_private(folder: Path) -> None:
     made = folder.lstat()
     if not stat.S_ISDIR(made.st_mode) or made.st_uid != os.getuid():
         raise UserError(f"{folder}: is not a folder of yours, and the locks of GPUs lie there; "
-                        "have it removed, or set TMPDIR")  # fmt: skip
+                        "have it removed")  # fmt: skip
 
 
 def _take(held: ExitStack, folder: Path, gpus: Sequence[str]) -> str | None:

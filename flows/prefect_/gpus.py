@@ -11,14 +11,14 @@ from prefect.states import Running
 
 from flows.pipeline.config import RunConfig
 from flows.pipeline.console import print_warning
-from runtime.device import visible_gpus
+from runtime.gpu_busy import gpus_in_sight
 from runtime.gpu_lock import hold_gpus
 
 
 @contextmanager
 def gpus_held(config: RunConfig) -> Iterator[None]:
     """Hold every GPU in sight; on a CPU there is none, and a cluster counts its own."""
-    gpus = [] if config.resources.cluster else visible_gpus()
+    gpus = [] if config.resources.cluster else gpus_in_sight()
     waited = list[str]()
 
     def wait(busy: str) -> None:

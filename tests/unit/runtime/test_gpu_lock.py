@@ -7,7 +7,7 @@ import pytest
 
 from contracts.errors import UserError
 from runtime import gpu_lock
-from runtime.gpu_lock import hold_gpus
+from runtime.gpu_lock import hold_gpus, lock_folder
 
 
 @pytest.fixture(autouse=True)
@@ -67,3 +67,12 @@ def test_a_folder_that_somebody_else_has_made_is_told(tmp_path: Path) -> None:
         hold_gpus(["0"], "a", print, tmp_path / "locks"),
     ):
         pass
+
+
+def test_all_processes_of_a_user_lock_in_one_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = lock_folder()
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # as SLURM sets it for each job
+    monkeypatch.setattr("tempfile.tempdir", None)
+    assert lock_folder() == before

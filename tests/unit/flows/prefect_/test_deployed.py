@@ -80,7 +80,7 @@ def test_a_run_that_waits_for_gpus_says_so_in_the_terminal(
 ) -> None:
     """With nobody else at them it says nothing."""
     monkeypatch.setattr("runtime.gpu_lock.lock_folder", lambda: tmp_path)
-    monkeypatch.setattr(gpus, "visible_gpus", lambda: ["0"])
+    monkeypatch.setattr(gpus, "gpus_in_sight", lambda: ["0"])
     said: list[str] = []
     monkeypatch.setattr(gpus, "print_warning", said.append)
     run = config(runs_dir=str(tmp_path))
