@@ -43,9 +43,11 @@ def adopt(config: RunConfig, again: Sequence[str] = ()) -> set[str]:
     """
     objects = Objects(str(config.resources.store))
     try:
-        refuse_unwritable(objects, config.name)
-        if there := read_claim(objects, config.name):
+        there = read_claim(objects, config.name)
+        if there:
             refuse_another(objects, config, there)
+        refuse_unwritable(objects, config.name)
+        if there:
             take_up_claim(config, there)
             return _adopt_steps(config, Shelf(objects, config.name), again)
     except StoreError as error:

@@ -68,12 +68,19 @@ def refuse_another(objects: Objects, config: RunConfig, there: Claim) -> None:
 
 
 def refuse_unwritable(objects: Objects, name: str) -> None:
-    """Refuse a store that cannot be written to.
+    """Refuse a store that cannot be written to, or writes over what it is to create once.
 
     Raises:
         StoreError: nothing can be written there.
+        UserError: of two machines that end a step, both would be told that they had.
     """
-    objects.write(f"{name}/{_PROBE}", b"")
+    probe = f"{name}/{_PROBE}"
+    objects.write(probe, b"")
+    if objects.create(probe, b"created"):
+        raise UserError(
+            f"{objects.address}: this server writes over an object that is to be created once "
+            "(S3's `If-None-Match`), by which one machine alone ends a step; use another store"
+        )
 
 
 def take_up(folder: Path, there: Claim) -> None:

@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
-from contracts.errors import Interrupted, Terminated
+from contracts.errors import Interrupted, OnPolicyError, Terminated
 from contracts.steps.lock import folder_lock
 from contracts.steps.step import is_begun
 from flows.pipeline.config import RunConfig
@@ -179,7 +179,10 @@ def storing(config: RunConfig) -> Iterator[WithoutStore]:
     except (Interrupted, Terminated, KeyboardInterrupt):
         raise
     except BaseException:
-        store.finish()
+        try:
+            store.finish()
+        except OnPolicyError as error:  # what ended the run comes first
+            print_warning(str(error))
         raise
     store.finish()
 

@@ -34,6 +34,8 @@ class Faults:
         self.is_down = False
         self.is_read_only = False
         """Whether whoever asks has no right to write."""
+        self.is_unconditional = False
+        """Whether it is one of those S3 servers that know no conditions of a PUT."""
         self.under_way = self.most_at_once = 0
 
     def plan(self, seed: int, count: int, among: int) -> None:
@@ -53,7 +55,7 @@ class Faults:
     def clear(self) -> None:
         with self._lock:
             self._coming, self.requests = [], []
-            self.is_down = self.is_read_only = False
+            self.is_down = self.is_read_only = self.is_unconditional = False
             self.most_at_once = 0
 
     def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
@@ -86,6 +88,8 @@ class Faults:
             environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
             start("403 Forbidden", [("Content-Length", str(len(_DENIED)))])
             return [_DENIED]
+        if self.is_unconditional:
+            environ.pop("HTTP_IF_NONE_MATCH", None)
         if kind is None:
             return self._app(environ, start)
         if kind == "timeout":

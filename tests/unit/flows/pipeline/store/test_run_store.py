@@ -21,7 +21,7 @@ from flows.pipeline.planning.gates import ask
 from flows.pipeline.planning.plan import plan
 from flows.pipeline.store import run_store, shelf
 from flows.pipeline.store.adopt import refuse_unusable
-from flows.pipeline.store.run_store import RunStore, push_finished
+from flows.pipeline.store.run_store import RunStore, push_finished, storing
 from runtime.store.objects import Objects
 
 Machine = Callable[..., RunConfig]
@@ -232,6 +232,28 @@ def test_a_bucket_without_the_right_to_write_is_refused_before_anything_is_made(
         run(config)
     assert "Nothing was started" in str(refused.value)
     assert not (config.folder / "config.yaml").exists()
+
+
+def test_a_store_that_lets_two_machines_end_one_step_is_refused_before_anything_is_made(
+    machine: Machine, s3: S3
+) -> None:
+    s3.faults.is_unconditional = True
+    config = machine("a", s3.bucket)
+    with pytest.raises(UserError, match=r"writes over an object .* `If-None-Match`"):
+        run(config)
+    assert not (config.folder / "config.yaml").exists()
+
+
+def test_what_ended_a_run_is_told_whatever_the_store_says(
+    machine: Machine, told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def finish(_: RunStore) -> None:
+        raise UserError("another machine has finished this step")
+
+    monkeypatch.setattr(RunStore, "finish", finish)
+    with pytest.raises(OnPolicyError, match="the loss is NaN"), storing(machine("a")):
+        raise OnPolicyError("the loss is NaN")
+    assert told == ["another machine has finished this step"]
 
 
 def test_no_secret_is_in_what_a_run_writes(machine: Machine, s3: S3) -> None:
