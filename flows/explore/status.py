@@ -135,7 +135,8 @@ def _lines(stage: StageStatus, width: int) -> Iterator[str]:
         yield f"  {stage.state:<8} {stage.title}"
         yield from folded(f"           {_detail(stage)}", width, "")
     if stage.error:
-        yield from (f"           {line}" for line in stage.error.splitlines())
+        for line in stage.error.splitlines():
+            yield from folded(f"           {line}", width, "")
 
 
 def _detail(stage: StageStatus) -> str:
@@ -185,7 +186,8 @@ def _damage(folder: Path) -> list[str]:
     if not (folder / "_manifest.json").exists():
         return []
     match _read(folder / "_manifest.json"):
-        case {"files": dict(files), "sizes": dict(sizes)}:
+        case {"files": dict(files), "sizes": dict(sizes), "rows": int(), "dropped": dict(),
+              "seconds": int() | float(), "taken_from": _, "resumed": _}:  # fmt: skip
             return damage(folder, files, sizes)
     return ["_manifest.json is damaged"]
 

@@ -23,7 +23,7 @@ class Provenance:
     began: str
     ended: str
     revisions: Sequence[str]
-    """Of the checkout, those of all steps."""
+    """Of the checkout, those of all steps, in time."""
     versions: Sequence[tuple[str, str]]
     """Package and all versions that made a step."""
     commits: Sequence[tuple[str, str]]
@@ -41,7 +41,8 @@ def provenance(run: Path, manifests: Sequence[Manifest]) -> Provenance:
     """Read from the run's folder alone."""
     started = _started(run)
     own = [made for made in manifests if not made.taken_from]
-    revisions = sorted({made.revision for made in manifests if made.revision})
+    in_time = sorted(manifests, key=lambda made: made.started)
+    revisions = list(dict.fromkeys(made.revision for made in in_time if made.revision))
     commits = recorded_keys(run).get("commits") or {}
     return Provenance(
         host=started.get("host", ""),

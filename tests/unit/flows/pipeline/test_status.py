@@ -90,6 +90,9 @@ def test_the_last_error_is_told_until_the_stage_is_done(run: RunConfig) -> None:
     StepRecord(first(run)).fail(OnPolicyError("the disk is full"))
     told = status(run.folder)
     assert told.state == "failed" and "the disk is full" in as_text(told)
+    StepRecord(first(run)).fail(OnPolicyError("the disk is full, " * 9))
+    narrow = as_text(status(run.folder), 44).splitlines()
+    assert max(map(len, narrow[1:])) <= 44  # the first is a path
     made(run)
     assert "the disk is full" not in as_text(status(run.folder))
 
@@ -190,6 +193,10 @@ def spoil_cut(folder: Path) -> None:
     (folder / "part-00000.parquet").write_text("cut")
 
 
+def spoil_fields(folder: Path) -> None:
+    (folder / "_manifest.json").write_text('{"files": {}, "sizes": {}}')
+
+
 def spoil_manifest(folder: Path) -> None:
     (folder / "_manifest.json").write_text("{")
 
@@ -198,6 +205,7 @@ def spoil_manifest(folder: Path) -> None:
     (spoil_gone, "part-00000.parquet is gone; put back what was changed, or make it anew"),
     (spoil_cut, "part-00000.parquet was 32 bytes when the stage finished, is 3 now"),
     (spoil_manifest, "_manifest.json is damaged"),
+    (spoil_fields, "_manifest.json is damaged"),
 ])  # fmt: skip
 def test_a_stage_with_a_file_gone_or_cut_is_damaged_with_the_way_out(
     run: RunConfig, spoil: Callable[[Path], None], told: str

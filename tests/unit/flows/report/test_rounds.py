@@ -16,6 +16,7 @@ from flows.pipeline.folder.progress import START
 from flows.report import redraw
 from flows.report.compare import write_comparison
 from flows.report.html import write_report
+from flows.report.provenance import provenance
 from flows.report.round_row import Cell, RunRounds, round_row, shown_columns, table_lines
 from flows.report.run_data import RoundData, trained_rounds
 from flows.report.step_summary import drop_rows, step_summaries
@@ -39,6 +40,17 @@ def judged(run: Path) -> Path:
     decided = {"outcome": "worse", "action": "stop", "by": "ada", "why": "", "at": "2026"}
     write(run / "round-1" / "gate", DECISIONS, {**decided, "reasons": []}, **decided)
     return run
+
+
+def test_what_makes_a_run_again_is_the_newest_revision_that_made_it(run: Path) -> None:
+    for name, revision, started in (("pairs", "fff", 1.0), ("scores", "aaa", 2.0)):
+        manifest = read_manifest(run / "round-1" / name)
+        assert manifest
+        of_then = replace(manifest, revision=revision, started=started)
+        save_manifest(run / "round-1" / name, of_then)
+    manifests = [step.manifest for step in step_summaries(run)]
+    made = provenance(run, [one for one in manifests if one.revision in ("fff", "aaa")])
+    assert list(made.revisions) == ["fff", "aaa"] and made.repeat[0] == "git checkout aaa"
 
 
 def test_a_copy_that_lies_beside_a_round_is_none(run: Path) -> None:
