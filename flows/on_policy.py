@@ -273,12 +273,15 @@ def report_task(folder: Path, number: int) -> None:
     """Write `report.html` and the policy's card, publish the round's plots."""
     spare_pandas()
     data = RoundData(folder / f"round-{number}")
-    write_model_card(data, data.folder / "policy")
     write_report(folder)
     for sign in data.signs:
         get_run_logger().warning(sign)
         print_warning(sign)
-    artifacts.publish_round(data)
+    try:
+        write_model_card(data, data.folder / "policy")
+        artifacts.publish_round(data)
+    except UserError as error:  # an old table that is gone or damaged ends no run
+        print_warning(f"{data.name} is not shown: {error}")
     artifacts.publish_run(folder)
 
 

@@ -91,8 +91,12 @@ def is_reported(folder: Path) -> bool:
 
 
 def draw_section(data: RoundData) -> str:
-    """Draw a round's section, as it is kept for the page."""
-    section = _draw(data)
+    """Draw a round's section, as it is kept for the page; of one with a table that is gone or
+    damaged, a section that says so, which is not kept."""
+    try:
+        section = _draw(data)
+    except UserError as error:  # an old round's loss is no reason to show none of the others
+        return template("undrawn.html.j2").render(round=data, error=error)
     write_atomic(data.folder / _SECTION, f"{_key(data)}\n{section}".encode())
     return section
 

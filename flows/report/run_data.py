@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from annotation.pairs import PairsFacts
 from annotation.score import ScoreFacts
@@ -102,7 +101,7 @@ class RoundData:
     @cached_property
     def metrics(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Metric name to (optimizer steps, values)."""
-        table = pq.read_table(self.folder / "policy" / "metrics.parquet")
+        table = read_part(self.folder / "policy" / "metrics.parquet")
         return {
             name: (rows["step"].to_numpy(), rows["value"].to_numpy())
             for name in pc.unique(table["name"]).to_pylist()
@@ -263,7 +262,7 @@ def _by_annotator(scores: pa.Table) -> dict[str, np.ndarray]:
 def metric_rows(policy: Path, count: int) -> list[dict[str, float]]:
     """A training's metrics at `count` of its steps, spread evenly, a row a step; four digits."""
     steps: dict[int, dict[str, float]] = {}
-    for row in pq.read_table(policy / "metrics.parquet").to_pylist():
+    for row in read_part(policy / "metrics.parquet").to_pylist():
         steps.setdefault(row["step"], {"step": row["step"]})[row["name"]] = float(
             f"{row['value']:.4g}"
         )

@@ -53,6 +53,19 @@ def test_what_makes_a_run_again_is_the_newest_revision_that_made_it(run: Path) -
     assert list(made.revisions) == ["fff", "aaa"] and made.repeat[0] == "git checkout aaa"
 
 
+@pytest.mark.parametrize("name", ["scores/part-00000.parquet", "policy/metrics.parquet"])
+def test_a_round_whose_table_is_damaged_says_so_among_the_others(run: Path, name: str) -> None:
+    shutil.copytree(run / "round-1", run / "round-2")
+    part = run / "round-1" / name
+    whole = part.read_bytes()
+    part.write_bytes(whole[:40])
+    page = write_report(run).read_text()
+    assert page.count("Not drawn: ") == 1 and f"{part}: is no whole parquet file" in page
+    assert page.count("Sample pairs") == 1
+    part.write_bytes(whole)
+    assert "Not drawn" not in write_report(run).read_text()
+
+
 def test_a_copy_that_lies_beside_a_round_is_none(run: Path) -> None:
     for name in ("round-1.bak", "round-old"):
         shutil.copytree(run / "round-1", run / name)
