@@ -13,6 +13,7 @@ from contracts.tables.parts import write_atomic
 from flows.pipeline.config import RunConfig
 from flows.pipeline.console import console, print_warning
 from flows.pipeline.folder import paid, redo
+from flows.pipeline.folder.prune import prune_quietly
 from flows.pipeline.folder.recorded import NAME
 from flows.pipeline.folder.run_folder import made_anew, make_folder, settled
 from flows.pipeline.planning.next_steps import next_steps
@@ -27,6 +28,7 @@ from flows.pipeline.store.claim import (
 from flows.pipeline.store.shelf import Shelf, way_out
 from runtime.store.finished import Finished
 from runtime.store.objects import Objects, StoreError
+from training import train
 
 
 def adopt(config: RunConfig, again: Sequence[str] = ()) -> set[str]:
@@ -107,6 +109,8 @@ def _adopt_steps(config: RunConfig, shelf: Shelf, again: Sequence[str]) -> set[s
             continue
         if done := stored.get(step.path):
             pulled += _adopted(shelf, step, done)
+            if step.stage is train.STAGE and not anew:  # those read more than is left to be made
+                prune_quietly(settled(config))  # a disk that is to keep few has no room for all
         elif not is_begun(step.out):
             _restore(shelf, step)
     if pulled:

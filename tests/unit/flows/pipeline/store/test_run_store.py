@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from gated_run import JUDGED, finished
@@ -16,6 +17,7 @@ from contracts.steps.lock import folder_lock
 from contracts.steps.step import claim
 from flows.cli.run import _is_over
 from flows.pipeline.config import RunConfig
+from flows.pipeline.folder import prune
 from flows.pipeline.folder.run_folder import settled
 from flows.pipeline.planning.gates import ask
 from flows.pipeline.planning.plan import plan
@@ -107,6 +109,25 @@ def test_a_step_that_has_lost_a_file_in_the_store_stops_no_run_and_is_mended(
     assert run(a) == []
     assert run(machine("c")) == []
     assert len(told) == 2
+
+
+def test_a_run_that_keeps_few_policies_needs_no_more_room_where_it_is_pulled(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(machine("a", rounds=4))
+    b = machine("b", rounds=4)
+    b = b.model_copy(update={"resources": b.resources.model_copy(update={"keep_policies": 1})})
+    pull, most = shelf.Shelf.pull, 0
+
+    def counted(*given: Any) -> None:
+        nonlocal most
+        pull(*given)
+        most = max(most, len([*b.folder.glob("round-*/policy/*.parquet")]))
+
+    monkeypatch.setattr(shelf.Shelf, "pull", counted)
+    monkeypatch.setattr(prune, "_WEIGHTS", ".parquet")  # as policies are made here
+    assert run(b) == []
+    assert most == 2
 
 
 def test_what_is_made_anew_is_forgotten_in_the_store_and_replaced(machine: Machine) -> None:
