@@ -33,7 +33,8 @@ def gpus_held(config: RunConfig) -> Iterator[None]:
 
 
 def _show(state: State[None]) -> None:
-    """No outage of Prefect's holds up a run."""
+    """No outage of Prefect's holds up a run. Never by force, which takes back a Cancelling that has
+    come meanwhile; without it Prefect 3.9.1 refuses that, and takes Running for Running."""
     if flow_run.id:
         with suppress(Exception), get_client(sync_client=True) as client:
-            client.set_flow_run_state(UUID(flow_run.id), state, force=True)
+            client.set_flow_run_state(UUID(flow_run.id), state)

@@ -4,15 +4,19 @@ import asyncio
 import http.server
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from uuid import UUID
 
 import pytest
 import yaml
 from checkout import CHECKOUT
 from minimal_run import config
+from prefect import State
 from prefect.events.schemas.automations import AutomationCore
 from prefect.server.schemas.schedules import CronSchedule
 
@@ -91,6 +95,29 @@ def test_a_run_that_waits_for_gpus_says_so_in_the_terminal(
         assert said == [f"{run.name} waits: GPU 0 is in use by {run.folder}"]
     waiting.join(10)
     assert not waiting.is_alive() and len(said) == 1
+
+
+def test_a_run_that_waits_for_gpus_takes_back_no_cancelling(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Prefect 3.9.1 refuses Running after Cancelling, unless it is forced."""
+    told: list[tuple[str | None, bool]] = []
+
+    class Client:
+        def set_flow_run_state(self, _: UUID, state: State[None], force: bool = False) -> None:
+            told.append((state.name, force))
+
+    monkeypatch.setattr(gpus, "flow_run", SimpleNamespace(id=str(UUID(int=1))))
+    monkeypatch.setattr(gpus, "get_client", lambda **_: nullcontext(Client()))
+
+    @contextmanager
+    def held(_gpus: object, _owner: str, waits: Callable[[str], None]) -> Iterator[None]:
+        waits("GPU 0 is in use by runs/other")
+        yield
+
+    monkeypatch.setattr(gpus, "hold_gpus", held)
+    _enter(config())
+    assert told == [("WaitingForGPUs", False), ("Running", False)]
 
 
 def _enter(run: RunConfig) -> None:
