@@ -277,9 +277,10 @@ def _plain_http() -> bool:
 
 
 def reason_of(error: BaseException) -> str:
-    """Why, in a line. Azure's secrets stand in an address's query, which is left out."""
+    """Why, in a line. Azure's secrets stand in an address's query, others before its host."""
     text = str(error)
     line = re.sub(r"\?[^\s)]*", "", first_line(error).partition("<?xml")[0]).rstrip(" :")
+    line = re.sub(r"(?<=://)[^/\s]*@", "", line)
     if code := re.search(r"<Code>(\w+)</Code>", text):
         line = f"{code[1]} ({line})"
     return line[:_LONGEST]

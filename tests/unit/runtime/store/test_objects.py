@@ -118,6 +118,16 @@ def test_a_server_that_is_down_is_told_without_a_secret(s3: S3) -> None:
     assert told.value.__cause__ is None and told.value.__suppress_context__
 
 
+def test_a_password_in_the_endpoint_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://me:hidden@127.0.0.1:1")
+    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "key")
+    with pytest.raises(StoreError, match=r"http://127\.0\.0\.1:1/bucket/a") as told:
+        Objects("s3://bucket", retries=0).read("a")
+    assert "hidden" not in str(told.value)
+
+
 def test_a_folder_that_is_not_there_is_refused_by_its_name(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"file://{tmp_path}/shard: cannot be opened"):
         Objects(f"file://{tmp_path}/shard")
