@@ -39,6 +39,11 @@ def config(epochs: int = 2, **resources: Any) -> TrainConfig:
     )  # fmt: skip
 
 
+def decayed(epochs: int, **resources: Any) -> TrainConfig:
+    """With two groups of weights in AdamW: matrices, and the others."""
+    return config(epochs, **resources).model_copy(update={"weight_decay": 0.1})
+
+
 def adapted(**resources: Any) -> TrainConfig:
     return config(**resources).model_copy(update={"lora": LoraConfig(rank=4, alpha=8)})
 
@@ -58,7 +63,7 @@ JOBS = {
     "none with adapters": adapted(strategy="none"),
     "zero3 with adapters": adapted(strategy="zero3", processes=2, gradient_checkpointing=True),
     "fsdp with adapters": adapted(strategy="fsdp", processes=2, gradient_checkpointing=True),
-    "none, long": config(epochs=16, strategy="none"),
+    "none, long": decayed(epochs=16, strategy="none"),
 }
 # Each goes on from the checkpoint of the one before, which was killed after so many of 48 steps.
 MOVES = [
@@ -110,7 +115,7 @@ def test_a_killed_training_goes_on_with_other_processes_to_the_same_losses(
     trained: Path, inputs: dict[str, str], tmp_path: Path
 ) -> None:
     runs = [
-        Run("moved", config(epochs=16, checkpoint_every=2, **resources), killed_after)
+        Run("moved", decayed(epochs=16, checkpoint_every=2, **resources), killed_after)
         for killed_after, resources in MOVES
     ]
     printed = run_forked(runs, inputs, tmp_path)
