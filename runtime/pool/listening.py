@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
+from contracts.errors import UserError
 from runtime.pool.messages import WorkerMessage
 from runtime.pool.wire import Wire
 from runtime.pool.worker import WorkerHandle
@@ -44,6 +45,9 @@ class Listener(Generic[W]):
             if self._uncounted >= min(longest, _LONGEST_SLICE):
                 self._count(workers)
         heard = [(by_wire[wire], by_wire[wire].receive()) for wire in speaking]
+        for worker, _ in heard:
+            if worker.refused:
+                _refuse_alike(worker, workers)
         return [(worker, message) for worker, message in heard if message != {}]
 
     def _count(self, workers: Sequence[W]) -> None:
@@ -52,3 +56,14 @@ class Listener(Generic[W]):
                 worker.note_silence(self._uncounted)
         self._uncounted = 0.0
         self._heard.clear()
+
+
+def _refuse_alike(refused: WorkerHandle, workers: Sequence[WorkerHandle]) -> None:
+    """What one cannot load others can: then it is where that one runs, e.g. another kind of GPU on
+    a node that has come in mid-stage, and no reason for all to stop.
+
+    Raises:
+        UserError: none of the others has ever been ready.
+    """
+    if all(worker.about is None for worker in workers if worker is not refused):
+        raise UserError(refused.refused)

@@ -41,7 +41,7 @@ class Death:
     lost: bool = False
     """With the node that it ran on, which may take many at once."""
     refused: bool = False
-    """By its place: there never was a process."""
+    """By its place, so that there never was a process; or by itself as it loaded."""
 
 
 class WorkerHandle(ABC):
@@ -99,6 +99,8 @@ class WorkerHandle(ABC):
         self.ready = self._hung = False
         self._silent = 0.0
         self._last_words: str | None = None
+        self.refused: str | None = None
+        """The user's mistake that it has met as it loaded."""
         self.send(job=self._job)
 
     def send(self, **message: Any) -> None:
@@ -125,6 +127,8 @@ class WorkerHandle(ABC):
         match message:
             case {"ready": about}:
                 self.ready, self.about = True, about
+            case {"refused": reason} if not self.ready:
+                self.refused = reason
             case {"refused": reason}:
                 raise UserError(reason)
             case {"failed": reason}:
@@ -157,10 +161,11 @@ class WorkerHandle(ABC):
     def reap(self) -> Death:
         """Clean up after its end, and say how it ended."""
         ending = self.wire.reap()
-        from_outside = self._last_words is None and ending.from_outside
-        reason = self._last_words or ending.reason
+        words = self._last_words or self.refused
+        from_outside = words is None and ending.from_outside
+        reason = words or ending.reason
         lost = from_outside and bool(ending.lost)
-        refused = self._last_words is None and bool(ending.refused)
+        refused = self._last_words is None and bool(self.refused or ending.refused)
         return Death(reason, from_outside, not self.ready, self._hung, lost, refused)
 
     def end(self) -> None:

@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
+from contracts.errors import UserError
 from runtime.pool import listening
 from runtime.pool.listening import Listener
 from runtime.pool.messages import pack
+from runtime.pool.wire import Ending
 from runtime.pool.worker import Patience, WorkerHandle
 
 PATIENCE = 100.0
@@ -95,3 +97,33 @@ def test_without_a_limit_it_waits_for_ever(world: World) -> None:
     world.seconds = 1e9
     assert Listener[Any]().poll(pool) == []
     assert world.longest is None and not pool[0].wire.killed
+
+
+class Refusing(Wire):
+    """To a worker that cannot load what it should."""
+
+    ended = False
+
+    def receive(self) -> bytes:
+        if self.ended:
+            raise EOFError
+        self.ended = True
+        return pack({"refused": "bfloat16 needs another GPU"})
+
+    def reap(self) -> Ending:
+        return Ending(1)
+
+
+def test_what_one_worker_refuses_and_another_has_loaded_ends_that_one_alone(world: World) -> None:
+    ready, other = pool = workers(world, 2, Patience(None))
+    other.ready, other.wire = False, Refusing()
+    world.speaking = [other.wire]
+    listener = Listener[Any]()
+    with pytest.raises(UserError, match="bfloat16 needs another GPU"):
+        listener.poll(pool)
+    ready.about, other.wire.ended = 8, False
+    assert (listener.poll(pool), listener.poll(pool)) == ([], [(other, None)])
+    death = other.reap()
+    assert (death.reason, death.refused, death.from_outside) == (
+        "bfloat16 needs another GPU", True, False
+    )  # fmt: skip
