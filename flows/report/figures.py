@@ -150,10 +150,15 @@ def _axes() -> tuple[Figure, Axes]:
     figure.subplots_adjust(**_MARGINS)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(_TICKS))
-    # By hand too: to find room for the labels, all ticks are laid out once more.
+    _place_labels(axes)
+    return figure, axes
+
+
+def _place_labels(axes: Axes) -> None:
+    """By hand as well: to find room for them, matplotlib lays out all ticks again, a fifth of the
+    time of a plot."""
     axes.xaxis.set_label_coords(0.5, -0.11)
     axes.yaxis.set_label_coords(-0.1, 0.5)
-    return figure, axes
 
 
 def intervals(rows: Sequence[Mapping[str, Any]]) -> Figure:
@@ -182,6 +187,7 @@ def training_curves(metrics: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Fig
         axes.set(title=title, xlabel="optimizer step")
         axes.xaxis.set_major_locator(MaxNLocator(_TICKS, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(_TICKS))
+        _place_labels(axes)
         axes.legend(fontsize=8)
     return figure
 
