@@ -63,7 +63,7 @@ def histogram(series: Mapping[str, np.ndarray], unit: str) -> Figure:
         counts, edges = np.histogram(array, bins)
         axes.stairs(counts, edges, fill=True, alpha=0.55, label=f"{name} (n={len(array):,})")
     axes.set(xlabel=unit, ylabel="count")
-    # Not at the best place, which takes as long to find as the plot to draw.
+    # Here and below not at the best place, which takes as long to find as the plot to draw.
     axes.legend(loc="upper right")
     return figure
 
@@ -87,7 +87,7 @@ def curves(series: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
     axes.set(xlabel="optimizer step")
     axes.xaxis.set_major_locator(MaxNLocator(_TICKS, integer=True))
     if len(series) > 1:  # else the title says it
-        axes.legend()
+        axes.legend(loc="upper left")
     return figure
 
 
@@ -188,7 +188,7 @@ def training_curves(metrics: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Fig
         axes.xaxis.set_major_locator(MaxNLocator(_TICKS, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(_TICKS))
         _place_labels(axes)
-        axes.legend(fontsize=8)
+        axes.legend(fontsize=8, loc="upper left")
     return figure
 
 
