@@ -96,7 +96,9 @@ def test_two_nodes_learn_what_two_processes_of_one_machine_learn_whatever_is_kil
     killer.join(60)
     printed = capfd.readouterr().out
     with capfd.disabled():
-        print(f"{KILLS} kills, {NODE_KILLS} of nodes, {time.monotonic() - started:.0f} s")
+        apart = max(abs(a - b) / b for a, b in zip(losses(spread), losses(here), strict=True))
+        print(f"{KILLS} kills, {NODE_KILLS} of nodes, {time.monotonic() - started:.0f} s; "
+              f"losses differ by {apart:.1e} of themselves at most")  # fmt: skip
     assert (killer.left, made.facts["steps"], len(losses(here))) == (0, STEPS, STEPS)
     assert losses(spread)[:FIRST_KILL] == losses(here)[:FIRST_KILL]
     # With the node that remained, and with two once more.
