@@ -154,13 +154,13 @@ class Course:
         self._busy, self._before, self._started = busy, busy(), time.monotonic()
         self.share = 0.0
         self.early = 0
-        """KiB at the peak, at a sixth of the responses."""
+        """KiB at the peak, at a third of the responses."""
 
     def parts(self) -> Iterator[tuple[int, list[Request]]]:
         """As the stage asks them: each when there is room for it."""
         parts = -(-_RESPONSES // (_PROMPTS_A_PART * _SAMPLES))
         for index in range(parts):
-            if index == parts // 6:
+            if index == parts // 3:
                 self.early = _peak_kib()
             yield index, _part(index)
         self.share = (self._busy() - self._before) / (self.seconds * _SLOTS * _WORKERS)
@@ -187,7 +187,7 @@ def _run(pool: WorkerPool, busy: Callable[[], float], out: Path) -> None:
         seconds=round(course.seconds), cpu_seconds=round(time.process_time() - cpu),
         responses_per_second=round(_RESPONSES / course.seconds),
         load=round(os.getloadavg()[0], 1),
-        peak_mib_at_a_sixth=course.early // 1024, peak_mib=_peak_kib() // 1024,
+        peak_mib_at_a_third=course.early // 1024, peak_mib=_peak_kib() // 1024,
     )  # fmt: skip
 
 
