@@ -21,7 +21,7 @@ from contracts.errors import UserError
 from contracts.steps import fingerprint
 from contracts.steps.manifest import is_inside
 from contracts.steps.step import read_step, save_step
-from contracts.tables.parts import sync_folder
+from contracts.tables.parts import sync_folder, write_atomic
 from runtime.store.objects import Objects, StoreError, at_once
 from runtime.store.transfer import receive_all
 
@@ -29,6 +29,7 @@ CHECKPOINTS = ".checkpoints"
 _METRICS = f"{CHECKPOINTS}/metrics.jsonl"
 _KINDS = (".jsonl", ".parquet")
 _NOT_OURS = ".tmp-"
+_NOTE = ".pushed.json"
 _RECORD = re.compile(r"/_begun/(\d{8})\.json$")
 
 
@@ -43,6 +44,8 @@ class Begun:
     step: dict[str, Any]
     files: dict[str, str]
     """Fingerprints by name."""
+    number: int = 0
+    """Of its record; each one that is pushed has a higher one."""
 
     def key(self, place: str, name: str) -> str:
         """Where one of its files lies."""
@@ -58,14 +61,15 @@ def read_begun(objects: Objects, place: str) -> Begun | None:
     while records := [key for key in objects.sizes(f"{place}/_begun") if _number(key)]:
         newest = max(records, key=_number)
         if data := objects.read(newest):  # else a newer one has just come
-            return _parsed(data, f"{objects.address}/{newest}")
+            return _parsed(data, f"{objects.address}/{newest}", _number(newest))
     return None
 
 
-def _parsed(data: bytes, where: str) -> Begun:
+def _parsed(data: bytes, where: str, number: int) -> Begun:
     try:
         held = json.loads(data)
-        begun = Begun(held["step"], {str(n): str(value) for n, value in held["files"].items()})
+        files = {str(name): str(value) for name, value in held["files"].items()}
+        begun = Begun(held["step"], files, number)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise StoreError(f"{where}: is damaged; remove it") from None
     if outside := [name for name in begun.files if not is_inside(name)]:
@@ -163,7 +167,9 @@ class Snapshots:
         at_once(send, missing)
         if not go_on():
             return False
-        record, listed = self._put_record(json.dumps(vars(begun), indent=1).encode())
+        held_files = {"step": begun.step, "files": begun.files}
+        record, listed = self._put_record(json.dumps(held_files, indent=1).encode())
+        _note(self._folder, _number(record))
         # After the record: until it is there, another names the older files.
         needed = {record, *keys}
         self._objects.remove((self._there | self._records) & listed - needed)
@@ -230,8 +236,13 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def restore(objects: Objects, place: str, begun: Begun, out: Path) -> None:
-    """Make the folder of a step that was begun as the store last saw it. `out` must not exist.
+def restore(
+    objects: Objects, place: str, begun: Begun, out: Path, clear: Callable[[], None]
+) -> None:
+    """Make the folder of a step that was begun as the store last saw it.
+
+    Args:
+        clear: removes what lies at `out`, once all that is to be there has come.
 
     Raises:
         StoreError: the store failed; or another machine has just replaced what was there.
@@ -243,8 +254,23 @@ def restore(objects: Objects, place: str, begun: Begun, out: Path) -> None:
     for folder in [path for path in made.rglob("*") if path.is_dir()]:
         sync_folder(folder)
     save_step(made, begun.step)
+    _note(made, begun.number)
+    clear()
     made.replace(out)
     sync_folder(out.parent)
+
+
+def last_pushed(folder: Path) -> int:
+    """The number of the record that a step's folder was last pushed as, or restored from; 0 where
+    that is none. If the store's is higher, another machine has gone on with the step."""
+    try:
+        return int(json.loads((folder / _NOTE).read_text()))
+    except (FileNotFoundError, ValueError, TypeError):
+        return 0
+
+
+def _note(folder: Path, number: int) -> None:
+    write_atomic(folder / _NOTE, json.dumps(number).encode())
 
 
 def forget_begun(objects: Objects, place: str) -> None:

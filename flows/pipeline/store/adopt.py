@@ -26,6 +26,7 @@ from flows.pipeline.store.claim import (
     take_up,
 )
 from flows.pipeline.store.shelf import Shelf, way_out
+from runtime.store.begun import last_pushed
 from runtime.store.finished import Finished
 from runtime.store.objects import Objects, StoreError
 from training import train
@@ -111,7 +112,7 @@ def _adopt_steps(config: RunConfig, shelf: Shelf, again: Sequence[str]) -> set[s
             pulled += _adopted(shelf, step, done)
             if step.stage is train.STAGE and not anew:  # those read more than is left to be made
                 prune_quietly(settled(config))  # a disk that is to keep few has no room for all
-        elif not is_begun(step.out):
+        elif not step.done:
             _restore(shelf, step)
     if pulled:
         console.print(f"{config.name}: {pulled} steps pulled from {shelf.objects.address}")
@@ -168,15 +169,15 @@ def clear_begun(run: Path, path: str) -> None:
 
 
 def _restore(shelf: Shelf, step: PlannedStep) -> None:
-    """What was begun is worth minutes, and nothing ends for it."""
+    """Take up what another machine has made of a step since this one last pushed it, if it ever
+    did. What was begun is worth minutes, and no failure of the store ends a run for it."""
     try:
         begun = shelf.begun(step)
-        if begun is None:
+        if begun is None or (is_begun(step.out) and begun.number <= last_pushed(step.out)):
             return
-        shutil.rmtree(step.out, ignore_errors=True)
-        shelf.restore(step, begun)
+        shelf.restore(step, begun, clear=lambda: clear_begun(step.run, step.path))
     except StoreError as error:
-        print_warning(f"{step.path}: what was begun elsewhere is made again: {error}")
+        print_warning(f"{step.path}: what another machine has made of it is not taken up: {error}")
     else:
         console.print(f"  {step.title}: goes on from what another machine has pushed")
 

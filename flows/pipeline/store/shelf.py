@@ -154,13 +154,13 @@ class Shelf:
             if any(key.startswith(f"{place}/_begun/") for key in keys):
                 forget_begun(self.objects, place)
 
-    def restore(self, step: PlannedStep, begun: Begun) -> None:
-        """Make the step's folder as it was then.
+    def restore(self, step: PlannedStep, begun: Begun, clear: Callable[[], None]) -> None:
+        """Make the step's folder as it was then; `clear` removes what lies there before.
 
         Raises:
             StoreError: the store failed.
         """
-        restore(self.objects, self._key(step), begun, step.out)
+        restore(self.objects, self._key(step), begun, step.out, clear)
 
     def snapshots(self, step: PlannedStep, checkpoints: bool) -> Snapshots:
         """What pushes the step's unfinished work."""

@@ -30,5 +30,5 @@ def files_of(folder: Path) -> dict[str, str]:
         path.relative_to(folder).as_posix(): path.read_text()
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name not in ("_step.json", "_manifest.json")
-        and not path.name.startswith(".lock")
+        and not path.name.startswith((".lock", ".pushed"))
     }  # fmt: skip

@@ -7,7 +7,7 @@ import pytest
 from s3_server import S3
 from stored_steps import begun_step, files_of
 
-from runtime.store.begun import Overtaken, Snapshots, forget_begun, read_begun, restore
+from runtime.store.begun import Overtaken, Snapshots, forget_begun, last_pushed, read_begun, restore
 from runtime.store.objects import Objects, StoreError
 
 PLACE = "run/round-1/responses"
@@ -25,7 +25,8 @@ def always() -> bool:
 def restored(objects: Objects, out: Path) -> dict[str, str]:
     begun = read_begun(objects, PLACE)
     assert begun is not None
-    restore(objects, PLACE, begun, out)
+    restore(objects, PLACE, begun, out, clear=lambda: None)
+    assert last_pushed(out) == begun.number
     return files_of(out)
 
 
@@ -194,6 +195,6 @@ def test_what_is_replaced_while_it_is_fetched_leaves_no_folder(
     assert begun
     forget_begun(objects, PLACE)
     with pytest.raises(StoreError):
-        restore(objects, PLACE, begun, tmp_path / "b")
+        restore(objects, PLACE, begun, tmp_path / "b", clear=lambda: None)
     assert not (tmp_path / "b").exists()
     assert objects.sizes("") == {}

@@ -33,7 +33,12 @@ def step_of(config: RunConfig, path: str) -> PlannedStep:
     return next(step for step in plan(settled(config)) if step.path == path)
 
 
-def begun_on(config: RunConfig, path: str, fill: Callable[[Path], None]) -> None:
+def add_line(path: Path, line: str) -> None:
+    with path.open("a") as file:
+        file.write(f"{line}\n")
+
+
+def begun_on(config: RunConfig, path: str, fill: Callable[[Path], None], number: int = 1) -> None:
     """Begin a step on a machine, and lose the machine once the store has what was made so far."""
     run(config, until=before(config, path))
     step = step_of(config, path)
@@ -42,7 +47,7 @@ def begun_on(config: RunConfig, path: str, fill: Callable[[Path], None]) -> None
         with store.watching(step):
             claim(step.stage, step.config, step.inputs, step.out)
             fill(step.out)
-            wait_for(config, f"test/{path}/_begun/00000001.json")
+            wait_for(config, f"test/{path}/_begun/{number:08d}.json")
 
 
 def before(config: RunConfig, path: str) -> str:
@@ -60,7 +65,7 @@ def wait_for(config: RunConfig, key: str) -> None:
 
 def files_below(folder: Path) -> Iterator[str]:
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and not path.name.startswith((".lock", "_step")):
+        if path.is_file() and not path.name.startswith((".lock", ".pushed", "_step")):
             yield path.relative_to(folder).as_posix()
 
 
@@ -78,6 +83,26 @@ def test_a_step_goes_on_elsewhere_from_its_journal(machine: Machine) -> None:
     run(b, until="round-1/responses")
     objects = Objects(str(b.resources.store))
     assert not [key for key in objects.sizes("test") if "_begun" in key]
+
+
+def test_a_machine_that_comes_back_goes_on_from_where_another_has_come_to(
+    machine: Machine,
+) -> None:
+    def sample(line: str) -> Callable[[Path], None]:
+        return lambda out: add_line(out / ".journal-00000.jsonl", line)
+
+    every = machine("a").resources.model_copy(update={"store_every": 0.02})
+    a, b = (machine(name).model_copy(update={"resources": every}) for name in "ab")
+    path = "round-1/responses"
+    begun_on(a, path, sample("a"))
+    journal = step_of(a, path).out / ".journal-00000.jsonl"
+    sample("since the last push")(journal.parent)
+    adopt_first(a)
+    assert journal.read_text() == "a\nsince the last push\n", "it has gone furthest itself"
+    adopt_first(b)
+    begun_on(b, path, sample("b"), number=2)
+    adopt_first(a)
+    assert journal.read_text() == "a\nb\n"
 
 
 def test_what_is_still_under_way_as_a_step_ends_is_forgotten_with_the_rest(
