@@ -48,6 +48,8 @@ def begun_on(config: RunConfig, path: str, fill: Callable[[Path], None], number:
             claim(step.stage, step.config, step.inputs, step.out)
             fill(step.out)
             wait_for(config, f"test/{path}/_begun/{number:08d}.json")
+        assert isinstance(store, RunStore)
+        store._watches[path].join(60)
 
 
 def before(config: RunConfig, path: str) -> str:
