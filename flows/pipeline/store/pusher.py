@@ -4,7 +4,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-from contracts.errors import OnPolicyError, UserError, first_line
+from contracts.errors import OnPolicyError, UserError, first_line, named_first_line
 from flows.pipeline.console import saying
 from runtime.store.objects import StoreError
 
@@ -79,16 +79,17 @@ class Pusher:
     def _is_pushed(self, name: str, push: Callable[[], object]) -> bool:
         try:
             push()
-        except (StoreError, OSError) as error:
-            if not self._is_down:
-                self._warn(f"{name} is not in the store yet ({first_line(error)}): the run goes "
-                           "on, and it is tried again")  # fmt: skip
-            self._is_down = True
-            return False
         except UserError as error:
             with self._changed:
                 self._fault = error
                 self._jobs.clear()  # they stand on what was refused
+            return False
+        except Exception as error:  # noqa: BLE001 - the thread's end would be all pushes' end
+            why = first_line(error) if isinstance(error, StoreError) else named_first_line(error)
+            if not self._is_down:
+                self._warn(f"{name} is not in the store yet ({why}): the run goes "
+                           "on, and it is tried again")  # fmt: skip
+            self._is_down = True
             return False
         else:
             if self._is_down:

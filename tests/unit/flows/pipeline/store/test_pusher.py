@@ -23,3 +23,25 @@ def test_nothing_is_pushed_that_stands_on_a_refused_step() -> None:
     with pytest.raises(UserError, match="another machine"):
         pusher.finish()
     assert pushed == []
+
+
+def test_a_push_that_fails_in_a_way_nobody_thought_of_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("flows.pipeline.store.pusher._RETRY_SECONDS", 0.01)
+    told, pushed, is_done = list[str](), list[str](), threading.Event()
+    failures = [RuntimeError("can't start new thread")]
+
+    def push() -> None:
+        if failures:
+            raise failures.pop()
+        pushed.append("responses")
+        is_done.set()
+
+    pusher = Pusher(told.append)
+    pusher.put("responses", push)
+    assert is_done.wait(60)
+    pusher.put("scores", lambda: pushed.append("scores"))
+    pusher.finish()
+    assert pushed == ["responses", "scores"]
+    assert "not in the store yet (RuntimeError: can't start new thread)" in told[0]
