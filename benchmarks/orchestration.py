@@ -4,7 +4,7 @@
 
 - of the demo's last round in the finished run RUN (`onpolicy run configs/demo.yaml` into a new
   folder, unless given), the share of its wall time in which no stage was at work: a stage is, from
-  its claim (`_step.json`) to its manifest;
+  its own process's claim (`_step.json`) to its manifest, so starting and ending it are outside;
 - of a round whose tables have 1,000 parts each, in milliseconds a part: every step is claimed and
   finished without an engine, and then the whole run is looked at again, as the next start does.
 """

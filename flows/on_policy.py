@@ -50,6 +50,7 @@ from flows.prefect_.names import rounds_left
 from flows.prefect_.outage import remembered
 from flows.prefect_.schedule import skipped
 from flows.prefect_.stop import STOPS, refuse_stopped, stopped
+from flows.report import plots_beside
 from flows.report.cards.model_card import write_model_card
 from flows.report.html import is_reported, write_report
 from flows.report.run_data import RoundData
@@ -104,6 +105,7 @@ def on_policy(
             preload(left)
             refuse_unready(settings, left)
         held.enter_context(gpus_held(settings))
+        held.callback(plots_beside.stop)
         _make(settings, next_round, redo, until)
     artifacts.flush()
     return str(settings.folder / "report.html")
@@ -150,6 +152,8 @@ def _make(settings: RunConfig, next_round: bool, redo: Sequence[str], until: str
                 webhook.post("gate", settings.name, f"{decided.name}: {decided.gate_line}")
             if step.stage is train.STAGE:
                 store.dropped(remove_old_states(settings, step.round))
+                if step.round % settings.evaluation.every == 0:
+                    plots_beside.begin(step.out.parent)
             if step.label == (GATE if settings.gate_rules else VERDICT):
                 _report(step)
             if step.stage in (train.STAGE, gate.STAGE) and not is_old:
@@ -272,6 +276,7 @@ def run_stage(step: PlannedStep) -> State[None] | None:
 def report_task(folder: Path, number: int) -> None:
     """Write `report.html` and the policy's card, publish the round's plots."""
     spare_pandas()
+    plots_beside.wait()
     data = RoundData(folder / f"round-{number}")
     write_report(folder)
     for sign in data.signs:

@@ -1,6 +1,6 @@
 """Imports that a run's processes share, made once by the process that they fork from."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from annotation.config import ScoreConfig
 from flows.pipeline.planning.planned_step import PlannedStep
@@ -16,7 +16,7 @@ def preload(steps: Sequence[PlannedStep]) -> None:
         ensure_server(list(dict.fromkeys(_modules(steps))))
 
 
-def _modules(steps: Iterable[PlannedStep]) -> Iterator[str]:
+def _modules(steps: Sequence[PlannedStep]) -> Iterator[str]:
     """What is needed first comes first."""
     yield "flows.pipeline.checks.look_inside"
     for step in steps:
@@ -31,3 +31,5 @@ def _modules(steps: Iterable[PlannedStep]) -> Iterator[str]:
                 yield from shared_imports(resources, "training.loop.worker")
             case ReferenceConfig():
                 yield "training.loop.reference_worker"
+    if any(isinstance(step.config, TrainConfig) for step in steps):
+        yield "flows.report.plots"  # drawn beside the stages

@@ -28,8 +28,8 @@ from flows.pipeline.planning.planned_step import PlannedStep
 from flows.pipeline.planning.step_order import position
 from flows.prefect_.publisher import Publisher
 from flows.report.evaluation_page import evaluation_lines
-from flows.report.figures import round_figures, to_png
 from flows.report.markdown import as_text, markdown_table
+from flows.report.plots import round_plots
 from flows.report.round_row import Cell, RunRounds, shown_columns, table_lines
 from flows.report.run_data import RoundData, metric_rows, sample_pairs, trained_rounds
 from runtime.progress import Reading, summary, told_workers
@@ -140,7 +140,7 @@ def publish_table(rows: list[dict[str, Any]], name: str, title: str) -> None:
 
 def publish_plot(folder: Path, title: str, plot: bytes) -> None:
     """A markdown page with one plot (PNG)."""
-    lines = [f"# {folder.name}", *_picture(title, plot)]
+    lines = [f"# {folder.name}", *_picture(title, "png", plot)]
     _publish_page(lines, _key(folder, "", "plot"), title)
 
 
@@ -153,8 +153,8 @@ def publish_round(data: RoundData) -> None:
     if data.gate_line:
         lines.append(f"At the gate: {as_text(data.gate_line)}.")
     lines += evaluation_lines(data)
-    for title, figure in round_figures(data):
-        lines += _picture(title, to_png(figure))
+    for title, svg in round_plots(data).figures:
+        lines += _picture(title, "svg+xml", _on_white(svg).encode())
     title = f"{data.name}: {data.verdict_line or 'not evaluated'}"
     _publish_page(lines, _key(run, data.folder.name, "summary"), title)
 
@@ -185,8 +185,14 @@ def _publish_page(lines: list[str], key: str, title: str) -> None:
     _publisher.put(partial(create_markdown_artifact, page, key=key, description=title))
 
 
-def _picture(title: str, plot: bytes) -> list[str]:
-    return [f"## {title}", f"![{title}](data:image/png;base64,{base64.b64encode(plot).decode()})"]
+def _picture(title: str, kind: str, plot: bytes) -> list[str]:
+    data = base64.b64encode(plot).decode()
+    return [f"## {title}", f"![{title}](data:image/{kind};base64,{data})"]
+
+
+def _on_white(svg: str) -> str:
+    """Prefect's page may be dark, and nothing in it turns a plot's colours."""
+    return svg.replace("<svg ", '<svg style="background: #fff" ', 1)
 
 
 def _key(run: Path, path: str, what: str) -> str:

@@ -6,7 +6,6 @@ A round's section is kept beside the round under the manifests that it shows, so
 of a run with many rounds draws the plots of none that is as it was.
 """
 
-import functools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,10 +13,11 @@ from jinja2 import Environment, FileSystemLoader, Template
 from markupsafe import Markup
 
 from contracts.errors import UserError
-from contracts.steps.fingerprint import of_file, of_json
+from contracts.steps.fingerprint import of_json
 from contracts.tables.parts import write_atomic
 from flows.pipeline.folder.recorded import recorded_keys
-from flows.report.figures import by_round, round_figures, to_svg
+from flows.report.figures import by_round, to_svg
+from flows.report.plots import drawn_by, round_plots
 from flows.report.provenance import provenance
 from flows.report.round_row import RunRounds, shown_columns, table_lines
 from flows.report.run_data import RoundData, finished_rounds, sample_pairs, trained_rounds
@@ -118,19 +118,11 @@ def _key(data: RoundData) -> str:
     folders = dict.fromkeys([data.folder, data.before, data.folder.parent / "round-0"])
     shown = [path for folder in folders for path in folder.rglob("_manifest.json")]
     texts = {str(path.relative_to(data.folder.parent)): path.read_text() for path in shown}
-    return of_json({"drawn by": _drawn_by(), **texts})
-
-
-@functools.cache
-def _drawn_by() -> str:
-    """A hash of the modules and templates of this folder."""
-    here = Path(__file__).parent
-    files = sorted(path for path in [*here.glob("*.py"), *here.glob("templates/*")])
-    return of_json({path.name: of_file(path) for path in files})
+    return of_json({"drawn by": drawn_by(), **texts})
 
 
 def _draw(data: RoundData) -> str:
     # Our own plots; every text from a model or a prompt stays escaped.
-    figures = [(title, Markup(to_svg(figure))) for title, figure in round_figures(data)]  # noqa: S704
+    figures = [(title, Markup(svg)) for title, svg in round_plots(data).figures]  # noqa: S704
     pairs = sample_pairs(data.folder / "pairs", _SHOWN_PAIRS)
     return template("section.html.j2").render(round=data, figures=figures, pairs=pairs)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from flows.report.cards.model_card import write_model_card
 from flows.report.html import draw_section, refuse_no_run, write_report
+from flows.report.plots import draw_plots
 from flows.report.run_data import RoundData, finished_rounds
 from runtime.fork_server.fitness import can_fork
 from runtime.lean_imports import spare_pandas
@@ -43,5 +44,6 @@ def redraw(run: Path) -> Path:
 def _draw(folders: Sequence[Path]) -> None:
     spare_pandas()
     for data in map(RoundData, folders):
+        draw_plots(data)
         write_model_card(data, data.folder / "policy")
         draw_section(data)

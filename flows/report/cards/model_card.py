@@ -14,7 +14,7 @@ from contracts.steps.manifest import read_manifest
 from contracts.tables.parts import write_atomic
 from flows.pipeline.folder.recorded import round_keys
 from flows.report.cards.hub import hub_id, public
-from flows.report.figures import to_png, training_curves
+from flows.report.plots import card_curves
 from flows.report.run_data import RoundData
 from training.train import TrainFacts
 
@@ -36,7 +36,7 @@ def write_model_card(data: RoundData, target: Path, place: str | None = None) ->
     template = Path(__file__).with_name("model_card.md.j2")
     card = ModelCard.from_template(_metadata(config), str(template), **values)
     write_atomic(target / CARD, str(card).encode())
-    write_atomic(target / PLOT, to_png(training_curves(data.metrics)))
+    write_atomic(target / PLOT, card_curves(data))
 
 
 def _metadata(config: Mapping[str, Any]) -> Any:

@@ -81,7 +81,7 @@ def test_progress_tables_and_pages_are_artifacts_whose_keys_read_as_the_pipeline
     assert "rewards/margins" in json.loads(artifacts[trained]["data"])[0]
     base = prefect_server["PREFECT_API_URL"].removesuffix("/api")
     dom = page(chromium, f"{base}/artifacts/artifact/{artifacts[summary]['id']}", tmp_path)
-    assert "Margins of the pairs" in dom and 'src="data:image/png;base64,' in dom
+    assert "Margins of the pairs" in dom and 'src="data:image/svg+xml;base64,' in dom
     dom = page(chromium, f"{base}/artifacts/artifact/{artifacts[report]['id']}", tmp_path)
     assert "onpolicy browse" in dom and "trained reward" in dom
 

@@ -30,6 +30,7 @@ def test_a_run_imports_what_its_stages_need_and_nothing_else(
     preload.preload([])
     (modules,) = begun
     assert modules[0] == "flows.pipeline.checks.look_inside"
+    assert modules[-1] == "flows.report.plots", "drawn late, and waited for by nobody"
     assert {step.stage.module for step in steps} | {*also} <= {*modules}
     assert not {*not_these} & {*modules}
     assert all(find_spec(module) for module in modules)

@@ -163,7 +163,7 @@ def test_a_process_that_draws_a_share_tells_what_it_could_not(
     broken = [RoundData(run / "round-1" / "nothing")] * 8
     monkeypatch.setattr(redraw, "finished_rounds", lambda _: broken)
     monkeypatch.setattr(redraw, "cores", lambda: 2)
-    with pytest.raises(UserError, match=r"config\.yaml"):
+    with pytest.raises(UserError, match="nothing/scores"):
         redraw.redraw(run)
 
 
