@@ -31,6 +31,7 @@ _CHUNK = 8 << 20
 # All pieces under way share the link, and each is a request: with obstore's 12 of each of 8 files,
 # a link below 34 Mbit/s brought none of them to its end within 120 s. With 4 it may have 11.
 _PIECES_AT_ONCE = 4
+_PIECES_AT_ONCE_ON_DISK = 12
 _AT_ONCE = 8
 _LONGEST = 300
 _REFUSALS = ("NoSuchBucket", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch",
@@ -63,6 +64,7 @@ class Objects:
         self.address = address
         self._is_folder = address.lower().startswith("file:")
         self._store = _opened(address, retries, seconds)
+        self._pieces = _PIECES_AT_ONCE_ON_DISK if _is_folder(address) else _PIECES_AT_ONCE
 
     def read(self, key: str) -> bytes | None:
         """An object's bytes; None where there is none.
@@ -239,7 +241,7 @@ def _opened(address: str, retries: int, seconds: float) -> "ObjectStore":
 
 
 def _options(address: str, retries: int, seconds: float) -> dict[str, Any]:
-    if address.lower().startswith("file:"):
+    if _is_folder(address):
         return {}
     backoff = {"init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=3),
                "base": 2}  # fmt: skip
@@ -257,6 +259,10 @@ def _options(address: str, retries: int, seconds: float) -> dict[str, Any]:
             "allow_http": _plain_http(),
         },
     }
+
+
+def _is_folder(address: str) -> bool:
+    return address.lower().startswith("file:")
 
 
 def arrow_files(address: str) -> Any:
