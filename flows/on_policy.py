@@ -130,6 +130,7 @@ def _lock(settings: RunConfig, held: ExitStack) -> None:
 
 def _make(settings: RunConfig, next_round: bool, redo: Sequence[str], until: str | None) -> None:
     """Claim the run, and make each step that is not done."""
+    spare_pandas()  # the first table shown of a step would import it
     with storing(settings) as store:
         store.begin(settings, redo)
         settings = claim_run(settings, next_round, redo)
@@ -275,7 +276,6 @@ def run_stage(step: PlannedStep) -> State[None] | None:
 @task(name="write report", task_run_name="round {number}: write report", cache_policy=NO_CACHE)
 def report_task(folder: Path, number: int) -> None:
     """Write `report.html` and the policy's card, publish the round's plots."""
-    spare_pandas()
     plots_beside.wait()
     data = RoundData(folder / f"round-{number}")
     write_report(folder)
