@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 import time
-from functools import partial
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -54,6 +54,13 @@ def losses(out: Path) -> list[float]:
     return [row["value"] for row in rows if row["name"] == "loss"]
 
 
+def read(path: Path) -> str:
+    """A file that may go meanwhile."""
+    with suppress(FileNotFoundError):
+        return path.read_text()
+    return ""
+
+
 class Killer(threading.Thread):
     """Kills whole nodes first, then the processes' actors, at seeded steps."""
 
@@ -68,13 +75,17 @@ class Killer(threading.Thread):
             self._await(step)
             if self.left == KILLS:
                 # The other node goes on alone until this one is back.
-                alone = partial(self._await, step + 8)
-                self._cluster.replace(self._random.randrange(2), alone)
+                self._cluster.replace(self._random.randrange(2), self._await_one_alone)
             elif self.left > KILLS - NODE_KILLS:
                 self._cluster.replace(self._random.randrange(2))
             else:
                 os.kill(self._random.choice(actors("Host")).pid, signal.SIGKILL)
             self.left -= 1
+
+    def _await_one_alone(self) -> None:
+        jobs = self._log.parents[1]
+        while not any('"processes": 1,' in read(job) for job in jobs.glob(".tmp-job-*")):
+            time.sleep(0.05)
 
     def _await(self, step: int) -> None:
         while not self._log.exists() or len(self._log.read_text().splitlines()) < step:
