@@ -32,7 +32,7 @@ pytestmark = pytest.mark.engine
 KILLS = 6
 # Nodes take 10 s to start here.
 NODE_KILLS = 2
-STEPS = 120
+STEPS = 300
 FIRST_KILL = 20
 
 
@@ -71,7 +71,7 @@ class Killer(threading.Thread):
         self._random = Random(seed)
 
     def run(self) -> None:
-        for step in sorted(self._random.sample(range(FIRST_KILL, STEPS - 20), KILLS)):
+        for step in sorted(self._random.sample(range(FIRST_KILL, STEPS // 2), KILLS)):
             self._await(step)
             if self.left == KILLS:
                 # The other node goes on alone until this one is back.
@@ -79,7 +79,10 @@ class Killer(threading.Thread):
             elif self.left > KILLS - NODE_KILLS:
                 self._cluster.replace(self._random.randrange(2))
             else:
-                os.kill(self._random.choice(actors("Host")).pid, signal.SIGKILL)
+                while not (hosts := actors("Host")):
+                    time.sleep(0.05)
+                with suppress(ProcessLookupError):
+                    os.kill(self._random.choice(hosts).pid, signal.SIGKILL)
             self.left -= 1
 
     def _await_one_alone(self) -> None:
