@@ -40,7 +40,8 @@ def test_a_run_goes_on_elsewhere_by_the_documented_commands(
     shutil.copytree(demo_run, tmp_path / "a" / "demo")
     (tmp_path / "a" / "demo" / "report.html").unlink()
     round_1 = tmp_path / "a" / "demo" / "round-1"
-    (round_1 / ".section.html").unlink()  # its part of the report
+    for part_of_report in (".section.html", ".plots.json"):
+        (round_1 / part_of_report).unlink()
     for folder in round_1.iterdir():
         if f"round-1/{folder.name}" not in ("round-1/prompts", *BEFORE):
             shutil.rmtree(folder)
