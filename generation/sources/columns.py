@@ -19,6 +19,7 @@ from contracts.models.model import split_reference
 from generation.sources.folder import refuse_no_data
 
 _GZIP = b"\x1f\x8b"
+_as_text = json.JSONEncoder(ensure_ascii=False, default=str).encode
 
 SourceValue = tuple[str, Any]
 """Where a value stands (`file:line`), and the value."""
@@ -84,7 +85,7 @@ def _refuse_half_a_pair(origin: str, record: dict[str, Any]) -> None:
         UserError: a text holds half a surrogate pair, which JSON can spell and no table can hold.
     """
     try:
-        json.dumps(record, ensure_ascii=False, default=str).encode()
+        _as_text(record).encode()
     except UnicodeEncodeError as error:
         half = f"\\u{ord(error.object[error.start]):x}"
         raise UserError(

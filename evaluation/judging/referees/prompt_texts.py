@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -48,12 +49,5 @@ def two_messages(system: str, user: str) -> tuple[Message, ...]:
 
 def filled(template: str, values: Mapping[str, str]) -> str:
     """`template` with each `{name}` replaced, in one pass: braces in a value stay as they are."""
-    parts, rest = [], template
-    while rest:
-        places = [(rest.find("{" + name + "}"), name) for name in values]
-        place, name = min(((p, n) for p, n in places if p >= 0), default=(-1, ""))
-        if place < 0:
-            break
-        parts += [rest[:place], values[name]]
-        rest = rest[place + len(name) + 2 :]
-    return "".join([*parts, rest])
+    names = "|".join(map(re.escape, values))
+    return re.sub(rf"\{{({names})\}}", lambda place: values[place[1]], template)
