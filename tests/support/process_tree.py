@@ -1,4 +1,6 @@
-"""What a process has started, where some of it is forked by another."""
+"""What a process has started, where some of it is forked by another, and whether it is gone."""
+
+import time
 
 import psutil
 
@@ -13,6 +15,16 @@ def started_by(pid: int) -> list[psutil.Process]:
         found |= {process.pid: process for process in new}
         starters += [process.pid for process in new]
     return list(found.values())
+
+
+def gone(*processes: int, seconds: float = 15.0) -> bool:
+    """Whether they are, within so long: one that is forked is a zombie until its server looks."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if not any(map(psutil.pid_exists, processes)):
+            return True
+        time.sleep(0.02)
+    return False
 
 
 def _all() -> list[psutil.Process]:

@@ -5,8 +5,8 @@ import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psutil
 import pytest
+from process_tree import gone
 from scoring_configs import config_of, fish, function_config
 
 from annotation import score
@@ -60,7 +60,7 @@ def stopped_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 
     monkeypatch.setattr(pool.ScoringWorker, "give", given)
     yield stopped
-    assert stopped and not psutil.pid_exists(stopped[0])
+    assert stopped and gone(stopped[0])
 
 
 def test_a_worker_that_hangs_is_replaced_and_its_part_scored(

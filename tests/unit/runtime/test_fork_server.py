@@ -6,13 +6,13 @@ import socket
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 from checkout import CHECKOUT
+from process_tree import gone
 
 from runtime.child_process import Child
 from runtime.fork_server import running
@@ -86,15 +86,6 @@ def start(server: psutil.Process, programs: Path) -> Start:
 def output_of(child: Child) -> str:
     assert child.stdout
     return child.stdout.read()
-
-
-def gone(*processes: int, seconds: float = 15.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if not any(map(psutil.pid_exists, processes)):
-            return True
-        time.sleep(0.02)
-    return False
 
 
 @pytest.mark.parametrize(("end", "code"), [

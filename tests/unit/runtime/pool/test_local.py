@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 from echo_worker import EchoWorker
+from process_tree import gone
 
 from runtime.pool.placement import Placement
 from runtime.pool.worker import Death
@@ -49,7 +50,7 @@ def test_a_worker_that_stops_is_killed_and_begun_anew() -> None:
     assert worker.reap() == Death("hung: silent for 3 s", False, loading=False, hung=True)
     worker.begin()
     worker.wait_until_ready().end()
-    assert not psutil.pid_exists(worker.about["pid"])
+    assert gone(worker.about["pid"])
 
 
 def test_a_worker_ends_when_its_wire_does(worker: EchoWorker) -> None:

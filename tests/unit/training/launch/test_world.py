@@ -4,8 +4,8 @@ import os
 import signal
 from pathlib import Path
 
-import psutil
 import pytest
+from process_tree import gone
 
 from runtime.fork_server import running
 from runtime.module_process import start_module
@@ -50,7 +50,7 @@ def test_where_one_fails_all_end_with_its_code(
     assert code or sorted(places) == [
         f"place {[str(rank), str(rank), '2']} ['job.json']" for rank in range(2)
     ]
-    assert not any(psutil.pid_exists(int(line[4:])) for line in lines if line.startswith("pid"))
+    assert gone(*(int(line[4:]) for line in lines if line.startswith("pid")))
 
 
 @pytest.mark.usefixtures("how")
@@ -65,5 +65,4 @@ def test_when_the_starter_hangs_up_all_end(tmp_path: Path) -> None:
     world.stdin.close()
     assert world.stdout.read() == ""
     assert world.wait(10) == -signal.SIGKILL
-    psutil.wait_procs([psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)], timeout=10)
-    assert not any(psutil.pid_exists(pid) for pid in pids)
+    assert gone(*pids)
