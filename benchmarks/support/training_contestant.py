@@ -79,9 +79,7 @@ def ours(folder: Path, settings: Settings) -> None:
     from training.packed.logprobs import PairScorer
     from training.packed.packing import Pair
 
-    class InOrder(Schedule):
-        """The rows in the order in which they lie."""
-
+    class InOrder(Schedule):  # the rows as they lie
         def batch(self, step: int) -> list[int]:
             size = self.config.global_batch
             return [*range(step * size, (step + 1) * size)]
@@ -96,8 +94,7 @@ def ours(folder: Path, settings: Settings) -> None:
         global_batch=settings.batch, dtype=settings.on.dtype,
         resources=TrainResources(
             strategy="none", threads=settings.threads, logits_mib=settings.logits_mib,
-            gradient_checkpointing=settings.checkpointing,
-            micro_batch_tokens=settings.micro_tokens,
+            gradient_checkpointing=settings.checkpointing, micro_batch_tokens=settings.micro_tokens,
         ),
     )  # fmt: skip
     engine = make_engine(config)
@@ -107,7 +104,6 @@ def ours(folder: Path, settings: Settings) -> None:
     trainer.schedule = InOrder(config, len(pairs))
     say(ready=True)
     started = wait(settings.on)
-
     profile: StepProfile | None = None
 
     def after_step(steps: int, metrics: dict[str, float]) -> None:

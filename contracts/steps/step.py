@@ -3,10 +3,9 @@
 `_step.json` claims the folder, `_manifest.json` comes last and means done.
 """
 
-import functools
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from contracts.config.packages import packages_in
 from contracts.errors import ConfigDrift, UserError, first_line
 from contracts.redo_hint import elsewhere, way_out
 from contracts.steps import fingerprint
+from contracts.steps.differences import differences
 from contracts.steps.disk_space import naming_what_is_full
 from contracts.steps.facts import Facts
 from contracts.steps.files import damage
@@ -292,14 +292,3 @@ def _essence(stage: Stage, step: Mapping[str, Any]) -> dict[str, Any]:
         "version": step["version"],
         "identity": {**step["identity"], "config": config},
     }
-
-
-def differences(old: Any, new: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Dotted key, its value in `old`, its value in `new`, where these differ."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        for name in sorted(old.keys() | new.keys()):
-            dotted = f"{key}.{name}" if key else name
-            yield from differences(old.get(name), new.get(name), dotted)
-    elif old != new:
-        prefix = ("identity.", "config.", "here.")
-        yield functools.reduce(str.removeprefix, prefix, key), old, new

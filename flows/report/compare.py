@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from contracts.errors import UserError
-from contracts.steps.step import differences
+from contracts.steps.differences import differences
 from contracts.tables.parts import write_atomic
 from flows.pipeline.folder.recorded import recorded_keys
 from flows.report.html import refuse_no_run, rounds_plot, template

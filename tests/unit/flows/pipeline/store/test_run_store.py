@@ -228,43 +228,6 @@ def test_a_pull_that_was_given_up_leaves_nothing_once_the_step_is_done(machine: 
     assert not [folder for folder in left if folder.exists()]
 
 
-def test_a_store_that_does_not_answer_at_the_start_is_told_before_anything_is_made(
-    machine: Machine, s3: S3, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("flows.pipeline.store.adopt.Objects", lambda a: Objects(a, retries=0))
-    s3.faults.is_down = True
-    config = machine("a", s3.bucket)
-    with pytest.raises(OnPolicyError, match="Nothing was started") as failed:
-        run(config)
-    assert failed.value.exit_code == 1
-    s3.faults.is_down = False
-    with pytest.raises(UserError, match=r"NoSuchBucket") as refused:
-        run(machine("a", "s3://no-such-bucket"))
-    assert refused.value.exit_code == 2
-    assert not (config.folder / "config.yaml").exists()
-
-
-def test_a_bucket_without_the_right_to_write_is_refused_before_anything_is_made(
-    machine: Machine, s3: S3
-) -> None:
-    s3.faults.is_read_only = True
-    config = machine("a", s3.bucket)
-    with pytest.raises(UserError, match=r"resources\.store: s3://.* AccessDenied") as refused:
-        run(config)
-    assert "Nothing was started" in str(refused.value)
-    assert not (config.folder / "config.yaml").exists()
-
-
-def test_a_store_that_lets_two_machines_end_one_step_is_refused_before_anything_is_made(
-    machine: Machine, s3: S3
-) -> None:
-    s3.faults.is_unconditional = True
-    config = machine("a", s3.bucket)
-    with pytest.raises(UserError, match=r"writes over an object .* `If-None-Match`"):
-        run(config)
-    assert not (config.folder / "config.yaml").exists()
-
-
 def test_what_ended_a_run_is_told_whatever_the_store_says(
     machine: Machine, told: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
