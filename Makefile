@@ -29,7 +29,7 @@ demo: install  ## two on-policy rounds on the CPU, then the report
 	$(BIN)/onpolicy run configs/demo.yaml
 
 # Three processes on two cores: many tests wait for a kill, a schedule or a limit of time.
-test: install  ## the whole test suite, in about 16 minutes on two cores
+test: install  ## the whole test suite, in 16 to 22 minutes on two cores
 	$(BIN)/python -m pytest -n 3
 
 unit: install  ## the tests that start no engine and no server
