@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,8 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+
+from runtime.free_port import free_port
 
 ONPOLICY = [sys.executable, "-m", "flows.cli.main"]
 PATIENCE = 300.0
@@ -74,9 +75,7 @@ class Api:
 @contextmanager
 def server(home: Path) -> Iterator[dict[str, str]]:
     """`onpolicy server`; the environment that makes a run use it."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     environment = {"PREFECT_HOME": str(home), "PREFECT_API_URL": f"http://127.0.0.1:{port}/api"}
     process = subprocess.Popen(
         [*ONPOLICY, "server", "--port", str(port)],

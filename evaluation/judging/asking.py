@@ -78,8 +78,10 @@ class Asking:
         for game in playable if self._paid_before else ():
             self._count_paid_before(game)
         # Replies from before a kill were read already: they count as smoke tests.
-        settled = [game for game in playable if self._is_settled(game)]
-        left = [game for game in playable if not self._is_settled(game)]
+        settled: list[Game] = []
+        left: list[Game] = []
+        for game in playable:
+            (settled if self._is_settled(game) else left).append(game)
         smoke = max(0, self._judge.resources.smoke - len(settled))
         first, rest = left[:smoke], left[smoke:]
         self._progress = Progress(len(playable), "judgements", len(settled))

@@ -49,8 +49,7 @@ def run_config(
     elif _is_over(config, until):
         push_finished(config)
         return
-    _say_unasked(config)
-    _say_rounds_without(config)
+    _warn([*unasked_judges(config), *rounds_without(config)])
     make_folder(config)
     refuse_busy(config.folder)
     left = steps_left(config, redo, until=until)
@@ -72,13 +71,8 @@ def run_config(
     _say_gain(config, time.monotonic() - started)
 
 
-def _say_unasked(config: RunConfig) -> None:
-    for line in unasked_judges(config):
-        print_warning(line)
-
-
-def _say_rounds_without(config: RunConfig) -> None:
-    for line in rounds_without(config):
+def _warn(lines: Sequence[str]) -> None:
+    for line in lines:
         print_warning(line)
 
 
@@ -180,7 +174,7 @@ def serve_config(
     when = schedule.times(cron, every)
     schedule.refuse_unserved()
     refuse_unready(config, steps_left(config, next_round=next_round))
-    _say_unasked(config)
+    _warn(unasked_judges(config))
     make_folder(config)
     parameters = {"config": config.model_dump(mode="json"), "next_round": next_round}
     with schedule.only_one(config.folder), interruptible():

@@ -8,7 +8,6 @@ kill -9 leaves it behind. This one has a session of its own, and ends with the r
 import atexit
 import os
 import re
-import socket
 import ssl
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from http.client import HTTPConnection, HTTPException
 
 from contracts.errors import OnPolicyError, UserError
 from runtime.child_process import Child, start_child
+from runtime.free_port import free_port
 from runtime.stage_process import exit_code_of
 
 # It answers in 8 s, in 18 where it makes its database first, and later on a busy machine.
@@ -94,9 +94,7 @@ def without_user(url: str) -> str:
 
 
 def _start() -> str:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     server = start_child([sys.executable, "-m", "flows.prefect_.run_server", str(port)], _SETTINGS)
     # Before Prefect registers its own: it says its last words to a server that still listens.
     atexit.register(_stop, server)

@@ -14,6 +14,7 @@ from contracts.models.fetch import fetch_models
 from runtime import device
 from runtime.child_process import Child
 from runtime.device import visible_gpus
+from runtime.free_port import free_port
 from runtime.module_process import start_module
 from runtime.pool.placement import cores
 
@@ -39,9 +40,7 @@ class Host:
 
     def free_port(self) -> int:
         """One at which nobody listens here."""
-        with socket.socket() as free:
-            free.bind(("", 0))
-            return int(free.getsockname()[1])
+        return free_port("")
 
     def start(
         self,

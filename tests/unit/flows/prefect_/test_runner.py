@@ -1,7 +1,6 @@
 """A schedule that is stopped ends, whether or not its Prefect server is there to be told."""
 
 import multiprocessing
-import socket
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 from unittest.mock import Mock
@@ -11,6 +10,7 @@ from prefect import runner as prefect_runner
 
 from flows.prefect_ import runner
 from flows.prefect_.runner import Runner, end_once_silent
+from runtime.free_port import free_port
 
 
 class _Ended(BaseException):
@@ -26,9 +26,7 @@ def ended(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def unused() -> str:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{free.getsockname()[1]}/api"
+    return f"http://127.0.0.1:{free_port()}/api"
 
 
 def test_a_second_signal_ends_it_at_once(ended: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from contracts.config.yaml import dump_yaml
 from flows.cli.app import app
-from flows.cli.run import _say_unasked
+from flows.cli.run import _warn
 from flows.pipeline.checks.check import summary
 from flows.pipeline.checks.worth_knowing import unasked_judges
 from flows.pipeline.config import RunConfig
@@ -50,7 +50,7 @@ def test_a_judge_without_its_key_is_told_by_check_plan_and_run(
     line = "judge 'gpt' is not asked: JUDGE_KEY is not set; set it"
     assert line in summary(judged()) and line in told_by_plan(judged())
     with console.capture() as shown:
-        _say_unasked(judged())
+        _warn(unasked_judges(judged()))
     assert line in shown.get()
     assert unasked_judges(judged(enabled=False)) == []
 

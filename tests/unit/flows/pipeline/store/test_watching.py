@@ -57,6 +57,12 @@ def before(config: RunConfig, path: str) -> str:
     return paths[paths.index(path) - 1]
 
 
+def pushed_often(config: RunConfig) -> RunConfig:
+    """What a step has made so far is pushed fifty times a second."""
+    resources = config.resources.model_copy(update={"store_every": 0.02})
+    return config.model_copy(update={"resources": resources})
+
+
 def wait_for(config: RunConfig, key: str) -> None:
     objects = Objects(str(config.resources.store))
     deadline = time.monotonic() + 60
@@ -75,9 +81,7 @@ def test_a_step_goes_on_elsewhere_from_its_journal(machine: Machine) -> None:
     def sample(out: Path) -> None:
         (out / ".journal-00000.jsonl").write_text('{"sample": 1}\n')
 
-    config = machine("a")
-    often = config.resources.model_copy(update={"store_every": 0.02})
-    begun_on(config.model_copy(update={"resources": often}), "round-1/responses", sample)
+    begun_on(pushed_often(machine("a")), "round-1/responses", sample)
     b = machine("b")
     adopt_first(b)
     step = step_of(b, "round-1/responses")
@@ -93,8 +97,7 @@ def test_a_machine_that_comes_back_goes_on_from_where_another_has_come_to(
     def sample(line: str) -> Callable[[Path], None]:
         return lambda out: add_line(out / ".journal-00000.jsonl", line)
 
-    every = machine("a").resources.model_copy(update={"store_every": 0.02})
-    a, b = (machine(name).model_copy(update={"resources": every}) for name in "ab")
+    a, b = (pushed_often(machine(name)) for name in "ab")
     path = "round-1/responses"
     begun_on(a, path, sample("a"))
     journal = step_of(a, path).out / ".journal-00000.jsonl"
@@ -110,9 +113,7 @@ def test_a_machine_that_comes_back_goes_on_from_where_another_has_come_to(
 def test_what_is_still_under_way_as_a_step_ends_is_forgotten_with_the_rest(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = machine("a")
-    often = config.resources.model_copy(update={"store_every": 0.02})
-    config = config.model_copy(update={"resources": often})
+    config = pushed_often(machine("a"))
     run(config, until=before(config, "round-1/responses"))
     step, objects = step_of(config, "round-1/responses"), Objects(str(config.resources.store))
     sending, sent, manifest = (
@@ -145,9 +146,7 @@ def test_what_is_still_under_way_as_a_step_ends_is_forgotten_with_the_rest(
 def test_what_an_attempt_that_failed_is_still_pushing_is_waited_for(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = machine("a")
-    often = config.resources.model_copy(update={"store_every": 0.02})
-    config = config.model_copy(update={"resources": often})
+    config = pushed_often(machine("a"))
     run(config, until=before(config, "round-1/responses"))
     step, at_once, most = step_of(config, "round-1/responses"), list[object](), list[int]()
     second = threading.Event()
@@ -177,9 +176,7 @@ def test_a_machine_that_was_overtaken_says_so_once_and_goes_on(
 ) -> None:
     told = list[str]()
     monkeypatch.setattr(run_store, "print_warning", told.append)
-    config = machine("a")
-    often = config.resources.model_copy(update={"store_every": 0.02})
-    config = config.model_copy(update={"resources": often})
+    config = pushed_often(machine("a"))
     run(config, until=before(config, "round-1/responses"))
     step, objects = step_of(config, "round-1/responses"), Objects(str(config.resources.store))
     with folder_lock(config.folder), storing(config) as store:
