@@ -5,8 +5,8 @@ calls them (each file checked by its fingerprint and on the disk before it has i
 manifest) beside the same files by `obstore.put` and `obstore.get`, as many at once. A bucket's
 network is slower than any disk, so that what a store adds is dearest here; an address as the
 argument measures there instead, e.g. `s3://bucket/prefix`. The clock stops when all is on the
-disk; passes alternate, and the figure is the lower of both ratios' medians over five. `by_cpu` is
-the same by CPU time, which holds on a machine that has other work to do, too.
+disk; who goes first changes from pass to pass, and the figure is the lower of both ratios' medians
+over six. `by_cpu` is the same by CPU time, which holds on a machine that has other work to do, too.
 """
 
 import os
@@ -29,12 +29,14 @@ from runtime.store.finished import forget, pull, push, read_finished
 from runtime.store.objects import Objects
 
 _PARTS, _PART_BYTES = 32, 32_000_000
-_PASSES = 5
+_PASSES = 6
 _AT_ONCE = 8
 _PLACE = "run/round-1/responses"
 
 Cost = tuple[float, float]
 """Seconds by the clock, and of CPU time."""
+
+Ways = dict[str, Callable[[], object]]
 
 
 def main() -> None:
@@ -44,7 +46,7 @@ def main() -> None:
         (root / "store").mkdir()
         address = sys.argv[1] if sys.argv[1:] else f"file://{root}/store"
         step = _made(root / "step")
-        passes = [_measure(address, step, root) for _ in range(_PASSES)]
+        passes = [_measure(address, step, root, number % 2) for number in range(_PASSES)]
     walls, cpus = ([{name: one[name][kind] for name in one} for one in passes] for kind in (0, 1))
     rates = _ratios(walls)
     seconds = {name: statistics.median(one[name] for one in walls) for name in walls[0]}
@@ -76,18 +78,26 @@ def _made(folder: Path) -> Path:
     return folder
 
 
-def _measure(address: str, step: Path, root: Path) -> dict[str, Cost]:
-    """What each way costs, once; a new process reads each file for its fingerprint."""
+def _measure(address: str, step: Path, root: Path, turned: int) -> dict[str, Cost]:
+    """What each way costs, once; a new process reads each file for its fingerprint.
+
+    Args:
+        turned: 1 has ours go before the plain copy, 0 after it.
+    """
     store, objects = from_url(address), Objects(address)
     names = sorted(path.name for path in step.glob("part-*"))
     out = {name: root / name for name in ("plain", "pulled")}
     fingerprint._known.clear()
-    took = {
-        "plain_up": _timed(lambda: _plain_up(store, step, names)),
-        "push": _timed(lambda: push(objects, _PLACE, step)),
-        "plain_down": _timed(lambda: _plain_down(store, names, out["plain"])),
-        "pull": _timed(lambda: _pull(objects, out["pulled"])),
+    up: Ways = {
+        "plain_up": lambda: _plain_up(store, step, names),
+        "push": lambda: push(objects, _PLACE, step),
     }
+    down: Ways = {
+        "plain_down": lambda: _plain_down(store, names, out["plain"]),
+        "pull": lambda: _pull(objects, out["pulled"]),
+    }
+    in_turn = [way for ways in (up, down) for way in [*ways.items()][:: -1 if turned else 1]]
+    took = {name: _timed(do) for name, do in in_turn}
     assert len(list(out["pulled"].glob("part-*"))) == _PARTS
     forget(objects, _PLACE)
     obstore.delete(store, [f"plain/{name}" for name in names])

@@ -4,8 +4,8 @@ import importlib.metadata
 import json
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -94,11 +94,11 @@ def read_manifest(folder: Path) -> Manifest | None:
     """The manifest of a finished step, or None.
 
     Raises:
-        UserError: the file is damaged, or names a file outside the folder.
+        UserError: the file is damaged, names a file outside the folder, or is of a newer version.
     """
     path = folder / "_manifest.json"
     try:
-        manifest = Manifest(**json.loads(path.read_text()))
+        manifest = manifest_of(json.loads(path.read_text()), str(path))
         outside = [name for name in manifest.files if not is_inside(name)]
     except (FileNotFoundError, NotADirectoryError):
         return None
@@ -107,6 +107,30 @@ def read_manifest(folder: Path) -> Manifest | None:
     if outside:
         raise UserError(f"{path}: {outside[0]!r} is no file of this stage; {way_out(folder)}")
     return manifest
+
+
+def manifest_of(held: Any, where: str) -> Manifest:
+    """A manifest from what its file holds.
+
+    Raises:
+        UserError: a newer version has written it.
+        TypeError: it is none.
+    """
+    refuse_newer(held, [known.name for known in fields(Manifest)], where)
+    return Manifest(**held)
+
+
+def refuse_newer(held: Any, known: Collection[str], where: str) -> None:
+    """Refuse a record that holds all that ours do, and more: nothing of it is damaged.
+
+    Raises:
+        UserError: a newer version has written it.
+    """
+    if isinstance(held, dict) and (new := sorted(held.keys() - known)) and held.keys() > {*known}:
+        raise UserError(
+            f"{where}: was written by a newer onpolicy (this one does not know {', '.join(new)}); "
+            "install that version here"
+        )
 
 
 def is_inside(name: str) -> bool:

@@ -1,10 +1,13 @@
 """`onpolicy inspect s3://...`: a table or a run where it lies; only what is shown is fetched."""
 
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.dataset as ds
 from rich.console import Console
+from rich.table import Column, Table
 
 from contracts.errors import OnPolicyError, UserError
 from flows.explore.plain import plain
@@ -22,9 +25,11 @@ from runtime.store.address import address_given, split_address
 from runtime.store.finished import MANIFEST, Finished, read_finished
 from runtime.store.objects import Objects, arrow_files, reason_of
 
+_RUN = "/_run.json"
+
 
 def show_stored(address: str, view: View) -> None:
-    """Print what is known of a step's table, a round or a run in a store.
+    """Print what is known of a step's table, a round or a run in a store, or of all its runs.
 
     Raises:
         UserError: nothing lies there, or an expression is not valid.
@@ -70,7 +75,10 @@ def _rows(dataset: ds.Dataset, view: View) -> pa.Table:
 
 def _show_folders(console: Console, address: str, objects: Objects, key: str) -> None:
     prefix = f"{key}/" if key else ""
-    ends = [name for name in objects.sizes(prefix) if name.endswith(f"/{MANIFEST}")]
+    sizes = {name.removeprefix(prefix): size for name, size in objects.sizes(prefix).items()}
+    if runs := [name.removesuffix(_RUN) for name in sizes if name.endswith(_RUN)]:
+        return console.print(_runs_table(sorted(runs), sizes))
+    ends = [f"{prefix}{name}" for name in sizes if name.endswith(f"/{MANIFEST}")]
     if not ends:
         raise UserError(f"{address}: neither a table nor a run lies there")
     table = steps_table()
@@ -78,6 +86,20 @@ def _show_folders(console: Console, address: str, objects: Objects, key: str) ->
         if done := read_finished(objects, path):
             add_step(table, plain(path.removeprefix(prefix)), done.manifest)
     console.print(table)
+
+
+def _runs_table(runs: Sequence[str], sizes: Mapping[str, int]) -> Table:
+    """A line for each run of a store."""
+    steps, room = dict.fromkeys(runs, 0), dict.fromkeys(runs, 0)
+    for name, size in sizes.items():
+        folders = accumulate(name.split("/"), "{}/{}".format)
+        if run := next((folder for folder in folders if folder in steps), None):
+            steps[run] += name.endswith(f"/{MANIFEST}")
+            room[run] += size
+    table = Table(Column("run", overflow="fold"), "finished steps", "MiB")
+    for run in runs:
+        table.add_row(plain(run), f"{steps[run]:,}", f"{room[run] / (1 << 20):,.1f}")
+    return table
 
 
 def _order(path: str) -> tuple[str, int, int, str]:

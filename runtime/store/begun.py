@@ -19,7 +19,7 @@ from typing import Any
 
 from contracts.errors import UserError
 from contracts.steps import fingerprint
-from contracts.steps.manifest import is_inside
+from contracts.steps.manifest import is_inside, refuse_newer
 from contracts.steps.step import read_step, save_step
 from contracts.tables.parts import sync_folder, write_atomic
 from runtime.store.objects import Objects, StoreError, at_once
@@ -68,8 +68,11 @@ def read_begun(objects: Objects, place: str) -> Begun | None:
 def _parsed(data: bytes, where: str, number: int) -> Begun:
     try:
         held = json.loads(data)
+        refuse_newer(held, ("step", "files"), where)
         files = {str(name): str(value) for name, value in held["files"].items()}
         begun = Begun(held["step"], files, number)
+    except UserError as error:
+        raise StoreError(str(error)) from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise StoreError(f"{where}: is damaged; remove it") from None
     if outside := [name for name in begun.files if not is_inside(name)]:

@@ -18,7 +18,14 @@ from typing import Any
 from contracts.errors import UserError
 from contracts.redo_hint import way_out
 from contracts.steps import fingerprint
-from contracts.steps.manifest import Manifest, is_inside, read_manifest, save_manifest
+from contracts.steps.manifest import (
+    Manifest,
+    is_inside,
+    manifest_of,
+    read_manifest,
+    refuse_newer,
+    save_manifest,
+)
 from contracts.steps.step import read_step, save_step
 from contracts.tables.parts import sync_folder
 from runtime.store.begun import sending
@@ -70,19 +77,22 @@ def read_finished(objects: Objects, place: str) -> Finished | None:
 
     Raises:
         StoreError: the store cannot say.
-        UserError: what lies there is no step.
+        UserError: what lies there is no step, or a newer version has written it.
     """
     data = objects.read(f"{place}/{MANIFEST}")
     if data is None:
         return None
+    where = f"{objects.address}/{place}/{MANIFEST}"
     try:
         held = json.loads(data)
-        done = Finished(held["step"], Manifest(**held["manifest"]), held["beside"])
+        refuse_newer(held, ("step", "manifest", "beside"), where)
+        done = Finished(held["step"], manifest_of(held["manifest"], where), held["beside"])
         names = [*done.manifest.files, *done.beside, done.manifest.fingerprint]
         outside = [name for name in names if not is_inside(name)]
     except (ValueError, KeyError, TypeError):
-        raise UserError(f"{objects.address}/{place}/{MANIFEST}: is damaged; remove "
-                        f"{objects.address}/{place} from the store") from None  # fmt: skip
+        raise UserError(
+            f"{where}: is damaged; remove {objects.address}/{place} from the store"
+        ) from None
     if outside:
         raise UserError(f"{objects.address}/{place}: {outside[0]!r} is no file of a step; remove "
                         "it from the store")  # fmt: skip

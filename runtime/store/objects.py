@@ -62,9 +62,9 @@ class Objects:
             UserError: obstore is not installed, or the address cannot be opened.
         """
         self.address = address
-        self._is_folder = address.lower().startswith("file:")
+        self._is_folder = _is_folder(address)
         self._store = _opened(address, retries, seconds)
-        self._pieces = _PIECES_AT_ONCE_ON_DISK if _is_folder(address) else _PIECES_AT_ONCE
+        self._pieces = _PIECES_AT_ONCE_ON_DISK if self._is_folder else _PIECES_AT_ONCE
 
     def read(self, key: str) -> bytes | None:
         """An object's bytes; None where there is none.
@@ -112,7 +112,7 @@ class Objects:
         size = path.stat().st_size
         piece = max(_PIECE, -(-size // _MOST_PIECES))
         with self._told("writing", key):
-            obstore.put(self._store, key, path, chunk_size=piece, max_concurrency=_PIECES_AT_ONCE)
+            obstore.put(self._store, key, path, chunk_size=piece, max_concurrency=self._pieces)
 
     def receive(self, key: str, path: Path) -> None:
         """Write an object to a file, whose name comes to be once all of it has come.
@@ -173,6 +173,14 @@ class Objects:
         with self._told("listing", prefix):
             listed = [meta for page in obstore.list(self._store, prefix or None) for meta in page]
         return {meta["path"]: meta["size"] for meta in listed}
+
+    def folders(self) -> list[str]:
+        """Names that keys begin with, before their first slash; no key is listed for it."""
+        import obstore
+
+        with self._told("listing", ""):
+            listed = obstore.list_with_delimiter(self._store)["common_prefixes"]
+        return sorted(name.rstrip("/") for name in listed)
 
     def remove(self, keys: Iterable[str]) -> None:
         """Remove objects; one that is gone already is none the worse."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from contracts.config.base import check
+from contracts.config.base import as_file_name, check
 from contracts.errors import UserError
 from contracts.steps.step import config_changes
 from contracts.tables.parts import write_atomic
@@ -46,7 +46,21 @@ def read_claim(objects: Objects, name: str) -> Claim | None:
         run, config = str(held["run"]), held["config"]
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{where}: is damaged; give the run another `name`") from None
-    return Claim(run, check(RunConfig, config, origin=where))
+    try:
+        return Claim(run, check(RunConfig, config, origin=where))
+    except UserError as error:
+        raise UserError(
+            f"{error}; if a newer onpolicy has written it, install that version here"
+        ) from None
+
+
+def runs_in(objects: Objects) -> list[str]:
+    """Names of the runs that lie in a store, by their folders alone.
+
+    Raises:
+        StoreError: the store cannot say.
+    """
+    return [name for name in objects.folders() if as_file_name(name, "") == name]
 
 
 def refuse_another(objects: Objects, config: RunConfig, there: Claim) -> None:

@@ -1,5 +1,6 @@
 """`onpolicy pull`: a run's finished steps out of a store, into its folder here."""
 
+from difflib import get_close_matches
 from pathlib import Path
 
 from contracts.config.base import as_file_name
@@ -10,11 +11,13 @@ from flows.pipeline.config import RunConfig
 from flows.pipeline.folder.run_folder import make_folder, settled
 from flows.pipeline.planning.plan import plan
 from flows.pipeline.store.adopt import clear_begun, refuse_other_content, take_up_claim
-from flows.pipeline.store.claim import Claim, read_claim, refuse_another
+from flows.pipeline.store.claim import Claim, read_claim, refuse_another, runs_in
 from flows.pipeline.store.shelf import Shelf
 from runtime.store.address import address_given
 from runtime.store.finished import Finished
 from runtime.store.objects import Objects, StoreError
+
+_SHOWN = 5
 
 
 def pull_run(name: str, address: str, runs: Path) -> str:
@@ -30,7 +33,7 @@ def pull_run(name: str, address: str, runs: Path) -> str:
     objects = Objects(address_given("--store", address))
     there = read_claim(objects, name) if as_file_name(name, "") == name else None
     if there is None:
-        raise UserError(f"{objects.address}: holds no run {name!r}{_known(objects)}")
+        raise UserError(f"{objects.address}: holds no run {name!r}{_known(objects, name)}")
     resources = there.config.resources.model_copy(update={"store": objects.address})
     here = {"runs_dir": runs, "name": name, "resources": resources}
     config = there.config.model_copy(update=here)
@@ -62,10 +65,15 @@ def _is_here(shelf: Shelf, config: RunConfig, path: str, done: Finished) -> bool
     return here is not None
 
 
-def _known(objects: Objects) -> str:
+def _known(objects: Objects, name: str) -> str:
+    """Which runs the store has, of many the nearest by name; how to see them all."""
     try:
-        keys = [key for key in objects.sizes("") if key.endswith("/_run.json")]
+        names = runs_in(objects)
     except StoreError:
         return ""
-    names = ", ".join(key.removesuffix("/_run.json") for key in keys)
-    return f"; it has {names}" if names else ""
+    if len(names) <= _SHOWN:
+        return f"; it has {', '.join(names)}" if names else ""
+    near = get_close_matches(name, names, _SHOWN)
+    told = f"; of its {len(names):,} runs these are nearest: {', '.join(near)}"
+    others = told if near else f"; it has {len(names):,} others"
+    return f"{others} (`onpolicy inspect {objects.address}` lists all)"

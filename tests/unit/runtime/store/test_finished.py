@@ -200,6 +200,23 @@ def test_hidden_files_that_later_steps_read_go_with_it_and_may_go_before_it(
     assert not (out / ".optimizer").exists()
 
 
+@pytest.mark.parametrize("part", ["record", "manifest"])
+def test_a_record_of_a_newer_version_is_told_from_a_damaged_one(
+    objects: Objects, tmp_path: Path, part: str
+) -> None:
+    push(objects, PLACE, made_step(tmp_path / "pairs"))
+    record = json.loads(objects.read(f"{PLACE}/_manifest.json") or b"")
+    (record if part == "record" else record["manifest"])["signed_by"] = "a later release"
+    objects.write(f"{PLACE}/_manifest.json", json.dumps(record).encode())
+    told = r"was written by a newer onpolicy \(this one does not know signed_by\); install that"
+    with pytest.raises(UserError, match=told):
+        read_finished(objects, PLACE)
+    del record["step"], record["manifest"]["rows"]
+    objects.write(f"{PLACE}/_manifest.json", json.dumps(record).encode())
+    with pytest.raises(UserError, match=r"is damaged; remove .* from the store"):
+        read_finished(objects, PLACE)
+
+
 def test_a_record_that_names_a_file_outside_its_step_is_refused(
     objects: Objects, tmp_path: Path
 ) -> None:

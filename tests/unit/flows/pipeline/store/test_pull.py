@@ -1,5 +1,6 @@
 """`onpolicy pull` and `onpolicy inspect s3://...`: what a store has, here and where it lies."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,6 +51,39 @@ def test_a_run_that_the_store_does_not_have_is_told_with_those_it_has(
         with pytest.raises(UserError, match=r"holds no run '.*'; it has test"):
             pull_run(name, store_of(a), tmp_path / "here")
     assert not (tmp_path / "here").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("gema-7", r"; of its 20 runs these are nearest: gemma-7, .* lists all\)"),
+     ("zzz", r"; it has 20 others \(`onpolicy inspect s3://\S+` lists all\)")],
+)  # fmt: skip
+def test_of_a_large_store_the_nearest_runs_are_told_and_how_to_see_all(
+    s3: S3, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, said: str
+) -> None:
+    objects = Objects(f"{s3.bucket}/team")
+    for number in range(20):
+        objects.write(f"gemma-{number}/_run.json", b"{}")
+    objects.write("gemma-7/prompts/_manifest.json", b"{}")
+    with pytest.raises(UserError, match=said) as told:
+        pull_run(name, objects.address, tmp_path / "here")
+    assert str(told.value).count("gemma-") <= 5
+    show_stored(objects.address, View())
+    (line,) = (one for one in capsys.readouterr().out.splitlines() if "gemma-7" in one)
+    assert line.replace("│", "").split() == ["gemma-7", "1", "0.0"]
+
+
+def test_a_run_that_a_newer_version_pushed_is_told_with_what_is_new(
+    machine: Machine, tmp_path: Path
+) -> None:
+    a = machine("a")
+    run(a, until="round-1/prompts")
+    objects = Objects(store_of(a))
+    record = json.loads(objects.read("test/_run.json") or b"")
+    record["config"]["sampling"]["beams"] = 2
+    objects.write("test/_run.json", json.dumps(record).encode())
+    with pytest.raises(UserError, match=r"'sampling\.beams' .* a newer onpolicy has written it"):
+        pull_run("test", store_of(a), tmp_path / "here")
 
 
 def test_another_run_that_lies_here_by_that_name_is_not_written_over(
