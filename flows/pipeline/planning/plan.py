@@ -3,6 +3,7 @@
 prompts -> responses -> scores -> pairs -> tokens [-> reference] -> policy -> evaluation (a round)
 """
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -75,8 +76,7 @@ class _Planner(EvaluationPlanner):
 
     def _annotate(self, number: int) -> Iterator[PlannedStep]:
         """From a round's prompts to its pairs."""
-        # A seed for each round: with `round_prompts: same`, every round would else draw alike.
-        config, seed, root = self._of(number), self._config.seed + number, f"round-{number}"
+        config, seed, root = self._of(number), self._seed_of(number), f"round-{number}"
         standing = self._decided.before(number)
         yield self._sample(root, f"{root}/prompts", standing, config.sampling, seed)
         yield self._score(root, f"{root}/prompts", config.annotation)
@@ -118,7 +118,7 @@ class _Planner(EvaluationPlanner):
     def _replay(self, number: int) -> PlannedStep:
         """Mix earlier rounds' pairs in, those of rounds that a gate sent back too."""
         assert self._config.replay is not None
-        settings = _seeded(self._config.replay, self._config.seed + number)
+        settings = _seeded(self._config.replay, self._seed_of(number))
         first = max(1, number - settings.rounds) if settings.rounds else 1
         earlier = {str(one): self._at(f"round-{one}/tokens") for one in range(first, number)}
         inputs = replay.ReplayInputs(tokens=self._at(f"round-{number}/tokens"), earlier=earlier)
@@ -134,7 +134,7 @@ class _Planner(EvaluationPlanner):
 
     def _training(self, number: int) -> TrainConfig:
         """A round's own settings."""
-        training = _seeded(self._of(number).training, self._config.seed + number)
+        training = _seeded(self._of(number).training, self._seed_of(number))
         if training.schedule_rounds:
             training = training.model_copy(update={"schedule_round": number})
         return training
@@ -155,6 +155,14 @@ class _Planner(EvaluationPlanner):
         answered = str(root / ANSWER) if read_answer(root) else None
         inputs = gate.GateInputs(verdict=verdict_of(root), answer=answered)
         return self._step(f"round-{number}/gate", GATE, gate.STAGE, rules, inputs)
+
+    def _seed_of(self, number: int) -> int:
+        """A seed for each round: with `round_prompts: same`, every round would else draw alike.
+
+        A hash, so that no round of one seed draws what a round of the next seed does.
+        """
+        digest = hashlib.sha256(f"{self._config.seed}:round-{number}".encode()).digest()
+        return int.from_bytes(digest[:4], "big")
 
     def _slice(self, number: int) -> SelectConfig:
         """The round's prompts; fresh ones are disjoint slices of one fixed order (recipe,

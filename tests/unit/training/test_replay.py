@@ -85,7 +85,7 @@ def test_rounds_from_the_second_on_train_on_the_mixture() -> None:
         assert steps[f"round-4/{stage}"].reads["tokens"].endswith("round-4/replay")
     mixing = steps["round-4/replay"]
     assert {name for name in mixing.reads if "earlier" in name} == {"earlier.2", "earlier.3"}
-    assert mixing.config.seed == run.seed + 4
+    assert mixing.config.seed == steps["round-4/policy"].config.seed
 
 
 @pytest.mark.parametrize("share", [1.0, -0.1])

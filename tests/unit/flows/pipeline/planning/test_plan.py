@@ -82,6 +82,12 @@ def test_adding_a_round_changes_nothing_of_the_rounds_before() -> None:
     assert three[: len(two)] == two
 
 
+def test_no_round_of_any_seed_draws_with_another_rounds_seed() -> None:
+    plans = [by_path(config(rounds=4, seed=seed)) for seed in (1, 2, 3)]
+    drawn = {steps[f"round-{n}/responses"].config.seed for steps in plans for n in (1, 2, 3, 4)}
+    assert len(drawn) == 3 * 4
+
+
 def test_rounds_draw_with_different_seeds_and_held_out_answers_with_the_same() -> None:
     steps = by_path(config())
     assert steps["round-1/responses"].config.seed != steps["round-2/responses"].config.seed
