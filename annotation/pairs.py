@@ -7,7 +7,6 @@ crash: the same bytes come out.
 
 import logging
 from collections import Counter
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from contracts.steps.manifest import Result
 from contracts.steps.step import Stage
 from contracts.tables.parts import write_part
 from contracts.tables.schemas import MESSAGES, PAIRS
+from runtime.beside import OneBehind
 from runtime.progress import Progress
 from runtime.stage_process import main
 
@@ -61,19 +61,13 @@ def run(config: PairsConfig, inputs: PairsInputs, out: Path) -> Result:
     config = _with_penalty(config, parts)
     progress = Progress(parts.rows, "responses")
     tally = Tally()
-    with ThreadPoolExecutor(1) as writer:
-        written: Future[Path] | None = None
+    # One part is written while the next is paired, so no more than two are in memory.
+    with OneBehind() as behind:
         for index, (table, scored) in enumerate(parts):
             pairs, selection, tokens = pair_part(config, table, scored, parts)
-            # One part is written while the next is paired, so no more than two are in memory; what
-            # the disk refused is raised here.
-            if written:
-                written.result()
-            written = writer.submit(write_part, out, index, pairs, PAIRS)
+            behind(write_part, out, index, pairs, PAIRS)
             tally.add(pairs, selection, tokens)
             progress.advance(table.num_rows)
-        if written:
-            written.result()
     if not tally.rows:
         raise OnPolicyError(
             f"no pair came out of {sum(tally.dropped.values())} prompts: {dict(tally.dropped)}; "

@@ -31,6 +31,7 @@ from contracts.steps.manifest import Result
 from contracts.steps.step import Stage
 from contracts.tables.parts import iter_parts, part_path, part_paths, write_atomic
 from contracts.tables.schemas import SCORES
+from runtime.beside import OneBehind
 from runtime.progress import Progress
 from runtime.stage_process import main
 
@@ -87,9 +88,10 @@ def run(config: ScoreConfig, inputs: ScoreInputs, out: Path) -> Result:
     )
     progress = Progress(sum(rows), "responses", resumed, "loading the models")
     try:
-        for index, data in scorers.score(parts):
-            write_atomic(part_path(out, index), data)
-            progress.advance(rows[index])
+        with OneBehind() as behind:
+            for index, data in scorers.score(parts):
+                behind(write_atomic, part_path(out, index), data)
+                progress.advance(rows[index])
         facts = scorers.facts
     finally:
         scorers.close()

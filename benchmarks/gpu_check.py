@@ -74,6 +74,7 @@ FIGURES = [
              shape=shape) for shape in ("gemma-2-2b", "gemma-2-9b-width")),
     figure("annotation_vs_recipe", "--prompts=64", shape="llama-3-8b"),
     figure("annotation_limit", "--prompts=256", shape="llama-3-8b"),
+    figure("annotation_input", "--prompts=256", shape="llama-3-8b", minutes=3),
     figure("annotation_engines", "--prompts=64", shape="llama-3-8b", needs=_VLLM),
     figure("generation_overhead", "--passes=3", shape="gemma-2-2b", needs=_VLLM),
     *(figure("whole_round", shape=shape, minutes=9) for shape in ("tiny", "gemma-2-2b")),

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,13 @@ from annotation.scorers import batches
 from annotation.scorers.batches import Group
 from annotation.scorers.heads import PAIRRM_TOKENS, refuse_other_markers
 from annotation.scorers.pairrm import PairRM, load_pairrm
-from annotation.scorers.protocol import Conversation, Score, by_comparison, transcript
+from annotation.scorers.protocol import (
+    Conversation,
+    Score,
+    Scoring,
+    by_comparison,
+    transcript,
+)
 from annotation.scorers.reward_models import budget_of, placement
 from contracts.chat import RowError
 from contracts.models.model import load_tokenizer
@@ -56,6 +63,10 @@ class PairwiseScorer:
 
     def score(self, conversations: Sequence[Conversation]) -> list[Score]:
         """Each response's mean logit against the prompt's other responses, in nats."""
+        return self.prepare(conversations)()
+
+    def prepare(self, conversations: Sequence[Conversation]) -> Scoring:
+        """Tokenise and pair up; what is left is the model's work."""
         scores: list[Score] = []
         games: list[tuple[int, int]] = []
         groups: list[Group] = []
@@ -69,6 +80,11 @@ class PairwiseScorer:
                 pair = [*(encoded.as_first[first] or []), *(encoded.as_second[second] or [])]
                 groups.append(Group(encoded.source, [pair], [len(games)]))
                 games.append((start + first, start + second))
+        return partial(self._score, scores, games, groups)
+
+    def _score(
+        self, scores: list[Score], games: list[tuple[int, int]], groups: list[Group]
+    ) -> list[Score]:
         logits = dict(self._compare(groups))
         results = [(*game, logits[i]) for i, game in enumerate(games)]
         return by_comparison(scores, results)

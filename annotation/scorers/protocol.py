@@ -1,8 +1,9 @@
 """What every annotator is to the stage: conversations in, one score or one error a response out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Protocol, runtime_checkable
 
 from contracts.chat import Message, RowError
 from runtime.pool.messages import heartbeat
@@ -41,6 +42,26 @@ class Scorer(Protocol):
 
     def score(self, conversations: Sequence[Conversation]) -> list[Score]:
         """A score or an error for each response of each conversation, in order."""
+
+
+Scoring = Callable[[], list[Score]]
+"""What is left of a scoring once its input is prepared."""
+
+
+@runtime_checkable
+class PreparingScorer(Scorer, Protocol):
+    """A scorer with work that needs no model, e.g. tokenising: it is done in a thread of its own
+    while the model scores the part before."""
+
+    def prepare(self, conversations: Sequence[Conversation]) -> Scoring:
+        """All of `score` that comes before the model's own work; the rest is to be called."""
+
+
+def prepared(scorer: Scorer, conversations: Sequence[Conversation]) -> Scoring:
+    """What is left of scoring these conversations, in any scorer."""
+    if isinstance(scorer, PreparingScorer):
+        return scorer.prepare(conversations)
+    return partial(scorer.score, conversations)
 
 
 @dataclass(frozen=True)

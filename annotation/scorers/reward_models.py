@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from annotation.annotators.base import RewardModel, ScoreResources
 from annotation.scorers.batches import Group
 from annotation.scorers.padding import pad_id_of
-from annotation.scorers.protocol import Conversation, Score
+from annotation.scorers.protocol import Conversation, Score, Scoring
 from contracts.chat import ChatFormat, RowError, Tokens
 from contracts.errors import UserError
 from runtime.device import dtype_of
@@ -30,7 +31,13 @@ class TokenScorer(ABC):
 
     def score(self, conversations: Sequence[Conversation]) -> list[Score]:
         """A score or an error for each response of each conversation, in order."""
-        groups, scores = self._tokenise(conversations)
+        return self.prepare(conversations)()
+
+    def prepare(self, conversations: Sequence[Conversation]) -> Scoring:
+        """Tokenise; what is left is the model's work."""
+        return partial(self._score, *self._tokenise(conversations))
+
+    def _score(self, groups: list[Group], scores: list[Score]) -> list[Score]:
         with torch.inference_mode():
             for row, score in self._batches(groups):
                 scores[row] = replace(score, cut=scores[row].cut)

@@ -1,21 +1,33 @@
-"""A part of responses in, a part of scores out: every annotator, ready, in this process."""
+"""A part of responses in, a part of scores out: every annotator, ready, in this process.
 
-from collections.abc import Iterator, Mapping, Sequence
+A part is prepared (read and tokenised) in a thread while the models score the one before: 0.17 ms
+a response on two cores, beside 10 ms of an 8B model's on a GPU. Of 37,500 responses a GPU, the
+recipe's 300,000 over eight, that would be 6 s of waiting beside 375 s of scoring, or 51 s where
+all eight wait for the same two cores.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import pyarrow as pa
 
 from annotation.annotators.base import AnnotatorVariant, ScoreResources, Setting
 from annotation.config import ScoreConfig
 from annotation.scorers.judge.answers import JudgeAnswers
-from annotation.scorers.protocol import Conversation, Score, Scorer
+from annotation.scorers.protocol import Scorer
 from annotation.scoring.inputs import ScoreInputs
+from annotation.scoring.part import (
+    COLUMNS,
+    PreparedPart,
+    conversations_of,
+    prepare_part,
+    score_part,
+)
 from annotation.scoring.prompt_lookup import Prompts
 from contracts.tables.parts import encode, read_part
 from contracts.tables.schemas import SCORES
+from runtime.beside import made_ahead
 
 Parts = Mapping[int, Path]
 """Parts of responses, by their index."""
@@ -46,21 +58,27 @@ class PartScorer:
 
     def score(self, parts: Parts) -> Iterator[tuple[int, bytes]]:
         """Each part's SCORES, as the bytes of its file."""
-        for index, path in parts.items():
-            yield index, self.part(index, path)
+        ahead = made_ahead((index, self.prepare(index, path)) for index, path in parts.items())
+        for index, scored in ahead:
+            yield index, scored()
 
-    def part(self, index: int, path: Path) -> bytes:
-        """One part's SCORES, as the bytes of its file."""
-        responses = read_part(path, ["prompt_id", "response_id", "text"])
+    def prepare(self, index: int, path: Path) -> Callable[[], bytes]:
+        """Read and tokenise a part, while another is scored; what is left gives its SCORES, as the
+        bytes of its file. Always in the same thread."""
+        responses = read_part(path, COLUMNS)
+        part = prepare_part(responses, self._prompts, self._scorers)
+        return partial(self._scored, index, path, part)
+
+    def _scored(self, index: int, path: Path, part: PreparedPart) -> bytes:
         with self._answers.part(index) if self._answers else nullcontext():
-            table = score_part(responses, self._prompts, self._scorers, self._ensembles)
+            table = score_part(part, self._ensembles)
         return encode(table, SCORES, str(path))
 
     def one_by_one(self, index: int, path: Path) -> Iterator[str]:
         """Score a part's conversations one by one to find the one that crashes; the scores are
         thrown away, and each step is announced before it begins."""
-        responses = read_part(path, ["prompt_id", "response_id", "text"])
-        conversations, _ = _conversations(responses, self._prompts)
+        responses = read_part(path, COLUMNS)
+        conversations, _ = conversations_of(responses, self._prompts)
         names = responses["prompt_id"].unique().to_pylist()
         with self._answers.part(index) if self._answers else nullcontext():
             for prompt_id, conversation in zip(names, conversations, strict=True):
@@ -85,50 +103,3 @@ def open_scorer(
         UserError: it cannot be used; says why.
     """
     return annotator.build(Setting(resources, inputs.model_of(annotator), answers))
-
-
-def score_part(
-    responses: pa.Table,
-    prompts: Prompts,
-    scorers: dict[str, Scorer],
-    ensembles: Sequence[AnnotatorVariant] = (),
-) -> pa.Table:
-    """SCORES rows for a part of responses (prompt_id, response_id, text)."""
-    conversations, order = _conversations(responses, prompts)
-    by_annotator = {name: scorer.score(conversations) for name, scorer in scorers.items()}
-    for ensemble in ensembles:
-        by_annotator[ensemble.name] = ensemble.combine(conversations, by_annotator)
-    places = np.argsort(order, kind="stable")
-    blocks = [
-        _block(responses, name, [scores[i] for i in places])
-        for name, scores in by_annotator.items()
-    ]
-    return pa.concat_tables(blocks)
-
-
-def _conversations(responses: pa.Table, prompts: Prompts) -> tuple[list[Conversation], np.ndarray]:
-    """Conversations in the order in which prompts first appear, and their responses' rows."""
-    ids = responses["prompt_id"].combine_chunks().dictionary_encode()
-    messages = prompts.take(ids.dictionary)["messages"].to_pylist()
-    codes = ids.indices.to_numpy()
-    order = np.argsort(codes, kind="stable")
-    texts = responses["text"].take(pa.array(order)).to_pylist()
-    bounds = np.searchsorted(codes[order], np.arange(len(messages) + 1))
-    return [
-        Conversation(messages[i], texts[bounds[i] : bounds[i + 1]]) for i in range(len(messages))
-    ], order
-
-
-def _block(responses: pa.Table, name: str, scores: Sequence[Score]) -> pa.Table:
-    columns = {
-        "response_id": responses["response_id"],
-        "prompt_id": responses["prompt_id"],
-        "annotator": pa.array([name] * len(scores), pa.string()),
-        "score": pa.array([s.score for s in scores], pa.float64()),
-        "objectives": pa.array([s.objectives for s in scores], SCORES.field("objectives").type),
-        "gating": pa.array([s.gating for s in scores], SCORES.field("gating").type),
-        "disagreement": pa.array([s.disagreement for s in scores], pa.float64()),
-        "cut": pa.array([s.cut for s in scores], pa.int32()),
-        "error": pa.array([s.error for s in scores], pa.string()),
-    }
-    return pa.table([columns[field] for field in SCORES.names], schema=SCORES)

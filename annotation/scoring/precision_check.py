@@ -22,7 +22,8 @@ from pydantic import BaseModel, ConfigDict
 from annotation.annotators.base import AnnotatorVariant
 from annotation.config import ScoreConfig
 from annotation.scoring.inputs import ScoreInputs
-from annotation.scoring.part_scorer import open_scorer, score_part
+from annotation.scoring.part import COLUMNS, prepare_part, score_part
+from annotation.scoring.part_scorer import open_scorer
 from annotation.scoring.prompt_lookup import Prompts
 from contracts.tables.parts import part_paths, read_part
 
@@ -74,7 +75,7 @@ def agreements(config: ScoreConfig, inputs: ScoreInputs, out: Path) -> dict[str,
 
     def rescore(annotator: AnnotatorVariant) -> pa.Table:
         scorers = {annotator.name: open_scorer(annotator, inputs, resources)}
-        return score_part(sample, prompts, scorers)
+        return score_part(prepare_part(sample, prompts, scorers))
 
     by_annotator = {}
     for annotator in exact:
@@ -126,7 +127,7 @@ def _sample(responses: Path, count: int) -> pa.Table | None:
             where.setdefault(prompt_id, []).append(path)
     chosen = heapq.nsmallest(count, where, key=lambda i: hashlib.sha256(i.encode()).digest())
     paths = sorted({path for prompt_id in chosen for path in where[prompt_id]})
-    tables = [read_part(path, ["prompt_id", "response_id", "text"]) for path in paths]
+    tables = [read_part(path, COLUMNS) for path in paths]
     ids = pa.array(chosen, pa.string())
     sampled = [t.filter(pc.is_in(t["prompt_id"], ids)) for t in tables]
     return pa.concat_tables(sampled) if sampled else None

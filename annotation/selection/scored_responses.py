@@ -1,9 +1,6 @@
 """Responses with an annotator's scores, part by part, for the stages that choose among them."""
 
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +12,10 @@ from contracts.errors import UserError
 from contracts.steps.facts import OfPolicy, read_facts
 from contracts.tables.parts import part_paths, read_part
 from contracts.tables.schemas import MESSAGES
+from runtime.beside import made_ahead
 
 _RESPONSES = ["prompt_id", "response_id", "text", "n_tokens", "finish_reason"]
 _SCORES = ["response_id", "annotator", "score"]
-# Read while the one before is worked on; any further one would only be held in memory.
-_PARTS_AHEAD = 1
 
 
 def read_ahead(
@@ -38,15 +34,10 @@ def read_ahead(
         return responses, scores_of(scores, annotator, responses["response_id"])
 
     last = None
-    with ThreadPoolExecutor(1) as reader:
-        waiting: deque[Future[tuple[pa.Table, np.ndarray]]] = deque()
-        unread = iter(sources)
-        for path, _ in sources:
-            for source in islice(unread, 1 + _PARTS_AHEAD - len(waiting)):
-                waiting.append(reader.submit(read, source))
-            responses, score = waiting.popleft().result()
-            last = _refuse_split(path, responses["prompt_id"], last)
-            yield responses, score
+    parts = made_ahead(map(read, sources))
+    for (path, _), (responses, score) in zip(sources, parts, strict=True):
+        last = _refuse_split(path, responses["prompt_id"], last)
+        yield responses, score
 
 
 def _refuse_split(path: Path, ids: pa.ChunkedArray, last: str | None) -> str | None:

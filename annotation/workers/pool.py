@@ -4,6 +4,9 @@ A part whose worker was killed from outside goes back to the list. Where the sco
 crashed or hung, another worker tries it, where there is one: a worker whose crashes no other
 repeats is left out. A part that no worker scores is tried prompt by prompt, so that the message
 says which one it was; where no prompt crashes alone, it gets one more try as a whole.
+
+While it scores a part, a worker prepares another one. Where it dies of one of the two, and nobody
+can say of which, both are tried again, each alone.
 """
 
 import base64
@@ -23,7 +26,7 @@ from runtime.pool.deaths import Roster
 from runtime.pool.listening import Listener
 from runtime.pool.messages import WorkerMessage
 from runtime.pool.placement import Places
-from runtime.pool.worker import Patience, WorkerHandle
+from runtime.pool.worker import Death, Patience, WorkerHandle
 
 log = logging.getLogger(__name__)
 
@@ -40,14 +43,23 @@ class Part:
     """Whether the next try is to find the prompt that did."""
     searched: bool = False
     """Whether no prompt of it did by itself."""
+    alone: bool = False
+    """Whether it is one of two, of which one did."""
+
+    @property
+    def suspect(self) -> bool:
+        """Whether it may crash a worker; no other part is put at risk with it."""
+        return self.alone or bool(self.crashed)
 
 
 class ScoringWorker(WorkerHandle):
-    """A process, and the part that it scores."""
+    """A process, the part that it scores, and the one that it prepares meanwhile."""
 
     def begin(self) -> None:
         """Start the process, without a part."""
-        self.part: Part | None = None
+        self.parts: deque[Part] = deque()
+        self.prepared: set[int] = set()
+        """Indices of parts that it has read and tokenised."""
         self.step = ""
         """What it does with a part that it scores one by one."""
         super().begin()
@@ -55,12 +67,24 @@ class ScoringWorker(WorkerHandle):
     @property
     def busy(self) -> bool:
         """Whether it has work in flight."""
-        return self.part is not None
+        return bool(self.parts)
+
+    @property
+    def part(self) -> Part | None:
+        """The part that it scores."""
+        return self.parts[0] if self.parts else None
 
     def give(self, part: Part) -> None:
-        """Let it score a part."""
-        self.part, self.step = part, ""
+        """Let it score a part, once it is done with the one before."""
+        self.parts.append(part)
+        self.step = ""
         self.send(index=part.index, path=str(part.path), one_by_one=part.one_by_one)
+
+    def suspects(self, death: Death) -> list[Part]:
+        """The parts that may have ended it: the one that it scored, and the one that it prepared
+        unless it has said that it had, or why it ended."""
+        ahead = (part for part in list(self.parts)[1:] if part.index not in self.prepared)
+        return [*list(self.parts)[:1], *([] if death.told else ahead)]
 
 
 class WorkerPool:
@@ -141,16 +165,26 @@ class WorkerPool:
         return self._roster.workers
 
     def _hand_out(self) -> None:
-        """A worker that crashed waits until others have tried what it crashed with."""
-        at_work = [worker.part for worker in self._workers if worker.part]
+        """First to those without a part, then one to be prepared to each of the others.
+
+        A worker that crashed waits until others have tried what it crashed with.
+        """
+        at_work = [part for worker in self._workers for part in worker.parts]
         accused = {number for part in [*self._waiting, *at_work] for number in part.crashed}
-        for worker in self._workers:
-            if not worker.ready or worker.busy:
-                continue
-            fit = (part for part in self._waiting if self._may_try(worker, part, accused))
-            if part := next(fit, None):
-                self._waiting.remove(part)
-                worker.give(part)
+        for holding in (0, 1):
+            for worker in self._workers:
+                if not worker.ready or len(worker.parts) != holding:
+                    continue
+                fit = (part for part in self._waiting if self._may_try(worker, part, accused))
+                part = next(fit, None)
+                if part and (not holding or self._may_prepare(worker, part)):
+                    self._waiting.remove(part)
+                    worker.give(part)
+
+    def _may_prepare(self, worker: ScoringWorker, part: Part) -> bool:
+        # The last ones go to whoever is free first.
+        enough = len(self._waiting) >= len(self._workers)
+        return enough and not part.suspect and not worker.parts[0].suspect
 
     def _may_try(self, worker: ScoringWorker, part: Part, accused: set[int]) -> bool:
         if not part.crashed:
@@ -162,13 +196,16 @@ class WorkerPool:
         part = worker.part
         assert part is not None
         match message:
+            case {"prepared": index}:
+                worker.prepared.add(index)
             case {"next": step}:
                 worker.step = step
             case {"fine": _}:
-                part.one_by_one, part.searched, worker.part = False, True, None
-                self._waiting.appendleft(part)
+                part.one_by_one, part.searched = False, True
+                self._put_back(worker)
             case {"scored": data}:
-                worker.part = None
+                worker.parts.popleft()
+                worker.prepared.discard(part.index)
                 self._roster.note_done(worker)
                 self._clear(worker, part)
                 # Before the scores are written, so that the worker has work meanwhile.
@@ -180,23 +217,26 @@ class WorkerPool:
         if worker.number in part.crashed:
             return
         for broken in self._roster.refute(frozenset(part.crashed)):
-            if broken.part:
-                self._waiting.appendleft(broken.part)
+            self._put_back(broken)
             broken.end()
             why = "crashes with parts that others score, and is taken for broken"
             self._roster.leave_out(broken, why)
 
     def _replace(self, worker: ScoringWorker) -> None:
-        """Start a dead worker anew, and put its part back."""
+        """Start a dead worker anew, and put its parts back."""
         death = worker.reap()
-        part = worker.part
-        log.warning("%s ended (%s) %s", worker, death.reason, part and part.path)
-        if part and not death.from_outside:
-            self._blame(part, worker, death.reason)
-        if part:
-            self._waiting.appendleft(part)
-        suspects = int(part is not None and not death.from_outside)
-        self._roster.note_death(worker, death, suspects)
+        log.warning("%s ended (%s) %s", worker, death.reason, worker.part and worker.part.path)
+        suspects = [] if death.from_outside else worker.suspects(death)
+        if len(suspects) == 1:
+            self._blame(suspects[0], worker, death.reason)
+        for part in suspects:
+            part.alone = True
+        self._put_back(worker)
+        self._roster.note_death(worker, death, len(suspects))
+
+    def _put_back(self, worker: ScoringWorker) -> None:
+        while worker.parts:
+            self._waiting.appendleft(worker.parts.pop())
 
     def _blame(self, part: Part, worker: ScoringWorker, reason: str) -> None:
         if part.searched or (part.one_by_one and worker.step):

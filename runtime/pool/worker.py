@@ -42,6 +42,8 @@ class Death:
     """With the node that it ran on, which may take many at once."""
     refused: bool = False
     """By its place, so that there never was a process; or by itself as it loaded."""
+    told: bool = False
+    """By itself, of what it worked at."""
 
 
 class WorkerHandle(ABC):
@@ -166,7 +168,8 @@ class WorkerHandle(ABC):
         reason = words or ending.reason
         lost = from_outside and bool(ending.lost)
         refused = self._last_words is None and bool(self.refused or ending.refused)
-        return Death(reason, from_outside, not self.ready, self._hung, lost, refused)
+        told = self._last_words is not None and not self._hung
+        return Death(reason, from_outside, not self.ready, self._hung, lost, refused, told)
 
     def end(self) -> None:
         """End the process and what it started."""

@@ -54,7 +54,10 @@ def test_a_worker_on_a_node_speaks_and_dies_as_one_here_does(places: RayPlacemen
         worker.send(say=number)
     assert [worker.hear() for _ in range(100)] == [{"said": number} for number in range(100)]
     endings = [
-        ({"raise": "too many fish"}, Death("ValueError: too many fish", False, False, False)),
+        (
+            {"raise": "too many fish"},
+            Death("ValueError: too many fish", False, False, False, told=True),
+        ),
         ({"die": signal.SIGKILL}, Death("killed by SIGKILL", True, False, False)),
         ({"die": signal.SIGSEGV}, Death("killed by SIGSEGV", False, False, False)),
         ({"stop": True}, Death("hung: silent for 15 s", False, False, hung=True)),

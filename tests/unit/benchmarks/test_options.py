@@ -15,6 +15,7 @@ COUNTS: dict[str, dict[str, int]] = {
     "train_mfu": {"steps": 10, "batch": 4, "micro_tokens": 4096},
     "annotation_vs_recipe": {"prompts": 32},
     "annotation_limit": {"prompts": 32},
+    "annotation_input": {"prompts": 16},
     "annotation_engines": {"prompts": 32},
     "generation_overhead": {"prompts": 512},
 }

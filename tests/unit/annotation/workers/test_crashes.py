@@ -15,7 +15,7 @@ from runtime.pool.placement import Placement
 from runtime.pool.worker import Death, WorkerHandle
 
 ARMORM = {"kind": "armorm", "name": "a", "path": "some/model"}
-CRASH = Death("CUDA error: device lost", from_outside=False, loading=False, hung=False)
+CRASH = Death("CUDA error: device lost", from_outside=False, loading=False, hung=False, told=True)
 
 
 @pytest.mark.parametrize(("workers", "most"), [(1, 2), (8, 2 * 8 + 10)])

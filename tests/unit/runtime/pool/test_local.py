@@ -29,7 +29,9 @@ def test_messages_come_back_in_their_order(worker: EchoWorker) -> None:
 def test_a_worker_that_raises_says_why(worker: EchoWorker) -> None:
     worker.send(**{"raise": "too many fish"})
     assert worker.hear() is None
-    assert worker.reap() == Death("ValueError: too many fish", False, loading=False, hung=False)
+    assert worker.reap() == Death(
+        "ValueError: too many fish", False, loading=False, hung=False, told=True
+    )
 
 
 @pytest.mark.parametrize(("number", "from_outside"), [(signal.SIGKILL, True),
