@@ -88,7 +88,7 @@ class RayPlacement:
             "work": name_of(work), "path": sys.path, "needs": self._needs,
             "environment": self._environment(),
         })  # fmt: skip
-        wire = RayWire(self._inbox, self._seats[number], self._lives, spec)
+        wire = RayWire(self._inbox, self._seats[number], self._lives, spec, silence)
         self._wires[number] = wire
         return wire
 
@@ -108,7 +108,6 @@ class RayPlacement:
             refuse_lost()
             self._end_seats()
         self._seats.clear()
-        self._inbox.close()
         if self._is_ours:
             disconnect()
 

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -20,6 +20,7 @@ from typing import Any
 
 from contracts.models.fetch import fetch_models
 from runtime.child_process import Child
+from runtime.cluster.frames import Call, pack_answer, unpack_call
 from runtime.cluster.host import free_of_ray
 from runtime.cluster.needs import unmet
 from runtime.pool.messages import read
@@ -27,13 +28,9 @@ from runtime.pool.worker_main import start_named
 
 _GRACE_SECONDS = 5.0
 _MOST_AT_ONCE = 256
-# Between answers to machine 0. A worker with short samples says something every few milliseconds,
-# and each call takes CPU time here and there: with the demo's model tokens a CPU second were 0.73
-# of the local pool's, and are 0.79 (benchmarks/RESULTS.md).
-_PAUSE_SECONDS = 0.05
 
 
-class _Life:
+class Life:
     """One worker: its process, and the messages that it has sent."""
 
     def __init__(self, spec: Mapping[str, Any]) -> None:
@@ -46,18 +43,35 @@ class _Life:
             spec["work"], spec["path"], theirs.fileno(), spec["environment"]
         )
         theirs.close()
-        self._early: dict[int, bytes] = {}
+        self._early: dict[int, Sequence[bytes]] = {}
         self._next = 0
         self._order = threading.Lock()
         threading.Thread(target=self._listen, args=(self._pipe,), daemon=True).start()
 
-    def send(self, index: int, data: bytes) -> None:
-        """Pass message `index` on. Ray may deliver calls in another order than they are made."""
+    def send(self, call: Call) -> None:
+        """Pass a call's messages on, in their order."""
         with self._order, suppress(OSError):
-            self._early[index] = data
+            if call.messages:
+                self._early[call.first] = call.messages
             while (following := self._early.pop(self._next, None)) is not None:
-                self._next += 1
-                self._pipe.send_bytes(following)
+                self._next += len(following)
+                for message in following:
+                    self._pipe.send_bytes(message)
+
+    def gather(self, pause: float) -> tuple[list[bytes], int | None]:
+        """What it has said since, waited for, and its exit code once it has ended.
+
+        Args:
+            pause: seconds from one time to the next, at least.
+        """
+        messages = list[bytes]()
+        item: bytes | int | None = self.outbox.get()
+        while isinstance(item, bytes):
+            messages.append(item)
+            left = self.answered + pause - time.monotonic()
+            item = self.next(left) if len(messages) < _MOST_AT_ONCE else None
+        self.answered = time.monotonic()
+        return messages, item
 
     def next(self, seconds: float) -> bytes | int | None:
         """What else it has said, waited for; None if that is nothing."""
@@ -86,7 +100,7 @@ class Seat:
     """The actor. What it is told and what it says are JSON texts, bytes and numbers."""
 
     def __init__(self) -> None:
-        self._lives: dict[int, _Life] = {}
+        self._lives: dict[int, Life] = {}
         self._lock = threading.Lock()
 
     def start(self, life: int, spec: str) -> str:
@@ -97,26 +111,23 @@ class Seat:
         fetch_models(said["needs"]["models"])
         free_of_ray()
         with self._lock:
-            self._lives = {life: _Life(said)}
+            self._lives = {life: Life(said)}
         gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "")
         place = _node() + (f", GPU {gpus}" if gpus else "")
         return json.dumps({"place": place, "node": _node()})
 
-    def send(self, life: int, index: int, data: bytes) -> None:
-        """A message to the worker."""
-        if current := self._lives.get(life):
-            current.send(index, data)
+    def send(self, frame: bytes) -> None:
+        """Messages to a worker; those to one that has ended are lost."""
+        call = unpack_call(frame)
+        if current := self._lives.get(call.life):
+            current.send(call)
 
-    def receive(self, life: int) -> tuple[list[bytes], int | None]:
-        """What the worker has said since, waited for, and its exit code once it has ended."""
-        current, messages = self._lives[life], list[bytes]()
-        item: bytes | int | None = current.outbox.get()
-        while isinstance(item, bytes):
-            messages.append(item)
-            pause = current.answered + _PAUSE_SECONDS - time.monotonic()
-            item = current.next(pause) if len(messages) < _MOST_AT_ONCE else None
-        current.answered = time.monotonic()
-        return messages, item
+    def exchange(self, frame: bytes) -> bytes:
+        """Messages to a worker; and what it says next, waited for."""
+        call = unpack_call(frame)
+        current = self._lives[call.life]
+        current.send(call)
+        return pack_answer(*current.gather(call.pause))
 
     def kill(self, life: int) -> None:
         """End worker `life`; a call that comes late finds another one here."""

@@ -21,7 +21,7 @@ class Wire:
     begun = seat_is_gone = is_dropped = False
     refused_at: float | None = None
 
-    def __init__(self, inbox: Any, seat: str, life: int, spec: str) -> None:
+    def __init__(self, inbox: Any, seat: str, life: int, spec: str, silence: None) -> None:
         self.seat, self.life = seat, life
         self.is_waiting, self.asked_at = True, time.monotonic()
 

@@ -1,8 +1,8 @@
 """What becomes of a worker whose seat, or its node, fails: Ray's own errors, without a cluster."""
 
 import json
-from collections.abc import Iterator
 from concurrent.futures import Future
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,6 +10,7 @@ import pytest
 from ray.core.generated.common_pb2 import ActorDiedErrorContext
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
 
+from runtime.cluster.frames import Call, pack_answer, unpack_call
 from runtime.cluster.wire import Inbox, RayWire
 from runtime.pool.wire import Ending
 
@@ -38,10 +39,8 @@ class SeatThatFails:
 
 
 @pytest.fixture
-def inbox() -> Iterator[Inbox]:
-    made = Inbox()
-    yield made
-    made.close()
+def inbox() -> Inbox:
+    return Inbox()
 
 
 @pytest.mark.parametrize(
@@ -78,7 +77,7 @@ class SeatThatIsLost(SeatThatFails):
         begun: Future[Any] = Future()
         begun.set_result(json.dumps({"place": "node 10.0.0.1", "node": "10.0.0.1"}))
         self.start = SimpleNamespace(remote=lambda *_: SimpleNamespace(future=lambda: begun))
-        self.receive = self.kill = SimpleNamespace(remote=self.fail)
+        self.exchange = self.send = self.kill = SimpleNamespace(remote=self.fail)
 
     def fail(self, *_: Any) -> None:
         raise ConnectionError("the client has been shut down")
@@ -92,3 +91,71 @@ def test_a_call_that_cannot_be_made_is_the_end_of_its_worker_and_of_no_other(inb
     lost.kill()
     other = RayWire(inbox, SeatThatFails(ActorDiedError(SEAT_DIED)), 2, "{}")
     assert inbox.wait([other], 10) == [other]
+
+
+class Calls:
+    """A seat that begins a worker at once, and answers calls when it is told to."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, Call]] = []
+        self.answers: list[Future[Any]] = []
+        begun: Future[Any] = Future()
+        begun.set_result(json.dumps({"place": "node 10.0.0.1", "node": "10.0.0.1"}))
+        self.start = SimpleNamespace(remote=lambda *_: SimpleNamespace(future=lambda: begun))
+        self.exchange = SimpleNamespace(remote=self._exchange)
+        self.send = SimpleNamespace(remote=partial(self._note, "send"))
+
+    def answer(self, *messages: bytes, code: int | None = None) -> None:
+        self.answers[-1].set_result(pack_answer(messages, code))
+
+    def _exchange(self, frame: bytes) -> Any:
+        self._note("exchange", frame)
+        self.answers.append(Future())
+        return SimpleNamespace(future=lambda: self.answers[-1])
+
+    def _note(self, name: str, frame: bytes) -> None:
+        self.calls.append((name, unpack_call(frame)))
+
+
+def test_a_call_for_what_a_worker_says_takes_along_what_it_is_told(inbox: Inbox) -> None:
+    seat = Calls()
+    wire = RayWire(inbox, seat, 1, "{}")
+    wire.send(b"job")
+    assert seat.calls == [("exchange", Call(1, 0, 0.1, [b"job"]))]
+    seat.answer(b"ready", b"a")
+    assert inbox.wait([wire], 10) == [wire] and wire.receive() == b"ready"
+    wire.send(b"more")
+    wire.send(b"and more, while the seat has been asked already")
+    assert [(name, call.first) for name, call in seat.calls[1:]] == [("exchange", 1), ("send", 2)]
+    assert inbox.wait([wire], 0) == [wire] and wire.receive() == b"a"
+    assert inbox.wait([wire], 0.01) == []
+
+
+def test_a_seat_is_asked_for_more_once_all_that_it_said_is_read(inbox: Inbox) -> None:
+    seat = Calls()
+    wire = RayWire(inbox, seat, 1, "{}")
+    assert inbox.wait([wire], 0.01) == []
+    seat.answer(b"a", b"b")
+    for message in (b"a", b"b"):
+        assert inbox.wait([wire], 0) == [wire] and len(seat.answers) == 1
+        assert wire.receive() == message
+    assert inbox.wait([wire], 0.01) == [] and len(seat.answers) == 2
+    seat.answer(b"last words", code=1)
+    assert inbox.wait([wire], 0) == [wire] and wire.receive() == b"last words"
+    with pytest.raises(EOFError):
+        wire.receive()
+    assert inbox.wait([wire], 0) == [wire] and len(seat.answers) == 2
+    assert wire.reap() == Ending(1)
+
+
+@pytest.mark.parametrize(
+    ("workers", "silence", "pause"),
+    [(8, 600.0, 0.1), (100, 600.0, 0.2), (1000, 600.0, 2.0), (5000, None, 2.0), (1000, 3.0, 1.0)],
+)
+def test_seats_gather_for_longer_where_there_are_many_but_not_until_a_worker_seems_hung(
+    inbox: Inbox, workers: int, silence: float | None, pause: float
+) -> None:
+    seat = Calls()
+    wire = RayWire(inbox, seat, 1, "{}", silence)
+    inbox.wait([wire] * workers, 0.01)
+    assert [call.pause for _, call in seat.calls] == [pause]
