@@ -12,7 +12,7 @@ from evaluation.benchmarks import NamedBenchmark
 from evaluation.benchmarks.base import Benchmark
 from evaluation.judging.config import BENCHMARKS, BenchmarkName, RunJudge
 from evaluation.judging.files import JudgedWith, JudgingFile, PinnedFile
-from evaluation.verdicts.decide import VerdictConfig
+from evaluation.verdicts.limits import VerdictConfig
 from generation.config import SampleConfig
 
 

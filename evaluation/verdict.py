@@ -26,8 +26,9 @@ from contracts.tables.schemas import (
 from evaluation.compare import CompareFacts
 from evaluation.config import RoundVerdictConfig
 from evaluation.verdicts import gather
-from evaluation.verdicts.decide import Outcome, Reason, decide
+from evaluation.verdicts.decide import Outcome, decide
 from evaluation.verdicts.evidence import Change, Evidence
+from evaluation.verdicts.findings import Reason
 from evaluation.verdicts.gather import WinRates
 from runtime.stage_process import main
 
@@ -42,9 +43,12 @@ class VerdictInputs(Inputs):
     after_scores: Annotated[Path, SCORES]
     before_responses: Annotated[Path, RESPONSES]
     after_responses: Annotated[Path, RESPONSES]
+    start_responses: Annotated[Path, RESPONSES] | None = None
+    """Of the start, where the round began from another policy."""
     before_answers: Annotated[Path, ANSWERS] | None = None
     """To the benchmarks, where a run answers any."""
     after_answers: Annotated[Path, ANSWERS] | None = None
+    start_answers: Annotated[Path, ANSWERS] | None = None
     win_rates: Annotated[Path, WIN_RATES] | None = None
     """What judges say of the trained policy, where anybody judges."""
     by_start: Annotated[Path, REFERENCE] | None = None
@@ -80,37 +84,47 @@ def run(config: RoundVerdictConfig, inputs: VerdictInputs, out: Path) -> Result:
             none.
     """
     prompts = gather.held_out(inputs.prompts)
-    after, before = inputs.after_scores, inputs.before_scores
-    over_before = gather.win_rates(after, before, prompts)
-    is_start = before == inputs.start_scores
-    over_start = over_before if is_start else gather.win_rates(after, inputs.start_scores, prompts)
-    lengths = gather.lengths(inputs.before_responses, inputs.after_responses, prompts)
+    over_start, over_before = _win_rates(inputs, prompts)
+    after = gather.Answered(inputs.after_responses, inputs.after_answers)
+    before = gather.Answered(inputs.before_responses, inputs.before_answers)
+    over_round = gather.harms(before, after, prompts)
+    assert over_round.length  # or `harms` would have raised
+    start, since_start = inputs.start_responses, None
+    if start:
+        since_start = gather.harms(gather.Answered(start, inputs.start_answers), after, prompts)
     compared = read_facts(inputs.comparison, CompareFacts)
     gains = compared.gains if compared else {}
     evidence = Evidence(
         training_reward=gather.gain(gains, config.trained_by),
         second_reward=gather.gain(gains, config.second),
         win_rate=gather.chosen_rate(over_before, config.second or config.trained_by),
-        length=lengths,
-        repetition=gather.repetition(inputs.before_responses, inputs.after_responses, prompts),
-        refusals=gather.refusals(inputs.before_responses, inputs.after_responses, prompts),
         drift=gather.drift(inputs.by_start, inputs.by_policy),
+        since_start=since_start,
         **gather.judged_gains(inputs.win_rates, config.judge),
-        **gather.accuracies(inputs.before_answers, inputs.after_answers),
+        **dict(over_round),
     )
     verdict = decide(evidence, config.limits)
     rows = [reason.model_dump() for reason in verdict.reasons]
     write_part(out, 0, pa.Table.from_pylist(rows, schema=REASONS), REASONS)
     facts = VerdictFacts(
-        outcome=verdict.outcome, reasons=verdict.reasons, evidence=evidence, lengths=lengths,
-        trained_by=config.trained_by, second=config.second,
+        outcome=verdict.outcome, reasons=verdict.reasons, evidence=evidence,
+        lengths=over_round.length, trained_by=config.trained_by, second=config.second,
         over_start=over_start, over_before=over_before,
     )  # fmt: skip
     return Result(len(rows), facts=facts)
 
 
+def _win_rates(inputs: VerdictInputs, prompts: pa.Array) -> tuple[WinRates, WinRates]:
+    """Over the start, and over the policy before, which may be one."""
+    after, before, start = inputs.after_scores, inputs.before_scores, inputs.start_scores
+    over_before = gather.win_rates(after, before, prompts)
+    if before == start:
+        return over_before, over_before
+    return gather.win_rates(after, start, prompts), over_before
+
+
 STAGE = Stage(
-    name="evaluation.verdict", version=4, config=RoundVerdictConfig, inputs=VerdictInputs,
+    name="evaluation.verdict", version=5, config=RoundVerdictConfig, inputs=VerdictInputs,
     output=REASONS, facts=VerdictFacts, run=run,
 )  # fmt: skip
 

@@ -16,7 +16,8 @@ from contracts.steps.fingerprint import of_input
 from contracts.steps.manifest import read_manifest
 from contracts.tables.parts import write_atomic
 from evaluation.gates.config import Action
-from evaluation.verdicts.decide import Outcome, Reason
+from evaluation.verdicts.decide import Outcome
+from evaluation.verdicts.findings import Reason
 
 ANSWER = "answer.json"
 QUESTION = "question.json"

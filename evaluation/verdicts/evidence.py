@@ -38,7 +38,24 @@ class Change(Config):
     """Coverage of the interval."""
 
 
-class Evidence(Config):
+class Harms(Config):
+    """What may be lost on held-out prompts, against one other policy; null where not known."""
+
+    length: Change | None = None
+    """Mean answer, in tokens or characters."""
+    repetition: Change | None = None
+    """Mean share of an answer's 4-grams that it has said before, 0 to 1."""
+    refusals: Change | None = None
+    """Share of answers that refuse, 0 to 1."""
+    gsm8k: Change | None = None
+    """Accuracy, per cent."""
+    mmlu: Change | None = None
+    """Accuracy, per cent."""
+    ifeval: Change | None = None
+    """Prompt-level strict accuracy, per cent."""
+
+
+class Evidence(Harms):
     """What is known of a policy on held-out prompts; null where nothing is."""
 
     training_reward: Interval | None = None
@@ -53,17 +70,7 @@ class Evidence(Config):
     """The same of Arena-Hard."""
     mt_bench: Interval | None = None
     """Rating by a judge, after less before."""
-    length: Change | None = None
-    """Mean answer, in tokens or characters."""
-    repetition: Change | None = None
-    """Mean share of an answer's 4-grams that it has said before, 0 to 1."""
-    refusals: Change | None = None
-    """Share of answers that refuse, 0 to 1."""
-    gsm8k: Change | None = None
-    """Accuracy, per cent."""
-    mmlu: Change | None = None
-    """Accuracy, per cent."""
-    ifeval: Change | None = None
-    """Prompt-level strict accuracy, per cent."""
     drift: Interval | None = None
     """Mean log-ratio a token of policy over start on the policy's own held-out answers, nats."""
+    since_start: Harms | None = None
+    """The harms against the policy that the run started from; null where that is the one before."""

@@ -16,7 +16,7 @@ from evaluation.answers import AnswersFacts
 from evaluation.compare import Gains, Shares
 from evaluation.judged import JudgedBenchmark, WinRatesFacts
 from evaluation.judging.referees.benchmarks import REFEREES
-from evaluation.verdicts.evidence import Change, Interval
+from evaluation.verdicts.evidence import Change, Harms, Interval
 from evaluation.verdicts.paired import changed_mean, changed_share, unpaired_share
 from evaluation.verdicts.refusals import is_refusal
 from evaluation.win_rates.estimate import Resampling, mean
@@ -75,6 +75,28 @@ def _interval(value: float, low: float, high: float, even: float, is_surely: boo
     """
     is_apart = low > even or high < even
     return Interval(value=value, low=low, high=high, is_sure=is_surely or not is_apart)
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A policy's answers to the held-out prompts, and to the benchmarks where a run asks any."""
+
+    held_out: Path
+    benchmarks: Path | None
+
+
+def harms(before: Answered, after: Answered, prompts: pa.Array) -> Harms:
+    """What the one policy has lost against the other.
+
+    Raises:
+        OnPolicyError: both answered none of the prompts.
+    """
+    return Harms(
+        length=lengths(before.held_out, after.held_out, prompts),
+        repetition=repetition(before.held_out, after.held_out, prompts),
+        refusals=refusals(before.held_out, after.held_out, prompts),
+        **accuracies(before.benchmarks, after.benchmarks),
+    )
 
 
 def lengths(before: Path, after: Path, prompts: pa.Array) -> Change:

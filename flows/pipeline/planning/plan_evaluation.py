@@ -122,11 +122,12 @@ class EvaluationPlanner(Planner):
         config, root = self._config, f"round-{number}/evaluation"
         policies = {"start": 0, "before": self._decided.compared(number), "after": number}
         names = ["responses", "scores", *(["answers"] if config.evaluation.benchmarks else [])]
+        begins_at_start = policies["before"] == 0
         read = {
             f"{policy}_{name}": self._at(f"round-{made_by}/evaluation/{name}")
             for policy, made_by in policies.items()
             for name in names
-            if policy != "start" or name == "scores"
+            if policy != "start" or name == "scores" or not begins_at_start
         }
         if config.evaluation.drift_prompts:
             read |= {name: self._at(f"{root}/{name}") for name in ("by_start", "by_policy")}

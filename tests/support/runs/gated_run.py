@@ -11,7 +11,8 @@ from contracts.tables.parts import write_part
 from contracts.tables.schemas import REASONS
 from evaluation import gate
 from evaluation.gates.answers import VerdictSaid
-from evaluation.verdicts.decide import Outcome, Reason
+from evaluation.verdicts.decide import Outcome
+from evaluation.verdicts.findings import Reason
 from flows.pipeline.config import RunConfig
 from flows.pipeline.folder.run_folder import claim_run
 from flows.pipeline.planning.gates import asks

@@ -16,9 +16,11 @@ from evaluation import compare
 from evaluation.answers import AnswersFacts, BenchmarkAnswers
 from evaluation.config import CompareConfig, RoundVerdictConfig
 from evaluation.verdict import STAGE, VerdictFacts, VerdictInputs
-from evaluation.verdicts.decide import Reason, VerdictConfig, decide
+from evaluation.verdicts.decide import decide
 from evaluation.verdicts.evidence import Evidence
+from evaluation.verdicts.findings import Reason
 from evaluation.verdicts.gather import accuracies, lengths
+from evaluation.verdicts.limits import VerdictConfig
 
 IDS = [f"p{number}" for number in range(12)]
 POLICIES = ("start", "before", "after")
@@ -75,10 +77,16 @@ def decided(
     folder: Path,
     gains: dict[str, float],
     tokens: int = 11,
+    *,
+    start_tokens: int | None = None,
     gsm8k: tuple[float, float] | None = None,
     config: RoundVerdictConfig | None = None,
 ) -> VerdictFacts:
-    """The facts of the verdict on a policy whose rewards rose by `gains`."""
+    """The facts of the verdict on a policy whose rewards rose by `gains`.
+
+    Args:
+        start_tokens: length of the start's answers, where it isn't the policy before.
+    """
     prompts = [
         {"prompt_id": name, "messages": [{"role": "user", "content": name}], "source": "s",
          "split": "test" if name in IDS else "benchmark"}
@@ -88,7 +96,8 @@ def decided(
     for policy in POLICIES:
         risen = {name: gain if policy == "after" else 0.0 for name, gain in gains.items()}
         accuracy = gsm8k[policy == "after"] if gsm8k and policy != "start" else None
-        write_policy(folder, policy, risen, tokens if policy == "after" else 10, accuracy)
+        length = {"start": start_tokens or 10, "before": 10, "after": tokens}[policy]
+        write_policy(folder, policy, risen, length, accuracy)
     read = {f"{policy}_scores": folder / f"{policy}_scores" for policy in POLICIES}
     made = folder / "comparison"
     made.mkdir()
@@ -101,6 +110,8 @@ def decided(
     for policy in POLICIES[1:]:
         read |= {f"{policy}_responses": folder / f"{policy}_responses"}
         read |= {f"{policy}_answers": folder / f"{policy}_answers"} if gsm8k else {}
+    if start_tokens:
+        read |= {"start_responses": folder / "start_responses"}
     (folder / "verdict").mkdir()
     inputs = VerdictInputs(prompts=folder / "prompts", comparison=made, **read)
     config = config or RoundVerdictConfig(trained_by="armo", second="truth")
@@ -142,6 +153,17 @@ def test_without_a_second_annotator_a_gain_is_not_yet_better(tmp_path: Path) -> 
 def test_length_is_that_of_the_held_out_answers_alone_and_may_make_it_worse(tmp_path: Path) -> None:
     found = decided(tmp_path, {"armo": 0.5, "truth": 0.2}, tokens=14)
     assert (found.lengths.before, found.lengths.after, found.outcome) == (10, 14, "worse")
+
+
+@pytest.mark.parametrize(("start", "outcome"), [(8, "better"), (6, "worse")])
+def test_answers_that_grow_a_little_every_round_are_worse_once_they_have_grown_too_much(
+    tmp_path: Path, start: int, outcome: str
+) -> None:
+    found = decided(tmp_path, {"armo": 0.5, "truth": 0.2}, tokens=12, start_tokens=start)
+    assert found.evidence.length and found.evidence.length.before == 10
+    since = next(one for one in found.reasons if one.measure == "length_since_start")
+    assert f"{12 / start:.3g} times as long as at the start; allowed is 1.69" in since.says
+    assert found.outcome == outcome
 
 
 @pytest.mark.parametrize(("after", "outcome"), [(0.85, "better"), (0.8, "worse")])

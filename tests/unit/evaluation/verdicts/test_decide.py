@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evaluation.verdicts.decide import Verdict, VerdictConfig, decide
-from evaluation.verdicts.evidence import Change, Evidence, Interval
+from evaluation.verdicts.decide import Verdict, decide
+from evaluation.verdicts.evidence import Change, Evidence, Harms, Interval
+from evaluation.verdicts.limits import VerdictConfig
 from evaluation.win_rates.estimate import Resampling, mean
 
 UP = Interval(value=0.1, low=0.05, high=0.15)
@@ -69,6 +70,16 @@ def test_any_one_harm_makes_it_worse_and_is_named(measure: str, value: Any) -> N
     assert [name for name, effect in effects(found).items() if effect == "worse"] == [measure]
 
 
+def test_harms_since_the_start_may_be_as_large_as_two_rounds_harms() -> None:
+    lost = Harms(gsm8k=Change(before=87.4, after=83.5), mmlu=Change(before=72.7, after=68.6))
+    found = verdict(since_start=lost)
+    assert found.outcome == "worse"
+    since = {name: effect for name, effect in effects(found).items() if "since" in name}
+    assert since == {"gsm8k_since_start": "same", "mmlu_since_start": "worse"}
+    for allowed in (3.0, None):
+        assert verdict(VerdictConfig(since_start=allowed), since_start=lost).outcome == "better"
+
+
 @pytest.mark.parametrize("measure", ["training_reward", "second_reward"])
 def test_a_gain_by_one_annotator_alone_is_the_same(measure: str) -> None:
     assert verdict(**{measure: FLAT}).outcome == "same"
@@ -86,7 +97,7 @@ def test_the_second_annotator_may_be_waived_but_not_overruled() -> None:
 def test_nothing_known_is_the_same_and_every_gap_is_said() -> None:
     found = decide(Evidence(), VerdictConfig())
     assert found.outcome == "same"
-    assert set(found.missing) == set(Evidence.model_fields)
+    assert set(found.missing) == set(Evidence.model_fields) - {"since_start"}
     assert all(r.says == "not measured" for r in found.reasons if r.effect == "missing")
 
 

@@ -51,6 +51,13 @@ def test_a_run_without_a_gate_is_as_it_was() -> None:
     assert not any(step.path.endswith("/gate") for step in plan(config()))
 
 
+def test_harms_are_measured_since_the_start_once_a_round_begins_from_another_policy() -> None:
+    steps = {step.path: step for step in plan(config(rounds=2))}
+    first, second = (steps[f"round-{number}/evaluation/verdict"].reads for number in (1, 2))
+    assert "start_responses" not in first
+    assert second["start_responses"].endswith("round-0/evaluation/responses")
+
+
 def test_an_annotator_that_later_pairs_are_made_by_is_no_second_one_from_then_on() -> None:
     functions = [TRUTH | {"name": name} for name in "abc"]
     scoring = {"annotation": {"annotators": functions}, "pairs": {"annotator": "a"}}

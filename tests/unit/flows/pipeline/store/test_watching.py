@@ -9,6 +9,7 @@ import pytest
 from made_run import fill
 from stored_run import run
 
+from contracts.steps.fingerprint import of_file
 from contracts.steps.lock import folder_lock
 from contracts.steps.step import claim
 from flows.pipeline.config import RunConfig
@@ -18,7 +19,7 @@ from flows.pipeline.planning.planned_step import PlannedStep
 from flows.pipeline.store import run_store
 from flows.pipeline.store.adopt import adopt_first
 from flows.pipeline.store.run_store import RunStore, storing
-from runtime.store.begun import Snapshots
+from runtime.store.begun import Snapshots, read_begun
 from runtime.store.objects import Objects
 
 Machine = Callable[..., RunConfig]
@@ -38,7 +39,7 @@ def add_line(path: Path, line: str) -> None:
         file.write(f"{line}\n")
 
 
-def begun_on(config: RunConfig, path: str, fill: Callable[[Path], None], number: int = 1) -> None:
+def begun_on(config: RunConfig, path: str, fill: Callable[[Path], None]) -> None:
     """Begin a step on a machine, and lose the machine once the store has what was made so far."""
     run(config, until=before(config, path))
     step = step_of(config, path)
@@ -47,7 +48,7 @@ def begun_on(config: RunConfig, path: str, fill: Callable[[Path], None], number:
         with store.watching(step):
             claim(step.stage, step.config, step.inputs, step.out)
             fill(step.out)
-            wait_for(config, f"test/{path}/_begun/{number:08d}.json")
+            wait_until_pushed(config, path, step.out)
         assert isinstance(store, RunStore)
         store._watches[path].join(60)
 
@@ -61,6 +62,17 @@ def pushed_often(config: RunConfig) -> RunConfig:
     """What a step has made so far is pushed fifty times a second."""
     resources = config.resources.model_copy(update={"store_every": 0.02})
     return config.model_copy(update={"resources": resources})
+
+
+def wait_until_pushed(config: RunConfig, path: str, out: Path) -> None:
+    """Until the store's newest record of a step is what lies here now."""
+    objects = Objects(str(config.resources.store))
+    deadline = time.monotonic() + 60
+    while (begun := read_begun(objects, f"test/{path}")) is None or any(
+        of_file(out / name) != fingerprint for name, fingerprint in begun.files.items()
+    ):
+        assert time.monotonic() < deadline, f"{path} was never pushed"
+        time.sleep(0.02)
 
 
 def wait_for(config: RunConfig, key: str) -> None:
@@ -105,7 +117,7 @@ def test_a_machine_that_comes_back_goes_on_from_where_another_has_come_to(
     adopt_first(a)
     assert journal.read_text() == "a\nsince the last push\n", "it has gone furthest itself"
     adopt_first(b)
-    begun_on(b, path, sample("b"), number=2)
+    begun_on(b, path, sample("b"))
     adopt_first(a)
     assert journal.read_text() == "a\nb\n"
 
