@@ -36,12 +36,15 @@ class Memory:
     optimizer: int = 0
     activations: int = 0
     kv_cache: int = 0
+    host: int = 0
+    """Bytes of the machine's own memory that all processes beside its GPUs take at most, as they
+    load, offload and save; 0 where it is not told."""
     says: str = ""
     """What is to be known beside the figures."""
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """All of them, the machine's own left out."""
         return self.weights + self.gradients + self.optimizer + self.activations + self.kv_cache
 
 
@@ -124,11 +127,27 @@ def training(
     # torch's plain AdamW makes two copies of a matrix; its fused kernel, on a GPU, makes none.
     update = 0 if one.on_gpu else 8 * model.matrix // (processes if _splits(strategy) else 1)
     own = max(own, update)
+    host = _host(model.parameters, one.width, processes, strategy, trained is not None)
+    if in_4_bits:  # quantised on the GPU as they are read, and merged whole at the end
+        host = one.width * model.parameters
     if offload != "none":
-        states = 0
+        states, host = 0, host + processes * states
     if offload == "parameters":
-        held = 2 * one.width * model.layer
-    return Memory(held, grads, states, own)
+        held, host = 2 * one.width * model.layer, host + processes * held
+    return Memory(held, grads, states, own, host=host if one.on_gpu else 0)
+
+
+def _host(parameters: int, width: int, processes: int, strategy: Strategy, adapted: bool) -> int:
+    """Bytes of the machine's memory, the larger of what loading takes and what writing does: the
+    policy in its own dtype, beside what rank 0 has gathered for it."""
+    loaded = {
+        "none": (width if adapted else 4) * processes, "zero2": width * processes,
+        # One process has the weights (training.engines.fsdp); ZeRO-3 maps their files.
+        "fsdp": width if adapted else 4, "zero3": 0,
+    }[strategy]  # fmt: skip
+    gathered = loaded if strategy == "fsdp" else 0
+    written = gathered + (0 if gathered == width else width)
+    return parameters * max(loaded, written)
 
 
 def shapes_of(model: Model) -> Mapping[str, tuple[int, ...]]:
@@ -145,16 +164,21 @@ def scoring(model: Model, tokens: int, width: int) -> Memory:
     return Memory(width * (model.parameters - head) + 4 * gate, activations=own)
 
 
-def inference(model: Model, one: Pass, processes: int = 1) -> Memory:
+def inference(model: Model, one: Pass, processes: int = 1, sharing: int = 1) -> Memory:
     """The peak of a forward pass without gradients, e.g. of the reference.
 
     Args:
-        processes: those that share the weights (FSDP).
+        sharing: processes that share the weights (FSDP): all, or each has its own.
     """
     layer = one.tokens * one.width * (4 * model.of.hidden + 3 * model.of.intermediate)
     block = min(one.logits, _GPU_BLOCK if one.on_gpu else _CPU_BLOCK)
     head = min(4 * one.answers * model.of.vocabulary, 3 * block)  # none is kept
-    return Memory(one.width * model.parameters // processes, activations=max(layer, head))
+    weights = one.width * model.parameters
+    return Memory(
+        weights // sharing, activations=max(layer, head),
+        # One that is split is loaded by one process.
+        host=weights * (processes // sharing) if one.on_gpu else 0,
+    )  # fmt: skip
 
 
 def sampling(model: Model, samples: int, prompt: int, answer: int, width: int) -> Memory:

@@ -56,7 +56,8 @@ def memory_of(step: PlannedStep, machine: Machine, prompt: int, answer: int) -> 
     if isinstance(step.config, ReferenceConfig):
         resources = step.config.resources
         shared = resources.processes if resources.strategy == "fsdp" else 1
-        return memory.inference(model, _pass(step.config, machine, prompt, answer), shared)
+        one = _pass(step.config, machine, prompt, answer)
+        return memory.inference(model, one, resources.processes, shared)
     if isinstance(step.config, TrainConfig):
         return _training(step.config, model, machine, prompt, answer)
     return None

@@ -74,8 +74,12 @@ def _memory_lines(listed: Sequence[StagePlan], width: int) -> Iterator[str]:
             sizes = [*(getattr(taken, part) for part in parts), taken.total]
             rows[name, taken] = (f"  {name:<30}", [in_bytes(size) for size in sizes])
     yield from _columns(heads, (9,) * len(heads), list(rows.values()), width)
-    says = dict.fromkeys(f"  {name}: {taken.says}" for name, taken in rows if taken.says)
-    yield from says
+    said = [(name, text) for name, taken in rows for text in (taken.says, _host(taken)) if text]
+    yield from dict.fromkeys(f"  {name}: {text}" for name, text in said)
+
+
+def _host(taken: Memory) -> str:
+    return f"{in_bytes(taken.host)} of the machine's own memory" if taken.host else ""
 
 
 def _total(told: RunPlan) -> str:

@@ -53,6 +53,11 @@ class Engine(ABC):
         return torch.float32
 
     @property
+    def begins_empty(self) -> bool:
+        """Whether `prepare` takes a model without weights here, since another process has them."""
+        return False
+
+    @property
     def name(self) -> str:
         """The class that runs the model, e.g. DeepSpeedEngine."""
         return type(self._model).__name__

@@ -22,12 +22,17 @@ log = logging.getLogger(__name__)
 
 
 def load_policy(
-    reference: str, resources: TrainResources, dtype: torch.dtype, quantization: Any = None
+    reference: str,
+    resources: TrainResources,
+    dtype: torch.dtype,
+    quantization: Any = None,
+    empty: bool = False,
 ) -> Any:
     """The policy, ready to train: dropout off, activations recomputed where wanted.
 
     Args:
         quantization: how transformers is to quantise its linear layers (training.adapters.qlora).
+        empty: on the meta device, without its weights, for an engine that has them elsewhere.
 
     Raises:
         UserError: there is no such model, or its family is not one that is known here.
@@ -39,11 +44,18 @@ def load_policy(
     try:
         config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
         _refuse_unknown(reference, config)
-        policy = AutoModelForCausalLM.from_pretrained(
-            path, revision=revision, config=config, dtype=dtype, use_safetensors=True,
-            trust_remote_code=False, attn_implementation=attention_of(resources, config),
-            quantization_config=quantization,
-        )  # fmt: skip
+        settings: dict[str, Any] = {
+            "dtype": dtype, "trust_remote_code": False,
+            "attn_implementation": attention_of(resources, config),
+        }  # fmt: skip
+        if empty:
+            with torch.device("meta"):
+                policy = AutoModelForCausalLM.from_config(config, **settings)
+        else:
+            policy = AutoModelForCausalLM.from_pretrained(
+                path, revision=revision, config=config, use_safetensors=True,
+                quantization_config=quantization, **settings,
+            )  # fmt: skip
     except (OSError, ValueError) as error:
         raise UserError(f"{reference}: cannot be loaded as a policy: {first_line(error)}") from None
     if not looked_at:  # it has just been downloaded

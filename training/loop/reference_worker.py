@@ -41,7 +41,7 @@ def score(path: Path) -> None:
     disable_progress_bar()
     group = _Together() if config.resources.strategy == "fsdp" else _Apart()
     mine = group.share([not part_path(out, number).exists() for number in range(len(tokens))])
-    policy = load_policy(job["policy"], config.resources, _dtype(config))
+    policy = load_policy(job["policy"], config.resources, _dtype(config), empty=group.begins_empty)
     scorer = PairScorer(policy, config.resources.logits_mib << 20).eval().requires_grad_(False)
     model = group.take(scorer, _dtype(config))
     progress = Progress(len(mine), "parts") if group.talks else None
@@ -61,6 +61,7 @@ class _Apart:
     """Processes that share out the parts."""
 
     talks = writes = True
+    begins_empty = False
     rank, processes = 0, 1
 
     def __init__(self) -> None:
@@ -110,6 +111,7 @@ class _Together:
         self.device = accelerator.device
         self.rank, self.processes = accelerator.process_index, accelerator.num_processes
         self.talks = self.writes = self.rank == 0
+        self.begins_empty = self.rank != 0
 
     def share(self, missing: Sequence[bool]) -> list[int]:
         """Every part that rank 0 misses: it may have written more when another one looks."""

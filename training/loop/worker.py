@@ -96,7 +96,9 @@ def make_ready(job: Job, engine: Engine, folder: Path) -> tuple[PreTrainedModel,
     """The policy that the job starts from, in the engine's hands, and what trains it."""
     pairs = read_pairs(Path(job.tokens))
     quantization = settings_of(job.config, uses_bfloat16(job.config))
-    policy = load_policy(job.policy, job.config.resources, engine.weights_dtype, quantization)
+    policy = load_policy(
+        job.policy, job.config.resources, engine.weights_dtype, quantization, engine.begins_empty
+    )
     refuse_too_long(pairs, policy.config)
     if engine.rank == 0:
         for message in advice(job.config, parameters=size_of(policy)):

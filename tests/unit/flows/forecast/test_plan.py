@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -180,6 +181,32 @@ def test_fsdps_masters_are_its_weights_and_lora_adds_to_a_whole_base() -> None:
     assert split.activations == zero.activations  # both gather layers
     adapted = memory.training(model, one, passes=4, trained=1_000_000)
     assert adapted.weights == 2 * model.parameters + (4 + 2) * 1_000_000
+
+
+def test_the_machines_own_memory_holds_what_loading_offloading_or_writing_takes() -> None:
+    model = Model.read(GEMMA)
+    assert model
+    on_gpu = Pass(tokens=8192, answers=6000, width=2, logits=256 << 20, on_gpu=True)
+
+    def of(one: Pass = on_gpu, **settings: Any) -> float:
+        taken = memory.training(model, one, passes=4, processes=8, **settings)
+        return taken.host / model.parameters
+
+    assert of(strategy="none") == 8 * 4 and of(strategy="zero2") == 8 * 2
+    assert of(strategy="fsdp") == 4 + 2  # rank 0's, beside the policy in bfloat16
+    assert of(strategy="zero3") == 2
+    assert of(strategy="zero3", offload="optimizer") == pytest.approx(2 + 12)
+    assert of(strategy="none", in_4_bits=True, trained=0) == 2
+    assert of(replace(on_gpu, on_gpu=False), strategy="fsdp") == 0  # the processes' own
+    split = memory.inference(model, on_gpu, processes=8, sharing=8)
+    assert memory.inference(model, on_gpu, processes=8).host == 8 * split.host
+
+
+def test_a_plan_for_gpus_tells_the_machines_own_memory(
+    settings: Callable[..., RunConfig],
+) -> None:
+    assert "of the machine's own memory" in as_text(forecast(settings(), rates={}, device="cuda"))
+    assert "own memory" not in as_text(forecast(settings(), rates={}, device="cpu"))
 
 
 def test_a_base_in_4_bits_keeps_its_embedding_and_norms_in_two_bytes_a_weight() -> None:
