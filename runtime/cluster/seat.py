@@ -27,7 +27,8 @@ from runtime.pool.messages import read
 from runtime.pool.worker_main import start_named
 
 _GRACE_SECONDS = 5.0
-_MOST_AT_ONCE = 256
+# Ray takes up to 100 kB along with an answer; what is larger it fetches from the node's own store.
+_MOST_BYTES = 64 << 10
 
 
 class Life:
@@ -64,12 +65,13 @@ class Life:
         Args:
             pause: seconds from one time to the next, at least.
         """
-        messages = list[bytes]()
+        messages, size = list[bytes](), 0
         item: bytes | int | None = self.outbox.get()
         while isinstance(item, bytes):
             messages.append(item)
+            size += len(item)
             left = self.answered + pause - time.monotonic()
-            item = self.next(left) if len(messages) < _MOST_AT_ONCE else None
+            item = self.next(left) if size < _MOST_BYTES else None
         self.answered = time.monotonic()
         return messages, item
 

@@ -2,6 +2,7 @@
 
 import queue
 import threading
+import time
 from multiprocessing import Pipe
 from typing import Any
 
@@ -74,3 +75,15 @@ def test_a_worker_hears_in_the_order_of_sending_what_comes_in_another(
     assert [life.process.recv_bytes() for _ in range(4)] == [b"0", b"1", b"2", b"3"]
     seat.send(Call(2, 0, 0.0, [b"to one that has ended"]).pack())
     assert not life.process.poll()
+
+
+def test_a_seat_that_has_gathered_much_answers_before_the_pause_is_over(
+    seat: Seat, life: Listed
+) -> None:
+    life.answered = time.monotonic() + 60
+    said = [bytes(40_000)] * 3
+    for message in said:
+        life.outbox.put(message)
+    listen = Call(1, 0, 0.0, []).pack()
+    assert unpack_answer(seat.exchange(listen)) == (said[:2], None)
+    assert unpack_answer(seat.exchange(listen)) == (said[2:], None)
