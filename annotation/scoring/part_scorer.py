@@ -25,6 +25,7 @@ from annotation.scoring.part import (
     score_part,
 )
 from annotation.scoring.prompt_lookup import Prompts
+from contracts.models.copies import located
 from contracts.tables.parts import encode, read_part
 from contracts.tables.schemas import SCORES
 from runtime.beside import made_ahead
@@ -102,4 +103,4 @@ def open_scorer(
     Raises:
         UserError: it cannot be used; says why.
     """
-    return annotator.build(Setting(resources, inputs.model_of(annotator), answers))
+    return annotator.build(Setting(resources, located(inputs.model_of(annotator)), answers))

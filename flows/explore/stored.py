@@ -23,7 +23,8 @@ from flows.explore.tables import (
 from flows.pipeline.planning.step_order import place
 from runtime.store.address import address_given, split_address
 from runtime.store.finished import MANIFEST, Finished, read_finished
-from runtime.store.objects import Objects, arrow_files, reason_of
+from runtime.store.objects import Objects, arrow_files
+from runtime.store.reasons import reason_of
 
 _RUN = "/_run.json"
 

@@ -5,6 +5,7 @@ The pool sends a job, then lists of batches; the worker answers `ready`, then `o
 
 from typing import Any
 
+from contracts.models.copies import located
 from generation.config import SampleConfig
 from generation.engines import Batch, Engine, Job, start
 from generation.engines.requests import Request
@@ -25,6 +26,7 @@ def work(link: Link) -> None:
     """Sample for ever."""
     job = link.receive()["job"]
     config = SampleConfig.model_validate(job.pop("config"))
+    job |= {"policy": located(job["policy"]), "adapter": job["adapter"] and located(job["adapter"])}
     engine = start(Job(config=config, **job))
     link.send(ready=engine.capacity)
     in_flight = 0

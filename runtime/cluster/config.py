@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from contracts.config.base import Resources
+from runtime.store.address import StoreAddress
 
 
 class RayCluster(Resources):
@@ -14,6 +15,9 @@ class RayCluster(Resources):
     address: Annotated[str, Field(pattern=r"^(auto|(ray://)?[^\s/@]+:\d+)$")] = "auto"
     """`auto`: the cluster of which this machine is a node. `ray://host:10001`: one that it is
     none of."""
+    store: StoreAddress | None = None
+    """Where nodes fetch models that lie in folders which they do not see; the run's
+    `resources.store`, unless given."""
 
 
 def _by_name(value: Any) -> Any:

@@ -1,6 +1,5 @@
 """Processes that run together on the nodes of a cluster: placed as a group, ended as one."""
 
-import os
 import signal
 import socket
 import time
@@ -11,6 +10,7 @@ from typing import Any
 from contracts.errors import OnPolicyError, first_line
 from runtime.cluster.bundles import placed
 from runtime.cluster.host import Host
+from runtime.cluster.models import delivered
 from runtime.cluster.needs import needs_of
 from runtime.cluster.ranks import Place, by_rank
 from runtime.cluster.seating import Seating
@@ -31,12 +31,14 @@ class Lost(OnPolicyError):
 class Group:
     """Processes on nodes, one a bundle of a placement group; they are numbered by rank."""
 
-    def __init__(self, seating: Seating, processes: int) -> None:
+    def __init__(self, seating: Seating, processes: int, store: str | None) -> None:
         """Wait until the nodes have room for all, or for those that still fit them.
 
         Args:
             processes: how many are wanted.
+            store: where nodes fetch models that they do not see.
         """
+        self._needs = needs_of([], [], store)
         self._group = placed(seating, processes)
         self._hosts = _hosts(seating, self._group)
         self.places: list[Place] = []
@@ -59,10 +61,13 @@ class Group:
         """Refuse nodes that have other packages, or on which something is missing.
 
         Raises:
-            UserError: names each node, and what it lacks.
+            UserError: names each node, and what it lacks and cannot fetch.
+            OnPolicyError: the store, from which it is to fetch that, fails.
         """
         used = {place.node for place in self.places}
-        refuse_unmet(needs_of(models, files), [node for node in nodes() if node.id in used])
+        needs = needs_of(models, files, self._needs["store"])
+        lacking = refuse_unmet(needs, [node for node in nodes() if node.id in used])
+        self._needs = delivered(needs, lacking)
 
     def free_port(self) -> int:
         """A port that is free where rank 0 is to be.
@@ -73,20 +78,18 @@ class Group:
         return int(_get([self._hosts[0].free_port.remote()])[0])
 
     def start(
-        self, module: str, arguments: Sequence[str], environments: Sequence[Mapping[str, str]],
-        models: Sequence[str],
-    ) -> None:  # fmt: skip
-        """Start `python -m module` at every place.
+        self, module: str, arguments: Sequence[str], environments: Sequence[Mapping[str, str]]
+    ) -> None:
+        """Start `python -m module` at every place, once what was required is there.
 
         Args:
             environments: what each process's has beyond its node's.
-            models: hub ids of what they load.
 
         Raises:
             Lost: a node is gone.
         """
         _get([
-            host.start.remote(module, list(arguments), dict(environment), list(models), os.getcwd())
+            host.start.remote(module, list(arguments), dict(environment), self._needs)
             for host, environment in zip(self._hosts, environments, strict=True)
         ])  # fmt: skip
 

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from contracts.models.fetch import fetch_models
 from runtime import device
 from runtime.child_process import Child
+from runtime.cluster.models import bring_models
 from runtime.device import visible_gpus
 from runtime.free_port import free_port
 from runtime.module_process import start_module
@@ -47,16 +47,15 @@ class Host:
         module: str,
         arguments: Sequence[str],
         environment: Mapping[str, str],
-        models: Sequence[str],
-        folder: str,
+        needs: dict[str, Any],
     ) -> None:
-        """Start `python -m module`, once models that are named by a hub id are here, in machine 0's
-        `folder`, from which others may be named."""
-        fetch_models(models)
+        """Start `python -m module`, once the models that it `needs` are here, in machine 0's
+        folder, from which others may be named."""
+        copies = bring_models(needs)
         free_of_ray()
         with suppress(OSError):
-            os.chdir(folder)
-        self._child = start_module(module, arguments, environment)
+            os.chdir(needs["folder"])
+        self._child = start_module(module, arguments, {**environment, **copies})
         threading.Thread(target=self._listen, args=(self._child,), daemon=True).start()
 
     def receive(self) -> tuple[list[str], int | None]:

@@ -35,7 +35,7 @@ def fault_of(look: Look) -> str:
             refuse_few(known, request)
         seatings = [seating(known, request) for request in look.requests]
         used = [node for node in known if any(one.fits(node) for one in seatings)]
-        refuse_unmet(needs_of(look.models, look.files), used)
+        refuse_unmet(needs_of(look.models, look.files, look.cluster.store), used)
     except OnPolicyError as error:
         return str(error)
     return ""

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import os
 import sys
 import threading
@@ -13,6 +14,7 @@ from typing import Any
 
 from contracts.errors import OnPolicyError
 from runtime.cluster.config import RayCluster
+from runtime.cluster.models import delivered
 from runtime.cluster.needs import needs_of
 from runtime.cluster.seat import Seat
 from runtime.cluster.seating import Request, seating
@@ -42,6 +44,7 @@ class RayPlacement:
             UserError: there is no such cluster, or no worker fits any of its nodes.
         """
         self._is_ours = connect(cluster)
+        self._store = cluster.store
         known = nodes()
         self._seating = seating(known, request)
         self.workers = self._seating.room(known)
@@ -62,11 +65,13 @@ class RayPlacement:
             files: what they read beside.
 
         Raises:
-            UserError: a node has other packages, or lacks a model's folder.
+            UserError: a node has other packages, or lacks a model's folder and cannot fetch it.
+            OnPolicyError: the store, from which it is to fetch that, fails.
         """
-        self._needs = needs_of(models, files)
+        needs = needs_of(models, files, self._store)
         known = nodes()
-        refuse_unmet(self._needs, [node for node in known if self._seating.fits(node)])
+        lacking = refuse_unmet(needs, [node for node in known if self._seating.fits(node)])
+        self._needs = delivered(needs, lacking)
 
     def warm_up(self, modules: Sequence[str]) -> None:
         """Every worker imports for itself, on its node."""
@@ -163,12 +168,25 @@ class RayPlacement:
         late = 0
         while not self._closing.wait(_WATCH_SECONDS):
             late = self._tell_late(late)
+            self._deliver_late()
             with suppress(OnPolicyError):
                 room = self._seating.room(nodes())
                 if room != self._seen:
                     level = logging.WARNING if room < self._seen else logging.INFO
                     log.log(level, "the cluster has room for %d workers by now", room)
                 self._seen = room
+
+    def _deliver_late(self) -> None:
+        """Bring to the store what nodes that came later lack, and have them tried again."""
+        refused = [wire for wire in list(self._wires.values()) if wire.lacking]
+        try:
+            lacking = {path for wire in refused for path in wire.lacking}
+            self._needs = delivered(self._needs, lacking - self._needs["stored"].keys())
+        except OnPolicyError as error:
+            log.warning("nodes lack %s: %s", ", ".join(sorted(lacking)), error)
+        for wire in refused:
+            if self._needs["stored"].keys() >= {*wire.lacking}:
+                wire.refused_at, wire.lacking = -math.inf, []
 
     def _tell_late(self, before: int) -> int:
         """How many workers have waited for long; told where they are more than before."""

@@ -18,10 +18,10 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import Any
 
-from contracts.models.fetch import fetch_models
 from runtime.child_process import Child
 from runtime.cluster.frames import Call, pack_answer, unpack_call
 from runtime.cluster.host import free_of_ray
+from runtime.cluster.models import bring_models
 from runtime.cluster.needs import unmet
 from runtime.pool.messages import read
 from runtime.pool.worker_main import start_named
@@ -108,9 +108,14 @@ class Seat:
     def start(self, life: int, spec: str) -> str:
         """Begin worker `life` here; what is said of the place, or why there is none, as JSON."""
         said = json.loads(spec)
-        if lacking := json.loads(unmet(json.dumps(said["needs"]))):
-            return json.dumps({"refused": f"{_node()} {'; '.join(lacking)}"})
-        fetch_models(said["needs"]["models"])
+        needs = said["needs"]
+        told = json.loads(unmet(json.dumps(needs)))
+        if told["faults"]:
+            return json.dumps({"refused": f"{_node()} {'; '.join(told['faults'])}"})
+        if lacking := [path for path in told["lacking"] if path not in needs["stored"]]:
+            refused = f"{_node()} lacks {', '.join(lacking)} until the store has it"
+            return json.dumps({"refused": refused, "lacking": lacking})
+        said["environment"] |= bring_models(needs)
         free_of_ray()
         with self._lock:
             self._lives = {life: Life(said)}

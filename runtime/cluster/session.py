@@ -6,7 +6,7 @@ import os
 import socket
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from contracts.errors import OnPolicyError, UserError, first_line
 from runtime.cluster.config import RayCluster
@@ -123,8 +123,9 @@ def _node(known: dict[str, Any]) -> Node:
     return Node(known["NodeID"], known["NodeManagerAddress"], *counts)
 
 
-def refuse_unmet(needs: dict[str, Any], known: Iterable[Node]) -> None:
-    """Ask every node at once what it lacks; all have the same 120 s.
+def refuse_unmet(needs: dict[str, Any], known: Iterable[Node]) -> set[str]:
+    """Ask every node at once what it lacks; all have the same 120 s. The models' folders that some
+    of them lack, and can fetch from the store.
 
     Raises:
         UserError: names each node, and what.
@@ -141,23 +142,31 @@ def refuse_unmet(needs: dict[str, Any], known: Iterable[Node]) -> None:
         for node in known
     }
     if not asked:
-        return
+        return set()
     there, _ = ray.wait([*asked.values()], num_returns=len(asked), timeout=_LOOK_SECONDS)
-    late = [f"did not answer in {_LOOK_SECONDS:g} s"]
+    late = Said([f"did not answer in {_LOOK_SECONDS:g} s"])
     said = {node: _said(node, one) if one in there else late for node, one in asked.items()}
-    if lacking := [f"{node} {line}" for node, lines in said.items() for line in lines]:
-        raise UserError("resources.cluster: " + "\n  ".join(lacking))
+    if faults := [f"{node} {line}" for node, one in said.items() for line in one.faults]:
+        raise UserError("resources.cluster: " + "\n  ".join(faults))
+    return {path for one in said.values() for path in one.lacking}
 
 
-def _said(node: Node, answer: Any) -> Sequence[str]:
+class Said(NamedTuple):
+    """What `runtime.cluster.needs.unmet` tells of a node."""
+
+    faults: Sequence[str] = ()
+    lacking: Sequence[str] = ()
+
+
+def _said(node: Node, answer: Any) -> Said:
     """What a node lacks; nothing where it was lost meanwhile."""
     import ray
     from ray.exceptions import RayError
 
     try:
-        return list(json.loads(ray.get(answer)))
+        return Said(**json.loads(ray.get(answer)))
     except RayError as error:
-        return _fault(node, error)
+        return Said(_fault(node, error))
 
 
 def _fault(node: Node, error: Exception) -> list[str]:

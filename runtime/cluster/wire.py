@@ -124,6 +124,8 @@ class RayWire:
         """When its seat was asked for it."""
         self.refused_at: float | None = None
         """When its seat refused it, in seconds of the monotonic clock."""
+        self.lacking: list[str] = []
+        """Models' folders for want of which it was refused, and that its node can fetch."""
         self._inbox, self._seat, self._life = inbox, seat, life
         self._longest_pause = silence / _LEAST_PAUSES if silence else _LONGEST_PAUSE
         self._lock = threading.Lock()
@@ -203,6 +205,7 @@ class RayWire:
             return self._finish(_before_it_began(error))
         said = json.loads(future.result())
         if refused := said.get("refused"):
+            self.lacking = said.get("lacking", [])
             return self._finish(Ending(None, refused=refused))
         self.place, self.node = said["place"], said["node"]
         log.info("a worker runs on %s", self.place)

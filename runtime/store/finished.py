@@ -57,6 +57,11 @@ class Finished:
         """Where one of its files lies."""
         return f"{place}/{self.manifest.fingerprint}/{name}"
 
+    def record(self) -> bytes:
+        """What its manifest in a store holds."""
+        record = {"step": self.step, "manifest": asdict(self.manifest), "beside": self.beside}
+        return json.dumps(record, indent=1).encode()
+
     def lacking(self, place: str, sizes: Mapping[str, int]) -> list[str]:
         """Its files that are gone from the store, or cut.
 
@@ -119,8 +124,7 @@ def push(objects: Objects, place: str, folder: Path, beside: str = "") -> bool:
     _refuse_freed(folder, done.manifest)
     _send_lacking(objects, place, folder, done)
     # Last, and created by one machine alone: from here on the step is there.
-    record = {"step": done.step, "manifest": asdict(done.manifest), "beside": done.beside}
-    if objects.create(f"{place}/{MANIFEST}", json.dumps(record, indent=1).encode()):
+    if objects.create(f"{place}/{MANIFEST}", done.record()):
         # Another machine may have been removing the step before it, and these files with it.
         _send_lacking(objects, place, folder, done)
         return True

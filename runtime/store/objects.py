@@ -13,7 +13,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from contracts.errors import OnPolicyError, UserError, first_line
+from contracts.errors import OnPolicyError, UserError
+from runtime.store.reasons import reason_of, way_out_of
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -33,18 +34,20 @@ _CHUNK = 8 << 20
 _PIECES_AT_ONCE = 4
 _PIECES_AT_ONCE_ON_DISK = 12
 _AT_ONCE = 8
-_LONGEST = 300
-_REFUSALS = ("NoSuchBucket", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch",
-             "401 Unauthorized", "403 Forbidden", "Permission denied", "Read-only")  # fmt: skip
 
 
 class StoreError(OnPolicyError):
     """A store did not answer, or refused; what it was to hold is still here."""
 
-    @property
-    def is_refusal(self) -> bool:
-        """Whether it answered, and asking again is of no use: no right, or no such bucket."""
-        return any(word in str(self) for word in _REFUSALS)
+    def __init__(self, message: str, is_refusal: bool = False) -> None:
+        """
+        Args:
+            is_refusal: whether asking again is of no use: no right, or no such bucket.
+        """
+        super().__init__(message)
+        self.is_refusal = is_refusal
+        if is_refusal:
+            self.exit_code = UserError.exit_code
 
 
 class Objects:
@@ -203,8 +206,8 @@ class Objects:
         try:
             yield
         except (BaseError, FileNotFoundError, ValueError, _NoBucket) as error:
-            reason = reason_of(error)
-            raise StoreError(f"{self.address}/{key}: {doing} failed: {reason}") from None
+            told = f"{self.address}/{key}: {doing} failed: {reason_of(error)}"
+            raise StoreError(told, bool(way_out_of(str(error)))) from None
 
 
 class _NoBucket(Exception):
@@ -288,13 +291,3 @@ def _plain_http() -> bool:
     """Whether the environment allows an endpoint without TLS, e.g. one on this machine."""
     given = (os.environ.get(f"{kind}_ALLOW_HTTP", "") for kind in ("AWS", "AZURE", "GOOGLE"))
     return any(value.lower() in ("1", "true") for value in given)
-
-
-def reason_of(error: BaseException) -> str:
-    """Why, in a line. Azure's secrets stand in an address's query, others before its host."""
-    text = str(error)
-    line = re.sub(r"\?[^\s)]*", "", first_line(error).partition("<?xml")[0]).rstrip(" :")
-    line = re.sub(r"(?<=://)[^/\s]*@", "", line)
-    if code := re.search(r"<Code>(\w+)</Code>", text):
-        line = f"{code[1]} ({line})"
-    return line[:_LONGEST]

@@ -13,7 +13,6 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from contracts.errors import OnPolicyError
-from contracts.models.hub import is_hub_id
 from contracts.tables.parts import write_atomic
 from runtime.cluster.config import RayCluster
 from runtime.cluster.group import Group, Lost
@@ -49,7 +48,7 @@ def run_over(cluster: RayCluster, resources: TrainResources, job: Path, module: 
     is_ours = connect(cluster)
     try:
         seats, losses = seating(nodes(), request_of(resources)), _Losses()
-        while not _has_run(seats, resources, job, module, losses):
+        while not _has_run(seats, resources, cluster.store, job, module, losses):
             pass
     finally:
         if is_ours:
@@ -85,15 +84,16 @@ class _Losses:
 
 
 def _has_run(
-    seats: Seating, resources: TrainResources, job: Path, module: str, losses: _Losses
-) -> bool:
+    seats: Seating, resources: TrainResources, store: str | None, job: Path, module: str,
+    losses: _Losses,
+) -> bool:  # fmt: skip
     """Whether the workers ran to their end; not where one of their nodes was lost.
 
     Raises:
         UserError, OnPolicyError: as `run_over`.
     """
     try:
-        with closing(Group(seats, resources.processes)) as group:
+        with closing(Group(seats, resources.processes, store)) as group:
             places = group.meet()
             threads = resources.threads or seats.cpus or cores_each(places)
             here = resources.model_copy(update={"processes": len(places), "threads": threads})
@@ -139,4 +139,4 @@ def _start(group: Group, resources: TrainResources, job: Path, module: str) -> N
         told = [own]  # without a process group, as on this machine
     else:
         told = [own | one for one in environments(group.places, group.free_port())]
-    group.start(module, [str(job)], told, [policy] if is_hub_id(policy) else [])
+    group.start(module, [str(job)], told)

@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers.utils.logging import disable_progress_bar
 
 from contracts.errors import UserError
+from contracts.models.copies import located
 from contracts.tables.parts import part_path, part_paths, read_part, write_part
 from contracts.tables.schemas import REFERENCE
 from runtime.device import dtype_of
@@ -41,7 +42,8 @@ def score(path: Path) -> None:
     disable_progress_bar()
     group = _Together() if config.resources.strategy == "fsdp" else _Apart()
     mine = group.share([not part_path(out, number).exists() for number in range(len(tokens))])
-    policy = load_policy(job["policy"], config.resources, _dtype(config), empty=group.begins_empty)
+    reference = located(job["policy"])
+    policy = load_policy(reference, config.resources, _dtype(config), empty=group.begins_empty)
     scorer = PairScorer(policy, config.resources.logits_mib << 20).eval().requires_grad_(False)
     model = group.take(scorer, _dtype(config))
     progress = Progress(len(mine), "parts") if group.talks else None

@@ -13,6 +13,7 @@ import torch
 from transformers import PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
+from contracts.models.copies import located
 from contracts.steps.disk_space import naming_what_is_full
 from contracts.steps.lock import folder_lock
 from contracts.tables.parts import write_atomic
@@ -54,6 +55,8 @@ class Job:
     state: Path | None = None
     """Folder of the optimizer's state that it goes on from, and the steps behind that."""
     steps_before: int = 0
+    named: str = ""
+    """The policy as its adapters name it, where this process loads a copy of it."""
 
     @classmethod
     def read(cls, path: Path) -> "Job":
@@ -62,8 +65,8 @@ class Job:
         config = TrainConfig.model_validate(job["config"])
         state = Path(job["state"]) if "state" in job else None
         return cls(
-            config, job["tokens"], job["policy"], Path(job["out"]), job["reference"], state,
-            job.get("steps_before", 0),
+            config, job["tokens"], located(job["policy"]), Path(job["out"]), job["reference"],
+            state, job.get("steps_before", 0), job["policy"],
         )  # fmt: skip
 
 
@@ -143,7 +146,7 @@ def _train(job: Job, folder: Path) -> None:
         follow.tracking.finish()
         dtype = torch.bfloat16 if uses_bfloat16(job.config) else torch.float32
         if job.config.lora:
-            write_adapter(weights, job.config.lora, job.policy, job.out)
+            write_adapter(weights, job.config.lora, job.named or job.policy, job.out)
             if job.config.lora.quantize:
                 policy, weights = unquantized(job.policy, dtype, weights)
             weights = merge(weights, job.config.lora)

@@ -165,11 +165,11 @@ def _checks(config: RunConfig, left: Sequence[PlannedStep]) -> Iterator[Check]:
         )
     yield from generation.readiness.sampling_checks(_samplings(config, left), policy)
     if annotators := _annotators(config, left):
-        scoring = spread(config.annotation, config.resources.cluster)
+        scoring = spread(config.annotation, config.resources)
         yield from annotation.readiness.checks(scoring, annotators)
     if _has(left, reference.STAGE, train.STAGE):
         for key, of in config.stretches.items():
-            spread_out = spread(of.training, config.resources.cluster)
+            spread_out = spread(of.training, config.resources)
             for check in training.readiness.checks(spread_out, policy):
                 yield replace(check, key=f"{key}{check.key}") if key else check
     yield Check(str(config.folder), lambda: refuse_freed(config, left))
@@ -192,7 +192,7 @@ def _samplings(config: RunConfig, left: Sequence[PlannedStep]) -> dict[str, Samp
     }
     sampled = [step.path for step in left if step.stage == sample.STAGE]
     pairs = (pair for path in sampled for pair in sections[path.split("/", 1)[1]].items())
-    return {key: spread(section, config.resources.cluster) for key, section in pairs}
+    return {key: spread(section, config.resources) for key, section in pairs}
 
 
 def _annotators(config: RunConfig, left: Sequence[PlannedStep]) -> dict[str, Annotator]:

@@ -54,7 +54,7 @@ class Planner:
         # files of another run have its name in them, and what it decided is its own.
         made_anew = {one.name for one in (train.STAGE, answers.STAGE, gate.STAGE)}
         shared = self._config.resources.reuse and stage.name not in made_anew
-        config = spread(config, self._config.resources.cluster)
+        config = spread(config, self._config.resources)
         return PlannedStep(self._run, path, label, stage, config, inputs, shared)
 
     def _at(self, path: str) -> Path:

@@ -9,16 +9,14 @@ from typing import Any
 from contracts.config.base import as_file_name, check
 from contracts.errors import UserError
 from contracts.steps.step import config_changes
-from contracts.tables.parts import write_atomic
 from flows.pipeline.config import RunConfig
 from flows.pipeline.folder.claimed import as_claimed
 from flows.pipeline.folder.recorded import recorded
 from flows.pipeline.folder.run_folder import run_identity
 from runtime.store.objects import Objects
+from runtime.store.run_id import OBJECT, id_here, write_id
 
-_OBJECT = "_run.json"
 _PROBE = "_probe"
-_HERE = ".store.json"
 
 
 @dataclass(frozen=True)
@@ -38,8 +36,8 @@ def read_claim(objects: Objects, name: str) -> Claim | None:
         StoreError: the store cannot say.
         UserError: what lies there is damaged, or of another version.
     """
-    where = f"{objects.address}/{name}/{_OBJECT}"
-    if (data := objects.read(f"{name}/{_OBJECT}")) is None:
+    where = f"{objects.address}/{name}/{OBJECT}"
+    if (data := objects.read(f"{name}/{OBJECT}")) is None:
         return None
     try:
         held = json.loads(data)
@@ -69,7 +67,7 @@ def refuse_another(objects: Objects, config: RunConfig, there: Claim) -> None:
     Raises:
         UserError: the store holds another run of that name; says what is other.
     """
-    if _id_here(config.folder) == there.run:
+    if id_here(config.folder) == there.run:
         return
     ours = recorded(config.folder) or as_claimed(config, there.config)
     changes = config_changes(run_identity(there.config), run_identity(ours))
@@ -99,7 +97,7 @@ def refuse_unwritable(objects: Objects, name: str) -> None:
 
 def take_up(folder: Path, there: Claim) -> None:
     """From here on the run in `folder` is the store's."""
-    _write_id(folder, there.run)
+    write_id(folder, there.run)
 
 
 def announce(objects: Objects, config: RunConfig) -> None:
@@ -109,16 +107,16 @@ def announce(objects: Objects, config: RunConfig) -> None:
         StoreError: the store failed.
         UserError: another machine has begun another run of that name a moment ago.
     """
-    key, mine = f"{config.name}/{_OBJECT}", _id_here(config.folder) or uuid.uuid4().hex
+    key, mine = f"{config.name}/{OBJECT}", id_here(config.folder) or uuid.uuid4().hex
     data = _encoded(Claim(mine, config))
     if (there := read_claim(objects, config.name)) is None:
-        _write_id(config.folder, mine)
+        write_id(config.folder, mine)
         if objects.create(key, data):
             return
         there = read_claim(objects, config.name)
     if there and there.run != mine:
         refuse_another(objects, config, there)
-        _write_id(config.folder, there.run)
+        write_id(config.folder, there.run)
         data = _encoded(Claim(there.run, config))
     if there is None or there.config != config:
         objects.write(key, data)
@@ -127,14 +125,3 @@ def announce(objects: Objects, config: RunConfig) -> None:
 def _encoded(claim: Claim) -> bytes:
     held: dict[str, Any] = {"run": claim.run, "config": claim.config.model_dump(mode="json")}
     return json.dumps(held, indent=1).encode()
-
-
-def _id_here(folder: Path) -> str | None:
-    try:
-        return str(json.loads((folder / _HERE).read_text())["run"])
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _write_id(folder: Path, run: str) -> None:
-    write_atomic(folder / _HERE, json.dumps({"run": run}).encode())

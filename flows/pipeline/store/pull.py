@@ -72,7 +72,7 @@ def _known(objects: Objects, name: str) -> str:
     except StoreError:
         return ""
     if len(names) <= _SHOWN:
-        return f"; it has {', '.join(names)}" if names else ""
+        return f"; it has {', '.join(names) or 'none at all: mind the prefix'}"
     near = get_close_matches(name, names, _SHOWN)
     told = f"; of its {len(names):,} runs these are nearest: {', '.join(near)}"
     others = told if near else f"; it has {len(names):,} others"

@@ -7,12 +7,13 @@ from two_nodes import TwoNodes
 
 
 @pytest.fixture(scope="package")
-def cluster(fork_server: None) -> Iterator[TwoNodes]:
+def cluster(fork_server: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoNodes]:
     """Its workers fork from this session's server, which they inherit by the environment."""
     import ray
 
     settings = {
         "OMP_NUM_THREADS": "1",  # as the workers here
+        "XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache")),
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_raylet_start_wait_time_s": "120",
         # Other tests' engines fill the memory as well.

@@ -16,7 +16,7 @@ import pytest
 import torch
 from made_facts import made_facts
 from safetensors.torch import load_file
-from two_nodes import TwoNodes, actors
+from two_nodes import TwoNodes, actors, seen_here_alone
 
 from contracts.errors import UserError
 from contracts.steps.fingerprint import of_input
@@ -106,7 +106,9 @@ def test_two_nodes_learn_what_two_processes_of_one_machine_learn_whatever_is_kil
     killer = Killer(cluster, spread / ".checkpoints" / "metrics.jsonl", seed=0)
     killer.start()
     started = time.monotonic()
-    made = learn(token_inputs, spread, **cluster.resources)
+    with seen_here_alone(Path(token_inputs["policy"])) as policy:
+        fetched = token_inputs | {"policy": policy}
+        made = learn(fetched, spread, **cluster.with_store(tmp_path / "store"))
     killer.join(60)
     printed = capfd.readouterr().out
     with capfd.disabled():

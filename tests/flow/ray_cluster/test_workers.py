@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from checkout import CHECKOUT
 from echo_worker import EchoWorker
-from two_nodes import TwoNodes, actors
+from two_nodes import TwoNodes, actors, seen_here_alone
 
 from annotation import score
 from annotation.config import ScoreConfig
@@ -90,7 +90,7 @@ def test_a_node_that_comes_in_mid_stage_is_taken_in_and_one_that_goes_is_told(
     assert death[0] is None and death[1].lost and death[1].reason.endswith("was lost")
 
 
-Make = Callable[[str, dict[str, Any]], tuple[Manifest, Manifest]]
+Make = Callable[..., tuple[Manifest, Manifest]]
 
 
 @pytest.fixture(scope="module")
@@ -103,19 +103,22 @@ def make(
     texts = [f"name {i} {'red ' * (i % 9)}fish" for i in range(96)]
     run = write_run(root / "run", texts, per_part=2)
 
-    def once(name: str, resources: dict[str, Any]) -> tuple[Manifest, Manifest]:
+    def once(
+        name: str, resources: dict[str, Any], policy: str = str(tiny_gemma),
+        reward: str = str(poisoned_armorm),
+    ) -> tuple[Manifest, Manifest]:  # fmt: skip
         engine = {"kind": "transformers", "batch_size": 4,
                   "resources": {"data_parallel": 2, **resources}}  # fmt: skip
         sampling = SampleConfig.model_validate(
             {"n": 3, "max_tokens": 24, "prompts_per_part": 4, "engine": engine}
         )
-        asked = {"prompts": run["prompts"], "policy": str(tiny_gemma)}
+        asked = {"prompts": run["prompts"], "policy": policy}
         sampled = run_once(sample.STAGE, sampling, asked, root / name / "responses")
-        armorm = {"kind": "armorm", "name": "a", "path": str(poisoned_armorm), "max_length": 512}
+        armorm = {"kind": "armorm", "name": "a", "path": reward, "max_length": 512}
         scoring = ScoreConfig.model_validate(
             {"annotators": [armorm], "resources": {"device": "cpu", "workers": 2, **resources}}
         )
-        inputs = run | {"models": {"a": str(poisoned_armorm)}}
+        inputs = run | {"models": {"a": reward}}
         return sampled, run_once(score.STAGE, scoring, inputs, root / name / "scores")
 
     return once
@@ -133,13 +136,21 @@ def same(made: tuple[Manifest, Manifest], here: tuple[Manifest, Manifest]) -> bo
     return all(one.files == other.files for one, other in zip(made, here, strict=True))
 
 
-def test_tables_made_on_a_cluster_are_those_made_here_byte_for_byte_and_its_nodes_are_told(
+def test_tables_made_on_a_cluster_whose_nodes_fetch_the_models_are_those_made_here_byte_for_byte(
     cluster: TwoNodes,
     make: Make,
     here: tuple[Manifest, Manifest],
+    tiny_gemma: Path,
+    poisoned_armorm: Path,
+    tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    assert same(make("spread", cluster.resources), here)
+    resources = cluster.with_store(tmp_path / "store")
+    with seen_here_alone(tiny_gemma) as policy, seen_here_alone(poisoned_armorm) as reward:
+        assert same(make("spread", resources, policy, reward), here)
+    # Of each model one copy on this machine, for the workers of both nodes.
+    fetched = [*Path(os.environ["XDG_CACHE_HOME"], "onpolicy", "models").glob("*/_manifest.json")]
+    assert len(fetched) == len([*(tmp_path / "store" / "_models").iterdir()]) == 2
     told = [parse_progress(line) for line in capfd.readouterr().out.splitlines()]
     for unit in ("samples", "responses"):
         last = [reading for reading in told if reading and reading.unit == unit][-1]
@@ -194,12 +205,17 @@ def test_thirty_kills_of_workers_seats_and_nodes_change_no_byte(
     print(f"{KILLS} kills, {NODE_KILLS} of nodes, {seed} runs, {time.monotonic() - started:.0f} s")
 
 
-def test_a_cluster_that_will_not_do_is_told_from_one_that_will(cluster: TwoNodes) -> None:
-    def fault(gpus: int, processes: int = 2) -> str:
+def test_a_cluster_that_will_not_do_is_told_from_one_that_will(
+    cluster: TwoNodes, tmp_path: Path
+) -> None:
+    def fault(gpus: int, processes: int = 2, model: str = "") -> str:
         requests = [Request(None, gpus, 1), Request(processes, 1, processes, together=True)]
-        return fault_of(Look(cluster=cluster.place, requests=requests, models=[]))
+        return fault_of(Look(cluster=cluster.place, requests=requests, models=[model]))
 
     assert fault(1) == ""
+    (tmp_path / "config.json").write_text("{}")
+    with seen_here_alone(tmp_path) as model:
+        assert f"lacks {model}; put models and the run's folder where all" in fault(1, model=model)
     assert "one worker needs 2 GPUs on one node, and the largest (node" in fault(2)
     assert "processes is 3, a GPU each, and all nodes together have 2" in fault(1, processes=3)
     count = Count(cluster=cluster.place, requests={"scores": Request(None, 1, 1)})

@@ -1,12 +1,17 @@
 """A real Ray cluster of two nodes on this machine."""
 
-from collections.abc import Callable
-from contextlib import suppress
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import psutil
 
 from runtime.cluster.config import RayCluster
+
+_FREE_ELSEWHERE = 900
 
 
 class TwoNodes:
@@ -45,9 +50,25 @@ class TwoNodes:
     def resources(self) -> dict[str, Any]:
         return {"cluster": {"address": self.address}}
 
+    def with_store(self, folder: Path) -> dict[str, Any]:
+        """`resources` with a new store in that folder, from which nodes fetch models."""
+        folder.mkdir()
+        return {"cluster": {"address": self.address, "store": f"file://{folder}"}}
+
     @property
     def place(self) -> RayCluster:
         return RayCluster(address=self.address)
+
+
+@contextmanager
+def seen_here_alone(folder: Path) -> Iterator[str]:
+    """A path by which this process sees a folder, and none on a node does: by a number under which
+    no other has a file open."""
+    opened = os.open(folder, os.O_RDONLY)
+    number = fcntl.fcntl(opened, fcntl.F_DUPFD, _FREE_ELSEWHERE)
+    yield f"/proc/self/fd/{number}"
+    os.close(number)
+    os.close(opened)
 
 
 def actors(name: str) -> list[psutil.Process]:

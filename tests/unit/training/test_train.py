@@ -13,9 +13,11 @@ from accelerate.state import AcceleratorState
 from pair_rows import row, write_tokens
 
 from contracts.errors import OnPolicyError, UserError
+from contracts.models.copies import environment_for
 from contracts.tables.schemas import METRICS, TOKENS
 from training.config import LoraConfig, TrainConfig, TrainResources
 from training.engines import make_engine
+from training.launch.job import write_job
 from training.loop.worker import TRAINED, Job, make_ready
 from training.loop.worker import train as work
 from training.losses.reference_free.sft import SFTConfig
@@ -46,6 +48,15 @@ def trained(settings: TrainConfig, tokens: Path, policy: Path, out: Path) -> pa.
 
 def values(metrics: pa.Table, name: str) -> list[float]:
     return [r["value"] for r in metrics.to_pylist() if r["name"] == name]
+
+
+def test_on_a_node_that_fetched_the_policy_its_copy_is_loaded_and_adapters_name_the_policy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = write_job(tmp_path / "job.json", config(), tmp_path, "runs/demo/round-1/policy", tmp_path)
+    for name, value in environment_for({"runs/demo/round-1/policy": "/cache/1"}).items():
+        monkeypatch.setenv(name, value)
+    assert (Job.read(job).policy, Job.read(job).named) == ("/cache/1", "runs/demo/round-1/policy")
 
 
 @pytest.mark.parametrize(("resources", "weighting"), [

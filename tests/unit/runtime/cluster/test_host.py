@@ -2,10 +2,12 @@
 
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from runtime.cluster.host import Host
+from runtime.cluster.needs import needs_of
 
 PROGRAM = """
 import os, sys, time
@@ -26,6 +28,11 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     return Host()
 
 
+def needs_in(folder: Path) -> dict[str, Any]:
+    """Nothing, where machine 0 is in that folder."""
+    return needs_of([], []) | {"folder": str(folder)}
+
+
 def heard(host: Host, lines: int) -> tuple[list[str], int | None]:
     """What a host's process has said, as soon as that is so many lines, or its end."""
     said: list[str] = []
@@ -37,7 +44,7 @@ def heard(host: Host, lines: int) -> tuple[list[str], int | None]:
 
 
 def test_what_a_process_prints_and_how_it_ends_is_passed_on(host: Host, tmp_path: Path) -> None:
-    host.start("tiny_trainer", ["0"], {"RANK": "3"}, [], str(tmp_path))
+    host.start("tiny_trainer", ["0"], {"RANK": "3"}, needs_in(tmp_path))
     assert heard(host, 99) == ([f"3 {tmp_path} 0\n", "error\n"], 2)
 
 
@@ -45,7 +52,7 @@ def test_a_process_that_is_killed_ends_as_killed_and_none_may_be_there(
     host: Host, tmp_path: Path
 ) -> None:
     host.kill()  # the group ends before it has begun
-    host.start("tiny_trainer", ["600"], {"RANK": "0"}, [], str(tmp_path / "not there"))
+    host.start("tiny_trainer", ["600"], {"RANK": "0"}, needs_in(tmp_path / "not there"))
     assert heard(host, 2) == (["0 / 600\n", "error\n"], None)
     host.kill()
     assert heard(host, 1) == ([], -signal.SIGKILL)

@@ -15,7 +15,7 @@ from runtime.cluster.needs import needs_of, unmet
 
 
 def lacking(said: dict[str, Any]) -> list[str]:
-    return list(json.loads(unmet(json.dumps(said))))
+    return list(json.loads(unmet(json.dumps(said)))["faults"])
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import ray
 from contracts.errors import OnPolicyError
 from runtime.cluster import placement, session
 from runtime.cluster.config import RayCluster
+from runtime.cluster.needs import needs_of
 from runtime.cluster.placement import RayPlacement
 from runtime.cluster.seating import Node, Request
 
@@ -23,6 +25,7 @@ class Wire:
 
     def __init__(self, inbox: Any, seat: str, life: int, spec: str, silence: None) -> None:
         self.seat, self.life = seat, life
+        self.lacking: list[str] = []
         self.is_waiting, self.asked_at = True, time.monotonic()
 
 
@@ -119,3 +122,19 @@ def test_workers_that_no_node_has_room_for_are_told_once(
     assert told.startswith("1 of 2 workers have not begun for 60 s: other jobs may hold")
     workers[1].is_waiting = False
     assert places._tell_late(1) == 0
+
+
+def test_what_a_node_that_came_later_lacks_is_brought_to_the_store_and_it_is_tried_again(
+    places: Places, killed: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "store").mkdir()
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    places._needs = needs_of([str(model)], [], f"file://{tmp_path}/store")
+    refused = start(places, 0)
+    refused.is_dropped, refused.refused_at = True, time.monotonic()
+    refused.lacking = [str(model)]
+    places._deliver_late()
+    assert str(model) in places._needs["stored"]
+    assert (places.joined(), killed) == (2, [refused.seat])

@@ -1,5 +1,6 @@
 """What nodes answer when they are asked what they lack: Ray's own errors, without a cluster."""
 
+import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,6 +24,8 @@ from runtime.cluster.config import RayCluster
 from runtime.cluster.seating import Node
 
 A, B, GONE = (Node(name * 56, f"10.0.0.{name}", 8, 1) for name in "123")
+
+NOTHING = json.dumps({"faults": [], "lacking": []})
 
 Answers = dict[Node, str | Exception | None]
 Ask = Callable[[Answers], list[float]]
@@ -79,13 +82,13 @@ def task_error(last: str) -> RayTaskError:
 )
 def test_a_node_that_cannot_be_looked_at_is_refused(ask: Ask, error: Exception, told: str) -> None:
     with pytest.raises(UserError, match=told):
-        ask({A: error, B: "[]"})
+        ask({A: error, B: NOTHING})
 
 
 @pytest.mark.parametrize(
     "answers",
-    [{}, {A: "[]", B: "[]"}, {A: NodeDiedError("gone")}, {A: TaskUnschedulableError("no node")},
-     {GONE: WorkerCrashedError()}],
+    [{}, {A: NOTHING, B: NOTHING}, {A: NodeDiedError("gone")},
+     {A: TaskUnschedulableError("no node")}, {GONE: WorkerCrashedError()}],
 )  # fmt: skip
 def test_nodes_that_lack_nothing_or_are_lost_are_not_refused(ask: Ask, answers: Answers) -> None:
     ask(answers)
@@ -96,7 +99,7 @@ def test_nodes_that_do_not_answer_are_waited_for_together(ask: Ask) -> None:
     with pytest.raises(UserError) as caught:
         ask(answers)
     assert str(caught.value).count("did not answer in 120 s") == 49
-    assert ask({A: "[]", B: "[]"}) == [120.0, 120.0]
+    assert ask({A: NOTHING, B: NOTHING}) == [120.0, 120.0]
 
 
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

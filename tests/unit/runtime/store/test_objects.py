@@ -10,6 +10,7 @@ from s3_server import S3, SECRET
 from contracts.errors import UserError
 from runtime.store.address import address_given, checked, is_address, split_address
 from runtime.store.objects import Objects, StoreError
+from runtime.store.reasons import reason_of
 
 
 @pytest.mark.parametrize(
@@ -116,6 +117,17 @@ def test_a_server_that_is_down_is_told_without_a_secret(s3: S3) -> None:
         Objects(s3.bucket, retries=0).read("a")
     assert SECRET not in str(told.value)
     assert told.value.__cause__ is None and told.value.__suppress_context__
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [("Error performing PUT http://169.254.169.254/latest/api/token", "holds no credentials for"),
+     ("Generic MicrosoftAzure error: Account must be specified", "holds no credentials for"),
+     ("403 Forbidden: <Error><Code>InvalidAccessKeyId</Code></Error>", "not valid there, or no"),
+     ("Error performing GET http://x/no in 49.7ms - 500", "Error performing GET http://x/no - 500")],
+)  # fmt: skip
+def test_a_failure_is_told_in_plain_words_with_what_mends_it(said: str, told: str) -> None:
+    assert told in reason_of(OSError(said))
 
 
 def test_a_password_in_the_endpoint_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:

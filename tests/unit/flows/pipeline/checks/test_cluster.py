@@ -27,8 +27,8 @@ def test_workers_fit_one_by_one_and_trainings_processes_together() -> None:
 def test_nodes_that_do_not_share_the_folder_lack_what_is_marked_there(tmp_path: Path) -> None:
     with _mark_in(tmp_path) as marks:
         asked = json.dumps(needs_of([], marks))
-        assert json.loads(unmet(asked)) == []
-    (lacking,) = json.loads(unmet(asked))  # as a node that has a folder of its own
+        assert json.loads(unmet(asked))["faults"] == []
+    (lacking,) = json.loads(unmet(asked))["faults"]  # as a node that has a folder of its own
     assert lacking.startswith(f"lacks {tmp_path}/.seen-by-all-nodes-")
     assert [*tmp_path.iterdir()] == []
     with _mark_in(tmp_path / "not yet made") as marks:

@@ -34,7 +34,9 @@ def test_a_bucket_without_the_right_to_write_is_refused_before_anything_is_made(
 ) -> None:
     s3.faults.is_read_only = True
     config = machine("a", s3.bucket)
-    with pytest.raises(UserError, match=r"resources\.store: s3://.* AccessDenied") as refused:
+    with pytest.raises(
+        UserError, match=r"resources\.store: s3://.* no right to do that"
+    ) as refused:
         run(config)
     assert "Nothing was started" in str(refused.value)
     assert not (config.folder / "config.yaml").exists()

@@ -1,0 +1,106 @@
+"""Models in a store, for machines that do not see the folders in which they lie.
+
+What a run has trained is where the run pushes it. Any other folder is pushed once, by its content:
+
+    _models/FINGERPRINT/            laid out as a finished step (`runtime.store.finished`)
+"""
+
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from contracts.errors import OnPolicyError, UserError
+from contracts.steps import fingerprint
+from contracts.steps.files import sizes_of
+from contracts.steps.manifest import Manifest, read_manifest, versions
+from runtime.store.finished import MANIFEST, Finished, read_finished
+from runtime.store.objects import Objects, StoreError, at_once
+from runtime.store.run_id import place_of
+
+log = logging.getLogger(__name__)
+
+_BY_CONTENT = "_models"
+_LOOK_SECONDS = 2.0
+# Of a push that gets no further: a piece of 5 GB takes 7 minutes at 100 Mbit/s.
+_PATIENCE_SECONDS = 1800.0
+
+
+@dataclass(frozen=True)
+class StoredModel:
+    """A model's folder as a store holds it."""
+
+    place: str
+    fingerprint: str
+    """Of all of its files; a manifest's."""
+
+
+def deliver(objects: Objects, folder: Path) -> StoredModel:
+    """See to it that the store has the model in `folder`.
+
+    Raises:
+        StoreError: the store failed.
+        UserError: the store holds the run's step with other content.
+        OnPolicyError: the run that has made it does not push it.
+    """
+    manifest = read_manifest(folder)
+    if manifest and (place := place_of(objects, folder)):
+        _await_push(objects, place, folder, manifest)
+        return StoredModel(place, manifest.fingerprint)
+    return _push(objects, folder)
+
+
+def _await_push(objects: Objects, place: str, folder: Path, manifest: Manifest) -> None:
+    """Wait until its run has pushed it: that goes on beside the steps that follow."""
+    came, changed = -1, time.monotonic()
+    while not _is_there(objects, place, folder, manifest):
+        if came < 0:
+            log.info("%s: waiting until it is in the store, for nodes that lack it", folder)
+        size = _size(objects, place)
+        if size != came:
+            came, changed = size, time.monotonic()
+        elif time.monotonic() - changed > _PATIENCE_SECONDS:
+            raise OnPolicyError(
+                f"{folder}: nodes lack it, and for {_PATIENCE_SECONDS / 60:g} minutes nothing of "
+                f"it has come to {objects.address}/{place}. Finished work is kept: run the same "
+                "command again once the store answers"
+            )
+        time.sleep(_LOOK_SECONDS)
+
+
+def _is_there(objects: Objects, place: str, folder: Path, manifest: Manifest) -> bool:
+    try:
+        done = read_finished(objects, place)
+    except StoreError:  # it is down, which delays the run's push as well
+        return False
+    if done and done.manifest.fingerprint != manifest.fingerprint:
+        raise UserError(f"{folder}: {objects.address}/{place} is another than this one, so that no "
+                        "node can fetch it from there")  # fmt: skip
+    return done is not None
+
+
+def _size(objects: Objects, place: str) -> int:
+    try:
+        return sum(objects.sizes(place).values())
+    except StoreError:
+        return 0
+
+
+def _push(objects: Objects, folder: Path) -> StoredModel:
+    """By its content, once."""
+    files = fingerprint.of_files(folder)
+    whole = fingerprint.of_json(files)
+    place = f"{_BY_CONTENT}/{whole}"
+    if read_finished(objects, place) is None:
+        manifest = Manifest(
+            stage="model", rows=0, dropped={}, facts={}, fingerprint=whole, files=files,
+            started=Manifest.clock(), seconds=0.0, versions=versions(), revision="",
+            sizes=sizes_of(folder),
+        )  # fmt: skip
+        made = {"stage": "model", "version": 1, "identity": {}, "config": {}, "inputs": {}}
+        done = Finished(made, manifest)
+        log.info("%s: pushing it to %s, once, for nodes that lack it", folder, objects.address)
+        lacking = done.lacking(place, objects.sizes(place))
+        at_once(lambda name: objects.send(done.key(place, name), folder / name), lacking)
+        objects.create(f"{place}/{MANIFEST}", done.record())
+    return StoredModel(place, whole)
