@@ -47,7 +47,8 @@ def connect(cluster: RayCluster) -> bool:
             "this machine has; put its ~/.ray/auth_token here, too"
         ) from None
     except (OSError, RuntimeError, ValueError, RayError) as error:
-        why = " ".join(str(error).split())[:_LONGEST] or type(error).__name__
+        why = " ".join(str(error).split()).partition(". Please specify")[0][:_LONGEST]
+        why = why or type(error).__name__
         if why.startswith("Version mismatch"):
             raise UserError(
                 f"resources.cluster: {cluster.address!r}: {why}: install the same set everywhere"

@@ -3,6 +3,7 @@
 What starts and stops Ray for a whole machine is not run here: its parts are looked up.
 """
 
+import json
 import re
 import shlex
 from importlib.util import find_spec
@@ -63,3 +64,22 @@ def test_the_job_for_kuberay_has_a_head_and_workers_with_the_installed_rays_dash
     pinned = (CHECKOUT / "requirements" / "dev.in").read_text()
     (version,) = re.findall(r"^ray==(\S+)", pinned, re.MULTILINE)
     assert f"ray[default]=={version}" in SECTION
+
+
+SHOWN = [block for block in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL) if block != JOB]
+OTHERS = [re.sub(r"^.*\n# or: ", "resources: ", block) for block in SHOWN if "# or: " in block]
+
+
+@pytest.mark.parametrize("block", SHOWN + OTHERS)
+def test_every_setting_that_is_shown_is_one_of_a_run(block: str) -> None:
+    shown: dict[str, dict[str, Any]] = yaml.safe_load(block)
+    given = [
+        (f"{section}.{key}", value) for section in shown for key, value in shown[section].items()
+    ]
+    config = load_run(
+        CHECKOUT / "configs" / "demo.yaml", [f"{key}={json.dumps(value)}" for key, value in given]
+    ).model_dump(mode="json")
+    for key, value in given:
+        section, _, name = key.partition(".")
+        held = config[section][name]
+        assert {**held, **value} == held if isinstance(value, dict) else held["kind"] == value

@@ -124,7 +124,7 @@ def test_a_server_that_is_down_is_told_without_a_secret(s3: S3) -> None:
     [("Error performing PUT http://169.254.169.254/latest/api/token", "holds no credentials for"),
      ("Generic MicrosoftAzure error: Account must be specified", "holds no credentials for"),
      ("403 Forbidden: <Error><Code>InvalidAccessKeyId</Code></Error>", "not valid there, or no"),
-     ("Error performing GET http://x/no in 49.7ms - 500", "Error performing GET http://x/no - 500")],
+     ("Error performing GET http://x in 49.7ms - 500", "Error performing GET http://x - 500")],
 )  # fmt: skip
 def test_a_failure_is_told_in_plain_words_with_what_mends_it(said: str, told: str) -> None:
     assert told in reason_of(OSError(said))
