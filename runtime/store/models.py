@@ -1,6 +1,7 @@
 """Models in a store, for machines that do not see the folders in which they lie.
 
-What a run has trained is where the run pushes it. Any other folder is pushed once, by its content:
+What a run has trained is where the run pushes it, if it has or still goes on. Any other folder is
+pushed once, by its content:
 
     _models/FINGERPRINT/            laid out as a finished step (`runtime.store.finished`)
 """
@@ -13,10 +14,11 @@ from pathlib import Path
 from contracts.errors import OnPolicyError, UserError
 from contracts.steps import fingerprint
 from contracts.steps.files import sizes_of
+from contracts.steps.lock import holder_of
 from contracts.steps.manifest import Manifest, read_manifest, versions
 from runtime.store.finished import MANIFEST, Finished, read_finished
 from runtime.store.objects import Objects, StoreError, at_once
-from runtime.store.run_id import place_of
+from runtime.store.run_id import run_of
 
 log = logging.getLogger(__name__)
 
@@ -44,9 +46,11 @@ def deliver(objects: Objects, folder: Path) -> StoredModel:
         OnPolicyError: the run that has made it does not push it.
     """
     manifest = read_manifest(folder)
-    if manifest and (place := place_of(objects, folder)):
-        _await_push(objects, place, folder, manifest)
-        return StoredModel(place, manifest.fingerprint)
+    if manifest and (run := run_of(objects, folder)):
+        place = f"{run.name}/{folder.absolute().relative_to(run).as_posix()}"
+        if _is_there(objects, place, folder, manifest) or holder_of(run):
+            _await_push(objects, place, folder, manifest)
+            return StoredModel(place, manifest.fingerprint)
     return _push(objects, folder)
 
 

@@ -20,9 +20,8 @@ def write_id(folder: Path, run: str) -> None:
     write_atomic(folder / _HERE, json.dumps({"run": run}).encode())
 
 
-def place_of(objects: Objects, folder: Path) -> str | None:
-    """Where in a store a folder of a run lies, or will lie: `RUN/round-1/policy`; None if the store
-    does not know the run.
+def run_of(objects: Objects, folder: Path) -> Path | None:
+    """The run's folder that a folder lies in, if the store knows that run.
 
     Raises:
         StoreError: the store cannot say.
@@ -30,8 +29,7 @@ def place_of(objects: Objects, folder: Path) -> str | None:
     for run in folder.absolute().parents:
         if known := id_here(run):
             record = objects.read(f"{run.name}/{OBJECT}")
-            inside = folder.absolute().relative_to(run).as_posix()
-            return f"{run.name}/{inside}" if record and _id_in(record) == known else None
+            return run if record and _id_in(record) == known else None
     return None
 
 

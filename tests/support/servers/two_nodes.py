@@ -66,9 +66,11 @@ def seen_here_alone(folder: Path) -> Iterator[str]:
     no other has a file open."""
     opened = os.open(folder, os.O_RDONLY)
     number = fcntl.fcntl(opened, fcntl.F_DUPFD, _FREE_ELSEWHERE)
-    yield f"/proc/self/fd/{number}"
-    os.close(number)
     os.close(opened)
+    try:
+        yield f"/proc/self/fd/{number}"
+    finally:
+        os.close(number)
 
 
 def actors(name: str) -> list[psutil.Process]:

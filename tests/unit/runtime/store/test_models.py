@@ -12,6 +12,7 @@ from stored_steps import files_of, made_step
 
 from contracts.errors import OnPolicyError, UserError
 from contracts.models.copies import environment_for, located
+from contracts.steps.lock import folder_lock
 from runtime.store import copies, models
 from runtime.store.copies import copy_of
 from runtime.store.finished import push
@@ -88,7 +89,8 @@ def test_a_trained_policy_is_fetched_from_where_its_run_pushes_it_once_it_has(
         0.05, push, (objects, "demo/round-1/policy", policy), {"beside": ".optimizer"}
     )
     pushed.start()
-    stored = deliver(objects, policy)
+    with folder_lock(policy.parents[1]):  # the run goes on
+        stored = deliver(objects, policy)
     pushed.join()
     assert stored.place == "demo/round-1/policy"
     assert not objects.sizes("_models")
@@ -101,7 +103,8 @@ def test_a_policy_that_its_run_does_not_push_is_waited_for_only_so_long(
 ) -> None:
     monkeypatch.setattr(models, "_LOOK_SECONDS", 0.01)
     monkeypatch.setattr(models, "_PATIENCE_SECONDS", 0.02)
-    with pytest.raises(OnPolicyError, match=r"nodes lack it, .* come to .*/demo/round-1/policy\."):
+    told = r"nodes lack it, .* come to .*/demo/round-1/policy\."
+    with folder_lock(policy.parents[1]), pytest.raises(OnPolicyError, match=told):
         deliver(objects, policy)
 
 
@@ -111,6 +114,12 @@ def test_a_policy_that_another_machine_has_made_otherwise_is_not_fetched_in_its_
     push(objects, "demo/round-1/policy", made_step(tmp_path / "other", text="shark"))
     with pytest.raises(UserError, match=r"demo/round-1/policy is another than this one"):
         deliver(objects, policy)
+
+
+def test_a_policy_that_its_run_ended_without_pushing_goes_by_its_content(
+    objects: Objects, policy: Path
+) -> None:
+    assert deliver(objects, policy).place.startswith("_models/")
 
 
 def test_a_policy_of_a_run_that_the_store_does_not_know_goes_by_its_content(
