@@ -23,6 +23,7 @@ from typing import NoReturn
 
 from runtime.fork_server import child
 from runtime.fork_server.fitness import unfit
+from runtime.fork_server.huge_pages import huge_places, make_huge
 from runtime.fork_server.request import (
     Request,
     is_ours,
@@ -99,6 +100,9 @@ class Server:
             _Forked: in each fork.
         """
         self._watch(self._listener.fileno(), self._take_all)
+        for address, size in huge_places():
+            make_huge(address, size)
+            self._attend(0)
         while True:
             self._attend(None)
 

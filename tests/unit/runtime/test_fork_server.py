@@ -17,6 +17,7 @@ from process_tree import gone
 from runtime.child_process import Child
 from runtime.fork_server import running
 from runtime.fork_server.forked import ForkedChild
+from runtime.fork_server.huge_pages import huge_places, make_huge
 from runtime.module_process import start_attached, start_module
 
 PROGRAM = "forked_program"
@@ -138,6 +139,16 @@ def test_a_fork_has_what_imports_put_into_the_environment_and_hands_it_on(start:
         print(os.environ["TORCH_SETTING"], type(child).__name__)
     """)
     assert output_of(child) == "1 ForkedChild\n"
+
+
+def test_memory_is_the_same_in_huge_pages() -> None:
+    kept = bytes(range(256)) * (1 << 16)
+    places = dict(huge_places())
+    assert places, "16 MiB have room for some"
+    for address, size in places.items():
+        assert address % size == 0
+        make_huge(address, size)
+    assert kept == bytes(range(256)) * (1 << 16)
 
 
 def test_output_and_errors_come_in_order_and_are_not_the_servers(start: Start) -> None:
