@@ -114,10 +114,16 @@ def _adapter(variants: tuple[Model, ...]) -> TypeAdapter[Any]:
 
 
 @cache
-def _added(group: str, known: tuple[str, ...], _: tuple[str, ...]) -> Mapping[str, EntryPoint]:
-    """What the packages on the path, the last argument, add to the kinds that are known."""
+def installed(_: tuple[str, ...]) -> Any:
+    """All entry points of the packages on the path, the argument; to be selected from."""
+    return entry_points()
+
+
+@cache
+def _added(group: str, known: tuple[str, ...], path: tuple[str, ...]) -> Mapping[str, EntryPoint]:
+    """What the packages on the path add to the kinds that are known."""
     added: dict[str, EntryPoint] = {}
-    for point in entry_points(group=group):
+    for point in installed(path).select(group=group):
         if point.name in known:
             raise UserError(f"{_told(point)} has the kind {point.name!r}, which is built in; "
                             "rename it there, or uninstall the package")  # fmt: skip

@@ -166,7 +166,7 @@ def write_manifest(
         started=started,
         seconds=round(time.time() - started, 3),
         versions=versions() | {name: MIXED.join(seen) for name, seen in made_by.items()},
-        revision=_revision(),
+        revision=revision(),
         sizes=sizes_of(folder),
         resumed=resumed,
         busy=busy,
@@ -193,7 +193,7 @@ def versions() -> dict[str, str]:
 
 
 @cache
-def _revision() -> str:
+def revision() -> str:
     """The checkout's commit, with `+` where files differ from it; empty outside git."""
     checkout = Path(__file__).parents[2]
     try:

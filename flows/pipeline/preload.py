@@ -27,9 +27,10 @@ def _modules(steps: Sequence[PlannedStep]) -> Iterator[str]:
                 yield engine.preloads
             case ScoreConfig(annotators=annotators):
                 yield from (annotator.preloads for annotator in annotators if annotator.preloads)
-            case TrainConfig(resources=resources):
-                yield from shared_imports(resources, "training.loop.worker")
+            case TrainConfig():
+                yield from shared_imports("training.loop.worker")
             case ReferenceConfig():
                 yield "training.loop.reference_worker"
+    yield "runtime.stage_preload"  # after those, since some of them add to the path
     if any(isinstance(step.config, TrainConfig) for step in steps):
         yield "flows.report.plots"  # drawn beside the stages

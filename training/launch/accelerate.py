@@ -44,9 +44,10 @@ def run_workers(resources: TrainResources, job: Path, module: str) -> None:
         _follow(_start(resources, job, module, folder, environment))
 
 
-def shared_imports(resources: TrainResources, module: str) -> list[str]:
+def shared_imports(module: str) -> list[str]:
     """What processes that run `module` may have imported before they are forked."""
-    return [*(["training.engines.preload"] if "zero" in resources.strategy else []), module]
+    # transformers and accelerate import DeepSpeed under every strategy: to look for its wrapper.
+    return ["training.engines.preload", "contracts.models.preload", module]
 
 
 def _follow(process: Child) -> None:
@@ -84,7 +85,7 @@ def _start(
 ) -> Child:
     """Start the processes of a single machine: forked where that is safe, else by accelerate."""
     if can_fork():
-        ensure_server(shared_imports(resources, module))
+        ensure_server(shared_imports(module))
         arguments = [module, str(job), str(resources.processes)]
         return start_module("training.launch.world", arguments, environment)
     how = ["--multi_gpu"]

@@ -16,8 +16,8 @@ from flows.pipeline.planning.plan import plan
         [],
     ),
     (
-        ["training.resources.strategy=none", "training.resources.processes=1"],
-        ["training.loop.worker"], ["training.engines.preload"],
+        ["sampling.engine.kind=transformers", "evaluation.sampling.engine.kind=transformers"],
+        ["training.loop.worker"], ["generation.engines.preload"],
     ),
 ])  # fmt: skip
 def test_a_run_imports_what_its_stages_need_and_nothing_else(
