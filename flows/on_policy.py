@@ -19,6 +19,7 @@ from contracts.errors import ConfigDrift, FolderBusy, UserError
 from contracts.steps.lock import folder_lock
 from evaluation import gate
 from evaluation.gates.answers import Question, read_question, write_answer
+from flows.pipeline import stage_ahead
 from flows.pipeline.checks.check import refuse_unready
 from flows.pipeline.checks.enough_prompts import refuse_empty_round
 from flows.pipeline.config import RunConfig
@@ -35,7 +36,7 @@ from flows.pipeline.folder.run_folder import (
 from flows.pipeline.load_run import load_run
 from flows.pipeline.log_lines import finished_line, leveled
 from flows.pipeline.planning.gates import ask, asked_by, asks, question_line
-from flows.pipeline.planning.next_steps import next_steps, planned_anew
+from flows.pipeline.planning.next_steps import next_steps, planned_anew, with_next
 from flows.pipeline.planning.plan import GATE, plan
 from flows.pipeline.planning.plan_evaluation import VERDICT
 from flows.pipeline.planning.planned_step import PlannedStep
@@ -106,6 +107,7 @@ def on_policy(
             refuse_unready(settings, left)
         held.enter_context(gpus_held(settings))
         held.callback(plots_beside.stop)
+        held.callback(stage_ahead.stop)
         _make(settings, next_round, redo, until)
     artifacts.flush()
     return str(settings.folder / "report.html")
@@ -138,13 +140,13 @@ def _make(settings: RunConfig, next_round: bool, redo: Sequence[str], until: str
         record_start(settings.folder)
         record_plan(settings.folder, plan(settings))
         _prune(settings)  # the last start may have been killed before it came to it
-        for step in next_steps(settings, until):
+        for step, following in with_next(next_steps(settings, until)):
             if asks(step, settings) and not _is_answered(step, settings):
                 break
             if step.stage is gate.STAGE:
                 step = planned_anew(step, settings)
             is_old = step.done is not None
-            _run(step, settings, store)
+            _run(step, following, settings, store)
             if step.stage is prompts.STAGE:
                 _tell_short(settings, until)
             if step.stage is gate.STAGE and not is_old:
@@ -174,11 +176,13 @@ def _tell_short(settings: RunConfig, until: str | None) -> None:
         print_warning(str(short))
 
 
-def _run(step: PlannedStep, settings: RunConfig, store: WithoutStore) -> None:
+def _run(
+    step: PlannedStep, following: PlannedStep | None, settings: RunConfig, store: WithoutStore
+) -> None:
     try:
         store.fetch(step)
         with store.watching(step):
-            refuse_stopped(_as_task(step, settings)(step))
+            refuse_stopped(_as_task(step, settings)(step, following))
     except ConfigDrift:  # a stage that was made anew came out other: tell all that read it
         refuse_drift(settings)
         raise
@@ -241,7 +245,7 @@ def _as_task(step: PlannedStep, config: RunConfig) -> Any:
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
-def run_stage(step: PlannedStep) -> State[None] | None:
+def run_stage(step: PlannedStep, following: PlannedStep | None = None) -> State[None] | None:
     """Run one step in a subprocess, with its log lines and its progress in the Prefect run."""
     logger = get_run_logger()
     is_old = step.done is not None
@@ -257,7 +261,7 @@ def run_stage(step: PlannedStep) -> State[None] | None:
             logger.log(*leveled(line))
 
         try:
-            manifest = run_step(step, on_line, on_progress)
+            manifest = run_step(step, on_line, on_progress, following)
         except STOPS as stop:
             return stopped(stop)
         except Exception as error:

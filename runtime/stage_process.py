@@ -1,9 +1,11 @@
 """Running a stage as a process of its own: `python -m MODULE STEP.json`."""
 
 import errno
+import importlib
 import json
 import logging
 import os
+import select
 import signal
 import sys
 import threading
@@ -22,6 +24,8 @@ from runtime.stdout import print_line
 log = logging.getLogger(__name__)
 
 _ERROR_MARK = "::error "
+AHEAD = "--ahead"
+"""In place of a step file, which is named on standard input once a run comes to the step."""
 _FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
@@ -31,6 +35,8 @@ def main(stage: Stage, argv: Sequence[str] | None = None) -> None:
     configure_logging()
     # pyarrow's first scalar would import pandas: 1.3 s of every stage (benchmarks/RESULTS.md).
     spare_pandas()
+    if arguments == [AHEAD]:
+        arguments = [_step_file_told()]
 
     def run() -> None:
         if len(arguments) != 1:
@@ -45,6 +51,16 @@ def main(stage: Stage, argv: Sequence[str] | None = None) -> None:
     sys.stderr.flush()
     # All output is fsynced by now; tearing down vLLM's and torch's modules would take seconds.
     os._exit(code)
+
+
+def _step_file_told() -> str:
+    """The step file that the run names; it ends without one where it has no use for this."""
+    # A pipe gives a line that is shorter than this in one piece.
+    told = os.read(0, select.PIPE_BUF)
+    if not told:
+        os._exit(0)
+    importlib.invalidate_caches()  # of a user's functions, which may have been written since
+    return os.fsdecode(told.rstrip(b"\n"))
 
 
 def exit_code_of(run: Callable[[], None]) -> int:

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from contracts.errors import OnPolicyError, UserError
 from contracts.steps.manifest import Manifest
 from contracts.steps.step import claim
+from flows.pipeline import stage_ahead
 from flows.pipeline.folder import paid
 from flows.pipeline.folder.reuse import take_over
 from flows.pipeline.planning.planned_step import PlannedStep
 from runtime.child_process import Child
-from runtime.module_process import start_module
 from runtime.progress import Reading, parse_progress
 from runtime.stage_process import parse_error
 
@@ -24,9 +24,17 @@ OnLine = Callable[[str], None]
 OnProgress = Callable[[Reading], None]
 
 
-def run_step(step: PlannedStep, on_line: OnLine, on_progress: OnProgress) -> Manifest:
+def run_step(
+    step: PlannedStep,
+    on_line: OnLine,
+    on_progress: OnProgress,
+    following: PlannedStep | None = None,
+) -> Manifest:
     """Run a step in a subprocess unless it is done, here or in another run; its log lines and
     progress come as they do.
+
+    Args:
+        following: the step after it, whose process begins meanwhile.
 
     Raises:
         ConfigDrift: the step's folder was made by another config or from other inputs.
@@ -39,8 +47,10 @@ def run_step(step: PlannedStep, on_line: OnLine, on_progress: OnProgress) -> Man
     if manifest := claim(step.stage, step.config, step.inputs, step.out):
         return manifest
     paid.bring_back(step.run, step.path)
-    process = _start(step)
+    process = stage_ahead.process_of(step)
     try:
+        if following and not following.done:
+            stage_ahead.begin(following.stage)
         error, last = _follow(process, on_line, on_progress)
         code = process.wait()
     except BaseException:
@@ -51,10 +61,6 @@ def run_step(step: PlannedStep, on_line: OnLine, on_progress: OnProgress) -> Man
     if manifest := step.done:
         return manifest
     raise OnPolicyError(f"{step.out}: {step.stage.name} ended without a manifest")
-
-
-def _start(step: PlannedStep) -> Child:
-    return start_module(step.stage.module, [str(step.out / "_step.json")], {})
 
 
 def _follow(process: Child, on_line: OnLine, on_progress: OnProgress) -> tuple[str | None, str]:

@@ -33,6 +33,17 @@ def next_steps(config: RunConfig, until: str | None = None) -> Iterator[PlannedS
                 break
 
 
+def with_next(
+    steps: Iterator[PlannedStep],
+) -> Iterator[tuple[PlannedStep, PlannedStep | None]]:
+    """Each step with the one after it; None after the last, and after a gate, which decides it."""
+    step = next(steps, None)
+    while step:
+        following = None if step.stage is gate.STAGE else next(steps, None)
+        yield step, following
+        step = following or next(steps, None)
+
+
 def planned_anew(step: PlannedStep, config: RunConfig) -> PlannedStep:
     """The step with what it reads now, e.g. an answer that has come."""
     return next(planned for planned in plan(config) if planned.path == step.path)

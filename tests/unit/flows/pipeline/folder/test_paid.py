@@ -44,7 +44,7 @@ def test_a_stage_made_anew_finds_the_answers_that_were_paid_for(
     def begin(_: object) -> None:
         raise InterruptedError(*keys_of(step.out / ".answers-00000.jsonl"))
 
-    monkeypatch.setattr(stage_process, "_start", begin)
+    monkeypatch.setattr(stage_process.stage_ahead, "process_of", begin)
     with pytest.raises(InterruptedError) as began:
         stage_process.run_step(step, print, print)
     assert began.value.args == ("one", "two")

@@ -1,0 +1,49 @@
+"""The next stage's process begins while a stage is at work, and waits to be told its step.
+
+It has then imported what it needs, and touched nothing else: no folder, no GPU. One that nobody
+tells anything ends with the run, as any stage does.
+"""
+
+from contextlib import suppress
+
+from contracts.steps.step import Stage
+from flows.pipeline.planning.planned_step import PlannedStep
+from runtime.child_process import Child
+from runtime.module_process import start_module
+from runtime.stage_process import AHEAD
+
+
+class _Waiting:
+    """The process that waits."""
+
+    module = ""
+    child: Child | None = None
+
+
+def begin(stage: Stage) -> None:
+    """Begin a process of the stage that comes next."""
+    if _Waiting.module != stage.module:
+        stop()
+        _Waiting.module, _Waiting.child = stage.module, start_module(stage.module, [AHEAD], {})
+
+
+def process_of(step: PlannedStep) -> Child:
+    """The step's process: the one that waits for it, or a new one."""
+    step_file = str(step.out / "_step.json")
+    if _Waiting.module == step.stage.module and (child := _Waiting.child):
+        _Waiting.module, _Waiting.child = "", None
+        with suppress(OSError):  # it has been killed
+            assert child.stdin
+            child.stdin.write(f"{step_file}\n")
+            child.stdin.flush()
+            return child
+    return start_module(step.stage.module, [step_file], {})
+
+
+def stop() -> None:
+    """End the process that waits, if one does."""
+    if child := _Waiting.child:
+        _Waiting.module, _Waiting.child = "", None
+        with suppress(ProcessLookupError):
+            child.kill()
+        child.wait()
