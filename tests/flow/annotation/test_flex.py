@@ -24,27 +24,36 @@ def groups(count: int) -> list[Group]:
 @pytest.mark.engine
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch compiles for the CPU with g++")
 @pytest.mark.filterwarnings("ignore:flex_attention called")
-def test_rows_of_all_lengths_are_compiled_for_twice_and_equal_the_dense_mask():
+@pytest.mark.parametrize(
+    ("dtype", "counts", "apart"),
+    [(torch.float32, (1, 2, 3, 5, 4, 8), 1e-5), (torch.bfloat16, (1, 2, 3), 2**-6)],
+    ids=str,
+)
+def test_rows_of_all_lengths_are_compiled_for_twice_and_equal_the_dense_mask(
+    dtype: torch.dtype, counts: tuple[int, ...], apart: float
+) -> None:
     from torch._dynamo.utils import counters
 
+    torch._dynamo.reset()
     counters.clear()
     torch.manual_seed(0)
     graphs = []
     with torch.inference_mode():
-        for count in (1, 2, 3, 5, 4, 8):
+        for count in counts:
             batch = pack(groups(count), torch.device("cpu"), whole=True)
             size = len(batch.input_ids)
             at = torch.arange(size)
             dense = batch.block_mask.mask_mod(None, None, at[:, None], at[None])
-            query = torch.randn(1, 4, size, 64)
-            key, value = torch.randn(1, 2, size, 64), torch.randn(1, 2, size, 64)
+            query, key, value = (
+                torch.randn(1, heads, size, 64, dtype=dtype) for heads in (4, 2, 2)
+            )
             got = compiled_attention(dynamic=None)(
                 query, key, value, block_mask=batch.block_mask, scale=0.125, enable_gqa=True
             )
             want = torch.nn.functional.scaled_dot_product_attention(
                 query, key, value, attn_mask=dense, scale=0.125, enable_gqa=True
             )
-            torch.testing.assert_close(got, want, atol=1e-5, rtol=0)
+            torch.testing.assert_close(got, want, atol=apart, rtol=0)
             graphs.append(counters["stats"]["unique_graphs"])
     assert graphs[0] > 0  # it was compiled
-    assert graphs[1:] == [graphs[1]] * 5
+    assert set(graphs[1:]) == {graphs[1]}

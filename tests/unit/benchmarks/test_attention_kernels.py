@@ -16,13 +16,14 @@ from benchmarks.attention_kernels import (
 )
 from benchmarks.support.device import Device
 from benchmarks.support.flex_kernels import KERNELS
-from benchmarks.support.shapes import Shape
+from benchmarks.support.shapes import PUBLISHED, Shape
 from training.packed import flex
 from training.packed.packing import make_batch
 
 HEADS = {
     "gemma2": Shape("gemma2", 100, 64, 1, 4, 2, 32, 128),
     "llama": Shape("llama", 100, 64, 1, 6, 2, 16, 128),
+    "gemma-2-9b": PUBLISHED["gemma-2-9b"],  # of a shape, its heads alone
 }
 
 

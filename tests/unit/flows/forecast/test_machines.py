@@ -15,7 +15,7 @@ from flows.forecast.memory import Memory
 from flows.forecast.plan import forecast
 from flows.pipeline.config import RunConfig
 
-PAGE = (CHECKOUT / "docs" / "install.md").read_text()
+PAGES = [(CHECKOUT / page).read_text() for page in ("README.md", "docs/install.md")]
 # Config, shape of its policy, the GPU's GiB.
 MACHINES = [
     ("gemma2-2b-it-lora", "gemma-2-2b", 24),
@@ -63,11 +63,14 @@ def peaks(name: str, shape: str, gib: int, folder: Path) -> dict[str, float]:
 def test_a_config_fits_its_gpu_and_says_what_is_planned(
     name: str, shape: str, gib: int, tmp_path: Path
 ) -> None:
-    found = peaks(name, shape, gib, tmp_path)
+    planned = taken(name, shape, gib, tmp_path)
+    found = {stage: memory.total / (1 << 30) for stage, memory in planned.items()}
     # CUDA's context and libraries take up to 2 GiB beside it, and a 24 GB card shows 23.5 or so.
     assert max(found.values()) < gib - 2
     shown = [f"{found[stage]:.1f}" for stage in STAGES]
-    assert re.search(rf"\| `{name}` \| [^|]+ \| {re.escape(' | '.join(shown))} \|", PAGE)
+    row = " | ".join([*shown, f"{planned['policy'].host / (1 << 30):.1f}"])
+    for page in PAGES:
+        assert re.search(rf"\| `{name}` \| [^|]+ \| {re.escape(row)} \|", page), row
     text = (CHECKOUT / "configs" / f"{name}.yaml").read_text()
     told = "   ".join(f"{stage} {value}" for stage, value in zip(STAGES, shown, strict=True))
     assert told in text
