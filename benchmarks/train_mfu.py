@@ -44,6 +44,7 @@ def main() -> None:
         asked.steps + asked.profile, asked.batch, asked.batch, asked.threads, asked.micro_tokens,
         device=device.kind, dtype=device.dtype, profile=asked.profile,
     )  # fmt: skip
+    settings.refuse_untimed(asked.steps)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         prepare(folder, shape, settings.steps * settings.batch, device=device)

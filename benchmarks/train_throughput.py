@@ -36,6 +36,7 @@ def main() -> None:
         asked.steps, asked.batch, asked.trl_micro, asked.threads, asked.micro_tokens,
         device=device.kind, dtype=device.dtype,
     )  # fmt: skip
+    settings.refuse_untimed(asked.steps)
     with tempfile.TemporaryDirectory() as folder:
         prepare(Path(folder), shape, settings.steps * settings.batch, device=device)
         mine, theirs = race(("ours", "trl"), Path(folder), settings)

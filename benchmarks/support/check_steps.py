@@ -97,11 +97,12 @@ def _result(step: Step, log: Path, code: int | None, seconds: float) -> Result:
     state: State
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
     last = lines[-1].strip("= ") if lines else "it printed nothing"
-    if code is None:
-        return Result(step.name, "failed", f"ended after {step.minutes:g} minutes: {last}", seconds)
-    if code:
-        return Result(step.name, "failed", f"exit code {code}: {last}", seconds)
-    if not (outcome := _outcome(last)):
+    # Libraries may speak as they end, or crash, or never end: the figure was taken before.
+    outcome = next((found for line in reversed(lines) if (found := _outcome(line))), {})
+    if code is None or code:
+        ended = f"ended after {step.minutes:g} minutes" if code is None else f"exit code {code}"
+        return Result(step.name, "failed", f"{ended}: {last}", seconds, outcome)
+    if not outcome:
         state = "not run" if _ALL_SKIPPED.fullmatch(last) else "passed"
         return Result(step.name, state, last, seconds)
     state = "passed" if outcome["holds"] else "missed"
@@ -129,7 +130,7 @@ def as_table(results: Sequence[Result]) -> str:
 def as_markdown(results: Sequence[Result], machine: str) -> str:
     """The block for RESULTS.md: the figures, the tests, and what is missing."""
     rows = [_row(result) for result in results if result.outcome]
-    tested = [result for result in results if not result.outcome]
+    tested = [result for result in results if not result.outcome or result.state == "failed"]
     others = [f"- {result.name}: {result.state} ({result.says})" for result in tested]
     head = ["| benchmark | figure | reach | holds | detail |", "|---|---|---|---|---|"]
     return "\n".join([machine, "", *([*head, *rows, ""] if rows else []), *others])

@@ -53,6 +53,16 @@ class Settings:
         on a GPU the second compiles for lengths that the first had not."""
         return 2 if self.on.on_gpu else 1
 
+    def refuse_untimed(self, steps: int) -> None:
+        """Refuse so few steps that none is timed.
+
+        Raises:
+            SystemExit: names the least.
+        """
+        if steps <= self.warm_up:
+            raise SystemExit(f"--steps {steps}: take {self.warm_up + 1} or more, for the first "
+                             "warm up and are not timed")  # fmt: skip
+
 
 def say(**values: Any) -> None:
     """One line to the parent."""

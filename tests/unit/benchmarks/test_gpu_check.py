@@ -112,6 +112,22 @@ def test_a_figures_detail_leaves_out_what_stands_above_the_table() -> None:
     assert "| steps 8, milliseconds (flex 1.5; eager 4) |" in block
 
 
+@pytest.mark.parametrize(
+    ("ends", "state"),
+    [("print('[W] destroy_process_group')", "passed"), ("time.sleep(60)", "failed"),
+     ("os.abort()", "failed")],
+)  # fmt: skip
+def test_a_figure_is_kept_whatever_becomes_of_its_process_after_it(
+    tmp_path: Path, ends: str, state: str
+) -> None:
+    code = f"import os, time; {printing(HOLDS)}; import sys; sys.stdout.flush(); {ends}"
+    result = run_step(step("rate", code, minutes=0.05), tmp_path, 600)
+    assert result.state == state and result.outcome == HOLDS
+    block = as_markdown([result], "A GPU.")
+    assert "| `rate` | 3.1 times | 2.9 | yes |" in block
+    assert ("- rate: failed" in block) == (state == "failed")
+
+
 def test_a_steps_whole_output_is_kept(tmp_path: Path) -> None:
     run_step(step("rate", printing(HOLDS)), tmp_path, 600)
     assert (tmp_path / "rate.log").read_text().startswith("loading\n")

@@ -73,3 +73,9 @@ def test_on_a_gpu_activations_are_recomputed_and_two_steps_warm_up() -> None:
     here, there = Settings(6, 4, 2), Settings(6, 4, 2, device="cuda", dtype="bfloat16")
     assert (here.checkpointing, here.warm_up) == (False, 1)
     assert (there.checkpointing, there.warm_up) == (True, 2)
+
+
+def test_so_few_steps_that_none_is_timed_are_refused() -> None:
+    Settings(2, 4, 2).refuse_untimed(2)
+    with pytest.raises(SystemExit, match="--steps 2: take 3 or more"):
+        Settings(3, 4, 2, device="cuda").refuse_untimed(2)
