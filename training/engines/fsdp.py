@@ -14,7 +14,7 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from training.engines.base import Engine
-from training.engines.meeting import meeting
+from training.engines.meeting import PatientMeetings, meeting
 from training.engines.state import PlainState, RunState
 
 
@@ -52,7 +52,8 @@ class FsdpEngine(Engine):
         return join_processes()
 
     def _take(self, model: torch.nn.Module) -> None:
-        self._model = split(model, self.device, torch.bfloat16 if self.bfloat16 else torch.float32)
+        dtype = torch.bfloat16 if self.bfloat16 else torch.float32
+        self._model = split(model, self.device, dtype, self._meetings)
         self._optimizer = self._adamw(self._model)
 
     def _as_asked(self) -> bool:
@@ -75,11 +76,15 @@ def join_processes() -> Any:
     return Accelerator(cpu=cpu)
 
 
-def split(model: torch.nn.Module, device: torch.device, dtype: torch.dtype) -> Any:
+def split(
+    model: torch.nn.Module, device: torch.device, dtype: torch.dtype, meetings: PatientMeetings
+) -> Any:
     """A PairScorer whose parameters are split over all processes, and run in `dtype`.
 
     They and the buffers are rank 0's; the other processes' model may be on the meta device.
     """
+    # Rank 0 alone reads the weights: a 70B model's 140 GB take longer than a collective may.
+    meetings.wait()
     whole = _emptied(model)
     mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
     # Gradients are summed over processes in float32, as under ZeRO (`deepspeed_config`).

@@ -124,8 +124,9 @@ class _Together:
     def take(self, scorer: PairScorer, dtype: torch.dtype) -> Any:
         """The scorer, split."""
         from training.engines.fsdp import split
+        from training.engines.meeting import PatientMeetings
 
-        return split(scorer, self.device, dtype)
+        return split(scorer, self.device, dtype, PatientMeetings(self.processes))
 
     def joined(self, sums: Float[Tensor, "pairs 4"]) -> Float[Tensor, "pairs 4"]:
         """Each process's sums, the others' being 0 there."""

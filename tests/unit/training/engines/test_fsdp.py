@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 import torch
+from torch.distributed.tensor import DTensor
 
 from training.adapters.lora import add_adapters
 from training.config import LoraConfig, TrainResources
 from training.engines.fsdp import FsdpEngine, join_processes, split
+from training.engines.meeting import PatientMeetings
 from training.loop.policy import load_policy
 from training.packed.logprobs import PairScorer
 
@@ -51,10 +53,26 @@ def test_split_weights_are_those_of_the_loaded_model_to_the_bit(
     tiny_gemma: Path, process_group: None
 ) -> None:
     loaded, same = (scorer(tiny_gemma, empty=False) for _ in range(2))
-    sharded = split(same, torch.device("cpu"), torch.float32)
+    sharded = split(same, torch.device("cpu"), torch.float32, PatientMeetings(1))
     weights = {name: value.full_tensor() for name, value in sharded.named_parameters()}
     assert described(sharded) == described(loaded)  # a tied head stays tied
     for name, value in loaded.named_parameters():
         assert torch.equal(weights[name], value), name
     for name, value in loaded.named_buffers():
         assert torch.equal(sharded.get_buffer(name), value), name
+
+
+def test_processes_wait_for_the_one_that_loads_before_any_collective(
+    tiny_gemma: Path, process_group: None
+) -> None:
+    model, was_split = scorer(tiny_gemma, empty=False), []
+
+    class Meetings(PatientMeetings):
+        """Notes whether anything had been split, or moved, by then."""
+
+        def wait(self) -> None:
+            was_split.append(any(one.is_meta or isinstance(one, DTensor)
+                                 for one in model.parameters()))  # fmt: skip
+
+    split(model, torch.device("cpu"), torch.float32, Meetings(1))
+    assert was_split == [False]
