@@ -21,10 +21,12 @@ class _Waiting:
 
 
 def begin(stage: Stage) -> None:
-    """Begin a process of the stage that comes next."""
+    """Begin a process of the stage that comes next, where the machine has room for one more."""
     if _Waiting.module != stage.module:
         stop()
-        _Waiting.module, _Waiting.child = stage.module, start_module(stage.module, [AHEAD], {})
+        with suppress(OSError):  # else the stage at work would end for want of the next one
+            _Waiting.child = start_module(stage.module, [AHEAD], {})
+            _Waiting.module = stage.module
 
 
 def process_of(step: PlannedStep) -> Child:

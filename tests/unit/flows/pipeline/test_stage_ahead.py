@@ -1,5 +1,6 @@
 """The next stage's process begins ahead: who gets it, and what becomes of one that nobody wants."""
 
+import errno
 import json
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -67,6 +68,18 @@ def test_a_process_that_is_told_nothing_ends_with_its_run() -> None:
     assert waiting and waiting.stdin
     waiting.stdin.close()  # as where the run is killed
     assert waiting.wait(60) == 0
+
+
+def test_a_machine_without_room_for_one_more_process_goes_on_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> Child:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    with monkeypatch.context() as full:
+        full.setattr(stage_ahead, "start_module", refuse)
+        stage_ahead.begin(select.STAGE)
+    assert f"{tmp_path}/a/_step.json" in told(stage_ahead.process_of(step(tmp_path / "a")))
 
 
 def test_each_step_knows_the_next_but_a_gate_which_decides_it(
