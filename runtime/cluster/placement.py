@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,8 @@ class RayPlacement:
         self._wires: dict[int, RayWire] = {}
         self._lives = 0
         self._seen = self.workers
+        self._delivery = threading.Thread()
+        self._deliver_at = -math.inf
         self._closing = threading.Event()
         threading.Thread(target=self._watch, daemon=True).start()
 
@@ -177,16 +179,27 @@ class RayPlacement:
                 self._seen = room
 
     def _deliver_late(self) -> None:
-        """Bring to the store what nodes that came later lack, and have them tried again."""
+        """Bring to the store what nodes that came later lack, and have them tried again. In a
+        thread of its own, for weights take minutes, and nodes come and go meanwhile."""
         refused = [wire for wire in list(self._wires.values()) if wire.lacking]
-        try:
-            lacking = {path for wire in refused for path in wire.lacking}
-            self._needs = delivered(self._needs, lacking - self._needs["stored"].keys())
-        except OnPolicyError as error:
-            log.warning("nodes lack %s: %s", ", ".join(sorted(lacking)), error)
+        lacking = {path for wire in refused for path in wire.lacking} - self._needs["stored"].keys()
+        is_time = time.monotonic() >= self._deliver_at and not self._delivery.is_alive()
+        if lacking and is_time:
+            self._delivery = threading.Thread(target=self._deliver, args=(lacking,), daemon=True)
+            self._delivery.start()
         for wire in refused:
             if self._needs["stored"].keys() >= {*wire.lacking}:
                 wire.refused_at, wire.lacking = -math.inf, []
+
+    def _deliver(self, lacking: Collection[str]) -> None:
+        try:
+            self._needs = delivered(self._needs, lacking)
+        except (OnPolicyError, OSError) as error:
+            self._deliver_at = time.monotonic() + _MEND_SECONDS
+            log.warning(
+                "nodes lack %s, which is tried again in %d s: %s",
+                ", ".join(sorted(lacking)), _MEND_SECONDS, error,
+            )  # fmt: skip
 
     def _tell_late(self, before: int) -> int:
         """How many workers have waited for long; told where they are more than before."""

@@ -1,6 +1,7 @@
 """Seats that are begun, replaced and freed, without a cluster."""
 
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,6 +55,7 @@ def places(monkeypatch: pytest.MonkeyPatch, killed: list[str]) -> Iterator[Place
     monkeypatch.setattr(placement, "refuse_lost", lambda: None)
     monkeypatch.setattr(placement, "nodes", lambda: [Node("id", "10.0.0.1", 8, 2)])
     monkeypatch.setattr(placement, "RayWire", Wire)
+    monkeypatch.setattr(placement, "_WATCH_SECONDS", 600.0)  # the tests look for themselves
     made = Places(RayCluster(), Request(None, 1, 1))
     yield made
     made.close()
@@ -124,17 +126,62 @@ def test_workers_that_no_node_has_room_for_are_told_once(
     assert places._tell_late(1) == 0
 
 
-def test_what_a_node_that_came_later_lacks_is_brought_to_the_store_and_it_is_tried_again(
-    places: Places, killed: list[str], tmp_path: Path
-) -> None:
-    (tmp_path / "store").mkdir()
-    model = tmp_path / "model"
-    model.mkdir()
-    (model / "config.json").write_text("{}")
-    places._needs = needs_of([str(model)], [], f"file://{tmp_path}/store")
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    return folder
+
+
+def refused_for(places: Places, model: Path, store: Path) -> Any:
+    """A worker of a node that came later, and lacks the model."""
+    places._needs = needs_of([str(model)], [], f"file://{store}")
     refused = start(places, 0)
     refused.is_dropped, refused.refused_at = True, time.monotonic()
     refused.lacking = [str(model)]
+    return refused
+
+
+def test_what_a_node_that_came_later_lacks_is_brought_to_the_store_and_it_is_tried_again(
+    places: Places, killed: list[str], tmp_path: Path, model: Path
+) -> None:
+    (tmp_path / "store").mkdir()
+    refused = refused_for(places, model, tmp_path / "store")
+    places._deliver_late()
+    places._delivery.join()
     places._deliver_late()
     assert str(model) in places._needs["stored"]
     assert (places.joined(), killed) == (2, [refused.seat])
+
+
+def test_while_a_model_is_brought_to_the_store_nodes_are_watched(
+    places: Places, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pushed = threading.Event()
+    monkeypatch.setattr(placement, "delivered", lambda needs, _: pushed.wait() and needs)
+    refused_for(places, model, tmp_path)
+    places._deliver_late()
+    delivery = places._delivery
+    places._deliver_late()
+    assert places._delivery is delivery and delivery.is_alive()
+    pushed.set()
+    delivery.join()
+
+
+@pytest.mark.parametrize("fault", [OnPolicyError("the store is down"), OSError("it is gone")])
+def test_a_model_that_cannot_be_brought_to_the_store_is_told_and_tried_again_after_a_while(
+    places: Places, tmp_path: Path, model: Path, caplog: pytest.LogCaptureFixture, fault: Exception,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    def fail(*_: object) -> None:
+        raise fault
+
+    monkeypatch.setattr(placement, "delivered", fail)
+    refused_for(places, model, tmp_path)
+    message = f"nodes lack {model}, which is tried again in 300 s: {fault}"
+    for times, elapsed in ((1, 0.0), (1, 0.0), (2, placement._MEND_SECONDS)):
+        places._deliver_at -= elapsed
+        places._deliver_late()
+        places._delivery.join()
+        assert caplog.messages == [message] * times
