@@ -1,6 +1,6 @@
 """The chance of a harm that is none, over all measures of one verdict: Holm's step-down test.
 
-Thirteen measures may say `worse`. Were each believed at its own 95 %, an unchanged policy would be
+Nineteen measures may say `worse`. Were each believed at its own 95 %, an unchanged policy would be
 worse in 11 of 100 verdicts of five independent ones, and a gate would stop it within a few rounds.
 """
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import filelock
 
 from contracts.errors import UserError
+from contracts.models.copies import is_in_use
 from contracts.steps import fingerprint
 from contracts.tables.parts import write_atomic
 from runtime.store.finished import pull, read_finished
@@ -24,8 +25,8 @@ _TAG = """Signature: 8a477f597d28d172789f06886806bc55
 # that they lie in. When the disk is full, those that were used longest ago are removed. You may
 # remove them all while no run goes on here.
 """
-# A worker reads its models when it begins, which takes half an hour at most (`load_timeout`).
-_IN_USE_SECONDS = 3600.0
+# A worker that has fetched a model begins to use it within minutes.
+_SOON_SECONDS = 3600.0
 
 
 def copy_of(objects: Objects, stored: StoredModel) -> Path:
@@ -66,14 +67,16 @@ def _fetch(objects: Objects, stored: StoredModel, copy: Path) -> None:
 
 
 def _make_room(copy: Path, needed: int) -> None:
-    """Remove copies that were used longest ago, and what killed downloads have left, until there
-    are so many bytes free for another."""
-    latest = time.time() - _IN_USE_SECONDS
+    """Remove copies that were used longest ago and are not in use, and what killed downloads have
+    left, until there are so many bytes free for another."""
+    latest = time.time() - _SOON_SECONDS
     others = [
         path for path in copy.parent.iterdir() if path.is_dir() and copy.name not in path.name
     ]
     for used, path in sorted((path.stat().st_mtime, path) for path in others):
         if shutil.disk_usage(copy.parent).free > needed or used > latest:
             return
+        if is_in_use(path):
+            continue
         log.info("removing %s, which was used longest ago, for want of room", path)
         shutil.rmtree(path)

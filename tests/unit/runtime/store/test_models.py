@@ -2,11 +2,14 @@
 
 import os
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
 
 import pytest
+from checkout import CHECKOUT
 from s3_server import S3
 from stored_steps import files_of, made_step
 
@@ -158,6 +161,32 @@ def test_where_the_disk_is_full_the_copies_that_were_used_longest_ago_go(
     assert {path for path in cache.iterdir() if path.is_dir()} == {
         paths["a week ago"], paths["now"], made
     }  # fmt: skip
+
+
+def test_a_copy_that_a_process_uses_stays_however_long_ago_it_began_and_the_next_goes(
+    objects: Objects, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = {name: deliver(objects, model_in(tmp_path / name, name)) for name in ("a", "b")}
+    used, unused = (copy_of(objects, one) for one in stored.values())
+    for path, days in ((used, 365), (unused, 7)):
+        os.utime(path, (0, time.time() - days * 86400))
+    child = subprocess.Popen(
+        [sys.executable, "-c", "from contracts.models.copies import located as l; print(l('a'), "
+         "flush=True); input()"],
+        env=os.environ | environment_for({"a": str(used)}), cwd=CHECKOUT, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    with child:
+        assert child.stdout and child.stdout.readline().strip() == str(used)
+        full = shutil.disk_usage(cache)._replace(free=0)
+        monkeypatch.setattr(copies.shutil, "disk_usage", lambda _: full)
+        new = deliver(objects, model_in(tmp_path / "new", "new"))
+        made = copy_of(objects, new)
+        assert {path for path in cache.iterdir() if path.is_dir()} == {used, made}
+        child.communicate("\n")
+    shutil.rmtree(made)
+    copy_of(objects, new)
+    assert not used.exists()  # nobody uses it any more
 
 
 def test_a_process_finds_a_model_at_its_copy_and_others_where_they_are_named(
