@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from contracts.errors import OnPolicyError
+from contracts.errors import OnPolicyError, UserError
 from runtime.cluster.config import RayCluster
 from runtime.cluster.models import delivered
 from runtime.cluster.needs import needs_of
@@ -22,6 +22,7 @@ from runtime.cluster.session import connect, disconnect, nodes, refuse_lost, ref
 from runtime.cluster.wire import Inbox, RayWire
 from runtime.pool.wire import Wire
 from runtime.pool.worker_main import Work, name_of
+from runtime.stage_process import exit_code
 
 log = logging.getLogger(__name__)
 
@@ -179,27 +180,35 @@ class RayPlacement:
                 self._seen = room
 
     def _deliver_late(self) -> None:
-        """Bring to the store what nodes that came later lack, and have them tried again. In a
-        thread of its own, for weights take minutes, and nodes come and go meanwhile."""
-        refused = [wire for wire in list(self._wires.values()) if wire.lacking]
-        lacking = {path for wire in refused for path in wire.lacking} - self._needs["stored"].keys()
+        """Bring to the store what nodes that came later lack, and begin the workers that wait for
+        it. In a thread of its own, for weights take minutes, and nodes come and go meanwhile."""
+        waiting = self._short_of_models
+        lacking = {path for wire in waiting for path in wire.lacking} - self._needs["stored"].keys()
         is_time = time.monotonic() >= self._deliver_at and not self._delivery.is_alive()
         if lacking and is_time:
             self._delivery = threading.Thread(target=self._deliver, args=(lacking,), daemon=True)
             self._delivery.start()
-        for wire in refused:
+        for wire in waiting:
             if self._needs["stored"].keys() >= {*wire.lacking}:
-                wire.refused_at, wire.lacking = -math.inf, []
+                wire.begin_with(self._needs)
+
+    @property
+    def _short_of_models(self) -> list[RayWire]:
+        return [wire for wire in list(self._wires.values()) if wire.lacking and wire.is_waiting]
 
     def _deliver(self, lacking: Collection[str]) -> None:
         try:
             self._needs = delivered(self._needs, lacking)
         except (OnPolicyError, OSError) as error:
+            names = ", ".join(sorted(lacking))
+            if exit_code(error) == UserError.exit_code:  # no use to ask again
+                for wire in self._short_of_models:
+                    wire.refuse(f"its node lacks {names}: {error}")
+                return
             self._deliver_at = time.monotonic() + _MEND_SECONDS
             log.warning(
-                "nodes lack %s, which is tried again in %d s: %s",
-                ", ".join(sorted(lacking)), _MEND_SECONDS, error,
-            )  # fmt: skip
+                "nodes lack %s, which is tried again in %d s: %s", names, _MEND_SECONDS, error
+            )
 
     def _tell_late(self, before: int) -> int:
         """How many workers have waited for long; told where they are more than before."""

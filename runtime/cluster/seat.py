@@ -106,15 +106,15 @@ class Seat:
         self._lock = threading.Lock()
 
     def start(self, life: int, spec: str) -> str:
-        """Begin worker `life` here; what is said of the place, or why there is none, as JSON."""
+        """Begin worker `life` here; what is said of the place, what it lacks that the store does
+        not have yet, or why there is none, as JSON."""
         said = json.loads(spec)
         needs = said["needs"]
         told = json.loads(unmet(json.dumps(needs)))
         if told["faults"]:
             return json.dumps({"refused": f"{_node()} {'; '.join(told['faults'])}"})
         if lacking := [path for path in told["lacking"] if path not in needs["stored"]]:
-            refused = f"{_node()} lacks {', '.join(lacking)} until the store has it"
-            return json.dumps({"refused": refused, "lacking": lacking})
+            return json.dumps({"lacking": lacking, "node": _node()})
         said["environment"] |= bring_models(needs)
         free_of_ray()
         with self._lock:

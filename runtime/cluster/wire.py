@@ -12,7 +12,7 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -126,7 +126,7 @@ class RayWire:
         self.refused_at: float | None = None
         """When its seat refused it, in seconds of the monotonic clock."""
         self.lacking: list[str] = []
-        """Models' folders for want of which it was refused, and that its node can fetch."""
+        """Models' folders that its node lacks and can fetch, once the store has them."""
         self._inbox, self._seat, self._life = inbox, seat, life
         self._longest_pause = silence / _LEAST_PAUSES if silence else _LONGEST_PAUSE
         self._lock = threading.Lock()
@@ -135,7 +135,22 @@ class RayWire:
         self._index = 0
         self._is_heard = False
         self._ending: Ending | None = None
+        self._spec = spec
         self._hear(seat.start.remote(life, spec), self._started)
+
+    def begin_with(self, needs: Mapping[str, Any]) -> None:
+        """Begin it where it waits: the store has by now what its node was lacking."""
+        self.lacking = []
+        spec = json.dumps(json.loads(self._spec) | {"needs": needs})
+        try:
+            self._hear(self._seat.start.remote(self._life, spec), self._started)
+        except Exception as error:  # noqa: BLE001 - Ray raises many, plain ones too
+            self._lose(error)
+
+    def refuse(self, why: str) -> None:
+        """End its waiting for what its node lacks: that will not come."""
+        self.lacking = []
+        self._finish(Ending(None, refused=why))
 
     def send(self, data: bytes) -> None:
         """Send a message, once there is somebody to send it to."""
@@ -206,8 +221,11 @@ class RayWire:
             return self._finish(_before_it_began(error))
         said = json.loads(future.result())
         if refused := said.get("refused"):
-            self.lacking = said.get("lacking", [])
             return self._finish(Ending(None, refused=refused))
+        if lacking := said.get("lacking"):
+            log.info("%s lacks %s until the store has it", said["node"], ", ".join(lacking))
+            self.lacking = lacking
+            return
         self.place, self.node = said["place"], said["node"]
         log.info("a worker runs on %s", self.place)
         self.begun = True

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 import ray
 
-from contracts.errors import OnPolicyError
+from contracts.errors import OnPolicyError, UserError
 from runtime.cluster import placement, session
 from runtime.cluster.config import RayCluster
 from runtime.cluster.needs import needs_of
 from runtime.cluster.placement import RayPlacement
 from runtime.cluster.seating import Node, Request
+from runtime.store.objects import StoreError
 
 
 class Wire:
@@ -28,6 +29,14 @@ class Wire:
         self.seat, self.life = seat, life
         self.lacking: list[str] = []
         self.is_waiting, self.asked_at = True, time.monotonic()
+        self.stored: list[str] = []
+        self.refusal = ""
+
+    def begin_with(self, needs: dict[str, Any]) -> None:
+        self.lacking, self.stored = [], [*needs["stored"]]
+
+    def refuse(self, why: str) -> None:
+        self.lacking, self.refusal = [], why
 
 
 class Places(RayPlacement):
@@ -134,25 +143,33 @@ def model(tmp_path: Path) -> Path:
     return folder
 
 
-def refused_for(places: Places, model: Path, store: Path) -> Any:
+def waits_for(places: Places, model: Path, store: Path) -> Any:
     """A worker of a node that came later, and lacks the model."""
     places._needs = needs_of([str(model)], [], f"file://{store}")
-    refused = start(places, 0)
-    refused.is_dropped, refused.refused_at = True, time.monotonic()
-    refused.lacking = [str(model)]
-    return refused
+    worker = start(places, 0)
+    worker.lacking = [str(model)]
+    return worker
 
 
-def test_what_a_node_that_came_later_lacks_is_brought_to_the_store_and_it_is_tried_again(
-    places: Places, killed: list[str], tmp_path: Path, model: Path
+def test_what_a_node_that_came_later_lacks_is_brought_to_the_store_and_its_worker_begins(
+    places: Places, tmp_path: Path, model: Path
 ) -> None:
     (tmp_path / "store").mkdir()
-    refused = refused_for(places, model, tmp_path / "store")
+    worker = waits_for(places, model, tmp_path / "store")
     places._deliver_late()
     places._delivery.join()
     places._deliver_late()
-    assert str(model) in places._needs["stored"]
-    assert (places.joined(), killed) == (2, [refused.seat])
+    assert worker.stored == [str(model)]
+
+
+def test_a_worker_that_was_ended_as_it_waited_for_a_model_does_not_begin(
+    places: Places, tmp_path: Path, model: Path
+) -> None:
+    worker = waits_for(places, model, tmp_path)
+    places._needs["stored"][str(model)] = {}
+    worker.is_waiting = False
+    places._deliver_late()
+    assert worker.stored == [] and not places._delivery.is_alive()
 
 
 def test_while_a_model_is_brought_to_the_store_nodes_are_watched(
@@ -160,7 +177,7 @@ def test_while_a_model_is_brought_to_the_store_nodes_are_watched(
 ) -> None:
     pushed = threading.Event()
     monkeypatch.setattr(placement, "delivered", lambda needs, _: pushed.wait() and needs)
-    refused_for(places, model, tmp_path)
+    waits_for(places, model, tmp_path)
     places._deliver_late()
     delivery = places._delivery
     places._deliver_late()
@@ -169,19 +186,37 @@ def test_while_a_model_is_brought_to_the_store_nodes_are_watched(
     delivery.join()
 
 
+def failing(fault: Exception) -> Any:
+    def fail(*_: object) -> None:
+        raise fault
+
+    return fail
+
+
 @pytest.mark.parametrize("fault", [OnPolicyError("the store is down"), OSError("it is gone")])
 def test_a_model_that_cannot_be_brought_to_the_store_is_told_and_tried_again_after_a_while(
     places: Places, tmp_path: Path, model: Path, caplog: pytest.LogCaptureFixture, fault: Exception,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    def fail(*_: object) -> None:
-        raise fault
-
-    monkeypatch.setattr(placement, "delivered", fail)
-    refused_for(places, model, tmp_path)
+    monkeypatch.setattr(placement, "delivered", failing(fault))
+    worker = waits_for(places, model, tmp_path)
     message = f"nodes lack {model}, which is tried again in 300 s: {fault}"
     for times, elapsed in ((1, 0.0), (1, 0.0), (2, placement._MEND_SECONDS)):
         places._deliver_at -= elapsed
         places._deliver_late()
         places._delivery.join()
         assert caplog.messages == [message] * times
+    assert worker.lacking == [str(model)] and not worker.refusal
+
+
+@pytest.mark.parametrize(
+    "fault", [UserError("another model is there"), StoreError("no right", is_refusal=True)]
+)
+def test_a_worker_that_waits_for_a_model_which_will_not_come_is_refused(
+    places: Places, tmp_path: Path, model: Path, fault: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(placement, "delivered", failing(fault))
+    worker = waits_for(places, model, tmp_path)
+    places._deliver_late()
+    places._delivery.join()
+    assert worker.refusal == f"its node lacks {model}: {fault}"

@@ -131,6 +131,40 @@ def test_a_call_for_what_a_worker_says_takes_along_what_it_is_told(inbox: Inbox)
     assert inbox.wait([wire], 0.01) == []
 
 
+class SeatThatLacks(Calls):
+    """A seat whose node lacks a model until the store has it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        begun, self.begun_with = self.start.remote, list[Any]()
+        lacks: Future[Any] = Future()
+        lacks.set_result(json.dumps({"lacking": ["/a"], "node": "node 10.0.0.1"}))
+
+        def start(life: int, spec: str) -> Any:
+            needs = json.loads(spec)["needs"]
+            self.begun_with.append(needs)
+            return begun() if needs["stored"] else SimpleNamespace(future=lambda: lacks)
+
+        self.start = SimpleNamespace(remote=start)
+
+
+def test_a_worker_waits_on_its_node_for_a_model_until_the_store_has_it(inbox: Inbox) -> None:
+    seat = SeatThatLacks()
+    wire = RayWire(inbox, seat, 1, json.dumps({"work": "w", "needs": {"stored": {}}}))
+    wire.send(b"job")
+    assert (wire.lacking, wire.is_waiting, inbox.wait([wire], 0.01)) == (["/a"], True, [])
+    wire.begin_with({"stored": {"/a": {}}})
+    assert (wire.lacking, wire.begun) == ([], True)
+    assert inbox.wait([wire], 0.01) == [] and seat.calls[0][1].messages == [b"job"]
+
+
+def test_a_worker_whose_model_will_not_come_is_refused(inbox: Inbox) -> None:
+    wire = RayWire(inbox, SeatThatLacks(), 1, json.dumps({"needs": {"stored": {}}}))
+    wire.refuse("no right to write there")
+    assert inbox.wait([wire], 0.01) == [wire]
+    assert wire.reap() == Ending(None, refused="no right to write there")
+
+
 def test_a_seat_is_asked_for_more_once_all_that_it_said_is_read(inbox: Inbox) -> None:
     seat = Calls()
     wire = RayWire(inbox, seat, 1, "{}")
