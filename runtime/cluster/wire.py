@@ -54,9 +54,11 @@ class Inbox:
         with self._news:
             if wire.is_dropped:
                 return
-            self._unheard.add(wire)
             if messages:
                 self._messages.setdefault(wire, deque()).extend(messages)
+                # After that: no second answer, in another of Ray's threads, may overtake them.
+                wire.is_heard = False
+            self._unheard.add(wire)
             self._news.notify()
 
     def wait(self, wires: Sequence[Wire], seconds: float | None) -> list[Wire]:
@@ -117,10 +119,10 @@ class RayWire:
             silence: seconds after which the worker is taken for hung.
         """
         self.begun = False
-        self.place = "not placed yet"
-        self.node = ""
+        self.place, self.node = "not placed yet", ""
         self.seat_is_gone = False
-        self.is_dropped = False
+        self.is_dropped = self.is_heard = False
+        """Whether the inbox has forgotten it; whether its seat is asked for what it says next."""
         self.asked_at = time.monotonic()
         """When its seat was asked for it."""
         self.refused_at: float | None = None
@@ -133,7 +135,6 @@ class RayWire:
         # The seat may be hours away, until Ray has a node for it.
         self._unsent: list[bytes] = []
         self._index = 0
-        self._is_heard = False
         self._ending: Ending | None = None
         self._spec = spec
         self._hear(seat.start.remote(life, spec), self._started)
@@ -160,7 +161,7 @@ class RayWire:
 
     def listen(self) -> None:
         """Have the seat tell what the worker says next, unless it has been asked to."""
-        if not self._is_heard and self._ending is None:
+        if not self.is_heard and self._ending is None:
             self._call()
 
     @property
@@ -207,10 +208,10 @@ class RayWire:
         self._index += len(self._unsent)
         self._unsent = []
         try:
-            if self._is_heard:
+            if self.is_heard:
                 self._seat.send.remote(frame)
             else:
-                self._is_heard = True
+                self.is_heard = True
                 self._hear(self._seat.exchange.remote(frame), self._exchanged)
         except Exception as error:  # noqa: BLE001 - Ray raises many, plain ones too
             self._lose(error)
@@ -247,7 +248,6 @@ class RayWire:
             self.seat_is_gone = True
             return self._finish(self._after_it_began(error))
         messages, code = unpack_answer(future.result())
-        self._is_heard = False
         if code is not None:
             self._finish(Ending(code), messages)
         elif self._ending is None:

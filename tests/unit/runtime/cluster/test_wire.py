@@ -1,6 +1,7 @@
 """What becomes of a worker whose seat, or its node, fails: Ray's own errors, without a cluster."""
 
 import json
+from collections.abc import Sequence
 from concurrent.futures import Future
 from functools import partial
 from types import SimpleNamespace
@@ -129,6 +130,41 @@ def test_a_call_for_what_a_worker_says_takes_along_what_it_is_told(inbox: Inbox)
     assert [(name, call.first) for name, call in seat.calls[1:]] == [("exchange", 1), ("send", 2)]
     assert inbox.wait([wire], 0) == [wire] and wire.receive() == b"a"
     assert inbox.wait([wire], 0.01) == []
+
+
+def test_no_seat_is_asked_for_more_before_its_answer_is_in_the_inbox() -> None:
+    """Else a second answer, in another of Ray's threads, might come in before the first."""
+
+    class BusyInbox(Inbox):
+        """Machine 0 sends something as an answer comes in."""
+
+        def put(self, wire: RayWire, messages: Sequence[bytes | None]) -> None:
+            if messages:
+                wire.send(b"meanwhile")
+            super().put(wire, messages)
+
+    seat, inbox = Calls(), BusyInbox()
+    wire = RayWire(inbox, seat, 1, "{}")
+    wire.send(b"job")
+    seat.answer(b"a")
+    assert [name for name, _ in seat.calls] == ["exchange", "send"]
+    assert inbox.wait([wire], 0) == [wire] and wire.receive() == b"a"
+    assert inbox.wait([wire], 0.01) == [] and seat.calls[-1][0] == "exchange"
+
+
+def test_a_worker_that_is_told_something_as_it_begins_has_one_call_that_listens() -> None:
+    class BusyInbox(Inbox):
+        """Machine 0 sends something as the worker's begin comes in."""
+
+        def put(self, wire: RayWire, messages: Sequence[bytes | None]) -> None:
+            if not messages:
+                wire.send(b"job")
+            super().put(wire, messages)
+
+    seat, inbox = Calls(), BusyInbox()
+    wire = RayWire(inbox, seat, 1, "{}")
+    assert inbox.wait([wire], 0.01) == []
+    assert [name for name, _ in seat.calls] == ["exchange"]
 
 
 class SeatThatLacks(Calls):
