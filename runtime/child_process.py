@@ -31,7 +31,8 @@ class Child(Protocol):
 
     @property
     def stdin(self) -> IO[str] | None:
-        """A pipe that is never written to: its end tells the child that we are gone."""
+        """A pipe whose end tells the child that we are gone; a stage that was begun ahead is told
+        its step there."""
 
     @property
     def stdout(self) -> IO[str] | None:

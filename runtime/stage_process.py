@@ -153,7 +153,7 @@ def configure_logging() -> None:
 def _die_with_parent() -> None:
     """End this process and its children when the flow dies, kill -9 included.
 
-    The flow holds the other end of standard input and never writes to it: end of file means
+    The flow holds the other end of standard input, and has nothing more to say: end of file means
     that it is gone. An orphan would go on writing to a folder that a new run wants.
     """
 

@@ -4,6 +4,7 @@ It has then imported what it needs, and touched nothing else: no folder, no GPU.
 tells anything ends with the run, as any stage does.
 """
 
+import os
 from contextlib import suppress
 
 from contracts.steps.step import Stage
@@ -34,11 +35,11 @@ def process_of(step: PlannedStep) -> Child:
     step_file = str(step.out / "_step.json")
     if _Waiting.module == step.stage.module and (child := _Waiting.child):
         _Waiting.module, _Waiting.child = "", None
-        with suppress(OSError):  # it has been killed
-            assert child.stdin
-            child.stdin.write(f"{step_file}\n")
-            child.stdin.flush()
+        assert child.stdin
+        with suppress(BrokenPipeError):  # it has been killed
+            os.write(child.stdin.fileno(), os.fsencode(f"{step_file}\n"))
             return child
+        child.wait()
     return start_module(step.stage.module, [step_file], {})
 
 

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -60,6 +61,12 @@ def test_a_process_that_was_killed_as_it_waited_is_not_missed(tmp_path: Path) ->
     waiting.kill()
     waiting.wait()
     assert f"{tmp_path}/a/_step.json" in told(stage_ahead.process_of(step(tmp_path / "a")))
+
+
+def test_a_folder_whose_name_is_no_text_is_told_as_it_is(tmp_path: Path) -> None:
+    stage_ahead.begin(select.STAGE)
+    folder = tmp_path / os.fsdecode(b"run-\xff")
+    assert f"{folder}/_step.json" in told(stage_ahead.process_of(step(folder)))
 
 
 def test_a_process_that_is_told_nothing_ends_with_its_run() -> None:
