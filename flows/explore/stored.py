@@ -44,7 +44,7 @@ def show_stored(address: str, view: View) -> None:
     root, key = split_address(address)
     objects = Objects(root)
     if done := read_finished(objects, key):
-        _show_table(terminal(), address, key, done, view)
+        _show_table(terminal(), address, objects, key, done, view)
     elif view.expressions:
         raise UserError(
             f"{address}: {view.expressions[0]} looks into one table; name its folder, e.g. "
@@ -54,15 +54,22 @@ def show_stored(address: str, view: View) -> None:
         _show_folders(terminal(), address, objects, key)
 
 
-def _show_table(console: Console, address: str, key: str, done: Finished, view: View) -> None:
-    root, _ = split_address(address)
+def _show_table(
+    console: Console, address: str, objects: Objects, key: str, done: Finished, view: View
+) -> None:
     names = sorted(name for name in done.manifest.files if name.endswith(".parquet"))
     if not names:
         raise UserError(f"{address}: a step without a table; `onpolicy pull` fetches its files")
-    bucket = root.partition("://")[2]
+    sizes = objects.sizes(f"{key}/{done.manifest.fingerprint}")
+    if lacking := sorted({*names} & {*done.lacking(key, sizes)}):
+        raise UserError(
+            f"{address}: {lacking[0]} is gone or cut; a machine that has the step pushes it again "
+            "when its run is started there"
+        )
+    bucket = objects.address.partition("://")[2].rstrip("/")
     paths = [f"{bucket}/{done.key(key, name)}" for name in names]
     try:
-        dataset = ds.dataset(paths, filesystem=arrow_files(root), format=CHECKED)
+        dataset = ds.dataset(paths, filesystem=arrow_files(objects.address), format=CHECKED)
         print_rows(console, dataset, _rows(dataset, view), f"{len(names)} part(s), {address}")
     except (pa.ArrowException, OSError) as error:
         raise OnPolicyError(f"{address}: cannot be read ({reason_of(error)})") from None

@@ -39,6 +39,7 @@ class Seating:
 
     gpus: int
     cpus: int
+    """0 with GPUs, and where no worker is asked for."""
     most: int | None
     """Workers that are asked for; None is as many as fit."""
 
@@ -51,13 +52,15 @@ class Seating:
 
     def at_once(self, nodes: Sequence[Node]) -> int:
         """Those that are asked for and that fit these nodes at one time."""
-        if self.gpus:
+        if not self.cpus:
             return self.room(nodes)
         return min(self.most or 0, sum(node.cpus // self.cpus for node in nodes))
 
     def fits(self, node: Node) -> bool:
         """Whether a worker may come to sit on the node."""
-        return node.gpus >= self.gpus if self.gpus else node.cpus >= self.cpus
+        if self.gpus:
+            return node.gpus >= self.gpus
+        return 0 < self.cpus <= node.cpus
 
 
 def seating(nodes: Sequence[Node], request: Request) -> Seating:

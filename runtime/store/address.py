@@ -50,12 +50,12 @@ def is_address(text: str) -> bool:
 def split_address(address: str) -> tuple[str, str]:
     """The store that an address lies in, and its key there: a bucket and what follows it.
 
-    For `file:///` that is the deepest folder that is there.
+    For `file:///` that is the deepest folder above it that is there.
     """
     scheme, _, rest = address.partition("://")
     if scheme.lower() != "file":
         bucket, _, key = rest.partition("/")
         return f"{scheme}://{bucket}", key
     path = Path(rest)
-    root = next(folder for folder in (path, *path.parents) if folder.is_dir())
-    return f"file://{root}", str(path.relative_to(root)).removeprefix(".")
+    root = next(folder for folder in path.parents if folder.is_dir())
+    return f"file://{root}", path.relative_to(root).as_posix()

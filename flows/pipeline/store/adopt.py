@@ -22,6 +22,7 @@ from flows.pipeline.store.claim import (
     Claim,
     read_claim,
     refuse_another,
+    refuse_overlap,
     refuse_unwritable,
     take_up,
 )
@@ -41,9 +42,10 @@ def adopt(config: RunConfig, again: Sequence[str] = ()) -> set[str]:
 
     Raises:
         OnPolicyError: the store does not answer.
-        UserError: it may not be read or written; it holds another run of that name, or a step of
-            this one that is another here.
+        UserError: it may not be read or written; it lies among the runs; it holds another run of
+            that name, or a step of this one that is another here.
     """
+    refuse_overlap(config)
     objects = Objects(str(config.resources.store))
     try:
         there = read_claim(objects, config.name)
@@ -80,6 +82,7 @@ def refuse_unusable(config: RunConfig) -> None:
     """
     if not config.resources.store:
         return
+    refuse_overlap(config)
     objects = Objects(config.resources.store)
     try:
         objects.sizes(f"{config.name}/")

@@ -52,13 +52,40 @@ def read_claim(objects: Objects, name: str) -> Claim | None:
         ) from None
 
 
-def runs_in(objects: Objects) -> list[str]:
-    """Names of the runs that lie in a store, by their folders alone.
+def names_in(objects: Objects) -> list[str]:
+    """Names of folders in a store that may be runs; `is_run` says which are.
 
     Raises:
         StoreError: the store cannot say.
     """
     return [name for name in objects.folders() if as_file_name(name, "") == name]
+
+
+def is_run(objects: Objects, name: str) -> bool:
+    """Whether a run of that name lies in a store, and no folder of runs.
+
+    Raises:
+        StoreError: the store cannot say.
+    """
+    return objects.read(f"{name}/{OBJECT}") is not None
+
+
+def refuse_overlap(config: RunConfig) -> None:
+    """Refuse a shared folder as a store in which runs themselves lie: a step's folder there and in
+    the store would be one.
+
+    Raises:
+        UserError: the run's folder and its store don't lie apart.
+    """
+    scheme, _, rest = str(config.resources.store).partition("://")
+    if scheme.lower() != "file":
+        return
+    store, runs = Path(rest).resolve(), config.runs_dir.resolve()
+    if store.is_relative_to(runs) or runs.is_relative_to(store / config.name):
+        raise UserError(
+            f"{config.resources.store}: a run's folder and its store must lie apart, and the run's "
+            f"is {config.folder}; name a store outside the folder of runs"
+        )
 
 
 def refuse_another(objects: Objects, config: RunConfig, there: Claim) -> None:

@@ -11,7 +11,14 @@ from flows.pipeline.config import RunConfig
 from flows.pipeline.folder.run_folder import make_folder, settled
 from flows.pipeline.planning.plan import plan
 from flows.pipeline.store.adopt import clear_begun, refuse_other_content, take_up_claim
-from flows.pipeline.store.claim import Claim, read_claim, refuse_another, runs_in
+from flows.pipeline.store.claim import (
+    Claim,
+    is_run,
+    names_in,
+    read_claim,
+    refuse_another,
+    refuse_overlap,
+)
 from flows.pipeline.store.shelf import Shelf
 from runtime.store.address import address_given
 from runtime.store.finished import Finished
@@ -27,7 +34,8 @@ def pull_run(name: str, address: str, runs: Path) -> str:
 
     Raises:
         FolderBusy: the run is going on here.
-        UserError: the store has no such run, or another than the one that is here.
+        UserError: the store has no such run, or another than the one that is here; or it lies
+            among the runs here.
         StoreError: the store does not answer.
     """
     objects = Objects(address_given("--store", address))
@@ -37,6 +45,7 @@ def pull_run(name: str, address: str, runs: Path) -> str:
     resources = there.config.resources.model_copy(update={"store": objects.address})
     here = {"runs_dir": runs, "name": name, "resources": resources}
     config = there.config.model_copy(update=here)
+    refuse_overlap(config)
     make_folder(config)
     with folder_lock(config.folder):
         refuse_another(objects, config, there)
@@ -68,12 +77,13 @@ def _is_here(shelf: Shelf, config: RunConfig, path: str, done: Finished) -> bool
 def _known(objects: Objects, name: str) -> str:
     """Which runs the store has, of many the nearest by name; how to see them all."""
     try:
-        names = runs_in(objects)
+        names = names_in(objects)
+        if len(names) <= _SHOWN:
+            runs = [one for one in names if is_run(objects, one)]
+            return f"; it has {', '.join(runs) or 'none at all: mind the prefix'}"
+        near = [one for one in get_close_matches(name, names, _SHOWN) if is_run(objects, one)]
     except StoreError:
         return ""
-    if len(names) <= _SHOWN:
-        return f"; it has {', '.join(names) or 'none at all: mind the prefix'}"
-    near = get_close_matches(name, names, _SHOWN)
     told = f"; of its {len(names):,} runs these are nearest: {', '.join(near)}"
     others = told if near else f"; it has {len(names):,} others"
     return f"{others} (`onpolicy inspect {objects.address}` lists all)"

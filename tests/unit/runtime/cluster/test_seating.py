@@ -58,6 +58,14 @@ def test_a_node_that_comes_makes_room_and_one_that_goes_takes_it() -> None:
     assert seats.room([]) == 0
 
 
+def test_a_stage_that_asks_for_no_worker_uses_no_node_and_is_not_refused() -> None:
+    nodes, request = cluster(CPU_ONLY, (0, 0)), Request(None, 1, 0)
+    refuse_few(nodes, request)
+    seats = seating(nodes, request)
+    assert seats.at_once(nodes) == 0
+    assert not any(seats.fits(node) for node in nodes)
+
+
 @pytest.mark.parametrize(
     ("nodes", "processes", "fitting"),
     [(cluster(EIGHT, FOUR), 12, 12), (cluster(EIGHT, FOUR), 13, 12), (cluster(EIGHT, FOUR), 2, 2),

@@ -42,7 +42,8 @@ def test_an_address_is_a_store_and_a_key_in_it(tmp_path: Path) -> None:
     assert split_address("s3://bucket/runs/first/prompts") == ("s3://bucket", "runs/first/prompts")
     (tmp_path / "store").mkdir()
     address = f"file://{tmp_path}/store/first/prompts"
-    (tmp_path / "store" / "first").mkdir()
+    assert split_address(address) == (f"file://{tmp_path}/store", "first/prompts")
+    (tmp_path / "store" / "first" / "prompts").mkdir(parents=True)
     assert split_address(address) == (f"file://{tmp_path}/store/first", "prompts")
 
 

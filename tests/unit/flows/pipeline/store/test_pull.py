@@ -20,6 +20,7 @@ from flows.pipeline.config import RunConfig
 from flows.pipeline.folder.recorded import recorded
 from flows.pipeline.store.adopt import clear_begun
 from flows.pipeline.store.pull import pull_run
+from runtime.store.address import split_address
 from runtime.store.finished import push
 from runtime.store.objects import Objects
 
@@ -51,6 +52,15 @@ def test_a_run_that_the_store_does_not_have_is_told_with_those_it_has(
         with pytest.raises(UserError, match=r"holds no run '.*'; it has test"):
             pull_run(name, store_of(a), tmp_path / "here")
     assert not (tmp_path / "here").exists()
+
+
+def test_a_folder_of_runs_and_one_that_was_refused_count_as_no_runs(s3: S3, tmp_path: Path) -> None:
+    objects = Objects(s3.bucket)
+    objects.write("team/test/_run.json", b"{}")
+    objects.write("refused/_probe", b"created")
+    for name in ("test", "refused"):
+        with pytest.raises(UserError, match=rf"no run '{name}'; it has none at all: mind the pre"):
+            pull_run(name, s3.bucket, tmp_path / "here")
 
 
 @pytest.mark.parametrize(
@@ -109,6 +119,12 @@ def test_the_pulled_run_goes_on_here_with_the_store_that_it_was_pulled_from(
     assert config.resources.store == f"file://{moved}"
 
 
+def test_a_run_is_not_pulled_into_its_own_store(machine: Machine, tmp_path: Path) -> None:
+    run(machine("a"), until="round-1/prompts")
+    with pytest.raises(UserError, match="a run's folder and its store must lie apart"):
+        pull_run("test", f"file://{tmp_path}/store", tmp_path / "store")
+
+
 def test_a_key_that_is_no_step_of_the_run_is_not_pulled_over_its_steps(
     machine: Machine, tmp_path: Path
 ) -> None:
@@ -122,17 +138,19 @@ def test_a_key_that_is_no_step_of_the_run_is_not_pulled_over_its_steps(
         clear_begun(a.folder, "round-1")
 
 
-@pytest.fixture
-def pairs(s3: S3, tmp_path: Path) -> str:
+@pytest.fixture(params=["a bucket", "a shared folder"])
+def pairs(request: pytest.FixtureRequest, s3: S3, tmp_path: Path) -> str:
     """The address of a table in a store: margins 0, -0.5 and 0.9, in two parts."""
+    (tmp_path / "store").mkdir()
+    store = s3.bucket if request.param == "a bucket" else f"file://{tmp_path}/store"
     folder = begun_step(tmp_path / "pairs", parts=0)
     for number, margins in enumerate(([0.0, -0.5], [0.9])):
         table = pa.table({"margin": margins, "text": ["x"] * len(margins)})
         path = folder / f"part-{number:05d}.parquet"
         pq.write_table(table, path, write_page_checksum=True)
     write_manifest(folder, "annotation.pairs", Result(rows=3), Manifest.clock())
-    push(Objects(s3.bucket), "runs/demo/round-1/pairs", folder)
-    return f"{s3.bucket}/runs/demo/round-1/pairs"
+    push(Objects(store), "runs/demo/round-1/pairs", folder)
+    return f"{store}/runs/demo/round-1/pairs"
 
 
 def test_a_table_is_read_where_it_lies(pairs: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -154,6 +172,17 @@ def test_a_run_in_a_store_is_a_line_for_each_finished_step(
 ) -> None:
     show_stored(pairs.removesuffix("/round-1/pairs"), View())
     assert "round-1/pairs" in capsys.readouterr().out
+
+
+def test_a_part_that_is_gone_or_cut_is_told_with_what_brings_it_back(pairs: str) -> None:
+    root, key = split_address(pairs)
+    objects = Objects(root)
+    part = next(name for name in objects.sizes(key) if name.endswith("00001.parquet"))
+    objects.write(part, b"cut")
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"part-00001\.parquet is gone or cut; a machine that"):
+            show_stored(pairs, View())
+        objects.remove([part])
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """A store that cannot be used is told before anything is made."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from s3_server import S3
@@ -8,6 +9,7 @@ from stored_run import run
 
 from contracts.errors import OnPolicyError, UserError
 from flows.pipeline.config import RunConfig
+from flows.pipeline.store.adopt import refuse_unusable
 from runtime.store.objects import Objects
 
 Machine = Callable[..., RunConfig]
@@ -50,3 +52,23 @@ def test_a_store_that_lets_two_machines_end_one_step_is_refused_before_anything_
     with pytest.raises(UserError, match=r"writes over an object .* `If-None-Match`"):
         run(config)
     assert not (config.folder / "config.yaml").exists()
+
+
+@pytest.mark.parametrize("where", ["runs", "runs/test", "runs/test/store", "runs/store"])
+def test_a_store_among_the_runs_is_refused_before_anything_is_made(
+    machine: Machine, tmp_path: Path, where: str
+) -> None:
+    (tmp_path / "a" / where).mkdir(parents=True)
+    config = machine("a", f"file://{tmp_path}/a/{where}")
+    for refused_by in (refuse_unusable, run):
+        with pytest.raises(UserError, match="a run's folder and its store must lie apart"):
+            refused_by(config)
+    assert not (config.folder / "config.yaml").exists()
+
+
+def test_runs_in_a_folder_of_the_store_named_as_one_of_them_are_refused(
+    machine: Machine, tmp_path: Path
+) -> None:
+    config = machine("a", f"file://{tmp_path}/a")
+    with pytest.raises(UserError, match="a run's folder and its store must lie apart"):
+        run(config.model_copy(update={"name": "runs"}))
