@@ -127,12 +127,13 @@ def _tags(variant: Model) -> list[Any]:
 
 
 def _way_out(path: list[str], owners: list[Model], model: Model) -> str:
-    """The key that was meant: among those beside it, or of that name elsewhere."""
+    """The key that was meant: among those beside it, or of that name elsewhere, the
+    nearest to the top."""
     *parents, last = path
     beside = list(dict.fromkeys(name for owner in owners for name in owner.model_fields))
     if near := difflib.get_close_matches(last, beside, n=1, cutoff=0.6):
         return f"did you mean {'.'.join([*parents, near[0]])!r}?"
-    known = list(_dotted_fields(model))
+    known = sorted(_dotted_fields(model), key=lambda dotted: dotted.count("."))
     elsewhere = {dotted.rpartition(".")[2]: dotted for dotted in reversed(known)}
     # A key of another variant of this union is not sought in other sections.
     is_variants = ".".join(part for part in path if not part.isdigit()) in known

@@ -9,7 +9,7 @@ import typer
 
 from flows.cli import glance, made
 from flows.cli.evaluation import evaluate_reward_model, judge, reward_win_rate, win_rate
-from flows.cli.options import Debug
+from flows.cli.options import Debug, RunFolder
 from flows.cli.tune import app as tune_app
 from runtime.signals import end_at_once
 
@@ -75,7 +75,7 @@ def check(config: ConfigPath, overrides: Overrides = None, *, debug: Debug = Fal
 
 @app.command()
 def decide(
-    run_folder: Annotated[Path, typer.Argument(help="A run's folder.")],
+    run_folder: RunFolder,
     round_name: Annotated[str, typer.Argument(metavar="ROUND", help="E.g. round-2.")],
     action: Annotated[
         Literal["promote", "stop", "last_good"],
@@ -94,7 +94,7 @@ def decide(
 
 @app.command()
 def prune(
-    run_folder: Annotated[Path, typer.Argument(help="A run's folder.")],
+    run_folder: RunFolder,
     *,
     keep: Annotated[int, typer.Option(min=1, help="Last rounds whose policies stay.")] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,

@@ -6,11 +6,10 @@ from typing import Annotated, Literal
 
 import typer
 
-from flows.cli.options import Debug
+from flows.cli.options import Debug, RunFolder
 from runtime.terminal import terminal_width
 
 Json = Annotated[bool, typer.Option("--json", help="For programs.")]
-RunFolder = Annotated[Path, typer.Argument(help="A run's folder.")]
 
 
 def status(run_folder: RunFolder, *, as_json: Json = False, debug: Debug = False) -> None:

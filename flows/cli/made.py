@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.options import Debug
+from flows.cli.options import Debug, RunFolder, local_folder
 
 
 def inspect(
@@ -49,7 +49,7 @@ def pull(
 
 
 def report(
-    run_folder: Annotated[Path, typer.Argument(help="A run's folder.")],
+    run_folder: RunFolder,
     *,
     compare: Annotated[
         Path | None, typer.Option(help="Another run's folder: a page with the rounds of both.")
@@ -74,8 +74,13 @@ def report(
 
 
 def export(
-    source: Annotated[Path, typer.Argument(help="A round, or its policy/ folder.")],
-    target: Annotated[Path, typer.Argument(help="A new folder for the dataset or the model.")],
+    source: Annotated[
+        Path, typer.Argument(help="A round, or its policy/ folder.", callback=local_folder)
+    ],
+    target: Annotated[
+        Path,
+        typer.Argument(help="A new folder for the dataset or the model.", callback=local_folder),
+    ],
     push: Annotated[
         str | None, typer.Option(help="Also upload to owner/name on the hub, by HF_TOKEN.")
     ] = None,

@@ -5,7 +5,7 @@ import functools
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from annotation.config import (
     Annotator,
@@ -26,7 +26,7 @@ from flows.pipeline.planning.held_out_annotator import second_annotator
 from flows.pipeline.planning.round_rules import RoundRule, StartFrom, merged
 from generation.config import PromptsConfig, SampleConfig
 from runtime.cluster.config import Cluster
-from runtime.store.address import StoreAddress
+from runtime.store.address import StoreAddress, refuse_address
 from training.config import FormatConfig, ReplayConfig, TrainConfig
 
 MOST_ROUNDS = 100
@@ -65,7 +65,7 @@ class RunConfig(Config):
 
     name: Annotated[FileName, Field(max_length=100)]
     """Name of the run and of its folder."""
-    runs_dir: Path = Path("runs")
+    runs_dir: Annotated[Path, BeforeValidator(refuse_address)] = Path("runs")
     """Folder that holds the runs."""
     rounds: Annotated[int, Field(ge=1, le=MOST_ROUNDS)] = 1
     """Rounds in all. A finished run goes on when it is raised."""

@@ -1,8 +1,9 @@
 """A store's address, looked at without asking the store."""
 
+import os
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator
 
@@ -10,6 +11,10 @@ from contracts.config.credentials import refuse_credentials
 from contracts.errors import UserError
 
 _KNOWN = "s3://bucket/prefix, gs://bucket/prefix, az://container/prefix or file:///shared/folder"
+_ENDPOINTS = {
+    "s3": ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT"),
+    "az": ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"),
+}
 _ADDRESS = re.compile(r"(?:(?:s3|gs|az)://[^/]|file:///.)", re.IGNORECASE)
 
 
@@ -45,6 +50,34 @@ def address_given(option: str, address: str) -> str:
 def is_address(text: str) -> bool:
     """Whether a text names something in a store and not a file or a folder here."""
     return re.match(r"[a-z][a-z0-9+.-]*://", text, re.IGNORECASE) is not None
+
+
+def refuse_address(folder: Any) -> Any:
+    """The folder as it is given.
+
+    Raises:
+        ValueError: a store's address is given for it; as a path it would be a folder `s3:` here.
+    """
+    if re.match(r"(s3|gs|az|file):/", str(folder), re.IGNORECASE):
+        raise ValueError(
+            "must be a folder of this machine; name a store by `resources.store`, and fetch a run "
+            "that it holds by `onpolicy pull`"
+        )
+    return folder
+
+
+def refuse_endpoint(address: str) -> None:
+    """Refuse an endpoint at whose first request obstore would panic.
+
+    Raises:
+        UserError: the environment's endpoint for this kind of store is no URL.
+    """
+    for name in _ENDPOINTS.get(address.partition("://")[0].lower(), ()):
+        if not re.match(r"https?://[^/]|$", os.environ.get(name, "")):
+            raise UserError(
+                f"{address}: the environment's {name} is no URL; write https://host, or "
+                "http://host:port for one without TLS"
+            )
 
 
 def split_address(address: str) -> tuple[str, str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from contracts.errors import OnPolicyError, UserError
+from runtime.store.address import refuse_endpoint
 from runtime.store.reasons import reason_of, way_out_of
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ class Objects:
             seconds: how long a request may take until its answer begins; how long that may pause.
 
         Raises:
-            UserError: obstore is not installed, or the address cannot be opened.
+            UserError: obstore is not installed, the address cannot be opened, or the environment's
+                endpoint is no URL.
         """
         self.address = address
         self._is_folder = _is_folder(address)
@@ -236,6 +238,7 @@ def at_once(do: Callable[[T], None], items: Sequence[T]) -> None:
 
 
 def _opened(address: str, retries: int, seconds: float) -> "ObjectStore":
+    refuse_endpoint(address)
     try:
         from obstore.exceptions import BaseError
         from obstore.store import from_url

@@ -12,6 +12,8 @@ _REFUSALS = {
     "(docs/scale.md names the variables)",
     r"NoSuchBucket|ContainerNotFound|bucket does not exist": "there is no such bucket; make it, or "
     "name another",
+    r"canonicalize filesystem root": "there is no such folder; make it, or name another",
+    r"builder error": "the endpoint has no TLS; to allow that, set AWS_ALLOW_HTTP=true",
     r"InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken|401 Unauthorized": "the credentials in "
     "the environment are not valid there, or no longer",
     r"AccessDenied|403 Forbidden|Permission denied|Read-only": "no right to do that; allow "
@@ -35,6 +37,8 @@ def reason_of(error: BaseException) -> str:
     line = re.sub(r"\?[^\s)]*", "", first_line(error).partition("<?xml")[0]).rstrip(" :")
     line = re.sub(r"(?<=://)[^/\s]*@", "", line)
     line = re.sub(r" in [\d.]+[mµn]?s\b", "", line)
+    if "error sending request" in text:
+        line = f"no server answers there ({line})"
     if code := re.search(r"<Code>(\w+)</Code>", text):
         line = f"{code[1]} ({line})"
     return line[:_LONGEST]

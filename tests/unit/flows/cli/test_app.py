@@ -1,9 +1,12 @@
 """The command line: what each command takes."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import pytest
 import typer
+from typer.testing import CliRunner
 
 from flows.cli.app import app
 
@@ -14,6 +17,20 @@ def commands(group: Any, path: str = "") -> Iterator[tuple[str, Any]]:
             yield from commands(command, f"{path}{name} ")
         else:
             yield path + name, command
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["status", "browse", "prune", "report", "export", "export runs/demo/round-1", "decide"],
+)
+def test_a_command_that_reads_or_writes_a_folder_here_says_so_of_one_in_a_store(
+    command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    more = {"export": ["new"], "decide": ["round-1", "stop"]}.get(command, [])
+    ended = CliRunner().invoke(app, [*command.split(), "s3://bucket/runs/demo", *more])
+    assert "a folder of this machine" in " ".join(str(ended.exception).split())
+    assert not [*tmp_path.iterdir()]
 
 
 def test_every_command_that_can_fail_shows_its_traceback_where_that_is_asked_for() -> None:

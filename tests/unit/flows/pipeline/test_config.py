@@ -1,5 +1,6 @@
 """Names that one section of a run's config has from another are checked as it is read."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +25,20 @@ def config(*annotators: dict[str, Any], held_out: tuple[Any, ...] = (), **more: 
         "evaluation": {"sampling": {}, "annotators": list(held_out)},
     }
     return check(RunConfig, settings | more, origin="run.yaml")
+
+
+@pytest.mark.parametrize("key", ["store", "cluster"])
+def test_a_key_at_the_top_that_belongs_to_the_runs_resources_is_sought_there_first(
+    key: str,
+) -> None:
+    with pytest.raises(UserError, match=rf"did you mean 'resources\.{key}'\?"):
+        config(LENGTH, TRUTH, **{key: "s3://bucket/runs"})
+
+
+def test_a_store_is_no_folder_of_runs() -> None:
+    with pytest.raises(UserError, match=r"runs_dir': must be a folder of this machine; .*\.store"):
+        config(LENGTH, runs_dir="s3://bucket/runs")
+    assert config(LENGTH, runs_dir="runs").runs_dir == Path("runs")
 
 
 def test_pairs_by_an_annotator_that_nobody_is_are_refused_with_those_that_there_are() -> None:

@@ -39,6 +39,12 @@ def test_what_is_no_cluster_is_refused_with_its_key(given: Any) -> None:
         check(Section, {"cluster": given}, origin="test")
 
 
+@pytest.mark.parametrize("address", ["head", "ray://", "http://head:1"])
+def test_what_is_no_address_of_a_cluster_is_answered_with_those_that_are(address: str) -> None:
+    with pytest.raises(UserError, match=r"address': write auto, host:6379 or ray://host:10001"):
+        check(Section, {"cluster": {"address": address}}, origin="test")
+
+
 def test_where_workers_run_is_outside_the_steps_identity() -> None:
     spread = {"engine": {"kind": "vllm", "resources": {"cluster": "ray"}}}
     assert identity(SampleConfig.model_validate(spread)) == identity(SampleConfig())

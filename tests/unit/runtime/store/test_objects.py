@@ -125,6 +125,7 @@ def test_a_server_that_is_down_is_told_without_a_secret(s3: S3) -> None:
     [("Error performing PUT http://169.254.169.254/latest/api/token", "holds no credentials for"),
      ("Generic MicrosoftAzure error: Account must be specified", "holds no credentials for"),
      ("403 Forbidden: <Error><Code>InvalidAccessKeyId</Code></Error>", "not valid there, or no"),
+     ("GET http://x - HTTP error: error sending request", "no server answers there (GET http://x"),
      ("Error performing GET http://x in 49.7ms - 500", "Error performing GET http://x - 500")],
 )  # fmt: skip
 def test_a_failure_is_told_in_plain_words_with_what_mends_it(said: str, told: str) -> None:
@@ -141,8 +142,18 @@ def test_a_password_in_the_endpoint_is_not_repeated(monkeypatch: pytest.MonkeyPa
     assert "hidden" not in str(told.value)
 
 
+def test_an_endpoint_that_is_no_url_is_told_by_its_variable_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "me:hidden@localhost:9000")
+    with pytest.raises(UserError, match="AWS_ENDPOINT_URL is no URL; write https://host") as told:
+        Objects("s3://bucket")
+    assert "hidden" not in str(told.value)
+
+
 def test_a_folder_that_is_not_there_is_refused_by_its_name(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=f"file://{tmp_path}/shard: cannot be opened"):
+    said = f"file://{tmp_path}/shard: cannot be opened: there is no such folder; make it"
+    with pytest.raises(UserError, match=said):
         Objects(f"file://{tmp_path}/shard")
 
 
@@ -150,7 +161,7 @@ def test_an_endpoint_without_tls_needs_the_users_word(
     s3: S3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("AWS_ALLOW_HTTP")
-    with pytest.raises(StoreError):
+    with pytest.raises(StoreError, match="no TLS; to allow that, set AWS_ALLOW_HTTP=true"):
         Objects(s3.bucket, retries=0).write("a", b"text")
 
 
