@@ -67,6 +67,15 @@ def local_folder(reference: str) -> Path | None:
     return single.parent if single and _cached(path, "config.json", revision) else None
 
 
+def config_folder(reference: str) -> Path | None:
+    """The folder of a model's config.json on this machine, whether its weights are here or not."""
+    path, revision = split_reference(reference)
+    if Path(path).is_dir():
+        return Path(path)
+    config = _cached(path, "config.json", revision)
+    return config.parent if config else None
+
+
 def _cached(repository: str, name: str, revision: str | None) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError

@@ -41,11 +41,18 @@ class Memory:
     load, offload and save; 0 where it is not told."""
     says: str = ""
     """What is to be known beside the figures."""
+    room: int | None = None
+    """Bytes that it may take; None where that is not known."""
 
     @property
     def total(self) -> int:
         """All of them, the machine's own left out."""
         return self.weights + self.gradients + self.optimizer + self.activations + self.kv_cache
+
+    @property
+    def fits(self) -> bool:
+        """Whether it takes no more than it may, as far as is known."""
+        return self.room is None or self.total <= self.room
 
 
 @dataclass(frozen=True)

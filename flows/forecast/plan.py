@@ -8,10 +8,12 @@ from typing import Literal
 import pyarrow as pa
 
 from contracts.errors import UserError
+from contracts.models.model import config_folder, split_reference
 from contracts.models.weights import Weights
 from flows.forecast import stages
 from flows.forecast.clusters import clusters_of
 from flows.forecast.disk import bytes_a_row
+from flows.forecast.figures import in_bytes
 from flows.forecast.memory import Memory, shapes_of
 from flows.forecast.rates import Rates
 from flows.forecast.rows import SAMPLING, Lengths, Rows, mean_answer
@@ -119,8 +121,10 @@ def forecast(
     told = [
         _stage(step, _state(step, step.path in left, twins), rows, known, machine) for step in steps
     ]
-    says = _assumptions(config, prompt, answer, drawn, machine)
+    says = _assumptions(prompt, answer, drawn, where)
+    says += [_not_told(one) for one in stages.unknown_models(steps, machine)]
     notes = worth_knowing(given, [step for step in steps if step.path in left])
+    notes += _too_large([one for one in told if one.path in left])
     return RunPlan(str(config.folder), where, told, says, notes, clusters)
 
 
@@ -190,10 +194,29 @@ def _policy_bytes(config: TrainConfig, pairs: int, machine: stages.Machine) -> i
     return own + checkpoint_bytes(config, weights, steps_of(config, pairs))
 
 
+def _too_large(left: Sequence[StagePlan]) -> list[str]:
+    """A line for each kind of stage that a GPU has no room for."""
+    taken = {one.path.split("/", 1)[-1]: one.memory for one in left if one.memory}
+    return [
+        f"{name} does not fit: it takes {in_bytes(memory.total)} of a GPU and may take "
+        f"{in_bytes(memory.room)}; docs/troubleshooting.md names the keys that lower it"
+        for name, memory in taken.items() if not memory.fits
+    ]  # fmt: skip
+
+
+def _not_told(reference: str) -> str:
+    """That a model's sizes are not known, and what helps."""
+    if config_folder(reference):
+        return f"{reference} is of no family known here: its memory and disk are not told"
+    path, revision = split_reference(reference)
+    of = f" --revision {revision}" if revision else ""
+    return (f"{reference} is not on this machine: its memory and disk are not told; "
+            f"`hf download {path} config.json{of}` is enough")  # fmt: skip
+
+
 def _assumptions(
-    config: RunConfig, prompt: int | None, answer: int | None, drawn: int | None,
-    machine: stages.Machine,
-) -> list[str]:  # fmt: skip
+    prompt: int | None, answer: int | None, drawn: int | None, device: str
+) -> list[str]:
     said = "given" if prompt else "assumed; --prompt-tokens says otherwise"
     told = [f"a prompt has {prompt or _PROMPT} tokens ({said})"]
     if drawn:
@@ -203,11 +226,8 @@ def _assumptions(
         told.append("each answer is as long as `max_tokens` allows (none was sampled here yet; "
                     "--answer-tokens says otherwise)")  # fmt: skip
     told.append("every prompt gives a pair, and every answer a score")
-    told.append(f"memory is for one {'GPU' if machine.device == 'cuda' else 'process on a CPU'} at "
+    told.append(f"memory is for one {'GPU' if device == 'cuda' else 'process on a CPU'} at "
                 "its peak, without the libraries' own (0.5 to 2 GiB)")  # fmt: skip
-    if stages.model_of(machine.policy) is None:
-        told.append(f"{config.policy.path} is not on this machine, or of no family known here: "
-                    "its memory and disk are not told")  # fmt: skip
     return told
 
 

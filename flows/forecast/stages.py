@@ -1,5 +1,6 @@
 """The memory of a planned step, by what its config says of where and how it runs."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -8,7 +9,7 @@ from annotation.annotators.base import RewardModel
 from annotation.config import ScoreConfig
 from contracts.errors import UserError
 from contracts.models.architecture import kv_bytes
-from contracts.models.model import local_folder
+from contracts.models.model import config_folder
 from contracts.models.weights import read_config
 from flows.forecast import memory
 from flows.forecast.figures import in_bytes
@@ -47,6 +48,13 @@ def memory_of(step: PlannedStep, machine: Machine, prompt: int, answer: int) -> 
         prompt: tokens of a prompt.
         answer: tokens of an answer.
     """
+    taken = _taken(step, machine, prompt, answer)
+    if taken and taken.room is None:
+        return replace(taken, room=machine.gpu)
+    return taken
+
+
+def _taken(step: PlannedStep, machine: Machine, prompt: int, answer: int) -> Memory | None:
     if isinstance(step.config, ScoreConfig):
         return _scoring(step.config, machine)
     if not (model := model_of(machine.policy)):
@@ -145,6 +153,7 @@ def _filled(
     if gpu is None:
         says = f"KV cache of one sample; vLLM fills {share:g} of the GPU (--gpu-gib): {each}"
         return replace(own, kv_cache=sample, says=says)
+    own = replace(own, room=int(share * gpu))
     room = int(share * gpu) - own.total
     if room < sample:
         says = f"more than {share:g} of the GPU: not one sample fits beside the weights; {each}"
@@ -196,11 +205,21 @@ def _width(dtype: str, machine: Machine) -> int:
 @cache
 def model_of(reference: str) -> Model | None:
     """A model by its config.json; None where it is not here, or of no family known here."""
-    folder = local_folder(reference)
+    folder = config_folder(reference)
     try:
         return Model.read(_config(folder)) if folder else None
     except UserError:  # `onpolicy check` says what is amiss with it
         return None
+
+
+def unknown_models(steps: Iterable[PlannedStep], machine: Machine) -> list[str]:
+    """The policy and the reward models of `steps` whose sizes are not known."""
+    annotators = [
+        one for step in steps if isinstance(step.config, ScoreConfig)
+        for one in step.config.annotators if isinstance(one, RewardModel)
+    ]  # fmt: skip
+    every = dict.fromkeys([machine.policy, *(one.reference for one in annotators)])
+    return [reference for reference in every if model_of(reference) is None]
 
 
 def _config(folder: Any) -> dict[str, Any]:

@@ -21,8 +21,9 @@ def _lines(told: RunPlan, width: int) -> Iterator[str]:
     yield from _stage_lines(told.stages, width)
     yield from (f"Mind that {note}." for note in told.notes)
     yield from cluster_lines(told.clusters)
-    yield f"Memory at the peak, on one {'GPU' if told.device == 'cuda' else 'process'}:"
-    yield from _memory_lines(told.stages, width)
+    if any(stage.memory for stage in told.stages):
+        yield f"Memory at the peak, on one {'GPU' if told.device == 'cuda' else 'process'}:"
+        yield from _memory_lines(told.stages, width)
     yield _total(told)
     yield "Assumed:"
     yield from (f"  {line}" for line in told.assumptions)

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from contracts.config.yaml import dump_yaml
 from contracts.errors import OnPolicyError, UserError
 from flows.cli.app import app
-from flows.forecast import clusters, memory
+from flows.forecast import clusters, memory, stages
 from flows.forecast.memory import Model, Pass
 from flows.forecast.plan import RunPlan, forecast
 from flows.forecast.rates import given_rates
@@ -73,7 +73,7 @@ def test_prompts_are_no_more_than_their_files_limits_and_weights_give(
 
 
 def test_hours_come_from_the_rates_given_and_what_has_none_is_named(
-    settings: Callable[..., RunConfig],
+    settings: Callable[..., RunConfig], tmp_path: Path
 ) -> None:
     told = forecast(settings(rounds=1), rates={"responses": 0.01})
     assert told.seconds == pytest.approx((4 + 40 + 4) / 0.01)
@@ -83,7 +83,8 @@ def test_hours_come_from_the_rates_given_and_what_has_none_is_named(
     unknown = as_text(forecast(settings(rounds=1), rates={}))
     assert max(map(len, unknown.splitlines())) > 60
     narrow = as_text(forecast(settings(rounds=1), rates={}), 60)
-    assert max(map(len, narrow.splitlines()[1:])) <= 60  # the first is a path
+    lines = [line for line in narrow.splitlines() if str(tmp_path) not in line]
+    assert max(map(len, lines)) <= 60
     assert "rows 40" in narrow and "in all " in narrow
     assert "In all: an unknown time, " in unknown and "; no rate is known of " in unknown
 
@@ -278,6 +279,40 @@ def test_a_gpus_memory_makes_it_a_plan_for_gpus(settings: Callable[..., RunConfi
     )
     with pytest.raises(UserError, match="--gpu-gib is the memory of a GPU"):
         forecast(settings(), rates={}, device="cpu", gpu_gib=80)
+
+
+def test_a_stage_that_a_gpu_has_no_room_for_is_told(settings: Callable[..., RunConfig]) -> None:
+    engine = {"kind": "vllm", "resources": {"gpu_memory_utilization": 0.5}}
+    config = settings(sampling={"n": 5, "max_tokens": 64, "engine": engine})
+    small, large = (forecast(config, rates={}, gpu_gib=gib) for gib in (24, 800))
+    memories = {stage.path: stage.memory for stage in small.stages}
+    trained, sampled = memories["round-1/policy"], memories["round-1/responses"]
+    assert trained and not trained.fits and sampled and not sampled.fits
+    text = " ".join(as_text(small).split())
+    assert "Mind that policy does not fit: it takes" in text and "and may take 24.0 GiB" in text
+    assert "Mind that responses does not fit: it takes" in text and "may take 12.0 GiB" in text
+    assert not [note for note in large.notes if "does not fit" in note]
+
+
+def test_a_hub_models_config_alone_is_enough_for_its_memory(
+    settings: Callable[..., RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    reward = {"kind": "classifier", "name": "rm", "path": "owner/absent"}
+    config = settings(
+        policy={"path": "owner/planned@a1"}, annotation={"annotators": [reward]}, rounds=1
+    )
+    without = forecast(config, rates={}, gpu_gib=80)
+    assert "`hf download owner/planned config.json --revision a1`" in " ".join(without.assumptions)
+    assert "`hf download owner/absent config.json`" in " ".join(without.assumptions)
+    assert "Memory at the peak" not in as_text(without)
+    cached = tmp_path / "hub" / "models--owner--planned" / "snapshots" / "a1"
+    cached.mkdir(parents=True)
+    (cached / "config.json").write_text(json.dumps(GEMMA))
+    stages.model_of.cache_clear()
+    told = forecast(config, rates={}, gpu_gib=80)
+    assert [stage.path for stage in told.stages if stage.path.endswith("policy") and stage.memory]
+    assert "owner/planned" not in " ".join(told.assumptions)
 
 
 def test_a_cpus_kv_cache_is_what_the_engine_asks_for(settings: Callable[..., RunConfig]) -> None:
