@@ -24,6 +24,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.support.generation_demo import FOLDER
+from benchmarks.support.options import positive
 from benchmarks.support.outcome import report_at_most
 from benchmarks.support.recipe_scripts import RecipeJob
 from benchmarks.support.run_times import spans
@@ -54,8 +55,8 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--prompts", type=int, default=192)
-    parser.add_argument("--passes", type=int, default=1)
+    parser.add_argument("--prompts", type=positive, default=192)
+    parser.add_argument("--passes", type=positive, default=1)
     return parser.parse_args(arguments)
 
 

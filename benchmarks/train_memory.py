@@ -48,6 +48,7 @@ def main() -> None:
         asked.steps, asked.batch, asked.trl_micro, asked.threads, asked.micro_tokens,
         asked.logits_mib, device.kind, device.dtype,
     )  # fmt: skip
+    settings.refuse_uneven()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         prepare(folder, shape, settings.steps * settings.batch, asked.max_length, device)

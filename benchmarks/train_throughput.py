@@ -37,6 +37,7 @@ def main() -> None:
         device=device.kind, dtype=device.dtype,
     )  # fmt: skip
     settings.refuse_untimed(asked.steps)
+    settings.refuse_uneven()
     with tempfile.TemporaryDirectory() as folder:
         prepare(Path(folder), shape, settings.steps * settings.batch, device=device)
         mine, theirs = race(("ours", "trl"), Path(folder), settings)

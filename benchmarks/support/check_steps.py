@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from contracts.tables.parts import write_atomic
+
 # In RESULTS.md's row of a figure these stand elsewhere.
 _SAID_ELSEWHERE = ("device", "gpu", "torch", "cuda")
 # What `outcome.report` prints.
@@ -65,14 +67,22 @@ def run_step(step: Step, folder: Path, seconds_left: float) -> Result:
 def keep(result: Result, folder: Path, machine: str) -> None:
     """Write down what came of a step on a machine."""
     told = {"machine": machine, **asdict(result)}
-    (folder / f"{result.name}.json").write_text(json.dumps(told))
+    write_atomic(folder / f"{result.name}.json", json.dumps(told).encode())
 
 
 def kept(folder: Path, machine: str) -> dict[str, Result]:
     """What came of steps on the same machine and day, by name, in the order of their ends."""
     paths = sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
-    told = [json.loads(path.read_text()) for path in paths]
-    return {one["name"]: Result(**one) for one in told if one.pop("machine") == machine}
+    told = [one for path in paths if (one := _read(path)).pop("machine", None) == machine]
+    return {one["name"]: Result(**one) for one in told}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What was kept there; empty where the file is cut, e.g. by a disk that was full."""
+    try:
+        return json.loads(path.read_text())
+    except ValueError:
+        return {}
 
 
 def _run(command: Sequence[str], log: Path, seconds: float) -> int | None:

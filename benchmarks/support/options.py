@@ -32,7 +32,7 @@ class Options(argparse.ArgumentParser):
     def add_counts(self, **counts: int) -> None:
         """Options of positive whole numbers, with what they are where they are not given."""
         for name, default in counts.items():
-            self.add_argument(f"--{name.replace('_', '-')}", type=_positive, default=default)
+            self.add_argument(f"--{name.replace('_', '-')}", type=positive, default=default)
 
 
 def device_of(options: argparse.Namespace) -> Device:
@@ -54,8 +54,12 @@ def shape_of(options: argparse.Namespace, tiny: Shape) -> Shape:
     return tiny if options.shape == TINY else PUBLISHED[options.shape]
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not positive")
-    return number
+def positive(text: str) -> int:
+    """A count of a command line.
+
+    Raises:
+        ArgumentTypeError: it is none.
+    """
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a positive whole number")
+    return int(text)

@@ -63,6 +63,16 @@ class Settings:
             raise SystemExit(f"--steps {steps}: take {self.warm_up + 1} or more, for the first "
                              "warm up and are not timed")  # fmt: skip
 
+    def refuse_uneven(self) -> None:
+        """Refuse a batch that TRL, which takes whole passes alone, would train less of than we.
+
+        Raises:
+            SystemExit: names both options.
+        """
+        if self.batch % self.trl_micro:
+            raise SystemExit(f"--batch {self.batch}: take a multiple of --trl-micro "
+                             f"{self.trl_micro}, or TRL trains on fewer pairs a step")  # fmt: skip
+
 
 def say(**values: Any) -> None:
     """One line to the parent."""

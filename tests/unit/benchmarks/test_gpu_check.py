@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import gpu_check
-from benchmarks.support.check_steps import Result, Step, as_markdown, kept, run_step
+from benchmarks.support.check_steps import Result, Step, as_markdown, keep, kept, run_step
 
 HOLDS = {"name": "n", "figure": 3.1, "reach": 2.9, "holds": True, "unit": "times", "detail": {}}
 
@@ -131,3 +131,10 @@ def test_a_figure_is_kept_whatever_becomes_of_its_process_after_it(
 def test_a_steps_whole_output_is_kept(tmp_path: Path) -> None:
     run_step(step("rate", printing(HOLDS)), tmp_path, 600)
     assert (tmp_path / "rate.log").read_text().startswith("loading\n")
+
+
+def test_a_result_cut_short_by_a_kill_or_a_full_disk_stops_no_later_call(tmp_path: Path) -> None:
+    keep(Result("rate", "passed", "3.1 times"), tmp_path, "One GPU")
+    (tmp_path / "cut.json").write_text((tmp_path / "rate.json").read_text()[:20])
+    (tmp_path / "empty.json").touch()
+    assert list(kept(tmp_path, "One GPU")) == ["rate"]

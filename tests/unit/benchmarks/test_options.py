@@ -79,3 +79,19 @@ def test_so_few_steps_that_none_is_timed_are_refused() -> None:
     Settings(2, 4, 2).refuse_untimed(2)
     with pytest.raises(SystemExit, match="--steps 2: take 3 or more"):
         Settings(3, 4, 2, device="cuda").refuse_untimed(2)
+
+
+def test_a_batch_that_trl_cannot_take_in_whole_passes_is_refused() -> None:
+    Settings(4, 4, 2).refuse_uneven()
+    for batch, micro in ((2, 4), (3, 2)):
+        with pytest.raises(SystemExit, match=f"--batch {batch}: take a multiple of --trl-micro"):
+            Settings(4, batch, micro).refuse_uneven()
+
+
+@pytest.mark.parametrize("number", ["x", "0", "-1", "1.5"])
+def test_a_count_that_is_none_is_refused_in_plain_words(
+    number: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        importlib.import_module("benchmarks.round_vs_recipe").options([f"--passes={number}"])
+    assert f"'{number}' is not a positive whole number" in capsys.readouterr().err
