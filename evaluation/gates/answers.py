@@ -145,5 +145,5 @@ def _read(path: Path, model: type[F]) -> F | None:
         return model.model_validate_json(path.read_text())
     except FileNotFoundError:
         return None
-    except ValidationError:
+    except (ValidationError, UnicodeDecodeError, IsADirectoryError):
         raise UserError(f"{path}: is damaged; delete it, and answer again") from None

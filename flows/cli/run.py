@@ -9,7 +9,7 @@ from contracts.errors import AwaitsAnswer
 from contracts.steps.step import is_begun
 from flows.pipeline.checks.check import Looking, refuse_unready, summary
 from flows.pipeline.checks.worth_knowing import rounds_without, unasked_judges
-from flows.pipeline.config import RunConfig
+from flows.pipeline.config import MOST_ROUNDS, RunConfig
 from flows.pipeline.console import console, print_warning
 from flows.pipeline.folder.run_folder import (
     is_finished,
@@ -22,6 +22,7 @@ from flows.pipeline.folder.run_folder import (
 )
 from flows.pipeline.load_run import load_run
 from flows.pipeline.planning.gates import stopped_line, waiting
+from flows.pipeline.planning.lineage import stopped_after
 from flows.pipeline.planning.planned_step import PlannedStep
 from flows.pipeline.preload import preload
 from flows.pipeline.store.adopt import adopt_first
@@ -119,11 +120,15 @@ def _say_ended(config: RunConfig, until: str | None) -> None:
 
 
 def _say_gain(config: RunConfig, seconds: float) -> None:
-    """The last line: what the last evaluated round has gained, and how long this start took."""
+    """The last line: what the last evaluated round has gained, and how long this start took.
+
+    Rounds that lie after a gate's stop, made before a person overruled it, are no part of the run.
+    """
     from flows.report.run_data import finished_rounds
 
-    gains = ""
-    if rounds := finished_rounds(config.folder):
+    gains, last = "", stopped_after(settled(config)) or MOST_ROUNDS
+    finished = finished_rounds(config.folder)
+    if rounds := [data for data in finished if data.number <= last]:
         told = [
             f"{over.mean:+.4f} ({over.low:+.4f} to {over.high:+.4f}) by {name}"
             for name, gain in rounds[-1].gains.items()

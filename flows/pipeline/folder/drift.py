@@ -1,6 +1,6 @@
 """What of a run was made by another config or from other inputs, or was changed since."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,10 @@ from contracts.errors import ConfigDrift
 from contracts.redo_hint import MOVE_AWAY
 from contracts.steps.fingerprint import added_files
 from contracts.steps.step import changes, changes_since, describe, is_begun, read_step
+from evaluation import gate
+from evaluation.gates.answers import read_answer
 from flows.pipeline.folder.redo import named, readers
+from flows.pipeline.planning.lineage import decision_of
 from flows.pipeline.planning.planned_step import PlannedStep
 
 _AFTER = "reads from a stage that is made anew"
@@ -36,8 +39,8 @@ def drifted(
 
     Args:
         steps: the run's steps.
-        before: its steps by the config that it was made by; tells whether one whose folder was
-            deleted will be another.
+        before: its steps by the config that it was made by; tells whether one whose folder is
+            not there will be another.
         anew: paths of steps that are about to be removed.
 
     Raises:
@@ -50,7 +53,7 @@ def drifted(
     for step in [step for step in steps if not step.provisional]:
         reads_other = not other.isdisjoint(step.reads.values())
         if step.path in anew or not is_begun(step.out):
-            if step.path in anew or reads_other or _is_other(step, old.get(step.path)):
+            if step.path in anew or reads_other or _is_other(step, old):
                 other.add(str(step.out))
         elif (manifest := step.done) and (damage := changes_since(step.out, manifest)):
             drifts.append(Drift(step, [], damage))
@@ -144,9 +147,11 @@ def _names(first: list[PlannedStep], steps: Sequence[PlannedStep]) -> list[str]:
     return [step.path for step in first]
 
 
-def _is_other(step: PlannedStep, before: PlannedStep | None) -> bool:
-    """Whether a step whose folder is gone will be another than it was, as far as can be known."""
-    return before is not None and _decides(step) != _decides(before)
+def _is_other(step: PlannedStep, old: Mapping[str, PlannedStep]) -> bool:
+    """Whether a step that is not there will be another than it was, as far as can be known: one
+    that the run had none of is (a replay between tokens and policy)."""
+    before = old.get(step.path)
+    return bool(old) and (before is None or _decides(step) != _decides(before))
 
 
 def _decides(step: PlannedStep) -> tuple[dict[str, Any], dict[str, str]]:
@@ -165,4 +170,17 @@ def _changes(
             manifest = None if made_by.path in anew or value in other else made_by.done
             was = recorded["identity"]["inputs"].get(name, "")
             known[name] = manifest.fingerprint if manifest else was
-    return changes(step.stage, recorded, describe(step.stage, step.config, step.inputs, known))
+    lines = changes(step.stage, recorded, describe(step.stage, step.config, step.inputs, known))
+    return _answered_since(step, lines) if lines and step.stage is gate.STAGE else lines
+
+
+def _answered_since(step: PlannedStep, lines: list[str]) -> list[str]:
+    """A gate's changes: an answer that came once it had decided is told as such."""
+    decision, answer = decision_of(step.out.parent), read_answer(step.out.parent)
+    if not (decision and answer):
+        return lines
+    told = (
+        f"has decided `{decision.action}`, and `{answer.action}` was answered since; made anew, it "
+        f"takes that (to keep `{decision.action}`, answer so before)"
+    )
+    return [told if line.startswith("inputs.answer: ") else line for line in lines]

@@ -5,13 +5,14 @@ so that the same command, given again, goes on and removes nothing a second time
 """
 
 import difflib
-import json
 import shutil
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
+from pydantic import Field, ValidationError
+
+from contracts.config.base import Config
 from contracts.errors import UserError
 from contracts.steps.lock import folder_lock
 from contracts.steps.manifest import is_inside
@@ -21,6 +22,15 @@ from flows.pipeline.planning.planned_step import PlannedStep
 
 _RECORD = ".redo.json"
 _UNDER_WAY = ".redo-under-way.json"
+
+
+class _Record(Config):
+    """What one `--redo` removes, by paths of steps."""
+
+    remove: list[str] = Field([])
+    make: list[str] = Field([])
+    """Those that the user named."""
+    request: str = ""
 
 
 def named(
@@ -77,13 +87,13 @@ def record(
         request: what tells this request from any other.
     """
     if again:
-        held = {"remove": _paths(again), "make": _paths(named_steps), "request": request}
-        write_atomic(run / _RECORD, json.dumps(held, indent=1).encode())
+        held = _Record(remove=_paths(again), make=_paths(named_steps), request=request)
+        write_atomic(run / _RECORD, held.model_dump_json(indent=1).encode())
 
 
 def recorded(run: Path) -> list[str]:
     """The paths of the steps that are still to be removed."""
-    return list(_read(run).get("remove", []))
+    return _read(run).remove
 
 
 def remove_recorded(run: Path) -> None:
@@ -94,13 +104,13 @@ def remove_recorded(run: Path) -> None:
         FolderBusy: a stage is running in one of the folders.
     """
     held = _read(run)
-    if not held:
+    if not held.remove:
         return
-    for path in reversed(held["remove"]):
+    for path in reversed(held.remove):
         if (run / path).is_dir():
             _empty(run, path)
             if (
-                path not in held["make"]
+                path not in held.make
             ):  # a folder that is there counts as begun: nothing is taken over
                 _drop(run / path)
     (run / _RECORD).replace(run / _UNDER_WAY)
@@ -109,7 +119,7 @@ def remove_recorded(run: Path) -> None:
 def removed_for(run: Path, request: str) -> list[str]:
     """The paths of the steps that the last `--redo` removed, if it was this request."""
     held = _read(run, _UNDER_WAY)
-    return held["remove"] if held.get("request") == request else []
+    return held.remove if held.request == request else []
 
 
 def _empty(run: Path, path: str) -> None:
@@ -133,12 +143,16 @@ def _drop(folder: Path) -> None:
         folder.rmdir()
 
 
-def _read(run: Path, name: str = _RECORD) -> dict[str, Any]:
+def _read(run: Path, name: str = _RECORD) -> _Record:
     try:
-        held: dict[str, Any] = json.loads((run / name).read_text())
+        text = (run / name).read_bytes()
     except (FileNotFoundError, NotADirectoryError):
-        return {}
-    for path in held["remove"]:
+        return _Record()
+    try:
+        held = _Record.model_validate_json(text)
+    except ValidationError:
+        raise UserError(f"{run / name}: is damaged; delete it, and give --redo again") from None
+    for path in held.remove:
         if not is_inside(path):
             raise UserError(f"{run / name}: {path!r} is no stage of this run; delete the file")
     return held

@@ -115,14 +115,25 @@ def decide(run: Path, place: str, action: Action, by: str | None, why: str) -> s
         raise UserError(f"{run}: no run lies here (it has no config.yaml)")
     if config.gate_rules is None:
         raise UserError(f"{run}: this run has no gate; give its config one: `gate: {{}}`")
-    folder = run / f"round-{_number(place)}"
+    number = _number(place)
+    folder = run / f"round-{number}"
+    if number > config.rounds or number % config.evaluation.every:
+        raise UserError(f"{folder}: has no gate; {_gates_of(config)}")
     if said(folder) is None:
         raise UserError(f"{folder}: has no verdict yet to answer to")
     write_answer(folder, action, by or _user(), why)
     if decision := decision_of(folder):
-        return (f"{folder}: {decision.by} had decided `{decision.action}`; `onpolicy run ... "
+        who = "the gate's rule" if decision.by == "rule" else decision.by
+        return (f"{folder}: {who} had decided `{decision.action}`; `onpolicy run ... "
                 f"--redo {folder.name}/gate` takes your `{action}` instead")  # fmt: skip
-    return f"{folder}: `{action}` it is; the same `onpolicy run` goes on from there"
+    follows = "ends there" if action == "stop" else "goes on from there"
+    return f"{folder}: `{action}` it is; the same `onpolicy run` {follows}"
+
+
+def _gates_of(config: RunConfig) -> str:
+    every = config.evaluation.every
+    names = ", ".join(f"round-{number}" for number in range(every, config.rounds + 1, every))
+    return f"this run's gates are after {names}"
 
 
 def _user() -> str:

@@ -113,6 +113,17 @@ def test_a_changed_key_is_still_refused_where_another_stage_is_redone(settings) 
     assert is_finished(run)
 
 
+def test_replay_given_to_rounds_that_were_trained_without_is_refused_before_it_is_made(
+    settings,
+) -> None:
+    run = made(settings())
+    for refused in (is_finished, claim_run):
+        with pytest.raises(ConfigDrift, match=r"\n  replay: was None[^$]*--redo round-2/policy"):
+            refused(settings(replay={"share": 0.2}))
+    assert load_config(RunConfig, run.folder / "config.yaml") == run
+    assert claim_run(settings(rounds=3, **FASTER), again=["policy"])  # a new round has new steps
+
+
 def test_what_a_loss_no_longer_needs_goes_with_what_it_was_made_from(settings) -> None:
     run = made(settings(training={"loss": {"kind": "dpo"}}))
     assert (run.folder / "round-1/reference").exists()
@@ -217,6 +228,15 @@ def test_what_a_record_names_outside_the_run_is_not_removed(settings, tmp_path: 
     with pytest.raises(UserError, match=r"'\.\./\.\./prompts\.jsonl' is no stage"):
         claim_run(run)
     assert (tmp_path / "prompts.jsonl").exists()
+
+
+@pytest.mark.parametrize("name", [".redo.json", ".redo-under-way.json"])
+def test_a_record_that_cannot_be_read_is_named_with_the_way_out(settings, name: str) -> None:
+    run = made(settings())
+    for content in (b"", b"[]", b'{"remove": ["pa', b"\xff"):
+        (run.folder / name).write_bytes(content)
+        with pytest.raises(UserError, match=r"redo[a-z-]*\.json: is damaged; delete it"):
+            claim_run(run, again=["pairs"])
 
 
 def test_a_stage_that_is_running_is_not_removed(settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -160,6 +160,15 @@ def test_an_answer_to_another_verdict_does_not_count(gated: Gated) -> None:
     assert answers.read_answer(run.folder / "round-1") is None
 
 
+def test_an_answer_that_cannot_be_read_is_named_with_the_way_out(gated: Gated) -> None:
+    run = gated(ASKING)
+    make_gated(run, {1: "worse"})
+    for content in (b"", b"\xff", b'{"action": "prom'):
+        (run.folder / "round-1" / answers.ANSWER).write_bytes(content)
+        with pytest.raises(UserError, match=r"round-1/answer\.json: is damaged; delete it"):
+            plan(run)
+
+
 def test_after_the_time_limit_the_default_stands(
     gated: Gated, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -180,7 +189,8 @@ def test_a_stopped_run_goes_on_where_a_person_overrules_the_gate(gated: Gated) -
     make_gated(run, {1: "worse"})
     said = decide(run.folder, "round-1", "promote", by="ada", why="")
     assert "rule had decided `stop`" in said and "--redo round-1/gate" in said
-    with pytest.raises(ConfigDrift, match="--redo"):
+    told = "round-1/gate: has decided `stop`, and `promote` was answered since[^$]*--redo"
+    with pytest.raises(ConfigDrift, match=told):
         refuse_drift(run)
     claim_run(run, again=["round-1/gate"])
     assert "round-2/gate" in make_gated(run, {2: "better", 3: "better"})
@@ -214,7 +224,11 @@ def test_a_gate_that_could_not_decide_is_told_as_the_config_is_read(
 
 def test_an_answer_needs_a_run_a_gate_and_a_verdict(gated: Gated, tmp_path: Path) -> None:
     run = gated({})
-    for place, told in (("round-1", "has no verdict yet"), ("last", "name a round")):
+    for place, told in (
+        ("round-1", "has no verdict yet"),
+        ("round-4", "has no gate; this run's gates are after round-1, round-2, round-3"),
+        ("last", "name a round"),
+    ):
         with pytest.raises(UserError, match=told):
             decide(run.folder, place, "stop", by=None, why="")
     with pytest.raises(UserError, match="no run lies here"):
