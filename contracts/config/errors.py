@@ -18,9 +18,29 @@ _LONGEST_VALUE = 100
 
 def explain(error: ValidationError, model: Model) -> list[str]:
     """One line for each bad key."""
-    items = error.errors(include_url=False)
+    items = _by_value(error.errors(include_url=False))
     lines = [_explain(item, model) for item in items[:_MOST_LINES]]
     return lines + ([f"and {len(items) - _MOST_LINES:,} more"] if items[_MOST_LINES:] else [])
+
+
+def _by_value(items: Sequence[Any]) -> list[Any]:
+    """The errors with those of one value's alternatives (a number, or `auto`) as one: pydantic
+    gives each its own, under a name that no file has."""
+    either = {
+        item["loc"][:-1]
+        for item in items
+        if item["loc"] and str(item["loc"][-1]).startswith("literal[")
+    }
+    merged: list[Any] = []
+    for item in items:
+        place = item["loc"][:-1]
+        if place not in either:
+            merged.append(item)
+        elif merged and merged[-1]["loc"] == place:
+            merged[-1]["msg"] += f", or {item['msg'].removeprefix('Input should be ')}"
+        else:
+            merged.append(item | {"loc": place})
+    return merged
 
 
 def configs_in(annotation: Any) -> Iterator[Model]:
@@ -62,6 +82,8 @@ def _explain(item: Any, model: Model) -> str:
         case "date_parsing" | "date_from_datetime_parsing" if "too short" in item["msg"]:
             return f"key {key!r}: should be a day such as 2025-11-22{_not_given(item)}"
     message = item["msg"].removeprefix("Value error, ")
+    if path[-1:] == ["[key]"]:  # pydantic's word for the name itself
+        return f"key {'.'.join(path[:-1])!r}: its name: {message}"
     return f"key {key!r}: {message}{_not_given(item)}" if key else message
 
 
@@ -83,7 +105,8 @@ def _as_section(path: list[str], item: Any, inside: list[Model]) -> str:
         way = f"write {{kind: {kind}}}, or {key}.kind={kind} on the command line"
         return way if kind == given else f"{way} (kinds: {', '.join(kinds)})"
     names = dict.fromkeys(name for config in inside for name in config.model_fields)
-    return f"its keys: {', '.join(names)}" if names else "write {name: value}"
+    is_mapping = item["type"] == "dict_type"  # of sections by names of the user's own
+    return "write {name: value}" if is_mapping else f"its keys: {', '.join(names)}"
 
 
 def _kinds(config: Model) -> list[str]:

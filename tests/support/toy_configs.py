@@ -40,6 +40,15 @@ class Run(Config):
     betas: tuple[float, float] = (0.9, 0.99)
 
 
+class Pairs(Config):
+    length_penalty: float | Literal["auto"] = 0.0
+
+
+class Rounds(Config):
+    pairs: Pairs = Pairs()
+    by_round: dict[int, Sampling] = Field({})
+
+
 BOMB = "a0: &a0 [1]\n" + "".join(
     f"a{n + 1}: &a{n + 1} [{', '.join([f'*a{n}'] * 10)}]\n" for n in range(9)
 )

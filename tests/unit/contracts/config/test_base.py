@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from toy_configs import BOMB, CHAIN, Dated, Fast, Gpus, Run, Sampling, Slow
+from toy_configs import BOMB, CHAIN, Dated, Fast, Gpus, Rounds, Run, Sampling, Slow
 
 from contracts.config.base import Config, check, identity, load_config
 from contracts.config.yaml import dump_yaml, parse_yaml
@@ -110,6 +110,25 @@ def test_a_value_in_a_sections_or_a_lists_place_is_answered_with_how_to_write_it
 def test_what_is_long_is_cut_and_what_is_many_is_counted() -> None:
     said = refusal({"rounds": "x" * 10**6, **{f"k{number}": 1 for number in range(1000)}})
     assert len(said) < 10_000 and said.endswith("and 981 more")
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        ({"pairs": {"length_penalty": "aut"}},
+         "run.yaml: key 'pairs.length_penalty': Input should be a valid number, or 'auto', "
+         "not 'aut'"),
+        ({"by_round": {"two": {}}}, "run.yaml: key 'by_round.two': its name: Input should be a "
+         "valid integer"),
+        ({"by_round": [3]}, "run.yaml: key 'by_round': is a section, not [3]; write {name: value}"),
+    ],
+)  # fmt: skip
+def test_a_value_of_either_of_two_kinds_and_a_keys_name_are_told_as_the_file_has_them(
+    data: dict, told: str
+) -> None:
+    with pytest.raises(UserError) as refused:
+        check(Rounds, data, origin="run.yaml")
+    assert str(refused.value).startswith(told) and "\n" not in str(refused.value)
 
 
 def test_every_bad_key_is_in_one_message_with_its_value() -> None:
