@@ -9,7 +9,7 @@ import typer
 
 from flows.cli import glance, made
 from flows.cli.evaluation import evaluate_reward_model, judge, reward_win_rate, win_rate
-from flows.cli.options import Debug, RunFolder
+from flows.cli.options import Debug, RunFolder, local_folder
 from flows.cli.tune import app as tune_app
 from runtime.signals import end_at_once
 
@@ -169,7 +169,9 @@ def evaluate(
     config: Annotated[
         Path | None, typer.Option(help="A run's config: its benchmarks, engine, judges.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder of the answers.")] = Path("evaluations"),
+    out: Annotated[Path, typer.Option(help="Folder of the answers.", callback=local_folder)] = Path(
+        "evaluations"
+    ),
     debug: Debug = False,
 ) -> None:
     """Answer benchmarks with any policies; exact scores, and win rates by the config's judges."""

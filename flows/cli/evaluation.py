@@ -5,14 +5,17 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.options import Debug
+from flows.cli.options import Debug, local_folder
 
 ConfigPath = Annotated[Path, typer.Argument(help="A YAML config, e.g. configs/demo.yaml.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Dotted overrides.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object.")]
 Resamples = Annotated[int, typer.Option(min=100, help="Bootstrap resamples.")]
 ScoresFolder = Annotated[
-    Path | None, typer.Option(help="Folder that keeps the scores.  [default: in runs_dir]")
+    Path | None,
+    typer.Option(
+        help="Folder that keeps the scores.  [default: in runs_dir]", callback=local_folder
+    ),
 ]
 
 
@@ -58,7 +61,12 @@ def judge(
     ] = None,
     *,
     benchmark: Annotated[str, typer.Option(help="alpaca_eval, arena_hard or mt_bench.")],
-    out: Annotated[Path, typer.Option(help="A folder for the judgements; the same one goes on.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="A folder for the judgements; the same one goes on.", callback=local_folder
+        ),
+    ],
     against: Annotated[
         Path | None, typer.Option(help="The baseline's answers (not for mt_bench).")
     ] = None,

@@ -39,7 +39,9 @@ def pull(
     run: Annotated[str, typer.Argument(help="The run's name in the store.")],
     *,
     store: Annotated[str, typer.Option(help="s3://bucket/prefix, gs://, az:// or file:///.")],
-    into: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
+    into: Annotated[
+        Path, typer.Option(help="Folder that holds the runs.", callback=local_folder)
+    ] = Path("runs"),
     debug: Debug = False,
 ) -> None:
     """Fetch what a store has of a run: its config and every finished step."""

@@ -17,7 +17,7 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.", callbac
 """Takes effect as it is read; a command only names it."""
 
 
-def local_folder(path: Path) -> Path:
+def local_folder(path: Path | None) -> Path | None:
     """A folder that a command reads or writes here.
 
     Raises:

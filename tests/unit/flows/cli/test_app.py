@@ -21,7 +21,18 @@ def commands(group: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 @pytest.mark.parametrize(
     "command",
-    ["status", "browse", "prune", "report", "export", "export runs/demo/round-1", "decide"],
+    [
+        "status",
+        "browse",
+        "prune",
+        "report",
+        "export",
+        "export runs/demo/round-1",
+        "decide",
+        "pull demo --store s3://bucket/runs --into",
+        "evaluate runs/demo/round-1/policy --out",
+        "judge answers.json --out",
+    ],
 )
 def test_a_command_that_reads_or_writes_a_folder_here_says_so_of_one_in_a_store(
     command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
