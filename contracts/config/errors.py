@@ -106,7 +106,7 @@ def _as_section(path: list[str], item: Any, inside: list[Model]) -> str:
         return way if kind == given else f"{way} (kinds: {', '.join(kinds)})"
     names = dict.fromkeys(name for config in inside for name in config.model_fields)
     is_mapping = item["type"] == "dict_type"  # of sections by names of the user's own
-    return "write {name: value}" if is_mapping else f"its keys: {', '.join(names)}"
+    return f"its keys: {', '.join(names)}" if names and not is_mapping else "write {name: value}"
 
 
 def _kinds(config: Model) -> list[str]:
