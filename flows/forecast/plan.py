@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from contracts.errors import UserError
 from contracts.models.model import config_folder, split_reference
-from contracts.models.weights import Weights
+from contracts.models.weights import Weights, read_config
 from flows.forecast import stages
 from flows.forecast.clusters import clusters_of
 from flows.forecast.disk import bytes_a_row
@@ -206,8 +206,14 @@ def _too_large(left: Sequence[StagePlan]) -> list[str]:
 
 def _not_told(reference: str) -> str:
     """That a model's sizes are not known, and what helps."""
-    if config_folder(reference):
-        return f"{reference} is of no family known here: its memory and disk are not told"
+    if folder := config_folder(reference):
+        try:
+            family = read_config(folder).get("model_type")
+        except UserError as unread:
+            return f"{unread}; until then its memory and disk are not told"
+        return (
+            f"{reference} is of no family known here ({family}): its memory and disk are not told"
+        )
     path, revision = split_reference(reference)
     of = f" --revision {revision}" if revision else ""
     return (f"{reference} is not on this machine: its memory and disk are not told; "

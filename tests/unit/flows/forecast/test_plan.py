@@ -313,6 +313,10 @@ def test_a_hub_models_config_alone_is_enough_for_its_memory(
     told = forecast(config, rates={}, gpu_gib=80)
     assert [stage.path for stage in told.stages if stage.path.endswith("policy") and stage.memory]
     assert "owner/planned" not in " ".join(told.assumptions)
+    (cached / "config.json").write_text('{"model_type": "gem')
+    stages.model_of.cache_clear()
+    cut = " ".join(forecast(config, rates={}, gpu_gib=80).assumptions)
+    assert "config.json" in cut and "no family" not in cut.split("owner/absent")[0]
 
 
 def test_a_cpus_kv_cache_is_what_the_engine_asks_for(settings: Callable[..., RunConfig]) -> None:
