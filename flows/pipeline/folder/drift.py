@@ -50,7 +50,7 @@ def drifted(
     old = {step.path: step for step in before}
     drifts: list[Drift] = []
     other: set[str] = set()  # folders that will hold something else
-    for step in [step for step in steps if not step.provisional]:
+    for step in _decided(steps, anew):
         reads_other = not other.isdisjoint(step.reads.values())
         if step.path in anew or not is_begun(step.out):
             if step.path in anew or reads_other or _is_other(step, old):
@@ -64,6 +64,14 @@ def drifted(
         elif manifest and (added := added_files(step.out, manifest.all_files)):
             drifts.append(Drift(step, [], added=added))
     return drifts
+
+
+def _decided(steps: Sequence[PlannedStep], anew: set[str]) -> list[PlannedStep]:
+    """The steps that no gate which is still to decide, or is about to be made anew, comes before:
+    what the others begin from is open."""
+    gates = [step.round for step in steps if step.stage is gate.STAGE and step.path in anew]
+    last = min(gates, default=len(steps))
+    return [step for step in steps if not step.provisional and step.round <= last]
 
 
 def refuse(

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -194,6 +195,17 @@ def test_a_stopped_run_goes_on_where_a_person_overrules_the_gate(gated: Gated) -
         refuse_drift(run)
     claim_run(run, again=["round-1/gate"])
     assert "round-2/gate" in make_gated(run, {2: "better", 3: "better"})
+
+
+def test_a_decision_that_is_taken_back_leaves_the_later_rounds_as_they_are(gated: Gated) -> None:
+    run = gated({})
+    make_gated(run, {1: "better", 2: "better", 3: "better"})
+    for action in ("last_good", "promote"):
+        decide(run.folder, "round-1", action, by="ada", why="")
+        claim_run(run, again=["round-1/gate"])
+        with pytest.raises(ConfigDrift) if action == "last_good" else nullcontext():
+            assert make_gated(run, {}) == ["round-1/gate"]
+    assert is_finished(run)
 
 
 def test_a_round_made_anew_goes_through_its_gate_anew(gated: Gated) -> None:
