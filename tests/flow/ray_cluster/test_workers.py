@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -38,6 +39,7 @@ WriteRun = Callable[..., dict[str, str]]
 KILLS = 30
 # Nodes take 10 s to start here.
 NODE_KILLS = 2
+KILLS_IN_VAIN = 4
 
 
 @pytest.fixture
@@ -94,12 +96,14 @@ Make = Callable[..., tuple[Manifest, Manifest]]
 
 
 @pytest.fixture(scope="module")
-def make(
-    tmp_path_factory: pytest.TempPathFactory, tiny_gemma: Path, poisoned_armorm: Path,
-    write_run: WriteRun,
-) -> Make:  # fmt: skip
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where `make` makes them, each below its name."""
+    return tmp_path_factory.mktemp("made")
+
+
+@pytest.fixture(scope="module")
+def make(root: Path, tiny_gemma: Path, poisoned_armorm: Path, write_run: WriteRun) -> Make:
     """Samples and scores in two workers; the manifests of both steps."""
-    root = tmp_path_factory.mktemp("made")
     texts = [f"name {i} {'red ' * (i % 9)}fish" for i in range(96)]
     run = write_run(root / "run", texts, per_part=2)
 
@@ -159,20 +163,41 @@ def test_tables_made_on_a_cluster_whose_nodes_fetch_the_models_are_those_made_he
 
 
 class Killer(threading.Thread):
-    """Kills whole nodes first, then seats and workers, at seeded moments."""
+    """Kills whole nodes first, then seats and workers, at seeded moments.
+
+    Of ten deaths in a row without one sample a stage says that it gets no further, so where a
+    machine is slow the kills wait until some work is done.
+    """
 
     def __init__(
-        self, cluster: TwoNodes, workers: Callable[[], list[int]], kills: int, nodes: int, seed: int
+        self,
+        cluster: TwoNodes,
+        workers: Callable[[], list[int]],
+        kills: int,
+        nodes: int,
+        seed: int,
+        folder: Path,
     ) -> None:
         super().__init__(daemon=True)
         self.left = kills
         self.stop = False
         self._cluster, self._workers, self._nodes = cluster, workers, nodes
         self._random = Random(seed)
+        self._folder = folder
+        self._seen, self._in_vain = 0, 0
+
+    def _is_in_vain(self) -> bool:
+        """Whether the last kills let nothing be written between them."""
+        written = sum(file.stat().st_size for file in files_below(self._folder))
+        self._in_vain = self._in_vain if written == self._seen else 0
+        self._seen = written
+        return self._in_vain >= KILLS_IN_VAIN
 
     def run(self) -> None:
         while self.left and not self.stop:
             time.sleep(self._random.uniform(0.0, 1.0))
+            if self._is_in_vain():
+                continue
             workers = self._workers()
             if self._nodes and len(workers) > 1:
                 self._nodes -= 1
@@ -184,6 +209,15 @@ class Killer(threading.Thread):
             else:
                 continue
             self.left -= 1
+            self._in_vain += 1
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """The journals and parts, but not one that is removed in this moment."""
+    for file in folder.rglob("*.*"):
+        with suppress(FileNotFoundError):
+            file.stat()
+            yield file
 
 
 def test_thirty_kills_of_workers_seats_and_nodes_change_no_byte(
@@ -191,12 +225,14 @@ def test_thirty_kills_of_workers_seats_and_nodes_change_no_byte(
     make: Make,
     here: tuple[Manifest, Manifest],
     workers_of: Callable[[int], list[int]],
+    root: Path,
 ) -> None:
     kills, seed = 0, 0
     started = time.monotonic()
     while kills < KILLS:
         nodes = 0 if seed else NODE_KILLS
-        killer = Killer(cluster, lambda: workers_of(os.getpid()), KILLS - kills, nodes, seed)
+        workers, folder = partial(workers_of, os.getpid()), root / f"killed-{seed}"
+        killer = Killer(cluster, workers, KILLS - kills, nodes, seed, folder)
         killer.start()
         assert same(make(f"killed-{seed}", cluster.resources), here)
         killer.stop = True
