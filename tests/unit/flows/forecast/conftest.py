@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from minimal_run import MINIMAL, config
 
+from benchmarks.support.shapes import PUBLISHED
 from flows.pipeline.config import RunConfig
 
 
@@ -32,3 +33,9 @@ def runs_with(tmp_path: Path) -> Callable[..., Callable[..., RunConfig]]:
         return lambda **changes: config(**(own | changes))
 
     return with_policy
+
+
+@pytest.fixture
+def settings(runs_with: Callable[..., Callable[..., RunConfig]]) -> Callable[..., RunConfig]:
+    """Configs of runs whose policy has Gemma-2-9B's sizes."""
+    return runs_with(PUBLISHED["gemma-2-9b"].settings)
