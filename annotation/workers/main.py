@@ -39,11 +39,11 @@ def _tasks(link: Link, scoring: PartScorer) -> Iterator[Callable[[], None]]:
         else:
             scored = scoring.prepare(index, path)
             link.send(prepared=index)
-            yield partial(_score, link, scored)
+            yield partial(_score, link, index, scored)
 
 
-def _score(link: Link, scored: Callable[[], bytes]) -> None:
-    link.send(scored=base64.b64encode(scored()).decode())
+def _score(link: Link, index: int, scored: Callable[[], bytes]) -> None:
+    link.send(scored=index, scores=base64.b64encode(scored()).decode())
 
 
 def _search(link: Link, scoring: PartScorer, index: int, path: Path) -> None:

@@ -203,7 +203,9 @@ class WorkerPool:
             case {"fine": _}:
                 part.one_by_one, part.searched = False, True
                 self._put_back(worker)
-            case {"scored": data}:
+            case {"scored": index, "scores": data}:
+                # Else one part's scores would stand in another's table.
+                assert index == part.index, f"{worker} scored part {index} before {part.index}"
                 worker.parts.popleft()
                 worker.prepared.discard(part.index)
                 self._roster.note_done(worker)

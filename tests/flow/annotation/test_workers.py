@@ -223,8 +223,8 @@ def test_a_worker_on_a_gpu_may_start_processes_and_they_end_with_it(
     while not member.ready:
         assert poll([member]) == []
     member.give(pool.Part(0, Path(inputs["responses"]) / "part-00000.parquet"))
-    heard = [poll([member]) for _ in range(2)]
-    assert [list(message or {}) for ((_, message),) in heard] == [["prepared"], ["scored"]]
+    heard = [message or {} for _ in range(2) for _, message in poll([member])]
+    assert [list(message) for message in heard] == [["prepared"], ["scored", "scores"]]
     child = psutil.Process(int((tmp_path / "child").read_text()))
     assert child.is_running()
     os.kill(member.wire.process.pid, signal.SIGKILL)

@@ -35,6 +35,7 @@ class Workers:
         self.dies: Dies = lambda index, does: None
         self.deaths: list[tuple[list[int], Death]] = []
         self.most_held = 0
+        self.in_order = True
         nowhere: Any = SimpleNamespace(place="", node="")
 
         def begin(worker: WorkerHandle) -> None:
@@ -67,7 +68,8 @@ class Workers:
             return worker, {"fine": True}
         if unprepared:
             return worker, {"prepared": part.index}
-        return worker, {"scored": base64.b64encode(b"scores").decode()}
+        scored = part.index if self.in_order else part.index + 1
+        return worker, {"scored": scored, "scores": base64.b64encode(b"scores").decode()}
 
 
 @pytest.fixture
@@ -84,6 +86,12 @@ def test_a_worker_is_given_one_part_ahead(workers: Workers, count: int) -> None:
 def test_the_last_parts_are_for_who_is_free_first(workers: Workers) -> None:
     workers.score(4, workers=3)
     assert workers.most_held == 1
+
+
+def test_scores_of_another_part_than_the_one_at_work_are_no_parts(workers: Workers) -> None:
+    workers.in_order = False
+    with pytest.raises(AssertionError, match="scored part 1 before 0"):
+        workers.score(2)
 
 
 def test_a_kill_from_outside_puts_both_back_and_blames_none(workers: Workers) -> None:
