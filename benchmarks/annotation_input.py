@@ -10,14 +10,11 @@ On a GPU `--device cuda --dtype bfloat16 --shape llama-3-8b --prompts 256`.
 
 import argparse
 import os
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 
 import torch
 
-from annotation.annotators.base import ScoreResources
-from annotation.armorm.scorer import ArmoRMScorer, open_armorm
+from annotation.armorm.scorer import ArmoRMScorer
 from annotation.scorers.protocol import Conversation, Scoring
 from benchmarks.support import annotation_world as world
 from benchmarks.support.device import Device
@@ -44,10 +41,7 @@ def main() -> None:
         os.environ["RAYON_NUM_THREADS"] = "1"
         torch.set_num_threads(1)
     talks = world.conversations(asked.prompts)
-    with tempfile.TemporaryDirectory() as folder:
-        world.save_model(Path(folder), world.conversations(400), shape, device)
-        resources = ScoreResources(device=device.kind)
-        scorer = open_armorm(world.annotator(device), folder, resources)
+    scorer = world.open_scorer(shape, device)
     world.warm_up(scorer, talks)
     passes = [_pass(device, scorer, world.in_passes(talks)) for _ in range(_PASSES)]
     inline, ahead = (sum(seconds) for seconds in zip(*passes, strict=True))

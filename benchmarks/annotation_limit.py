@@ -10,16 +10,13 @@ On a GPU `--device cuda --dtype bfloat16 --shape llama-3-8b --prompts 256`.
 import argparse
 import os
 import statistics
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import LlamaConfig
 
-from annotation.annotators.base import ScoreResources
-from annotation.armorm.scorer import ArmoRMScorer, open_armorm
+from annotation.armorm.scorer import ArmoRMScorer
 from annotation.scorers.batches import Group
 from annotation.scorers.protocol import Conversation
 from benchmarks.support import annotation_world as world
@@ -44,10 +41,7 @@ def main() -> None:
     device, shape = device_of(asked), shape_of(asked, world.TINY)
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
     talks = world.conversations(asked.prompts)
-    with tempfile.TemporaryDirectory() as folder:
-        world.save_model(Path(folder), world.conversations(400), shape, device)
-        resources = ScoreResources(device=device.kind)
-        scorer = open_armorm(world.annotator(device), folder, resources)
+    scorer = world.open_scorer(shape, device)
     world.warm_up(scorer, talks)
     matmul_rate(device)
     passes = []

@@ -1,15 +1,21 @@
 """A Llama-shaped ArmoRM of random weights and conversations of UltraFeedback's lengths."""
 
 import random
+import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from annotation.annotators.armorm import ArmoRMConfig
+from annotation.annotators.base import ScoreResources
 from annotation.scorers.protocol import Conversation, Scorer
 from benchmarks.support.device import Device
 from benchmarks.support.shapes import Shape
 from benchmarks.support.texts import rows
 from contracts.chat import Message
 from demo.tokenizers import LLAMA, train_tokenizer
+
+if TYPE_CHECKING:
+    from annotation.armorm.scorer import ArmoRMScorer
 
 RESPONSES = 5
 PASSES = 8
@@ -68,6 +74,15 @@ def save_model(folder: Path, texts: list[Conversation], shape: Shape, device: De
     del model
     device.release()
     return parameters
+
+
+def open_scorer(shape: Shape, device: Device) -> "ArmoRMScorer":
+    """Our scorer of what `save_model` saves, where nothing else is to be opened from there."""
+    from annotation.armorm.scorer import open_armorm
+
+    with tempfile.TemporaryDirectory() as folder:
+        save_model(Path(folder), conversations(400), shape, device)
+        return open_armorm(annotator(device), folder, ScoreResources(device=device.kind))
 
 
 def warm_up(scorer: Scorer, talks: list[Conversation]) -> None:

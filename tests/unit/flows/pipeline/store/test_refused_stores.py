@@ -31,27 +31,27 @@ def test_a_store_that_does_not_answer_at_the_start_is_told_before_anything_is_ma
     assert not (config.folder / "config.yaml").exists()
 
 
+def refusal(config: RunConfig, match: str) -> str:
+    """What a run is refused with, before anything is made."""
+    with pytest.raises(UserError, match=match) as refused:
+        run(config)
+    assert not (config.folder / "config.yaml").exists()
+    return str(refused.value)
+
+
 def test_a_bucket_without_the_right_to_write_is_refused_before_anything_is_made(
     machine: Machine, s3: S3
 ) -> None:
     s3.faults.is_read_only = True
-    config = machine("a", s3.bucket)
-    with pytest.raises(
-        UserError, match=r"resources\.store: s3://.* no right to do that"
-    ) as refused:
-        run(config)
-    assert "Nothing was started" in str(refused.value)
-    assert not (config.folder / "config.yaml").exists()
+    told = refusal(machine("a", s3.bucket), r"resources\.store: s3://.* no right to do that")
+    assert "Nothing was started" in told
 
 
 def test_a_store_that_lets_two_machines_end_one_step_is_refused_before_anything_is_made(
     machine: Machine, s3: S3
 ) -> None:
     s3.faults.is_unconditional = True
-    config = machine("a", s3.bucket)
-    with pytest.raises(UserError, match=r"writes over an object .* `If-None-Match`"):
-        run(config)
-    assert not (config.folder / "config.yaml").exists()
+    refusal(machine("a", s3.bucket), r"writes over an object .* `If-None-Match`")
 
 
 @pytest.mark.parametrize("where", ["runs", "runs/test", "runs/test/store", "runs/store"])
