@@ -116,26 +116,37 @@ def push(objects: Objects, place: str, folder: Path, beside: str = "") -> bool:
         TakenByAnother: the store holds this step with other content; nothing of it was changed.
         UserError: a file is not as the step left it, or was freed before the store had it.
     """
-    done = _described(folder, beside)
+    done, ended = _described(folder, beside), (folder / MANIFEST).stat().st_mtime_ns
+    return push_as(objects, place, folder, done, ended)
+
+
+def push_as(objects: Objects, place: str, folder: Path, done: Finished, ended: int) -> bool:
+    """Push a folder as what it is said to be, like a finished step.
+
+    Args:
+        ended: when its fingerprints were known, in nanoseconds since 1970.
+
+    Raises:
+        StoreError, TakenByAnother, UserError: as `push`.
+    """
     if there := read_finished(objects, place):
         _refuse_other(objects, place, there, done)
-        _send_lacking(objects, place, folder, replace(done, beside={}))
+        _send_lacking(objects, place, folder, replace(done, beside={}), ended)
         return False
     _refuse_freed(folder, done.manifest)
-    _send_lacking(objects, place, folder, done)
+    _send_lacking(objects, place, folder, done, ended)
     # Last, and created by one machine alone: from here on the step is there.
     if objects.create(f"{place}/{MANIFEST}", done.record()):
         # Another machine may have been removing the step before it, and these files with it.
-        _send_lacking(objects, place, folder, done)
+        _send_lacking(objects, place, folder, done, ended)
         return True
     if there := read_finished(objects, place):
         _refuse_other(objects, place, there, done)
     return False
 
 
-def _send_lacking(objects: Objects, place: str, folder: Path, done: Finished) -> None:
+def _send_lacking(objects: Objects, place: str, folder: Path, done: Finished, ended: int) -> None:
     has = objects.sizes(f"{place}/{done.manifest.fingerprint}")
-    ended = (folder / MANIFEST).stat().st_mtime_ns
 
     def send(name: str) -> None:
         path = folder / name

@@ -16,8 +16,8 @@ from contracts.steps import fingerprint
 from contracts.steps.files import sizes_of
 from contracts.steps.lock import holder_of
 from contracts.steps.manifest import Manifest, read_manifest, versions
-from runtime.store.finished import MANIFEST, Finished, read_finished
-from runtime.store.objects import Objects, StoreError, at_once
+from runtime.store.finished import Finished, push_as, read_finished
+from runtime.store.objects import Objects, StoreError
 from runtime.store.run_id import run_of
 
 log = logging.getLogger(__name__)
@@ -92,19 +92,15 @@ def _size(objects: Objects, place: str) -> int:
 
 def _push(objects: Objects, folder: Path) -> StoredModel:
     """By its content, once."""
-    files = fingerprint.of_files(folder)
+    began, files = time.time_ns(), fingerprint.of_files(folder)
     whole = fingerprint.of_json(files)
     place = f"{_BY_CONTENT}/{whole}"
-    if read_finished(objects, place) is None:
-        manifest = Manifest(
-            stage="model", rows=0, dropped={}, facts={}, fingerprint=whole, files=files,
-            started=Manifest.clock(), seconds=0.0, versions=versions(), revision="",
-            sizes=sizes_of(folder),
-        )  # fmt: skip
-        made = {"stage": "model", "version": 1, "identity": {}, "config": {}, "inputs": {}}
-        done = Finished(made, manifest)
-        log.info("%s: pushing it to %s, once, for nodes that lack it", folder, objects.address)
-        lacking = done.lacking(place, objects.sizes(place))
-        at_once(lambda name: objects.send(done.key(place, name), folder / name), lacking)
-        objects.create(f"{place}/{MANIFEST}", done.record())
+    manifest = Manifest(
+        stage="model", rows=0, dropped={}, facts={}, fingerprint=whole, files=files,
+        started=Manifest.clock(), seconds=0.0, versions=versions(), revision="",
+        sizes=sizes_of(folder),
+    )  # fmt: skip
+    made = {"stage": "model", "version": 1, "identity": {}, "config": {}, "inputs": {}}
+    log.info("%s: goes to %s, once, for nodes that lack it", folder, objects.address)
+    push_as(objects, place, folder, Finished(made, manifest), began)
     return StoredModel(place, whole)

@@ -139,6 +139,16 @@ def test_a_model_that_has_gone_from_the_store_is_told(objects: Objects, tmp_path
         copy_of(objects, stored)
 
 
+def test_weights_that_have_gone_from_the_store_are_sent_again(
+    objects: Objects, tmp_path: Path
+) -> None:
+    model = model_in(tmp_path / "model")
+    stored = deliver(objects, model)
+    objects.remove(key for key in objects.sizes("_models") if key.endswith(".safetensors"))
+    assert deliver(objects, model) == stored
+    assert files_of(copy_of(objects, stored)) == files_of(model)
+
+
 def test_a_copy_of_which_a_file_has_gone_is_fetched_anew(objects: Objects, tmp_path: Path) -> None:
     model = model_in(tmp_path / "model")
     stored = deliver(objects, model)
